@@ -1,0 +1,162 @@
+"""Every way a request or a job can fail, named once for both processes.
+
+    LipSyncError
+    ├── InputError         the caller's files or options: change them, a repeat cannot help
+    ├── RequestError       the call itself: who asks, for what, when
+    ├── CapacityError      the service is full for now: the same call can succeed later
+    └── ServiceError       ours: a worker, a checkpoint, a disk; the sentence says whether a retry helps
+
+A code is part of the contract and never changes its meaning. `public_error` is the only road from an exception to
+what a client sees, so no path, stack trace or ffmpeg log can leave by another.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+
+class ErrorCode(StrEnum):
+    """Name each failure of the public contract."""
+
+    VIDEO_UNREADABLE = "video_unreadable"
+    VIDEO_STREAM_MISSING = "video_stream_missing"
+    AUDIO_UNREADABLE = "audio_unreadable"
+    AUDIO_STREAM_MISSING = "audio_stream_missing"
+    AUDIO_TOO_SHORT = "audio_too_short"
+    INPUT_TOO_LARGE = "input_too_large"
+    DURATION_EXCEEDED = "duration_exceeded"
+    RESOLUTION_EXCEEDED = "resolution_exceeded"
+    FRAME_LIMIT_EXCEEDED = "frame_limit_exceeded"
+    MEDIA_PLAYLIST_REFUSED = "media_playlist_refused"
+    URL_BLOCKED = "url_blocked"
+    URL_FETCH_FAILED = "url_fetch_failed"
+    OPTION_INVALID = "option_invalid"
+    NO_FACE_DETECTED = "no_face_detected"
+    FACE_TOO_SMALL = "face_too_small"
+    FACE_NOT_FOUND = "face_not_found"
+    CHECKPOINT_MISSING = "checkpoint_missing"
+    CHECKPOINT_INVALID = "checkpoint_invalid"
+    OUT_OF_MEMORY = "out_of_memory"
+    WORKER_LOST = "worker_lost"
+    RUN_TIMEOUT = "run_timeout"
+    ENCODE_FAILED = "encode_failed"
+    STORAGE_FULL = "storage_full"
+    CANCELED = "canceled"
+    QUEUE_FULL = "queue_full"
+    RATE_LIMITED = "rate_limited"
+    CONCURRENCY_LIMITED = "concurrency_limited"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    RESULT_NOT_READY = "result_not_ready"
+    RESULT_EXPIRED = "result_expired"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True)
+class ErrorFacts:
+    """Say what a code means over HTTP, whether a repeat can help, and what the caller can do."""
+
+    http_status: int
+    retryable: bool
+    hint: str
+
+
+ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
+    ErrorCode.VIDEO_UNREADABLE: ErrorFacts(422, False, "Send a complete video or picture that plays elsewhere."),
+    ErrorCode.VIDEO_STREAM_MISSING: ErrorFacts(422, False, "Send a file that holds moving pictures or a still image."),
+    ErrorCode.AUDIO_UNREADABLE: ErrorFacts(422, False, "Send a complete sound file, or a video that has sound."),
+    ErrorCode.AUDIO_STREAM_MISSING: ErrorFacts(422, False, "Send a file that has an audio track."),
+    ErrorCode.AUDIO_TOO_SHORT: ErrorFacts(422, False, "Send at least a tenth of a second of sound."),
+    ErrorCode.INPUT_TOO_LARGE: ErrorFacts(413, False, "Send a smaller file, or raise LIPSYNC_MAX_UPLOAD_BYTES."),
+    ErrorCode.DURATION_EXCEEDED: ErrorFacts(422, False, "Send a shorter file, or raise LIPSYNC_MAX_DURATION_S."),
+    ErrorCode.RESOLUTION_EXCEEDED: ErrorFacts(422, False, "Scale the picture down, or raise LIPSYNC_MAX_PIXELS."),
+    ErrorCode.FRAME_LIMIT_EXCEEDED: ErrorFacts(422, False, "Lower the frame rate, or raise LIPSYNC_MAX_FPS."),
+    ErrorCode.MEDIA_PLAYLIST_REFUSED: ErrorFacts(415, False, "Send the media itself: playlists are never followed."),
+    ErrorCode.URL_BLOCKED: ErrorFacts(422, False, "Upload the file instead of naming an address."),
+    ErrorCode.URL_FETCH_FAILED: ErrorFacts(422, True, "Check that the address answers, then try again."),
+    ErrorCode.OPTION_INVALID: ErrorFacts(422, False, "Correct the option; /docs lists them all."),
+    ErrorCode.NO_FACE_DETECTED: ErrorFacts(422, False, "Use pictures in which a face is visible and not too small."),
+    ErrorCode.FACE_TOO_SMALL: ErrorFacts(422, False, "Use pictures in which the face is larger."),
+    ErrorCode.FACE_NOT_FOUND: ErrorFacts(422, False, "Choose another face, or let `face` be `largest`."),
+    ErrorCode.CHECKPOINT_MISSING: ErrorFacts(503, False, "Set LIPSYNC_CHECKPOINT to a file that exists."),
+    ErrorCode.CHECKPOINT_INVALID: ErrorFacts(503, False, "Set LIPSYNC_CHECKPOINT to a complete checkpoint."),
+    ErrorCode.OUT_OF_MEMORY: ErrorFacts(500, True, "Try again, or lower LIPSYNC_BATCH_SIZE."),
+    ErrorCode.WORKER_LOST: ErrorFacts(500, True, "Try again; if it repeats, look at the worker's log."),
+    ErrorCode.RUN_TIMEOUT: ErrorFacts(500, True, "Send a shorter clip, or raise LIPSYNC_RUN_TIMEOUT_S."),
+    ErrorCode.ENCODE_FAILED: ErrorFacts(500, True, "Try again; `lipsync doctor` checks the encoder."),
+    ErrorCode.STORAGE_FULL: ErrorFacts(507, True, "Try again later: the service has no disk space left."),
+    ErrorCode.CANCELED: ErrorFacts(409, False, "Create a new job if you still want the result."),
+    ErrorCode.QUEUE_FULL: ErrorFacts(503, True, "Try again after the time in Retry-After."),
+    ErrorCode.RATE_LIMITED: ErrorFacts(429, True, "Try again after the time in Retry-After."),
+    ErrorCode.CONCURRENCY_LIMITED: ErrorFacts(429, True, "Wait for one of your jobs to end."),
+    ErrorCode.IDEMPOTENCY_CONFLICT: ErrorFacts(409, False, "Use a new Idempotency-Key for a different request."),
+    ErrorCode.UNAUTHORIZED: ErrorFacts(401, False, "Send a valid API key."),
+    ErrorCode.NOT_FOUND: ErrorFacts(404, False, "Check the address and the job's id."),
+    ErrorCode.RESULT_NOT_READY: ErrorFacts(409, True, "Poll the job until its status is succeeded."),
+    ErrorCode.RESULT_EXPIRED: ErrorFacts(410, False, "Create the job again: results are kept for a limited time."),
+    ErrorCode.INTERNAL: ErrorFacts(500, True, "Try again; if it repeats, report the request_id."),
+}
+
+
+class LipSyncError(Exception):
+    """Carry a public code and one public sentence that says what happened and, where known, what to do."""
+
+    def __init__(self, code: ErrorCode, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+    @property
+    def facts(self) -> ErrorFacts:
+        """Return what the code means."""
+        return ERROR_FACTS[self.code]
+
+
+class InputError(LipSyncError):
+    """Refuse the caller's files or options."""
+
+
+class RequestError(LipSyncError):
+    """Refuse a call that is wrong for this caller or this moment."""
+
+
+class CapacityError(LipSyncError):
+    """Refuse a call that the service has no room for now."""
+
+
+class ServiceError(LipSyncError):
+    """Report a failure of the service itself."""
+
+
+def public_error(error: BaseException) -> LipSyncError:
+    """Turn any exception into what a client may see.
+
+    Out of memory and a full disk keep their meaning; whatever is not ours becomes `internal` without its text.
+    """
+    if isinstance(error, LipSyncError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return ServiceError(ErrorCode.OUT_OF_MEMORY, "The worker ran out of memory.")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return ServiceError(ErrorCode.STORAGE_FULL, "The service has no disk space left.")
+    return ServiceError(ErrorCode.INTERNAL, "Something failed inside the service.")
+
+
+def error_payload(error: LipSyncError, stage: str | None) -> dict[str, Any]:
+    """Return the `error` object of a failed job: code, message, stage, retryable, hint."""
+    facts = error.facts
+    return {
+        "code": str(error.code),
+        "message": error.message,
+        "stage": stage,
+        "retryable": facts.retryable,
+        "hint": facts.hint,
+    }

@@ -1,0 +1,59 @@
+"""Every setting of the service: environment variables with the prefix `LIPSYNC_`, or a `.env` file.
+
+A name with the prefix that is not a setting is an error, because a misspelt limit is a missing limit.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "LIPSYNC_"
+# Read by the command-line client and by the tests, not by the service.
+FOREIGN_NAMES: Final = frozenset({"LIPSYNC_URL", "LIPSYNC_API_KEY", "LIPSYNC_SHARED"})
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Hold the settings, typed and checked."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    redis_url: str | None = Field(None, description="Where the records and the queue live; unset: a private one.")
+    data_dir: Path = Field(Path("data"), description="Uploads, results and the private Redis.")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    checkpoint: Path | None = Field(None, description="Generator weights; unset: the ones in the package.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    workers: Positive = 1
+    batch_size: Positive = 16
+    max_upload_bytes: Positive = 2 * 1024**3
+    max_duration_s: float = Field(3600.0, gt=0)
+    max_pixels: Positive = 4096 * 2304
+    max_fps: float = Field(120.0, gt=0)
+    retention_s: Positive = 24 * 3600
+    run_timeout_s: Positive = 2 * 3600
+    max_attempts: Positive = 3
+    auth: Literal["off"] = "off"
+    url_inputs: Literal["off"] = "off"
+    ffmpeg: str | None = Field(None, description="The ffmpeg binary; unset: the one inside imageio-ffmpeg.")
+
+    def __init__(self, **values: object) -> None:
+        refuse_unknown_names()
+        super().__init__(**values)  # type: ignore[arg-type]
+
+
+def refuse_unknown_names() -> None:
+    """Raise ValueError for a name with the prefix, in the environment or `.env`, that is no setting."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
+    names = {name.upper() for name in [*os.environ, *dotenv_values(".env")]}
+    unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise ValueError(f"unknown setting {unknown[0]}")
