@@ -1,0 +1,154 @@
+"""The mel front end: what a network hears.
+
+The definition is the one of the published Wav2Lip code, so that its checkpoints work: pre-emphasis, a Hann-windowed
+STFT centred on each column with reflection at both ends, Slaney mel bands, decibels mapped to -4..4. Column k is
+centred on sample 200 k, that is on k * 12.5 ms.
+
+The column at a frame's time t is floor(80 t), as published; a MelWindow says where the window starts relative to it.
+Only the columns asked for are computed, so a recording of any length may stay on disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE_HZ = 16_000
+MEL_BANDS = 80
+MEL_RATE_HZ = 80  # columns a second
+HOP = SAMPLE_RATE_HZ // MEL_RATE_HZ  # 200 samples
+FFT_SIZE = 4 * HOP  # 800 samples, 50 ms
+SILENCE = -4.0  # the value of every band in digital silence
+
+_PREEMPHASIS = 0.97
+_LOWEST_HZ, _HIGHEST_HZ = 55.0, 7600.0
+_REFERENCE_DB, _FLOOR_DB = 20.0, -100.0
+_SMALLEST_AMPLITUDE = 10 ** (_FLOOR_DB / 20)  # 1e-5
+_RANGE = 4.0
+_CHUNK_COLUMNS = 2048  # 13 MB of windows at a time
+_LINEAR_END_HZ, _HZ_PER_LINEAR_MEL, _LOG_STEP = 1000.0, 200.0 / 3.0, np.log(6.4) / 27.0  # Slaney's mel scale
+
+Samples = NDArray[np.float32] | NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class MelWindow:
+    """Say which columns a frame hears: `columns` of them, the first `offset_columns` after the frame's own column."""
+
+    columns: int = 16
+    offset_columns: int = -8
+
+
+CENTRED = MelWindow()
+STARTING_AT_FRAME = MelWindow(offset_columns=0)  # published Wav2Lip weights
+
+
+def mel_spectrogram(samples: Samples) -> NDArray[np.float32]:
+    """Compute the whole spectrogram.
+
+    samples: (n,) float in -1..1 or int16, mono at 16 kHz. Returns (80, 1 + n // 200) float32 in -4..4. Samples that
+    are not finite count as 0, louder ones than 1 are clipped.
+    """
+    return _columns(samples, np.arange(column_count(len(samples)))).T.copy()
+
+
+def mel_windows(samples: Samples, times_s: NDArray[np.float64], window: MelWindow) -> NDArray[np.float32]:
+    """Compute the mel window of each frame time.
+
+    samples: (n,) float in -1..1 or int16 (a memmap will do), mono at 16 kHz. times_s: (N,) frame times in seconds.
+    Returns (N, 80, columns) float32 in -4..4, equal to the columns of `mel_spectrogram`; before the first and after
+    the last column stands digital silence.
+    """
+    wanted = first_columns(times_s, window)[:, None] + np.arange(window.columns)  # (N, columns)
+    distinct, position = np.unique(wanted, return_inverse=True)
+    inside = (distinct >= 0) & (distinct < column_count(len(samples)))
+    values = np.full((len(distinct), MEL_BANDS), SILENCE, np.float32)
+    values[inside] = _columns(samples, distinct[inside])
+    windows: NDArray[np.float32] = values[position.reshape(wanted.shape)].transpose(0, 2, 1)
+    return windows
+
+
+def first_columns(times_s: NDArray[np.float64], window: MelWindow) -> NDArray[np.int64]:
+    """Return the first column of the window at each time in seconds, as (N,) int64."""
+    # A millionth of a column keeps frame 5 of 25 fps (0.2 s) on column 16 whatever the rounding of its time.
+    own: NDArray[np.int64] = np.floor(np.asarray(times_s, np.float64) * MEL_RATE_HZ + 1e-6).astype(np.int64)
+    return own + window.offset_columns
+
+
+def column_count(sample_count: int) -> int:
+    """Return how many columns the whole spectrogram of so many samples has."""
+    return 1 + sample_count // HOP if sample_count else 0
+
+
+def _columns(samples: Samples, columns: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Compute the columns with these numbers (any order, all inside), as (len(columns), 80) float32."""
+    parts = [_chunk(samples, part) for part in np.split(columns, range(_CHUNK_COLUMNS, len(columns), _CHUNK_COLUMNS))]
+    return np.concatenate(parts)
+
+
+def _chunk(samples: Samples, columns: NDArray[np.int64]) -> NDArray[np.float32]:
+    index = columns[:, None] * HOP + np.arange(-FFT_SIZE // 2, FFT_SIZE // 2)
+    index = _reflect(index, len(samples))  # (C, 800)
+    emphasised = _read(samples, index) - _PREEMPHASIS * np.where(index > 0, _read(samples, np.maximum(index - 1, 0)), 0)
+    spectrum = np.abs(np.fft.rfft(emphasised * _hann(), axis=1))  # (C, 401)
+    bands = spectrum @ _mel_bank().T  # (C, 80)
+    level_db = 20 * np.log10(np.maximum(_SMALLEST_AMPLITUDE, bands)) - _REFERENCE_DB
+    scaled = 2 * _RANGE * (level_db - _FLOOR_DB) / -_FLOOR_DB - _RANGE
+    column: NDArray[np.float32] = np.clip(scaled, -_RANGE, _RANGE).astype(np.float32)
+    return column
+
+
+def _reflect(index: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Mirror indices outside 0..count-1 at the ends without repeating the edge, as often as needed."""
+    if count == 1:
+        return np.zeros_like(index)
+    period = 2 * (count - 1)
+    folded = np.abs(index) % period if count else index
+    return np.where(folded >= count, period - folded, folded)
+
+
+def _read(samples: Samples, index: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Read samples by number as float64 in -1..1, touching only the span they lie in."""
+    if index.size == 0:
+        return np.zeros(index.shape)
+    low, high = int(index.min()), int(index.max()) + 1
+    if high - low > 4 * index.size:  # far apart: gather instead of reading everything between
+        raw = np.asarray(samples[index.ravel()]).reshape(index.shape)
+    else:
+        raw = np.asarray(samples[low:high])[index - low]
+    if raw.dtype == np.int16:
+        return raw.astype(np.float64) / 32768
+    clean = np.nan_to_num(raw.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(clean, -1.0, 1.0)
+
+
+@lru_cache(maxsize=1)
+def _hann() -> NDArray[np.float64]:
+    """Return the periodic Hann window, (800,)."""
+    window: NDArray[np.float64] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT_SIZE) / FFT_SIZE)
+    return window
+
+
+@lru_cache(maxsize=1)
+def _mel_bank() -> NDArray[np.float64]:
+    """Return triangular bands of equal area on Slaney's mel scale, (80, 401)."""
+    fft_hz = np.arange(FFT_SIZE // 2 + 1) * SAMPLE_RATE_HZ / FFT_SIZE
+    edge_hz = _mel_to_hz(np.linspace(_hz_to_mel(_LOWEST_HZ), _hz_to_mel(_HIGHEST_HZ), MEL_BANDS + 2))
+    rising = (fft_hz - edge_hz[:-2, None]) / np.diff(edge_hz)[:-1, None]
+    falling = (edge_hz[2:, None] - fft_hz) / np.diff(edge_hz)[1:, None]
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    return np.asarray(triangles * (2.0 / (edge_hz[2:] - edge_hz[:-2]))[:, None])
+
+
+def _hz_to_mel(hz: float) -> float:
+    if hz < _LINEAR_END_HZ:
+        return hz / _HZ_PER_LINEAR_MEL
+    return float(_LINEAR_END_HZ / _HZ_PER_LINEAR_MEL + np.log(hz / _LINEAR_END_HZ) / _LOG_STEP)
+
+
+def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    linear_end = _LINEAR_END_HZ / _HZ_PER_LINEAR_MEL  # 15
+    return np.where(mel < linear_end, mel * _HZ_PER_LINEAR_MEL, _LINEAR_END_HZ * np.exp(_LOG_STEP * (mel - linear_end)))
