@@ -1,0 +1,52 @@
+"""Convert between 8-bit Y'CbCr of limited range and RGB, with the matrix the video is tagged with.
+
+Only crops and blended regions pass here; whole frames stay as they were decoded.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+
+
+class ColourMatrix(Enum):
+    """Name a matrix by its luma weights (red, blue)."""
+
+    BT601 = (0.299, 0.114)
+    BT709 = (0.2126, 0.0722)
+
+    @property
+    def to_rgb(self) -> F32:
+        """Return (3, 3): limited-range (Y - 16, Cb - 128, Cr - 128) to full-range R, G, B."""
+        red, blue = self.value
+        green = 1.0 - red - blue
+        gain, chroma = 255.0 / 219.0, 255.0 / 112.0
+        r_cr, b_cb = (1.0 - red) * chroma, (1.0 - blue) * chroma
+        return np.array(
+            [[gain, 0.0, r_cr], [gain, -b_cb * blue / green, -r_cr * red / green], [gain, b_cb, 0.0]], np.float32
+        )
+
+    @property
+    def from_rgb(self) -> F32:
+        """Return the inverse of `to_rgb`."""
+        return np.asarray(np.linalg.inv(self.to_rgb.astype(np.float64)), np.float32)
+
+
+OFFSET = np.array([16.0, 128.0, 128.0], np.float32)
+
+
+def rgb_of_planes(y: U8, u: U8, v: U8, colour: ColourMatrix) -> U8:
+    """Convert three planes of one size (H, W) to RGB (H, W, 3) uint8."""
+    ycc = np.stack([y, u, v], axis=-1).astype(np.float32) - OFFSET
+    return np.asarray(np.clip(np.rint(ycc @ colour.to_rgb.T), 0, 255), np.uint8)
+
+
+def ycc_of_rgb(rgb: npt.NDArray[np.generic], colour: ColourMatrix) -> F32:
+    """Convert RGB (H, W, 3), 0..255, to limited-range Y, Cb, Cr (H, W, 3) float32, not rounded."""
+    ycc: F32 = rgb.astype(np.float32) @ colour.from_rgb.T + OFFSET
+    return ycc

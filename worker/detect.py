@@ -1,0 +1,221 @@
+"""Find faces: a full-range detector on the whole picture, then a face mesh on a square around each detection.
+
+Each call stands alone (no tracking state), so any range of frames gives the same faces as the whole clip. The mesh by
+itself misses small faces and the short-range detector misses most street scenes; the full-range one does not. In a
+large picture where it finds nothing, overlapping tiles are searched. This module alone knows mediapipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from worker.colour import ColourMatrix, rgb_of_planes
+from worker.crop import Transform, extract, extract_rgb, split_planes, square_transform
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+
+FOREHEAD: Final = 10  # mesh indices of the top of the forehead and the chin
+CHIN: Final = 152
+OVERVIEW_PX: Final = 512  # long side given to the detector, whose own input is 192 px
+MESH_PX: Final = 256  # square given to the mesh, whose own input is 192 px of it
+SQUARE_FACTOR: Final = 2.0  # side of that square in detection boxes, which end at the brows and below the lips
+MIN_SCORE: Final = 0.5
+MIN_TILED_PX: Final = 720  # pictures with a longer side than this are searched in tiles when nothing was found
+SAME_FACE_IOU: Final = 0.4
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a frame: mesh landmarks (468, 2) float32 in frame pixels, and the detector's score 0..1."""
+
+    landmarks: F32
+    score: float
+
+    @property
+    def height_px(self) -> float:
+        """Return the distance from forehead to chin."""
+        return float(np.hypot(*(self.landmarks[CHIN] - self.landmarks[FOREHEAD])))
+
+    @property
+    def center(self) -> F32:
+        """Return the middle of the box, (2,)."""
+        left, top, right, bottom = self.box
+        return np.array([(left + right) / 2, (top + bottom) / 2], np.float32)
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Return left, top, right, bottom of the landmarks."""
+        low, high = self.landmarks.min(axis=0), self.landmarks.max(axis=0)
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+class Picture(Protocol):
+    """A frame that can be looked at as a whole and in squares, whatever its pixel format."""
+
+    width: int
+    height: int
+
+    def overview(self, left: int, top: int, width: int, height: int, long_px: int) -> U8:
+        """Return a part of the picture as RGB, shrunk to at most `long_px`."""
+
+    def square(self, transform: Transform) -> U8:
+        """Return the crop (S, S, 3) uint8 RGB."""
+
+
+class RgbPicture:
+    """Look at an RGB frame (H, W, 3) uint8."""
+
+    def __init__(self, rgb: U8) -> None:
+        self.rgb = rgb
+        self.height, self.width = rgb.shape[:2]
+
+    def overview(self, left: int, top: int, width: int, height: int, long_px: int) -> U8:
+        """Return a part of the picture as RGB, shrunk to at most `long_px`."""
+        return _shrink(self.rgb[top : top + height, left : left + width], width, height, long_px)
+
+    def square(self, transform: Transform) -> U8:
+        """Return the crop (S, S, 3) uint8 RGB."""
+        return extract_rgb(self.rgb, transform)
+
+
+class PlanesPicture:
+    """Look at an I420 frame (H * 3/2, W) uint8; only what is looked at is converted to RGB."""
+
+    def __init__(self, planes: U8, colour: ColourMatrix) -> None:
+        self.planes, self.colour = planes, colour
+        self.height, self.width = planes.shape[0] * 2 // 3, planes.shape[1]
+
+    def overview(self, left: int, top: int, width: int, height: int, long_px: int) -> U8:
+        """Return a part of the picture as RGB, shrunk to at most `long_px`."""
+        y, u, v = split_planes(self.planes)
+        luma = _shrink(y[top : top + height, left : left + width], width, height, long_px)
+        rows, columns = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
+        size = (luma.shape[1], luma.shape[0])
+        small_u, small_v = (cv2.resize(plane[rows, columns], size, interpolation=cv2.INTER_AREA) for plane in (u, v))
+        return rgb_of_planes(luma, np.asarray(small_u, np.uint8), np.asarray(small_v, np.uint8), self.colour)
+
+    def square(self, transform: Transform) -> U8:
+        """Return the crop (S, S, 3) uint8 RGB."""
+        return extract(self.planes, transform, self.colour)
+
+
+class FaceDetector:
+    """Find faces and their mesh in single pictures; use as a context manager, from one thread at a time."""
+
+    def __init__(self) -> None:
+        self._warm = False
+        with _quiet_native_logs():
+            from mediapipe.python.solutions import face_detection, face_mesh
+
+            self._detector: Any = face_detection.FaceDetection(model_selection=1, min_detection_confidence=MIN_SCORE)
+            self._mesh: Any = face_mesh.FaceMesh(static_image_mode=True, max_num_faces=2, min_detection_confidence=0.3)
+            blank = np.zeros((MESH_PX, MESH_PX, 3), np.uint8)
+            self._detector.process(blank)  # the first call of each still logs and allocates
+            self._mesh.process(blank)
+
+    def __enter__(self) -> FaceDetector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the native graphs."""
+        self._detector.close()
+        self._mesh.close()
+
+    def detect(self, rgb: U8) -> list[Face]:
+        """Return the faces of an RGB frame (H, W, 3) uint8, left to right."""
+        return self.detect_in(RgbPicture(rgb))
+
+    def detect_in(self, picture: Picture) -> list[Face]:
+        """Return the faces of a picture, left to right."""
+        faces = self._search(picture, [(0, 0, picture.width, picture.height)])
+        if not faces and max(picture.width, picture.height) > MIN_TILED_PX:
+            faces = self._search(picture, _tiles(picture.width, picture.height))
+        return sorted(faces, key=lambda face: float(face.center[0]))
+
+    def _search(self, picture: Picture, parts: list[tuple[int, int, int, int]]) -> list[Face]:
+        faces: list[Face] = []
+        for left, top, width, height in parts:
+            overview = picture.overview(left, top, width, height, OVERVIEW_PX)
+            for detection in self._detector.process(np.ascontiguousarray(overview)).detections or []:
+                box = detection.location_data.relative_bounding_box
+                center = (left + (box.xmin + box.width / 2) * width, top + (box.ymin + box.height / 2) * height)
+                side = max(box.width * width, box.height * height) * SQUARE_FACTOR
+                face = self._fit_mesh(picture, center, side, float(detection.score[0]))
+                if face is not None and all(_overlap(face, other) < SAME_FACE_IOU for other in faces):
+                    faces.append(face)
+        return faces
+
+    def _fit_mesh(self, picture: Picture, center: tuple[float, float], side: float, score: float) -> Face | None:
+        """Return the face nearest to the middle of the square, or None where the mesh sees none."""
+        transform = square_transform(center, side, MESH_PX)
+        with contextlib.nullcontext() if self._warm else _quiet_native_logs():  # the first mesh logs once more
+            found = self._mesh.process(picture.square(transform)).multi_face_landmarks or []
+        meshes = [np.array([(p.x, p.y) for p in one.landmark], np.float64) for one in found]
+        if not meshes:
+            return None
+        self._warm = True
+        mesh = min(meshes, key=lambda points: float(np.hypot(*(points.mean(axis=0) - 0.5))))
+        return Face(transform.invert(mesh * MESH_PX).astype(np.float32), score)
+
+
+def _shrink(image: U8, width: int, height: int, long_px: int) -> U8:
+    factor = min(1.0, long_px / max(width, height))
+    size = (max(2, round(width * factor)), max(2, round(height * factor)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """Cover the picture with three overlapping tiles along its long side and two along its short one."""
+    columns, rows = (3, 2) if width >= height else (2, 3)
+    tile_width, tile_height = (2 * side // (count + 1) // 2 * 2 for side, count in ((width, columns), (height, rows)))
+    lefts = [(width - tile_width) * i // (columns - 1) // 2 * 2 for i in range(columns)]
+    tops = [(height - tile_height) * i // (rows - 1) // 2 * 2 for i in range(rows)]
+    return [(left, top, tile_width, tile_height) for top in tops for left in lefts]
+
+
+def _overlap(a: Face, b: Face) -> float:
+    """Return the intersection over union of two boxes."""
+    first, second = a.box, b.box
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
+    return shared / (areas - shared)
+
+
+_log_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _quiet_native_logs() -> Iterator[None]:
+    """Send what native libraries write to file descriptor 2 to nowhere; they offer no switch for it."""
+    with _log_lock:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(nowhere)
+            os.close(kept)
