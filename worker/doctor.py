@@ -1,0 +1,108 @@
+"""What this machine has for lip-sync, and what is wrong: one line a finding, none of them a guess."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.core.media import find_ffmpeg
+from app.core.settings import Settings
+
+CHILD_TIMEOUT_S: Final = 20
+REDIS_TIMEOUT_S: Final = 3
+LOW_DISK_BYTES: Final = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Say what was looked at, whether it will do, and what was seen."""
+
+    name: str
+    good: bool
+    text: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything a job needs; a check that fails is a finding, never an exception."""
+    checks: dict[str, Callable[[Settings], str]] = {
+        "ffmpeg": _ffmpeg, "encoder": _encoder, "device": _device, "weights": _weights, "face models": _face_models,
+        "redis": _redis, "disk": _disk,
+    }
+    findings = []
+    for name, check in checks.items():
+        try:
+            findings.append(Finding(name, True, check(settings)))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with this machine is the answer
+            findings.append(Finding(name, False, str(error) or type(error).__name__))
+    return findings
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=CHILD_TIMEOUT_S).stdout
+
+
+def _ffmpeg(settings: Settings) -> str:
+    binary = find_ffmpeg(settings.ffmpeg)
+    return f"{_output(binary, '-version').splitlines()[0]} at {binary}"
+
+
+def _encoder(settings: Settings) -> str:
+    encoders = _output(find_ffmpeg(settings.ffmpeg), "-hide_banner", "-encoders")
+    missing = [name for name in ("libx264", "aac") if f" {name} " not in encoders]
+    if missing:
+        raise RuntimeError(f"this ffmpeg lacks {', '.join(missing)}")
+    return "libx264, aac"
+
+
+def _device(settings: Settings) -> str:
+    from model.synthesizer import load_synthesizer
+
+    synthesizer = load_synthesizer(settings.checkpoint, settings.device, settings.precision, settings.batch_size)
+    return f"{synthesizer.device_name} in {synthesizer.precision}, {os.cpu_count()} CPU cores"
+
+
+def _weights(settings: Settings) -> str:
+    from model.checkpoint import default_checkpoint, verify_checkpoint
+
+    path = Path(settings.checkpoint or default_checkpoint())
+    verify_checkpoint(path)
+    return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _face_models(_: Settings) -> str:
+    import numpy as np
+
+    from worker.detect import FaceDetector
+
+    with FaceDetector() as detector:
+        detector.detect(np.zeros((64, 64, 3), np.uint8))
+    return "face detector and mesh load"
+
+
+def _redis(settings: Settings) -> str:
+    if settings.redis_url is None:
+        from app.core.embedded import find_redis_server
+
+        return f"a private one: {find_redis_server()}"
+    from redis import Redis
+
+    with Redis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_S,
+                        socket_connect_timeout=REDIS_TIMEOUT_S) as client:
+        client.ping()
+    return "answers"
+
+
+def _disk(settings: Settings) -> str:
+    folder = settings.data_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < LOW_DISK_BYTES:
+        raise RuntimeError(f"only {free / 1e9:.1f} GB free for uploads and results")
+    return f"{free / 1e9:.0f} GB free for uploads and results"
