@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     max_pixels: Positive = 4096 * 2304
     max_fps: float = Field(120.0, gt=0)
     retention_s: Positive = 24 * 3600
+    max_queued_jobs: Positive = 1000
     run_timeout_s: Positive = 2 * 3600
     max_attempts: Positive = 3
     auth: Literal["off"] = "off"

@@ -1,0 +1,217 @@
+"""The moves of a job as Redis scripts: each is atomic, so two processes can never both be right.
+
+    lipsync:job:<id>      hash    doc (id, owner, input, options as JSON) and the changing fields
+    lipsync:owner:<name>  zset    the owner's jobs by creation (microseconds, unique: the cursor of a listing)
+    lipsync:queued        zset    waiting jobs in order of arrival
+    lipsync:sent          zset    waiting jobs by when their message was sent; 0 = to be sent
+    lipsync:leases        zset    running jobs by when their lease ends
+    lipsync:expiry        zset    ended jobs by when their files, later their record, go
+    lipsync:idem:<..>     hash    an idempotency key's job and the request's fingerprint
+    lipsync:workers       zset    live workers by when their announcement ends; lipsync:worker_facts: JSON each
+    lipsync:totals        hash    counters that only grow
+
+Times are milliseconds by Redis' own clock: hosts need not agree on theirs. The attempt number fences: whoever lost its
+lease finds another number and can no longer move the job. `losses` counts attempts that died; one that was handed back
+in order is not a loss.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_PRELUDE: Final = """
+local function time_us()
+  local t = redis.call('TIME')
+  return t[1] * 1000000 + t[2]
+end
+local function now_ms() return math.floor(time_us() / 1000) end
+local function whole(number) return string.format('%.0f', number) end
+local function key(id) return 'lipsync:job:' .. id end
+local function field(id, name) return redis.call('HGET', key(id), name) end
+local function leave_queue(id)
+  redis.call('ZREM', 'lipsync:queued', id)
+  redis.call('ZREM', 'lipsync:sent', id)
+end
+local function enter_queue(id)
+  local time = time_us()
+  redis.call('ZREM', 'lipsync:leases', id)
+  redis.call('HSET', key(id), 'status', 'queued')
+  redis.call('HDEL', key(id), 'worker', 'claim', 'stage', 'progress')
+  redis.call('ZADD', 'lipsync:queued', whole(time), id)
+  redis.call('ZADD', 'lipsync:sent', 0, id)
+end
+local function finish(id, status, retention_ms)
+  local time = now_ms()
+  leave_queue(id)
+  redis.call('ZREM', 'lipsync:leases', id)
+  redis.call('HSET', key(id), 'status', status, 'finished_at', whole(time), 'expires_at', whole(time + retention_ms))
+  redis.call('ZADD', 'lipsync:expiry', whole(time + retention_ms), id)
+  redis.call('HINCRBY', 'lipsync:totals', status, 1)
+end
+local function is_current(id, attempt)
+  return field(id, 'status') == 'running' and field(id, 'attempt') == attempt
+end
+local function forget(id)
+  local bound = redis.call('HMGET', key(id), 'owner', 'idem')
+  if bound[1] then redis.call('ZREM', 'lipsync:owner:' .. bound[1], id) end
+  if bound[2] then redis.call('DEL', bound[2]) end
+  leave_queue(id)
+  redis.call('ZREM', 'lipsync:leases', id)
+  redis.call('ZREM', 'lipsync:expiry', id)
+  redis.call('DEL', key(id))
+end
+"""
+
+# ARGV: id, owner, doc, retention ms, most queued jobs, idempotency key or '', fingerprint
+CREATE: Final = _PRELUDE + """
+local id, owner, retention, idem = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[6]
+if redis.call('EXISTS', key(id)) == 1 then return {'created', id} end
+if idem ~= '' then
+  local bound = redis.call('HMGET', idem, 'id', 'fingerprint')
+  if bound[1] and bound[2] == ARGV[7] then return {'replayed', bound[1]} end
+  if bound[1] then return {'conflict', bound[1]} end
+end
+if redis.call('ZCARD', 'lipsync:queued') >= tonumber(ARGV[5]) then return {'full', ''} end
+local time = time_us()
+local last = redis.call('ZREVRANGE', 'lipsync:owner:' .. owner, 0, 0, 'WITHSCORES')
+if last[2] then time = math.max(time, tonumber(last[2]) + 1) end
+local ms = math.floor(time / 1000)
+redis.call('HSET', key(id), 'doc', ARGV[3], 'owner', owner, 'status', 'queued', 'attempt', 0, 'losses', 0,
+  'created_at', whole(ms), 'expires_at', whole(ms + retention))
+redis.call('ZADD', 'lipsync:owner:' .. owner, whole(time), id)
+redis.call('ZADD', 'lipsync:queued', whole(time), id)
+redis.call('ZADD', 'lipsync:sent', whole(ms), id)
+redis.call('HINCRBY', 'lipsync:totals', 'created', 1)
+if idem ~= '' then
+  redis.call('HSET', idem, 'id', id, 'fingerprint', ARGV[7])
+  redis.call('PEXPIRE', idem, whole(retention))
+  redis.call('HSET', key(id), 'idem', idem)
+end
+return {'created', id}
+"""
+
+# ARGV: id, worker, claim (a random word: the same claim sent twice is one claim), lease ms. Returns the attempt or 0.
+CLAIM: Final = _PRELUDE + """
+local id = ARGV[1]
+local status = field(id, 'status')
+if status == 'running' and field(id, 'claim') == ARGV[3] then return tonumber(field(id, 'attempt')) end
+if status ~= 'queued' then return 0 end
+local time = now_ms()
+leave_queue(id)
+local attempt = redis.call('HINCRBY', key(id), 'attempt', 1)
+redis.call('HSET', key(id), 'status', 'running', 'worker', ARGV[2], 'claim', ARGV[3], 'started_at', whole(time))
+redis.call('ZADD', 'lipsync:leases', whole(time + tonumber(ARGV[4])), id)
+return attempt
+"""
+
+# ARGV: id, attempt, lease ms, stage, progress. Returns ok, cancel or lost.
+BEAT: Final = _PRELUDE + """
+local id = ARGV[1]
+if not is_current(id, ARGV[2]) then return 'lost' end
+redis.call('ZADD', 'lipsync:leases', whole(now_ms() + tonumber(ARGV[3])), id)
+redis.call('HSET', key(id), 'stage', ARGV[4], 'progress', ARGV[5])
+if field(id, 'cancel') then return 'cancel' end
+return 'ok'
+"""
+
+# ARGV: id, attempt, status, retention ms, then names and values of fields. Returns 1 where this attempt ended the job.
+FINISH: Final = _PRELUDE + """
+local id = ARGV[1]
+if not is_current(id, ARGV[2]) then
+  return (field(id, 'attempt') == ARGV[2] and field(id, 'status') == ARGV[3]) and 1 or 0
+end
+for i = 5, #ARGV, 2 do redis.call('HSET', key(id), ARGV[i], ARGV[i + 1]) end
+finish(id, ARGV[3], tonumber(ARGV[4]))
+return 1
+"""
+
+# ARGV: id, attempt. The worker gives the job back in order, with nothing counted against it.
+HAND_BACK: Final = _PRELUDE + """
+if not is_current(ARGV[1], ARGV[2]) then return 0 end
+if field(ARGV[1], 'cancel') then return 0 end
+enter_queue(ARGV[1])
+return 1
+"""
+
+# ARGV: id, retention ms. Returns the status after it, or '' for no such job.
+CANCEL: Final = _PRELUDE + """
+local id = ARGV[1]
+local status = field(id, 'status')
+if status == 'queued' then finish(id, 'canceled', tonumber(ARGV[2])) return 'canceled' end
+if status == 'running' then redis.call('HSET', key(id), 'cancel', 1) end
+return status or ''
+"""
+
+# ARGV: most losses, retention ms, the error of a job that was lost too often. Returns id, status, id, status, ...
+REAP: Final = _PRELUDE + """
+local moved = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:leases', '-inf', whole(now_ms()), 'LIMIT', 0, 100)) do
+  if field(id, 'status') ~= 'running' then
+    redis.call('ZREM', 'lipsync:leases', id)
+  else
+    if field(id, 'cancel') then
+      finish(id, 'canceled', tonumber(ARGV[2]))
+    elseif redis.call('HINCRBY', key(id), 'losses', 1) >= tonumber(ARGV[1]) then
+      redis.call('HSET', key(id), 'error', ARGV[3])
+      finish(id, 'failed', tonumber(ARGV[2]))
+    else
+      enter_queue(id)
+    end
+    redis.call('HINCRBY', 'lipsync:totals', 'lost', 1)
+    moved[#moved + 1] = id
+    moved[#moved + 1] = field(id, 'status')
+  end
+end
+return moved
+"""
+
+# Returns the waiting jobs whose message has to be sent, and marks them as sent now.
+TAKE_UNSENT: Final = _PRELUDE + """
+local ids = redis.call('ZRANGEBYSCORE', 'lipsync:sent', 0, 0, 'LIMIT', 0, 100)
+for _, id in ipairs(ids) do redis.call('ZADD', 'lipsync:sent', 'XX', whole(now_ms()), id) end
+return ids
+"""
+
+# ARGV: ms. Returns the waiting jobs whose message was sent longer ago than that.
+OVERDUE: Final = _PRELUDE + """
+return redis.call('ZRANGEBYSCORE', 'lipsync:sent', 1, whole(now_ms() - tonumber(ARGV[1])))
+"""
+
+# ARGV: id. Returns the status it had, or ''.
+DELETE: Final = _PRELUDE + """
+local status = field(ARGV[1], 'status')
+if status then forget(ARGV[1]) end
+return status or ''
+"""
+
+# ARGV: retention ms. First the files of an ended job expire, as long again later its record.
+EXPIRE: Final = _PRELUDE + """
+local time = now_ms()
+local bare = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:expiry', '-inf', whole(time), 'LIMIT', 0, 100)) do
+  if field(id, 'expired') or not field(id, 'status') then
+    forget(id)
+  else
+    redis.call('HSET', key(id), 'expired', 1)
+    redis.call('ZADD', 'lipsync:expiry', whole(time + tonumber(ARGV[1])), id)
+  end
+  bare[#bare + 1] = id
+end
+return bare
+"""
+
+# ARGV: name, facts, ms to live
+ANNOUNCE: Final = _PRELUDE + """
+redis.call('ZADD', 'lipsync:workers', whole(now_ms() + tonumber(ARGV[3])), ARGV[1])
+redis.call('HSET', 'lipsync:worker_facts', ARGV[1], ARGV[2])
+return 1
+"""
+
+# Returns the facts of each live worker; forgets the others.
+LIVE_WORKERS: Final = _PRELUDE + """
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:workers', '-inf', whole(now_ms()))) do
+  redis.call('ZREM', 'lipsync:workers', name)
+  redis.call('HDEL', 'lipsync:worker_facts', name)
+end
+return redis.call('HVALS', 'lipsync:worker_facts')
+"""

@@ -1,0 +1,109 @@
+"""The thread that keeps the promise that no accepted job is lost.
+
+It runs wherever a service or a worker runs, any number at once, because each step is one atomic script: jobs whose
+lease ended go back into the queue, messages that were not sent or got lost are sent again, and what has expired is
+removed. After Redis was away, leases are given time to be renewed before any is called dead.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import redis
+from kombu.exceptions import OperationalError
+
+from app.core.records import LEASE_S, Records
+from app.core.storage import LocalStorage, remove_folder
+
+REAP_INTERVAL_S: Final = 2.0
+RESEND_AFTER_S: Final = 30.0
+SWEEP_INTERVAL_S: Final = 30.0
+ORPHAN_IDLE_S: Final = 3600.0
+
+_log = logging.getLogger("lipsync.reaper")
+
+
+class Reaper:
+    """Re-queue, re-send and sweep until stopped."""
+
+    def __init__(
+        self,
+        records: Records,
+        storage: LocalStorage,
+        send: Callable[[str], None],
+        waiting: Callable[[], set[str]],
+        interval_s: float = REAP_INTERVAL_S,
+    ) -> None:
+        """`send` sends a job's message; `waiting` names the jobs whose message lies undelivered in the broker."""
+        self._records = records
+        self._storage = storage
+        self._send = send
+        self._waiting = waiting
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for it."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        quiet_until = 0.0
+        while not self._stop.wait(self._interval_s):
+            try:
+                self._records.ping()
+                if time.monotonic() >= quiet_until:
+                    self.reap()
+                self.send_unsent()
+                if self._records.only_once("sweep", SWEEP_INTERVAL_S):
+                    self.find_lost_messages()
+                    self.sweep()
+            except (redis.RedisError, OperationalError) as error:
+                quiet_until = time.monotonic() + LEASE_S
+                _log.warning("redis unreachable error=%s", type(error).__name__)
+            except OSError as error:
+                _log.warning("sweep failed errno=%s", error.errno)
+
+    def reap(self) -> None:
+        """Move the jobs whose worker died."""
+        for job_id, status in self._records.reap().items():
+            _log.warning("lease ended job=%s now=%s", job_id, status)
+
+    def send_unsent(self) -> None:
+        """Send the messages that wait to be sent; one that fails is left for the next time."""
+        job_ids = self._records.take_unsent()
+        for position, job_id in enumerate(job_ids):
+            try:
+                self._send(job_id)
+            except OperationalError:
+                self._records.mark_unsent(job_ids[position:])
+                raise
+
+    def find_lost_messages(self) -> None:
+        """Have the message of each job sent again that waits long with none in the broker."""
+        overdue = self._records.overdue(RESEND_AFTER_S)
+        if overdue:
+            waiting = self._waiting()
+            self._records.mark_unsent(job_id for job_id in overdue if job_id not in waiting)
+
+    def sweep(self) -> None:
+        """Remove the files of expired jobs and what crashes left behind; never what a job may still need."""
+        for job_id in self._records.expire():
+            self._storage.delete(job_id)
+            _log.info("expired job=%s", job_id)
+        for job_id in self._storage.idle_jobs(ORPHAN_IDLE_S):
+            if not self._records.keeps_files(job_id):
+                self._storage.delete(job_id)
+        for job_id, attempt, folder in self._storage.idle_work(ORPHAN_IDLE_S):
+            job = self._records.get(job_id)
+            if job is None or job.attempt != attempt or job.status.is_terminal:
+                remove_folder(folder)

@@ -1,0 +1,306 @@
+"""The record of every job, in Redis: the one truth that API, workers and reapers share.
+
+Moves are scripts (`app.core.moves`), so that any number of processes may try the same one. A record is read back as a
+`Job`. Nothing here knows of Celery: after `create`, `hand_back` or `reap` the message is sent by `app.core.reaper` or
+by who created the job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, cast
+
+import redis
+from pydantic import BaseModel
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from app.core import moves
+from app.core.errors import CapacityError, ErrorCode, RequestError, ServiceError, error_payload
+from app.core.jobs import Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
+from app.core.settings import Settings
+
+LEASE_S: Final = 12.0  # a dead worker is noticed after this, and within REAP_INTERVAL_S of it
+ANNOUNCE_TTL_S: Final = 10.0
+SOCKET_TIMEOUT_S: Final = 5.0
+_LIST_CHUNK: Final = 100
+
+
+class Beat(StrEnum):
+    """Answer a worker that renews its lease."""
+
+    OK = "ok"
+    CANCEL = "cancel"
+    LOST = "lost"  # another attempt runs, or the job is gone: stop, publish nothing
+
+
+class WorkerFacts(BaseModel):
+    """What a live worker says of itself."""
+
+    name: str
+    pid: int
+    device: str
+    precision: str
+    checkpoint: str
+    checkpoint_sha256: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Created:
+    """Say which job stands for a request; `replayed` where an earlier one with the same key does."""
+
+    job_id: str
+    replayed: bool
+
+
+@dataclass(frozen=True)
+class RecordLimits:
+    """How long and how often, in the units of the settings."""
+
+    retention_s: int
+    max_attempts: int
+    max_queued_jobs: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> RecordLimits:
+        """Take the limits from the settings."""
+        return cls(settings.retention_s, settings.max_attempts, settings.max_queued_jobs)
+
+
+def connect(url: str) -> redis.Redis:
+    """Return a client for a redis://, rediss:// or unix:// address; every wait is bounded, nothing is sent yet."""
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=2.0 if not url.startswith("unix:") else None,
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2),
+    )
+
+
+class Records:
+    """Read and move jobs; every method may raise `redis.RedisError` where Redis does not answer."""
+
+    def __init__(self, client: redis.Redis, limits: RecordLimits) -> None:
+        self._redis = client
+        self._limits = limits
+        names = [name for name in vars(moves) if name.isupper() and not name.startswith("_")]
+        self._scripts = {name: client.register_script(getattr(moves, name)) for name in names}
+
+    def _move(self, name: str, *arguments: str | int | float) -> Any:
+        return self._scripts[name](keys=[], args=list(arguments))
+
+    @property
+    def _retention_ms(self) -> int:
+        return self._limits.retention_s * 1000
+
+    # ---- the API's side
+
+    def create(
+        self,
+        job_id: str,
+        owner: str,
+        job_input: JobInput,
+        options: JobOptions,
+        idempotency: tuple[str, str] | None = None,
+    ) -> Created:
+        """Save a new queued job, or find the one that the same idempotency key (key, fingerprint) made before.
+
+        Raises RequestError(idempotency_conflict) for a key used with another request, CapacityError(queue_full).
+        """
+        doc = json.dumps({"input": job_input.model_dump(mode="json"), "options": options.model_dump(mode="json")})
+        key, fingerprint = idempotency or ("", "")
+        if key:
+            digest = hashlib.sha256(f"{owner}\n{key}".encode()).hexdigest()
+            key = f"lipsync:idem:{digest}"
+        most = self._limits.max_queued_jobs
+        outcome, found = self._move("CREATE", job_id, owner, doc, self._retention_ms, most, key, fingerprint)
+        if outcome == "conflict":
+            raise RequestError(ErrorCode.IDEMPOTENCY_CONFLICT, "This Idempotency-Key was used with another request.")
+        if outcome == "full":
+            raise queue_full()
+        return Created(found, outcome == "replayed")
+
+    def get(self, job_id: str) -> Job | None:
+        """Return the job, or None."""
+        fields = cast("dict[str, str]", self._redis.hgetall(f"lipsync:job:{job_id}"))
+        return _job(job_id, fields) if "doc" in fields else None
+
+    def page(
+        self, owner: str, status: JobStatus | None, limit: int, cursor: int | None
+    ) -> tuple[list[Job], int | None]:
+        """Return the owner's jobs, newest first, from behind the cursor on, and the next cursor or None."""
+        found: list[Job] = []
+        last = cursor
+        while True:
+            upper = "+inf" if last is None else f"({last}"
+            rows = cast("list[tuple[str, float]]", self._redis.zrevrangebyscore(
+                f"lipsync:owner:{owner}", upper, "-inf", start=0, num=_LIST_CHUNK, withscores=True))
+            pipeline = self._redis.pipeline(transaction=False)
+            for job_id, _ in rows:
+                pipeline.hgetall(f"lipsync:job:{job_id}")
+            for (job_id, score), fields in zip(rows, pipeline.execute(), strict=True):
+                if "doc" in fields and (status is None or fields["status"] == status):
+                    if len(found) == limit:
+                        return found, last
+                    found.append(_job(job_id, fields))
+                last = int(score)
+            if len(rows) < _LIST_CHUNK:
+                return found, None
+
+    def queue_position(self, job_id: str) -> int | None:
+        """Return the place in the queue, from 1, or None for a job that does not wait."""
+        rank = cast("int | None", self._redis.zrank("lipsync:queued", job_id))
+        return None if rank is None else rank + 1
+
+    def queued_count(self) -> int:
+        """Return how many jobs wait."""
+        return int(self._redis.zcard("lipsync:queued"))
+
+    def check_room(self) -> None:
+        """Raise CapacityError(queue_full) where no further job may wait."""
+        if self.queued_count() >= self._limits.max_queued_jobs:
+            raise queue_full()
+
+    def cancel(self, job_id: str) -> JobStatus | None:
+        """End a waiting job, or ask the worker of a running one to stop; return the status after it."""
+        status = self._move("CANCEL", job_id, self._retention_ms)
+        return JobStatus(status) if status else None
+
+    def delete(self, job_id: str) -> bool:
+        """Forget the job in whatever state; a worker that has it loses its lease. False where there was none."""
+        return bool(self._move("DELETE", job_id))
+
+    def ping(self) -> None:
+        """Raise where Redis does not answer."""
+        self._redis.ping()
+
+    def live_workers(self) -> list[WorkerFacts]:
+        """Return what each live worker last said of itself."""
+        return [WorkerFacts.model_validate_json(text) for text in sorted(self._move("LIVE_WORKERS"))]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of queued and running jobs, and the totals that only grow (`total_<name>`)."""
+        totals = cast("dict[str, str]", self._redis.hgetall("lipsync:totals"))
+        running = int(self._redis.zcard("lipsync:leases"))
+        counts = {"queued": self.queued_count(), "running": running}
+        return counts | {f"total_{name}": int(number) for name, number in totals.items()}
+
+    # ---- the worker's side
+
+    def announce(self, facts: WorkerFacts) -> None:
+        """Say that this worker lives and has its model loaded."""
+        self._move("ANNOUNCE", facts.name, facts.model_dump_json(), int(ANNOUNCE_TTL_S * 1000))
+
+    def claim(self, job_id: str, worker: str, claim: str) -> int | None:
+        """Take a waiting job under a lease; return the attempt's number, or None where there is nothing to take.
+
+        `claim` is a random word: the same one sent twice, because an answer was lost, is one claim.
+        """
+        return int(self._move("CLAIM", job_id, worker, claim, int(LEASE_S * 1000))) or None
+
+    def beat(self, job_id: str, attempt: int, stage: str, progress: Progress) -> Beat:
+        """Renew the lease and publish the progress of this attempt."""
+        return Beat(self._move("BEAT", job_id, attempt, int(LEASE_S * 1000), stage, progress.model_dump_json()))
+
+    def succeed(self, job_id: str, attempt: int, result: ResultFacts, report: Report, warnings: Iterable[str]) -> bool:
+        """End the job with a result; False where this attempt is no longer the current one."""
+        frames = result.frames
+        done = Progress(percent=100.0, frames_done=frames, frames_total=frames, eta_s=0.0)
+        return self._finish(job_id, attempt, JobStatus.SUCCEEDED, {
+            "result": result.model_dump_json(),
+            "report": report.model_dump_json(),
+            "warnings": json.dumps(list(warnings)),
+            "progress": done.model_dump_json(),
+        })
+
+    def fail(self, job_id: str, attempt: int, error: Mapping[str, Any]) -> bool:
+        """End the job with an error payload; False where this attempt is no longer the current one."""
+        return self._finish(job_id, attempt, JobStatus.FAILED, {"error": json.dumps(error)})
+
+    def end_canceled(self, job_id: str, attempt: int) -> bool:
+        """End the job as its caller wished; False where this attempt is no longer the current one."""
+        return self._finish(job_id, attempt, JobStatus.CANCELED, {})
+
+    def _finish(self, job_id: str, attempt: int, status: JobStatus, fields: Mapping[str, str]) -> bool:
+        flat = [text for pair in fields.items() for text in pair]
+        return bool(self._move("FINISH", job_id, attempt, status, self._retention_ms, *flat))
+
+    def hand_back(self, job_id: str, attempt: int) -> bool:
+        """Put a running job back into the queue with nothing counted against it."""
+        return bool(self._move("HAND_BACK", job_id, attempt))
+
+    # ---- the reaper's side
+
+    def reap(self) -> dict[str, JobStatus]:
+        """Move each job whose lease ended: queued again, or failed with `worker_lost`, or canceled where asked."""
+        lost = ServiceError(ErrorCode.WORKER_LOST, "The worker died each time this job was tried.")
+        payload = json.dumps(error_payload(lost, None))
+        moved = self._move("REAP", self._limits.max_attempts, self._retention_ms, payload)
+        return {job_id: JobStatus(status) for job_id, status in zip(moved[::2], moved[1::2], strict=True)}
+
+    def take_unsent(self) -> list[str]:
+        """Return waiting jobs whose message has to be sent; each is given to one caller."""
+        return list(self._move("TAKE_UNSENT"))
+
+    def overdue(self, older_than_s: float) -> list[str]:
+        """Return waiting jobs whose message was sent longer ago than that."""
+        return list(self._move("OVERDUE", int(older_than_s * 1000)))
+
+    def mark_unsent(self, job_ids: Iterable[str]) -> None:
+        """Have the messages of these jobs sent (again) by the next reaper; those no longer waiting are left alone."""
+        marks = dict.fromkeys(job_ids, 0)
+        if marks:
+            self._redis.zadd("lipsync:sent", marks, xx=True)
+
+    def expire(self) -> list[str]:
+        """Return jobs whose files have to go now; a record outlives its files by one retention."""
+        return list(self._move("EXPIRE", self._retention_ms))
+
+    def keeps_files(self, job_id: str) -> bool:
+        """Tell whether the job's files are still promised to anyone."""
+        known, expired = cast("list[str | None]", self._redis.hmget(f"lipsync:job:{job_id}", ["status", "expired"]))
+        return known is not None and expired is None
+
+    def only_once(self, name: str, every_s: float) -> bool:
+        """Tell one of all processes, once in the given time, that it is its turn."""
+        return bool(self._redis.set(f"lipsync:turn:{name}", "1", nx=True, px=int(every_s * 1000)))
+
+
+def queue_full() -> CapacityError:
+    """Return the refusal of a job that would wait behind too many others."""
+    return CapacityError(ErrorCode.QUEUE_FULL, "Too many jobs are waiting.", retry_after_s=30)
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromtimestamp(int(text) / 1000, UTC) if text else None
+
+
+def _job(job_id: str, fields: Mapping[str, str]) -> Job:
+    """Build the job from its hash."""
+    doc = json.loads(fields["doc"])
+    parsed = {name: json.loads(fields[name]) for name in ("error", "result", "report") if name in fields}
+    return Job.model_validate({
+        "id": job_id,
+        "status": fields["status"],
+        "stage": fields.get("stage") or None,
+        "attempt": int(fields["attempt"]),
+        "worker": fields.get("worker"),
+        "owner": fields["owner"],
+        "cancel_requested": "cancel" in fields,
+        "progress": json.loads(fields.get("progress") or "{}"),
+        "created_at": _time(fields["created_at"]),
+        "started_at": _time(fields.get("started_at")),
+        "finished_at": _time(fields.get("finished_at")),
+        "expires_at": _time(fields["expires_at"]),
+        "input": doc["input"],
+        "options": doc["options"],
+        "warnings": json.loads(fields.get("warnings", "[]")),
+        **parsed,
+    })
