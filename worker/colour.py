@@ -6,7 +6,9 @@ Only crops and blended regions pass here; whole frames stay as they were decoded
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -37,16 +39,17 @@ class ColourMatrix(Enum):
         return np.asarray(np.linalg.inv(self.to_rgb.astype(np.float64)), np.float32)
 
 
-OFFSET = np.array([16.0, 128.0, 128.0], np.float32)
+OFFSET: Final = np.array([16.0, 128.0, 128.0], np.float32)
 
 
 def rgb_of_planes(y: U8, u: U8, v: U8, colour: ColourMatrix) -> U8:
     """Convert three planes of one size (H, W) to RGB (H, W, 3) uint8."""
-    ycc = np.stack([y, u, v], axis=-1).astype(np.float32) - OFFSET
-    return np.asarray(np.clip(np.rint(ycc @ colour.to_rgb.T), 0, 255), np.uint8)
+    matrix = np.concatenate([colour.to_rgb, -(colour.to_rgb @ OFFSET)[:, None]], axis=1)
+    rgb = cv2.transform(cv2.merge([y, u, v]).astype(np.float32), matrix)
+    return np.asarray(np.clip(np.rint(rgb, out=rgb), 0, 255, out=rgb), np.uint8)
 
 
-def ycc_of_rgb(rgb: npt.NDArray[np.generic], colour: ColourMatrix) -> F32:
+def ycc_of_rgb(rgb: npt.NDArray[Any], colour: ColourMatrix) -> F32:
     """Convert RGB (H, W, 3), 0..255, to limited-range Y, Cb, Cr (H, W, 3) float32, not rounded."""
-    ycc: F32 = rgb.astype(np.float32) @ colour.from_rgb.T + OFFSET
-    return ycc
+    matrix = np.concatenate([colour.from_rgb, OFFSET[:, None]], axis=1)
+    return np.asarray(cv2.transform(rgb.astype(np.float32), matrix), np.float32)
