@@ -104,6 +104,6 @@ def table(figures: dict[str, Any]) -> str:
         lines.append(f"    stages (s): {stages}")
     generator, service = figures["generator"], figures["service"]
     lines.append(f"generator {generator['crops_per_s']:.0f} crops/s, {generator['gflop_per_crop']:.2f} GFLOP a crop, "
-                 f"{generator['precision']} on {generator['device']}; submit {service['submit_overhead_s'] * 1e3:.0f} ms, "
-                 f"{service['polls_per_s']:.0f} polls/s")
+                 f"{generator['precision']} on {generator['device']}; "
+                 f"submit {service['submit_overhead_s'] * 1e3:.0f} ms, {service['polls_per_s']:.0f} polls/s")
     return "\n".join(lines)
