@@ -1,0 +1,78 @@
+"""Find the constant frame rate a list of timestamps stands for.
+
+Exact rationals throughout: 29.97 rounded to a float drifts by a frame within minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Final
+
+STILL_RATE: Final = Fraction(25)  # what a still picture is shown at
+MAX_VARIABLE_RATE: Final = Fraction(60)  # an irregular clip is not put on a finer grid than this
+MIN_RATE: Final = Fraction(5)  # lips cannot move on less: slower clips go on a grid of STILL_RATE
+SNAP: Final = Fraction(3, 100)  # how far an irregular clip's shortest steps may lie from a usual rate
+STANDARD_RATES: Final = tuple(
+    [Fraction(n) for n in (5, 6, 8, 10, 12, 15, 16, 18, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120)]
+    + [Fraction(25, 2)]
+    + [Fraction(n * 1000, 1001) for n in (12, 15, 24, 30, 48, 60, 120)]
+)
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """Say at which rate, and how many frames, a clip runs; variable where its frames are not evenly spaced."""
+
+    rate: Fraction
+    frames: int
+    variable: bool
+
+
+def find_cadence(pts: list[int], last_duration: int, time_base: Fraction, hints: Iterable[Fraction]) -> Cadence:
+    """Fit a grid to timestamps in units of `time_base`, in any order; `hints` are rates the container names."""
+    times = sorted(set(pts))
+    if len(times) < 2:
+        return Cadence(STILL_RATE, 1, False)
+    span = times[-1] - times[0]
+    steps = sorted(b - a for a, b in pairwise(times))
+    rate = _steady_rate(Fraction(len(times) - 1, span) / time_base, span, list(hints))
+    variable = not _is_even(times, 1 / (rate * time_base))
+    if variable:
+        rate = min(_usual_rate(1 / (steps[len(steps) // 5] * time_base)), MAX_VARIABLE_RATE)
+    if rate < MIN_RATE:
+        rate = STILL_RATE
+    last = last_duration if 0 < last_duration <= 4 * steps[-1] else steps[len(steps) // 2]
+    frames = max(1, int((span + last) * time_base * rate + Fraction(1, 2)))
+    return Cadence(rate, frames, variable)
+
+
+def _is_even(times: list[int], step: Fraction) -> bool:
+    """Tell whether each time lies within half a step of its place on an even grid; integers, as there are many."""
+    whole, parts = step.numerator, step.denominator
+    return all(2 * abs((time - times[0]) * parts - i * whole) < whole for i, time in enumerate(times))
+
+
+def _steady_rate(mean: Fraction, span: int, hints: list[Fraction]) -> Fraction:
+    """Name the rate whose mean over `span` ticks was measured: a usual one, else the container's, else the measured."""
+    tolerance = Fraction(3, 2 * span) + Fraction(1, 20000)
+    fitting = [rate for rate in STANDARD_RATES if abs(rate / mean - 1) <= tolerance]
+    named = [rate for rate in hints if rate in fitting]
+    if named:
+        return named[0]
+    if fitting:
+        return min(fitting, key=lambda rate: abs(rate - mean))
+    plain = [rate for rate in hints if abs(rate / mean - 1) <= tolerance and rate.denominator <= 1001]
+    return plain[0] if plain else _rounded(mean, 1001)
+
+
+def _usual_rate(rate: Fraction) -> Fraction:
+    nearest = min(STANDARD_RATES, key=lambda standard: abs(standard / rate - 1))
+    return nearest if abs(nearest / rate - 1) <= SNAP else _rounded(rate, 100)
+
+
+def _rounded(rate: Fraction, denominator: int) -> Fraction:
+    """Round to a plain fraction, but never to zero."""
+    return max(rate.limit_denominator(denominator), Fraction(1, denominator))
