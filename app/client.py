@@ -1,0 +1,153 @@
+"""A client of a running service, for the command line, the demo and programs: files in, job out, errors with codes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, Self
+
+import httpx
+
+from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
+
+TERMINAL: Final = frozenset({"succeeded", "failed", "canceled"})
+POLL_S: Final = 0.5
+CHUNK_BYTES: Final = 1024**2
+
+
+class Client:
+    """Talk to the service at an address; jobs are the JSON objects of the API."""
+
+    def __init__(self, url: str, api_key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        timeout = httpx.Timeout(30.0, write=120.0, read=120.0)
+        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(
+        self,
+        video: Path,
+        audio: Path,
+        options: Mapping[str, Any] | None = None,
+        *,
+        audio_mix: Path | None = None,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Send a job and return it; raises LipSyncError with the service's code."""
+        paths = {"video": video, "audio": audio} | ({"audio_mix": audio_mix} if audio_mix else {})
+        fields = {name: _text(value) for name, value in (options or {}).items() if value is not None}
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        with ExitStack() as stack:
+            files = {name: (name, stack.enter_context(_opened(path, name))) for name, path in paths.items()}
+            return self._call("POST", "/jobs", files=files, data=fields, headers=headers)
+
+    def status(self, job_id: str) -> dict[str, Any]:
+        """Return the job."""
+        return self._call("GET", f"/jobs/{job_id}")
+
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        """Cancel the job and return it."""
+        return self._call("POST", f"/jobs/{job_id}/cancel")
+
+    def delete(self, job_id: str) -> None:
+        """Delete the job with its files."""
+        self._send(self._http.build_request("DELETE", f"/jobs/{job_id}")).close()
+
+    def info(self) -> dict[str, Any]:
+        """Return versions, limits and workers."""
+        return self._call("GET", "/info")
+
+    def wait(
+        self,
+        job_id: str,
+        on_change: Callable[[dict[str, Any]], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
+        """Poll until the job has ended and return it, whatever its status; tell each state on the way.
+
+        Raises TimeoutError, LipSyncError; an answer that says `retryable` is asked for again meanwhile.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        patience = 20
+        while True:
+            try:
+                job = self.status(job_id)
+                patience = 20
+            except ServiceError:
+                patience -= 1
+                if patience == 0:
+                    raise
+            else:
+                if on_change is not None:
+                    on_change(job)
+                if job["status"] in TERMINAL:
+                    return job
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"job {job_id} has not ended")
+            time.sleep(POLL_S)
+
+    def download(self, job_id: str, output: Path) -> None:
+        """Write the result to a file, which appears only when it is complete."""
+        response = self._send(self._http.build_request("GET", f"/jobs/{job_id}/result"), stream=True)
+        partial = output.with_name(f".{output.name}.partial")
+        try:
+            with partial.open("wb") as file:
+                for chunk in response.iter_bytes(CHUNK_BYTES):
+                    file.write(chunk)
+            partial.replace(output)
+        except httpx.TransportError:
+            raise ServiceError(ErrorCode.INTERNAL, "The service broke off the download.") from None
+        finally:
+            response.close()
+            partial.unlink(missing_ok=True)
+
+    def _call(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._send(self._http.build_request(method, path, **parts)).json()
+        return answer
+
+    def _send(self, request: httpx.Request, stream: bool = False) -> httpx.Response:
+        try:
+            response = self._http.send(request, stream=stream)
+            if response.is_error:
+                response.read()
+                raise problem_error(response)
+        except httpx.TransportError:
+            raise ServiceError(ErrorCode.INTERNAL, f"No answer from {self._http.base_url}.") from None
+        return response
+
+
+def problem_error(response: httpx.Response) -> LipSyncError:
+    """Return the error that a problem answer tells; any other failure is `internal` with its status."""
+    try:
+        problem = response.json()
+        code = ErrorCode(problem["code"])
+        detail = str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        return ServiceError(ErrorCode.INTERNAL, f"The service answered with status {response.status_code}.")
+    family = ServiceError if response.status_code >= 500 else LipSyncError
+    return family(code, detail)
+
+
+def _opened(path: Path, name: str) -> Any:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(ErrorCode.OPTION_INVALID, f"{name}: cannot be read ({error.strerror}).") from None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,59 @@
+"""What a route may ask for, as annotated aliases: a route's signature then reads as the list of its needs."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, cast
+
+from fastapi import Depends, Path, Request
+
+from app.core.errors import ErrorCode, RequestError
+from app.core.jobs import Job
+from app.core.records import Records
+from app.core.settings import Settings
+from app.core.storage import LocalStorage
+from app.services import Services
+
+_JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def _services(request: Request) -> Services:
+    return cast(Services, request.app.state.services)
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+
+
+def _settings(services: ServicesDep) -> Settings:
+    return services.settings
+
+
+def _records(services: ServicesDep) -> Records:
+    return services.records
+
+
+def _storage(services: ServicesDep) -> LocalStorage:
+    return services.storage
+
+
+def _owner() -> str:
+    return ""  # LIPSYNC_AUTH=off: all callers are one
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+RecordsDep = Annotated[Records, Depends(_records)]
+StorageDep = Annotated[LocalStorage, Depends(_storage)]
+OwnerDep = Annotated[str, Depends(_owner)]
+
+
+def _own_job(
+    records: RecordsDep, owner: OwnerDep, job_id: Annotated[str, Path(description="The job's id.", max_length=200)]
+) -> Job:
+    """Return the caller's job; another's is not found, as one that never was."""
+    job = records.get(job_id) if _JOB_ID.fullmatch(job_id) else None
+    if job is None or job.owner != owner:
+        raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
+    return job
+
+
+OwnJobDep = Annotated[Job, Depends(_own_job)]

@@ -1,0 +1,119 @@
+"""From a form to an accepted job: receive, check, probe, save the record, then send the message.
+
+Until the record is saved a failure leaves nothing behind. After it the job is accepted: if its message cannot be sent
+now, the reaper sends it later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import anyio.to_thread
+from fastapi import Request
+from kombu.exceptions import OperationalError
+from starlette.concurrency import run_in_threadpool
+
+from app.core.jobs import JobInput, JobOptions, new_job_id
+from app.core.options import check_options_fit, option_error, options_from_text
+from app.core.queue import send_job
+from app.core.records import Created
+from app.services import Services
+from app.uploads import Form, declared_bytes, receive_form
+
+MAX_KEY_CHARACTERS: Final = 255
+
+_log = logging.getLogger("lipsync.api")
+_Facts = TypeVar("_Facts")
+
+
+@dataclass
+class Intake:
+    """An upload that passed every check and lies in its folder; dropped at the end unless kept."""
+
+    job_id: str
+    input: JobInput
+    options: JobOptions
+    kept: bool = False
+
+
+@asynccontextmanager
+async def taken_in(request: Request, services: Services) -> AsyncIterator[Intake]:
+    """Receive and check a form; raises InputError, CapacityError(storage_full), ClientDisconnect, OSError."""
+    await run_in_threadpool(services.storage.check_room, declared_bytes(request))
+    job_id = new_job_id()
+    folder = await run_in_threadpool(services.storage.create, job_id)
+    intake: Intake | None = None
+    try:
+        form = await receive_form(request, folder, services.settings.max_upload_bytes)
+        options = options_from_text(form.options)
+        job_input = await _probe(services, form)
+        check_options_fit(options, job_input)
+        intake = Intake(job_id, job_input, options)
+        yield intake
+    finally:
+        if intake is None or not intake.kept:
+            # Shielded: a request that is being canceled must not leave a stranger's file behind.
+            with anyio.CancelScope(shield=True):
+                await run_in_threadpool(services.storage.delete, job_id)
+
+
+async def _probe(services: Services, form: Form) -> JobInput:
+    """Probe all files at once; the first in the order video, audio, mix that is refused is the one reported."""
+    files = form.files
+
+    async def probe(function: Callable[[Path], _Facts], path: Path) -> _Facts:
+        return await anyio.to_thread.run_sync(function, path, limiter=services.probes)
+
+    async def probe_mix() -> object:
+        return await probe(services.prober.audio, files["audio_mix"]) if "audio_mix" in files else None
+
+    video, audio, mix = await asyncio.gather(
+        probe(services.prober.video, files["video"]),
+        probe(services.prober.audio, files["audio"]),
+        probe_mix(),
+        return_exceptions=True,
+    )
+    for outcome in (video, audio, mix):
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return JobInput.model_validate({"video": video, "audio": audio, "audio_mix": mix})
+
+
+def save_job(services: Services, intake: Intake, owner: str, idempotency_key: str | None) -> Created:
+    """Save the record and send the message; an idempotency key seen before gives the job it made then."""
+    idempotency = None
+    if idempotency_key is not None:
+        idempotency = (_checked_key(idempotency_key), _fingerprint(intake))
+    created = services.records.create(intake.job_id, owner, intake.input, intake.options, idempotency)
+    if created.replayed:
+        _log.info("replayed job=%s", created.job_id)
+        return created
+    intake.kept = True
+    try:
+        send_job(services.celery, created.job_id)
+    except OperationalError:
+        services.records.mark_unsent([created.job_id])
+        _log.warning("message not sent job=%s", created.job_id)
+    video = intake.input.video
+    _log.info("accepted job=%s frames=%d bytes=%d", created.job_id, video.frames, video.bytes)
+    return created
+
+
+def _checked_key(key: str) -> str:
+    if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
+        raise option_error(f"Idempotency-Key: must be 1 to {MAX_KEY_CHARACTERS} printable characters.")
+    return key
+
+
+def _fingerprint(intake: Intake) -> str:
+    """Return what tells one request from another: the options and the content of the files."""
+    facts = (intake.input.video, intake.input.audio, intake.input.audio_mix)
+    parts = [intake.options.model_dump_json(), *(fact.sha256 if fact else "" for fact in facts)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

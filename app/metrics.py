@@ -1,0 +1,54 @@
+"""What Prometheus is told: calls as they happen, and the state of jobs, workers and disk when it asks."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from app.services import Services
+
+
+class Metrics:
+    """Hold the counters of one application."""
+
+    def __init__(self, services: Services) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_StateCollector(services))
+        self._requests = Counter(
+            "lipsync_http_requests", "Answered calls.", ["method", "route", "status"], registry=self.registry)
+        self._seconds = Histogram(
+            "lipsync_http_request_seconds", "Time to answer, body included.", ["method", "route"],
+            registry=self.registry)
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered call; `route` is the template, so that ids do not become labels."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+
+class _StateCollector:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def describe(self) -> list[Metric]:
+        """Promise nothing ahead: the names depend on what Redis says."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the state as it is now."""
+        counts = self._services.records.counts()
+        jobs = GaugeMetricFamily("lipsync_jobs", "Jobs that have not ended.", labels=["status"])
+        for status in ("queued", "running"):
+            jobs.add_metric([status], counts[status])
+        yield jobs
+        moves = CounterMetricFamily("lipsync_job_moves", "Jobs created, ended, and attempts lost.", labels=["move"])
+        for name in ("created", "succeeded", "failed", "canceled", "lost"):
+            moves.add_metric([name], counts.get(f"total_{name}", 0))
+        yield moves
+        workers = len(self._services.records.live_workers())
+        yield GaugeMetricFamily("lipsync_workers", "Live workers with their model loaded.", workers)
+        free = shutil.disk_usage(self._services.settings.data_dir).free
+        yield GaugeMetricFamily("lipsync_disk_free_bytes", "Free space where the files of jobs lie.", free)

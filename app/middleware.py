@@ -1,0 +1,68 @@
+"""Around every call: a request id, one log line, the metrics, and an answer even to what nobody expected."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from typing import Any, Final
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.problems import on_error
+
+_CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_log = logging.getLogger("lipsync.access")
+
+
+class RequestMiddleware:
+    """Name, time, log and count each call; an ASGI class, because bodies stream through it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one call."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope["request_id"] = _request_id(scope)
+        started_at = time.monotonic()
+        status = 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        except Exception as error:  # noqa: BLE001  the last door: logged and answered here
+            if status:
+                _log.error("broke off request=%s", request_id, exc_info=error)
+            else:
+                await on_error(Request(scope), error)(scope, receive, send_named)
+        finally:
+            _report(scope, request_id, status, time.monotonic() - started_at)
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the caller's X-Request-ID where it is a plain word, else a new one."""
+    given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    return given if _CALLERS_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _report(scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    route: Any = scope.get("route")
+    template = getattr(route, "path", "(none)")
+    scope["app"].state.metrics.observe(scope["method"], template, status, seconds)
+    _log.info("%s %s status=%d ms=%.1f request=%s", scope["method"], template, status, seconds * 1000, request_id)

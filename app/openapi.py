@@ -1,0 +1,46 @@
+"""What the OpenAPI document cannot learn from the routes: the multipart form, and the shape of problems."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from app.core.jobs import JobOptions
+from app.problems import PROBLEM_TYPE
+from app.schemas import Problem
+
+_FILES: Final[dict[str, str]] = {
+    "video": "A video, or a still image.",
+    "audio": "The voice: a sound file, or a video whose sound is taken.",
+    "audio_mix": "Optional: heard in the output instead of the voice.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that may answer with these problems."""
+    return {status: {"model": Problem, "description": "A problem; `code` says which."} for status in statuses}
+
+
+def form_body() -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that takes a job's form."""
+    schema = JobOptions.model_json_schema()
+    properties: dict[str, Any] = {
+        name: {"type": "string", "format": "binary", "description": text} for name, text in _FILES.items()
+    } | schema["properties"]
+    properties["metadata"] = {"type": "string", "contentMediaType": "application/json",
+                              "description": properties["metadata"]["description"]}
+    form = {"type": "object", "properties": properties, "required": ["video", "audio"], "additionalProperties": False}
+    content = {"schema": form, "encoding": {"metadata": {"contentType": "application/json"}},
+               "example": {"video": "(portrait.mp4)", "audio": "(speech.wav)", "sync_mode": "loop", "crf": 20}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
+
+
+def use_problem_type(document: dict[str, Any]) -> dict[str, Any]:
+    """Give each problem in the document its media type."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {})
+                schema = content.get("application/json", {}).get("schema", {})
+                if schema.get("$ref", "").endswith("/Problem"):
+                    content[PROBLEM_TYPE] = content.pop("application/json")
+    return document

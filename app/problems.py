@@ -1,0 +1,102 @@
+"""Every answer that is not a success is one shape: application/problem+json.
+
+Our own errors bring their code; those of the framework get the nearest one. What is not ours says nothing of itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import redis
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from app.core.errors import ERROR_FACTS, ErrorCode, LipSyncError, public_error
+from app.schemas import Problem
+
+PROBLEM_TYPE: Final = "application/problem+json"
+STORE_RETRY_AFTER_S: Final = 5
+
+_log = logging.getLogger("lipsync.api")
+
+
+def problem(
+    request: Request,
+    status: int,
+    code: ErrorCode,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    **extensions: Any,
+) -> JSONResponse:
+    """Return the answer that tells a problem."""
+    facts = ERROR_FACTS[code]
+    body = Problem(
+        type=f"urn:lipsync:error:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=request.scope.get("request_id", ""),
+        retryable=facts.retryable,
+        hint=facts.hint,
+    )
+    content = body.model_dump(mode="json") | extensions
+    return JSONResponse(content, status, headers=headers, media_type=PROBLEM_TYPE)
+
+
+def on_error(request: Request, error: Exception) -> Response:
+    """Answer any exception of a route."""
+    shown = public_error(error)
+    if shown.code is ErrorCode.INTERNAL and not isinstance(error, LipSyncError):
+        _log.error("unexpected request=%s", request.scope.get("request_id"), exc_info=error)
+    headers = {} if shown.retry_after_s is None else {"Retry-After": str(shown.retry_after_s)}
+    return problem(request, shown.facts.http_status, shown.code, shown.message, headers)
+
+
+def _on_http_exception(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return on_error(request, error)
+    status = error.status_code
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+        code = ErrorCode.NOT_FOUND
+        detail = "There is nothing at this address." if status == 404 else "This address does not take that method."
+    else:
+        code = ErrorCode.INTERNAL if status >= 500 else ErrorCode.OPTION_INVALID
+        detail = str(error.detail)
+    return problem(request, status, code, detail, error.headers)
+
+
+def _on_invalid_parameter(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        return on_error(request, error)
+    first = error.errors()[0]
+    name = str(first["loc"][-1])[:40]
+    return problem(request, 422, ErrorCode.OPTION_INVALID, f"{name}: {first['msg']}.")
+
+
+def _on_store_away(request: Request, error: Exception) -> Response:
+    _log.warning("redis unreachable request=%s error=%s", request.scope.get("request_id"), type(error).__name__)
+    headers = {"Retry-After": str(STORE_RETRY_AFTER_S)}
+    return problem(request, 503, ErrorCode.INTERNAL, "The job store does not answer; try again shortly.", headers)
+
+
+def _on_disconnect(request: Request, error: Exception) -> Response:
+    _log.info("client gone request=%s", request.scope.get("request_id"))
+    return Response(status_code=499)
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Answer every failure of this application as a problem."""
+    app.add_exception_handler(LipSyncError, on_error)
+    app.add_exception_handler(OSError, on_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
+    app.add_exception_handler(redis.ConnectionError, _on_store_away)
+    app.add_exception_handler(redis.TimeoutError, _on_store_away)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)

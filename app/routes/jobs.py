@@ -1,0 +1,116 @@
+"""Create, look at, cancel and delete jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from app.core.errors import ErrorCode, RequestError
+from app.core.jobs import Job, JobStatus
+from app.core.queue import send_find_faces, wait_for_faces
+from app.core.records import Records
+from app.dependencies import OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
+from app.intake import Intake, save_job, taken_in
+from app.openapi import form_body, problems
+from app.schemas import FaceView, JobPage, JobView, ValidationView
+from app.services import Services
+
+MAX_PAGE: Final = 100
+_FORM_PROBLEMS: Final = problems(409, 413, 415, 422, 503, 507)
+
+router = APIRouter(tags=["jobs"])
+
+
+def _view(records: Records, job: Job) -> JobView:
+    position = records.queue_position(job.id) if job.status is JobStatus.QUEUED else None
+    return JobView.of(job, position)
+
+
+@router.post(
+    "/jobs", status_code=202, response_model=JobView, summary="Create a job", responses=_FORM_PROBLEMS,
+    openapi_extra=form_body(),
+)
+async def create_job(
+    request: Request,
+    services: ServicesDep,
+    owner: OwnerDep,
+    idempotency_key: Annotated[str | None, Header(description="The same key and request give the same job.")] = None,
+) -> JSONResponse:
+    """Take a video and a voice; the answer is the queued job, `Location` says where to poll it."""
+    await run_in_threadpool(services.records.check_room)
+    async with taken_in(request, services) as intake:
+        created = await run_in_threadpool(save_job, services, intake, owner, idempotency_key)
+        view = await run_in_threadpool(_created_view, services.records, created.job_id)
+    headers = {"Location": view.links.self_}
+    if created.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return JSONResponse(view.model_dump(mode="json", by_alias=True), 202, headers)
+
+
+def _created_view(records: Records, job_id: str) -> JobView:
+    job = records.get(job_id)
+    if job is None:
+        raise RequestError(ErrorCode.NOT_FOUND, "The job was deleted meanwhile.")
+    return _view(records, job)
+
+
+@router.post(
+    "/jobs/validate", response_model=ValidationView, summary="Check files and options without a job",
+    responses=problems(413, 415, 422, 503, 507), openapi_extra=form_body(),
+)
+async def validate(request: Request, services: ServicesDep) -> ValidationView:
+    """Make the checks that a job would get, and look for faces in one frame; nothing is kept."""
+    async with taken_in(request, services) as intake:
+        faces = await run_in_threadpool(_find_faces, services, intake)
+    warnings = []
+    if faces is None:
+        warnings.append("No worker was free to look for faces.")
+    elif not faces:
+        warnings.append("No face was found in the frame that was looked at.")
+    return ValidationView(input=intake.input, options=intake.options, faces=faces, warnings=warnings)
+
+
+def _find_faces(services: Services, intake: Intake) -> list[FaceView] | None:
+    if not services.records.live_workers():
+        return None
+    send_find_faces(services.celery, intake.job_id)
+    faces = wait_for_faces(services.redis, intake.job_id)
+    return None if faces is None else [FaceView.model_validate(face) for face in faces]
+
+
+@router.get("/jobs", summary="List jobs", responses=problems(422, 503))
+def list_jobs(
+    records: RecordsDep,
+    owner: OwnerDep,
+    status: JobStatus | None = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,16}$", description="`next_cursor` of a page.")] = None,
+) -> JobPage:
+    """Return the caller's jobs, newest first."""
+    jobs, following = records.page(owner, status, limit, None if cursor is None else int(cursor))
+    next_cursor = None if following is None else str(following)
+    return JobPage(jobs=[_view(records, job) for job in jobs], next_cursor=next_cursor)
+
+
+@router.get("/jobs/{job_id}", summary="Poll a job", responses=problems(404, 422, 503))
+def get_job(job: OwnJobDep, records: RecordsDep) -> JobView:
+    """Return the job as it is now."""
+    return _view(records, job)
+
+
+@router.post("/jobs/{job_id}/cancel", status_code=202, summary="Cancel a job", responses=problems(404, 422, 503))
+def cancel_job(job: OwnJobDep, records: RecordsDep) -> JobView:
+    """End a waiting job at once, a running one within seconds; one that has ended stays as it is."""
+    records.cancel(job.id)
+    return _created_view(records, job.id)
+
+
+@router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 422, 503))
+def delete_job(job: OwnJobDep, records: RecordsDep, storage: StorageDep) -> Response:
+    """Remove the job, its inputs and its result; a running one is stopped."""
+    records.delete(job.id)
+    storage.delete(job.id)
+    return Response(status_code=204)

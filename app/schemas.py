@@ -1,0 +1,145 @@
+"""What goes over the wire: a job as its caller sees it, a problem, and what the service says of itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.core.errors import ErrorCode
+from app.core.jobs import Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
+from app.core.records import WorkerFacts
+
+_ID: Final = "6f1c0f0d5a9e4b0f8f6f3c1d2e4b5a69"
+_EXAMPLE_VIDEO: Final = {
+    "kind": "video", "format": "mov", "codec": "h264", "width": 1080, "height": 1920, "fps": "30000/1001",
+    "frames": 600, "duration_s": 20.02, "rotation": 90, "variable_frame_rate": False, "has_audio": True,
+    "bytes": 8123456, "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+}
+_EXAMPLE_AUDIO: Final = {
+    "format": "wav", "codec": "pcm_s16le", "sample_rate_hz": 16000, "channels": 1, "duration_s": 19.5,
+    "bytes": 624044, "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+}
+EXAMPLE_JOB: Final[dict[str, Any]] = {
+    "id": _ID, "status": "running", "stage": "synthesize",
+    "progress": {"percent": 41.5, "frames_done": 249, "frames_total": 600, "fps": 31.2, "eta_s": 11.2},
+    "queue_position": None, "attempt": 1, "created_at": "2026-03-01T12:00:00Z", "started_at": "2026-03-01T12:00:01Z",
+    "finished_at": None, "expires_at": "2026-03-02T12:00:00Z",
+    "input": {"video": _EXAMPLE_VIDEO, "audio": _EXAMPLE_AUDIO, "audio_mix": None},
+    "options": JobOptions().model_dump(mode="json"), "warnings": [], "error": None, "result": None, "report": None,
+    "links": {"self": f"/jobs/{_ID}", "result": f"/jobs/{_ID}/result", "cancel": f"/jobs/{_ID}/cancel"},
+}
+
+
+class ErrorView(BaseModel):
+    """Why a job failed."""
+
+    code: ErrorCode
+    message: str
+    stage: str | None
+    retryable: bool
+    hint: str
+
+
+class ResultView(ResultFacts):
+    """The finished MP4 and where to get it."""
+
+    url: str
+
+
+class Links(BaseModel):
+    """Where to go from a job, as paths on this service."""
+
+    self_: str = Field(serialization_alias="self")
+    result: str
+    cancel: str
+
+
+class JobView(BaseModel):
+    """One job as its caller sees it."""
+
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_JOB})
+
+    id: str
+    status: JobStatus
+    stage: str | None
+    progress: Progress
+    queue_position: int | None = Field(description="Place among all waiting jobs, from 1.")
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None = Field(description="When the current attempt began.")
+    finished_at: datetime | None
+    expires_at: datetime = Field(description="When the files go; counted anew from the job's end.")
+    input: JobInput
+    options: JobOptions
+    warnings: list[str]
+    error: ErrorView | None
+    result: ResultView | None
+    report: Report | None
+    links: Links
+
+    @classmethod
+    def of(cls, job: Job, queue_position: int | None) -> JobView:
+        """Show a job."""
+        address = f"/jobs/{job.id}"
+        shared = job.model_dump(exclude={"worker", "owner", "cancel_requested", "result"})
+        url = f"{address}/result"
+        result = None if job.result is None else ResultView(**job.result.model_dump(), url=url)
+        links = Links(self_=address, result=url, cancel=f"{address}/cancel")
+        return cls(**shared, queue_position=queue_position, result=result, links=links)
+
+
+class JobPage(BaseModel):
+    """One page of jobs, newest first."""
+
+    jobs: list[JobView]
+    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last.")
+
+
+class FaceView(BaseModel):
+    """One face, in pixels of the upright picture."""
+
+    index: int = Field(description="Counted from the left: what `face=index:N` names.")
+    x: float
+    y: float
+    width: float
+    height: float
+    score: float
+
+
+class ValidationView(BaseModel):
+    """What a job with these files would start from."""
+
+    input: JobInput
+    options: JobOptions
+    faces: list[FaceView] | None = Field(description="Faces in one frame; null where no worker was free to look.")
+    warnings: list[str]
+
+
+class Problem(BaseModel):
+    """What went wrong with a call (RFC 9457)."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {
+        "type": "urn:lipsync:error:audio_stream_missing", "title": "Unprocessable Content", "status": 422,
+        "detail": "The file sent as `audio` has no sound.", "code": "audio_stream_missing",
+        "request_id": "3b1d7c2e9f4a4f0e", "retryable": False, "hint": "Send a file that has an audio track.",
+    }})
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: ErrorCode
+    request_id: str
+    retryable: bool
+    hint: str
+
+
+class InfoView(BaseModel):
+    """What runs here."""
+
+    version: str
+    python: str
+    limits: dict[str, float]
+    workers: list[WorkerFacts] = Field(description="Live workers, each with its device, precision and weights.")

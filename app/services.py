@@ -1,0 +1,61 @@
+"""What the routes work with, built once from the settings: the one place where ports meet their implementations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import redis
+from celery import Celery
+
+from app.core import media
+from app.core.jobs import AudioFacts, VideoFacts
+from app.core.queue import make_celery, send_job, waiting_messages
+from app.core.reaper import Reaper
+from app.core.records import RecordLimits, Records, connect
+from app.core.settings import Settings
+from app.core.storage import LocalStorage
+
+
+@dataclass(frozen=True)
+class Prober:
+    """Say what a file from a stranger is; raises InputError with the reason for refusing it."""
+
+    video: Callable[[Path], VideoFacts]
+    audio: Callable[[Path], AudioFacts]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Prober:
+        """Probe in child processes under the limits of the settings."""
+        limits = media.Limits.of(settings)
+        return cls(lambda path: media.probe_video(path, limits), lambda path: media.probe_audio(path, limits))
+
+
+@dataclass(frozen=True)
+class Services:
+    """Hold what lives as long as the application."""
+
+    settings: Settings
+    redis: redis.Redis
+    records: Records
+    storage: LocalStorage
+    celery: Celery
+    prober: Prober
+    reaper: Reaper
+    probes: anyio.CapacityLimiter  # probing costs a process each: no more at once than there are cores
+
+
+def build_services(settings: Settings, prober: Prober | None) -> Services:
+    """Connect the parts; reaches nothing outside this process yet. Needs `redis_url`."""
+    if settings.redis_url is None:
+        raise ValueError("LIPSYNC_REDIS_URL is not set")
+    client = connect(settings.redis_url)
+    records = Records(client, RecordLimits.of(settings))
+    storage = LocalStorage(settings.data_dir)
+    celery = make_celery(settings)
+    reaper = Reaper(records, storage, lambda job_id: send_job(celery, job_id), lambda: waiting_messages(client))
+    probes = anyio.CapacityLimiter(max(2, os.cpu_count() or 2))
+    return Services(settings, client, records, storage, celery, prober or Prober.of(settings), reaper, probes)

@@ -1,0 +1,220 @@
+"""Receive a multipart form as it arrives: files go straight to their place on disk, under one limit for all bytes.
+
+The parser is fed block by block in a thread, so that neither parsing nor the disk holds up the event loop, and no
+file is ever in memory or written twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+from app.core.errors import ErrorCode, InputError
+from app.core.options import OPTION_NAMES, option_error, shown
+from app.core.storage import PARTS
+
+BLOCK_BYTES: Final = 1024**2
+MAX_OPTION_BYTES: Final = 16 * 1024
+FORM_OVERHEAD_BYTES: Final = 256 * 1024  # boundaries, headers and options around the files
+DRAIN_BYTES: Final = 16 * 1024**2
+DRAIN_S: Final = 2.0
+
+
+@dataclass
+class Form:
+    """What a form held: the parts that are files, now on disk, and the option fields as text."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+
+
+async def receive_form(request: Request, folder: Path, max_bytes: int) -> Form:
+    """Write the files of a form into the folder; return them with the options.
+
+    Raises InputError(input_too_large, option_invalid), HTTPException(415), ClientDisconnect, OSError. What was
+    written stays: the caller owns the folder.
+    """
+    try:
+        boundary = _boundary(request)
+        _check_length(request, max_bytes)
+        writer = _FormWriter(boundary, folder, max_bytes)
+        try:
+            async for block in _blocks(request):
+                await run_in_threadpool(writer.feed, block)
+            return await run_in_threadpool(writer.finish)
+        finally:
+            writer.close()
+    except (InputError, HTTPException):
+        await _drain(request)
+        raise
+
+
+def declared_bytes(request: Request) -> int:
+    """Return the length that the caller declares, 0 where none is."""
+    text = request.headers.get("content-length", "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+
+
+def _boundary(request: Request) -> bytes:
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise HTTPException(415, "Send the request as multipart/form-data.")
+    return options[b"boundary"]
+
+
+def _check_length(request: Request, max_bytes: int) -> None:
+    if declared_bytes(request) > max_bytes + FORM_OVERHEAD_BYTES:
+        raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> InputError:
+    return InputError(ErrorCode.INPUT_TOO_LARGE, f"The files are larger than {max_bytes} bytes together.")
+
+
+async def _blocks(request: Request) -> AsyncIterator[bytes]:
+    """Gather the body into blocks worth a trip to a thread."""
+    gathered = bytearray()
+    async for chunk in request.stream():
+        gathered += chunk
+        if len(gathered) >= BLOCK_BYTES:
+            yield bytes(gathered)
+            gathered.clear()
+    if gathered:
+        yield bytes(gathered)
+
+
+async def _drain(request: Request) -> None:
+    """Read on for a moment after a refusal: a caller still sending would otherwise miss the answer."""
+    if "expect" in request.headers:
+        return  # it waits for our word before it sends
+    left = DRAIN_BYTES
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(DRAIN_S):
+            while left > 0:
+                message = await request.receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return
+                left -= len(message.get("body", b""))
+
+
+class _FormWriter:
+    """Follow the parser's events: a file part is written through, an option is gathered."""
+
+    def __init__(self, boundary: bytes, folder: Path, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._left_bytes = max_bytes
+        self._left_form_bytes = max_bytes + FORM_OVERHEAD_BYTES
+        self._form = Form()
+        self._headers: dict[bytes, bytes] = {}
+        self._header_name = bytearray()
+        self._header_value = bytearray()
+        self._name = ""
+        self._file: BinaryIO | None = None
+        self._unnamed_file = False
+        self._text = bytearray()
+        self._ended = False
+        self._parser = MultipartParser(boundary, {
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
+            "on_end": self._on_end,
+        })
+
+    def feed(self, block: bytes) -> None:
+        """Take the next bytes of the body."""
+        self._left_form_bytes -= len(block)
+        if self._left_form_bytes < 0:
+            raise _too_large(self._max_bytes)
+        try:
+            self._parser.write(block)
+        except FormParserError:
+            raise option_error("The form is not well-formed multipart/form-data.") from None
+
+    def finish(self) -> Form:
+        """Return the form; raises InputError where the body ended early or a required file is missing."""
+        if not self._ended:
+            raise option_error("The form ends before its closing boundary.")
+        for name in ("video", "audio"):
+            if name not in self._form.files:
+                raise option_error(f"{name}: this file is required.")
+        return self._form
+
+    def close(self) -> None:
+        """Close the file of an unfinished part."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _on_part_begin(self) -> None:
+        self._headers = {}
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        self._headers[bytes(self._header_name).lower()] = bytes(self._header_value)
+        self._header_name.clear()
+        self._header_value.clear()
+
+    def _on_headers_finished(self) -> None:
+        kind, options = parse_options_header(self._headers.get(b"content-disposition"))
+        if kind != b"form-data" or b"name" not in options:
+            raise option_error("A part of the form has no name.")
+        name = self._name = options[b"name"].decode("utf-8", "replace")
+        self._unnamed_file = options.get(b"filename") == b""
+        if name in self._form.files or name in self._form.options:
+            raise option_error(f"{name}: sent more than once.")
+        if name in PARTS:
+            path = self._form.files[name] = self._folder / name
+            self._file = path.open("xb")
+        elif name not in OPTION_NAMES:
+            raise option_error(f"{shown(name)} is neither a file nor an option of a job.")
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._file is None:
+            self._text += data[start:end]
+            if len(self._text) > MAX_OPTION_BYTES:
+                raise option_error(f"{self._name}: too long.")
+            return
+        self._left_bytes -= end - start
+        if self._left_bytes < 0:
+            raise _too_large(self._max_bytes)
+        self._file.write(memoryview(data)[start:end])
+
+    def _on_part_end(self) -> None:
+        if self._file is None:
+            self._form.options[self._name] = self._decoded()
+            return
+        is_absent = self._unnamed_file and self._file.tell() == 0  # a browser's way to send no file
+        self.close()
+        if is_absent:
+            self._form.files.pop(self._name).unlink()
+
+    def _decoded(self) -> str:
+        try:
+            return self._text.decode("utf-8")
+        except UnicodeDecodeError:
+            raise option_error(f"{self._name}: must be UTF-8 text.") from None
+        finally:
+            self._text.clear()
+
+    def _on_end(self) -> None:
+        self._ended = True
