@@ -65,9 +65,9 @@ def _measure_clip(name: str, clip: Path, folder: Path, runs: int, settings: Sett
 
 def measure_generator(settings: Settings) -> dict[str, Any]:
     """Measure the generator alone: crops a second at the set batch size, and its cost by counting."""
-    from model.synthesizer import load_synthesizer
+    from worker.engine import load
 
-    synthesizer = load_synthesizer(settings.checkpoint, settings.device, settings.precision, settings.batch_size)
+    synthesizer = load(settings)
     size, batch = synthesizer.config.image_size, settings.batch_size
     random = np.random.default_rng(0)
     crops = random.integers(0, 255, (batch, size, size, 3), np.uint8)

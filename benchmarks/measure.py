@@ -71,14 +71,14 @@ def _run_job(clip: Path, threads: int) -> dict[str, Any]:
     from app.core.jobs import JobInput, JobOptions
     from app.core.media import Limits, probe_audio, probe_video
     from app.core.settings import Settings
-    from model.synthesizer import load_synthesizer
+    from worker.engine import load
     from worker.pipeline import Sources, run
 
     if threads:
         torch.set_num_threads(threads)
     settings = Settings()
     limits = Limits.of(settings)
-    synthesizer = load_synthesizer(settings.checkpoint, settings.device, settings.precision, settings.batch_size)
+    synthesizer = load(settings)
     facts = JobInput(video=probe_video(clip, limits), audio=probe_audio(clip, limits))
     sources = Sources(video=clip, audio=clip, audio_mix=None, input=facts)
     with tempfile.TemporaryDirectory() as folder:

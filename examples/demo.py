@@ -34,7 +34,7 @@ def main() -> int:
             print(f"it listens on {url}; sending portrait and voice to POST /jobs", flush=True)
             job = client.submit(face, VOICE)
             with tqdm(total=100, unit="%", desc="lip-sync") as bar:
-                job = client.wait(job["id"], timeout_s=JOB_TIMEOUT_S, on_change=lambda now: _show(bar, now))
+                job = client.wait(job["id"], lambda now: _show(bar, now), JOB_TIMEOUT_S)
             if job["status"] != "succeeded":
                 print(f"error: {job['error']['code']}: {job['error']['message']}", file=sys.stderr)
                 return 1

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from app.core.media import find_ffmpeg
@@ -61,17 +60,17 @@ def _encoder(settings: Settings) -> str:
 
 
 def _device(settings: Settings) -> str:
-    from model.synthesizer import load_synthesizer
+    from worker.engine import load
 
-    synthesizer = load_synthesizer(settings.checkpoint, settings.device, settings.precision, settings.batch_size)
+    synthesizer = load(settings)
     return f"{synthesizer.device_name} in {synthesizer.precision}, {os.cpu_count()} CPU cores"
 
 
 def _weights(settings: Settings) -> str:
-    from model.checkpoint import default_checkpoint, verify_checkpoint
+    from worker.engine import checkpoint_path, verify
 
-    path = Path(settings.checkpoint or default_checkpoint())
-    verify_checkpoint(path)
+    verify(settings)
+    path = checkpoint_path(settings)
     return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
