@@ -22,6 +22,21 @@ class ColourMatrix(Enum):
     BT601 = (0.299, 0.114)
     BT709 = (0.2126, 0.0722)
 
+    @classmethod
+    def for_height(cls, height: int) -> ColourMatrix:
+        """Return what players take an untagged picture for: BT.601 under 720 lines."""
+        return cls.BT601 if height < 720 else cls.BT709
+
+    @property
+    def tag(self) -> int:
+        """Return the H.273 number."""
+        return 6 if self is ColourMatrix.BT601 else 1
+
+    @property
+    def filter_name(self) -> str:
+        """Return ffmpeg's name."""
+        return "bt601" if self is ColourMatrix.BT601 else "bt709"
+
     @property
     def to_rgb(self) -> F32:
         """Return (3, 3): limited-range (Y - 16, Cb - 128, Cr - 128) to full-range R, G, B."""
@@ -39,6 +54,7 @@ class ColourMatrix(Enum):
         return np.asarray(np.linalg.inv(self.to_rgb.astype(np.float64)), np.float32)
 
 
+STRIPE_ROWS: Final = 256
 OFFSET: Final = np.array([16.0, 128.0, 128.0], np.float32)
 
 
@@ -53,3 +69,33 @@ def ycc_of_rgb(rgb: npt.NDArray[Any], colour: ColourMatrix) -> F32:
     """Convert RGB (H, W, 3), 0..255, to limited-range Y, Cb, Cr (H, W, 3) float32, not rounded."""
     matrix = np.concatenate([colour.from_rgb, OFFSET[:, None]], axis=1)
     return np.asarray(cv2.transform(rgb.astype(np.float32), matrix), np.float32)
+
+
+def planes_of_rgb(rgb: U8, colour: ColourMatrix) -> U8:
+    """Convert RGB (H, W, 3) uint8 to an I420 frame (H * 3/2, W) uint8; odd sizes grow by one row or column."""
+    rgb = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge")
+    height, width = rgb.shape[:2]
+    planes = np.empty((height * 3 // 2, width), np.uint8)
+    y, u, v = split_planes(planes)
+    for top in range(0, height, STRIPE_ROWS):  # a large picture in floats would be a quarter of a gigabyte
+        ycc = ycc_of_rgb(rgb[top : top + STRIPE_ROWS], colour)
+        y[top : top + STRIPE_ROWS] = np.clip(np.rint(ycc[..., 0]), 0, 255)
+        pairs = (ycc[0::2, :, 1:] + ycc[1::2, :, 1:]) / 2
+        odd = pairs[:, 1::2]
+        left = np.concatenate([pairs[:, :1], odd[:, :-1]], axis=1)
+        chroma = np.clip(np.rint((left + 2 * pairs[:, 0::2] + odd) / 4), 0, 255)  # sited left
+        rows = slice(top // 2, top // 2 + chroma.shape[0])
+        u[rows], v[rows] = chroma[..., 0], chroma[..., 1]
+    return planes
+
+
+def split_planes(planes: U8) -> tuple[U8, U8, U8]:
+    """View an I420 frame (H * 3/2, W) as Y (H, W), U and V (H/2, W/2); no copy."""
+    height, width = planes.shape[0] * 2 // 3, planes.shape[1]
+    flat = planes.reshape(-1)
+    area = height * width
+    return (
+        flat[:area].reshape(height, width),
+        flat[area : area + area // 4].reshape(height // 2, width // 2),
+        flat[area + area // 4 :].reshape(height // 2, width // 2),
+    )

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.framing import Framing
-from worker.colour import ColourMatrix, rgb_of_planes
+from worker.colour import ColourMatrix, rgb_of_planes, split_planes
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -108,18 +108,6 @@ def extract(planes: U8, transform: Transform, colour: ColourMatrix) -> U8:
     y, u, v = split_planes(planes)
     luma = _sample(y, transform, 1.0, (0.5, 0.5))
     return rgb_of_planes(luma, _sample(u, transform, 2.0, (0.5, 1.0)), _sample(v, transform, 2.0, (0.5, 1.0)), colour)
-
-
-def split_planes(planes: U8) -> tuple[U8, U8, U8]:
-    """View an I420 frame (H * 3/2, W) as Y (H, W), U and V (H/2, W/2); no copy."""
-    height, width = planes.shape[0] * 2 // 3, planes.shape[1]
-    flat = planes.reshape(-1)
-    area = height * width
-    return (
-        flat[:area].reshape(height, width),
-        flat[area : area + area // 4].reshape(height // 2, width // 2),
-        flat[area + area // 4 :].reshape(height // 2, width // 2),
-    )
 
 
 def _sample(image: U8, transform: Transform, step: float, site: tuple[float, float]) -> U8:

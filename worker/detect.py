@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from worker.colour import ColourMatrix, rgb_of_planes
-from worker.crop import Transform, extract, extract_rgb, split_planes, square_transform
+from worker.colour import ColourMatrix, rgb_of_planes, split_planes
+from worker.crop import Transform, extract, extract_rgb, square_transform
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]

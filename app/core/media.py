@@ -49,11 +49,12 @@ class Limits:
 class PictureFacts:
     """What decoding a video rightly takes, beyond VideoFacts.
 
-    start_pts: time of the first frame shown, in the stream's own units. interlaced: as flagged. matrix, primaries,
+    start_pts: time of the first frame shown, in units of time_base seconds. interlaced: as flagged. matrix, primaries,
     transfer: colour tags as ITU-T H.273 numbers (2 = not said). rgb: the codec stores RGB.
     """
 
     start_pts: int | None
+    time_base: str
     interlaced: bool
     rgb: bool
     matrix: int

@@ -75,6 +75,9 @@ def _moving_facts(path: Path, name: str, limits: dict[str, float]) -> dict[str, 
     if promised and count < MIN_PRESENT * promised:
         message = f"The video is incomplete: {count} of {promised} frames are there."
         raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
+    # what comes before the first frame that can be decoded is never seen
+    shown = [stamp for stamp in pts if picture["start_pts"] is None or stamp >= picture["start_pts"]]
+    pts = shown if len(shown) > count // 2 else pts
     if len(pts) < count // 2:  # a stream without times of its own runs at the rate it names
         step = 1 / ((hints or [STILL_RATE])[0] * time_base)
         pts = [round(i * step) for i in range(count)]
@@ -122,6 +125,7 @@ def probe_picture(path: Path, limits: dict[str, float]) -> dict[str, Any]:
             "height": width if rotation in (90, 270) else height,
             "rotation": rotation,
             "start_pts": frame.pts,
+            "time_base": str(Fraction(stream.time_base or 1)),
             "interlaced": bool(frame.interlaced_frame),
             "rgb": bool(frame.format.is_rgb),
             "matrix": int(frame.colorspace),

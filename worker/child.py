@@ -1,0 +1,118 @@
+"""Own an ffmpeg child: its pipes, its end, and the promise that it never outlives its owner.
+
+No read or write blocks for longer than a quarter of a second before `check` is called, so a canceled job stops even
+while its ffmpeg hangs. What ffmpeg says goes to an unnamed temporary file: to our log, never to a client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import select
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import IO, Final
+
+from app.core.errors import ErrorCode, ServiceError
+
+POLL_S: Final = 0.25
+PIPE_BYTES: Final = 1024 * 1024  # the most an unprivileged process may ask for
+LOG_BYTES: Final = 2000
+Check = Callable[[], None]
+
+log = logging.getLogger(__name__)
+
+
+class Child:
+    """Run a program with a pipe to its input, from its output, or neither; use as a context manager."""
+
+    def __init__(self, arguments: Sequence[str], check: Check, *, feeds: bool = False, reads: bool = False) -> None:
+        self._check = check
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
+        self._process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if reads else subprocess.DEVNULL,
+            stderr=self._words,
+            bufsize=0,
+        )
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                os.set_blocking(pipe.fileno(), False)
+                with contextlib.suppress(PermissionError):  # beyond the system's pipe quota: slower, not wrong
+                    fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._words.close()
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill a buffer from the child's output; return the bytes read, fewer only at its end."""
+        fd, filled = _fileno(self._process.stdout), 0
+        while filled < len(buffer):
+            if not select.select([fd], [], [], POLL_S)[0]:
+                self._check()
+                continue
+            count = os.readv(fd, [buffer[filled:]])
+            if count == 0:
+                break
+            filled += count
+        return filled
+
+    def write(self, data: memoryview) -> None:
+        """Write all of the data to the child's input; raises BrokenPipeError when it has ended."""
+        fd, written = _fileno(self._process.stdin), 0
+        while written < len(data):
+            if not select.select([], [fd], [], POLL_S)[1]:
+                self._check()
+                continue
+            with contextlib.suppress(BlockingIOError):
+                written += os.write(fd, data[written:])
+
+    def close_input(self) -> None:
+        """Tell the child that nothing more comes."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def wait(self) -> int:
+        """Wait for the child to end by itself and return its exit status."""
+        while True:
+            try:
+                return self._process.wait(POLL_S)
+            except subprocess.TimeoutExpired:
+                self._check()
+
+    def words(self) -> str:
+        """Return the last things the child said, for the log."""
+        self._words.seek(0, os.SEEK_END)
+        self._words.seek(max(0, self._words.tell() - LOG_BYTES))
+        return self._words.read().decode("utf-8", "replace")
+
+    def failure(self, code: ErrorCode, message: str) -> ServiceError:
+        """Return the error to raise for a child that failed: a full disk keeps its own code."""
+        words = self.words()
+        log.warning("ffmpeg failed: %s", words.strip())
+        if os.strerror(errno.ENOSPC) in words:
+            return ServiceError(ErrorCode.STORAGE_FULL, "The service has no disk space left.")
+        return ServiceError(code, message)
+
+
+def _fileno(pipe: IO[bytes] | None) -> int:
+    if pipe is None:
+        raise ValueError("the child was started without this pipe")
+    return pipe.fileno()
