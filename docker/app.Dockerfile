@@ -10,24 +10,29 @@ FROM ${BASE_IMAGE} AS build
 ARG PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_TRUSTED_HOST PIP_CERT
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-RUN python3 -m venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH
+# Two environments: one that builds and stays behind, one without even pip that goes into the image.
+RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/venv
+ENV PATH=/opt/build/bin:$PATH
 COPY pyproject.toml constraints.txt docker/requirements.py ./
-# imageio-ffmpeg stays out: its 160 MB binary is the worker's tool, uploads are probed with PyAV.
+# The 160 MB ffmpeg inside imageio-ffmpeg is the worker's tool; uploads are probed with PyAV.
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
-    python requirements.py app --without imageio-ffmpeg > requirements.txt \
-    && pip install -c constraints.txt -r requirements.txt "setuptools>=77"
+    python requirements.py app > requirements.txt \
+    && pip install "setuptools>=77" \
+    && pip --python /opt/venv/bin/python install -c constraints.txt -r requirements.txt \
+    && rm /opt/venv/lib/python3*/site-packages/imageio_ffmpeg/binaries/ffmpeg*
 COPY README.md LICENSE NOTICE lipsync.py ./
 COPY app ./app
-RUN pip install --no-deps --no-build-isolation --no-index . \
-    && pip uninstall --yes setuptools pip
+RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
+    && pip --python /opt/venv/bin/python install --no-deps --no-index --target /opt/lipsync dist/*.whl
 
 FROM ${BASE_IMAGE}
 RUN groupadd --gid 10001 lipsync \
     && useradd --uid 10001 --gid lipsync --no-create-home --home-dir /tmp --shell /usr/sbin/nologin lipsync \
     && install --directory --owner lipsync --group lipsync /data
 COPY --from=build /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+COPY --from=build /opt/lipsync /opt/lipsync
+ENV PATH=/opt/lipsync/bin:/opt/venv/bin:$PATH PYTHONPATH=/opt/lipsync \
+    PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     LIPSYNC_HOST=0.0.0.0 LIPSYNC_PORT=8000 LIPSYNC_DATA_DIR=/data
 USER lipsync
 WORKDIR /data

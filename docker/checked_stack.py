@@ -111,7 +111,7 @@ class Stack:
                          for ports in facts["NetworkSettings"]["Ports"].values() for port in ports or []]
             expected = [("127.0.0.1", str(self._port))] if service == "api" else []
             uid = int(self._run("docker", "exec", container, "id", "-u"))
-            networks = [self._inspect(network["NetworkID"]) for network in facts["NetworkSettings"]["Networks"].values()]
+            networks = [self._inspect(name) for name in facts["NetworkSettings"]["Networks"]]
             promises = {
                 f"publishes {published}": published == expected,
                 "can reach the outside": service == "api" or all(network["Internal"] for network in networks),

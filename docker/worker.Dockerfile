@@ -16,14 +16,17 @@ FROM ${BASE_IMAGE} AS build
 ARG PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_TRUSTED_HOST PIP_CERT
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-RUN python3 -m venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH
+# Two environments: one that builds and stays behind, one without even pip that goes into the image.
+RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/venv
+ENV PATH=/opt/build/bin:$PATH
 COPY pyproject.toml constraints.txt docker/requirements.py ./
 ARG TORCH=torch==2.13.0+cpu
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 # torch's headers and its own tests (140 MB) serve nobody at run time.
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} "$TORCH" \
+    pip install "setuptools>=77" \
+    && pip --python /opt/venv/bin/python install -c constraints.txt \
+        ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} "$TORCH" \
     && rm -rf /opt/venv/lib/python3*/site-packages/torch/include /opt/venv/lib/python3*/site-packages/torch/test
 # mediapipe is installed without its dependencies, and what its face solutions import is named here. Left out are jax,
 # jaxlib, sentencepiece and sounddevice (400 MB; its converters for language models and its microphone), and
@@ -31,24 +34,24 @@ RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
 # The last stage proves that nothing is missing.
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
     python requirements.py worker --without torch mediapipe > requirements.txt \
-    && pip install -c constraints.txt -r requirements.txt \
+    && pip --python /opt/venv/bin/python install -c constraints.txt -r requirements.txt \
         absl-py attrs flatbuffers matplotlib "protobuf>=4.25.3,<5" "opencv-python-headless<4.12" \
-    && pip install --no-deps "$(python requirements.py worker --only mediapipe)"
+    && pip --python /opt/venv/bin/python install --no-deps "$(python requirements.py worker --only mediapipe)"
 COPY README.md LICENSE NOTICE lipsync.py ./
 COPY app/__init__.py ./app/__init__.py
 COPY app/core ./app/core
 COPY model ./model
 COPY worker ./worker
-RUN pip install --no-deps --no-build-isolation --no-index . \
-    && pip uninstall --yes pip
+RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
+    && pip --python /opt/venv/bin/python install --no-deps --no-index --target /opt/lipsync dist/*.whl
 
 FROM ${BASE_IMAGE}
 RUN groupadd --gid 10001 lipsync \
     && useradd --uid 10001 --gid lipsync --no-create-home --home-dir /tmp --shell /usr/sbin/nologin lipsync \
     && install --directory --owner lipsync --group lipsync /data
 COPY --from=build /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=/tmp/matplotlib \
-    LIPSYNC_DATA_DIR=/data
+ENV PATH=/opt/lipsync/bin:/opt/venv/bin:$PATH PYTHONPATH=/opt/lipsync \
+    PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=/tmp/matplotlib LIPSYNC_DATA_DIR=/data
 USER lipsync
 WORKDIR /data
 RUN python -c "import mediapipe as mp, numpy as np; \
@@ -56,6 +59,7 @@ RUN python -c "import mediapipe as mp, numpy as np; \
     mp.solutions.face_detection.FaceDetection(model_selection=1).process(picture); \
     mp.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=False).process(picture)" \
     && rm -r /tmp/matplotlib
+COPY --from=build /opt/lipsync /opt/lipsync
 COPY docker/worker_health.py /opt/worker_health.py
 VOLUME /data
 HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 CMD ["python", "/opt/worker_health.py"]
