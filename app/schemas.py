@@ -141,5 +141,5 @@ class InfoView(BaseModel):
 
     version: str
     python: str
-    limits: dict[str, float]
+    limits: dict[str, int | float]
     workers: list[WorkerFacts] = Field(description="Live workers, each with its device, precision and weights.")

@@ -44,18 +44,19 @@ async def receive_form(request: Request, folder: Path, max_bytes: int) -> Form:
     Raises InputError(input_too_large, option_invalid), HTTPException(415), ClientDisconnect, OSError. What was
     written stays: the caller owns the folder.
     """
+    body = _Body(request)
     try:
         boundary = _boundary(request)
         _check_length(request, max_bytes)
         writer = _FormWriter(boundary, folder, max_bytes)
         try:
-            async for block in _blocks(request):
+            async for block in body.blocks():
                 await run_in_threadpool(writer.feed, block)
             return await run_in_threadpool(writer.finish)
         finally:
             writer.close()
     except (InputError, HTTPException):
-        await _drain(request)
+        await body.drain()
         raise
 
 
@@ -81,30 +82,39 @@ def _too_large(max_bytes: int) -> InputError:
     return InputError(ErrorCode.INPUT_TOO_LARGE, f"The files are larger than {max_bytes} bytes together.")
 
 
-async def _blocks(request: Request) -> AsyncIterator[bytes]:
-    """Gather the body into blocks worth a trip to a thread."""
-    gathered = bytearray()
-    async for chunk in request.stream():
-        gathered += chunk
-        if len(gathered) >= BLOCK_BYTES:
-            yield bytes(gathered)
-            gathered.clear()
-    if gathered:
-        yield bytes(gathered)
+class _Body:
+    """Read a request's body in blocks worth a trip to a thread."""
 
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._ended = False
 
-async def _drain(request: Request) -> None:
-    """Read on for a moment after a refusal: a caller still sending would otherwise miss the answer."""
-    if "expect" in request.headers:
-        return  # it waits for our word before it sends
-    left = DRAIN_BYTES
-    with suppress(TimeoutError, ClientDisconnect):
-        async with asyncio.timeout(DRAIN_S):
-            while left > 0:
-                message = await request.receive()
-                if message["type"] == "http.disconnect" or not message.get("more_body"):
-                    return
-                left -= len(message.get("body", b""))
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """Yield the body; raises ClientDisconnect."""
+        gathered = bytearray()
+        while not self._ended:
+            gathered += await self._receive()
+            if len(gathered) >= BLOCK_BYTES or self._ended:
+                yield bytes(gathered)
+                gathered.clear()
+
+    async def _receive(self) -> bytes:
+        message = await self._request.receive()
+        if message["type"] == "http.disconnect":
+            self._ended = True
+            raise ClientDisconnect
+        self._ended = not message.get("more_body", False)
+        return bytes(message.get("body", b""))
+
+    async def drain(self) -> None:
+        """Read on for a moment after a refusal: a caller still sending would otherwise miss the answer."""
+        if "expect" in self._request.headers:
+            return  # it waits for our word before it sends
+        left = DRAIN_BYTES
+        with suppress(TimeoutError, ClientDisconnect):
+            async with asyncio.timeout(DRAIN_S):
+                while left > 0 and not self._ended:
+                    left -= len(await self._receive())
 
 
 class _FormWriter:

@@ -1,0 +1,82 @@
+"""A Redis for all tests of a run, emptied for each; an application on it over a real socket."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.core.records import RecordLimits, Records, connect
+from app.core.settings import Settings
+from app.main import create_app
+from app.services import Services
+from tests.service import fake_prober, live_server, running_redis
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    with running_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_client(redis_url):
+    client = connect(redis_url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def records(redis_client):
+    return Records(redis_client, RecordLimits(retention_s=60, max_attempts=2, max_queued_jobs=5))
+
+
+@dataclass
+class Service:
+    http: httpx.Client
+    services: Services
+    data_dir: Path
+    url: str
+
+    def post(self, path="/jobs", files=None, **parts):
+        files = {"video": b"moving", "audio": b"sound"} if files is None else files
+        return self.http.post(path, files=files, **parts)
+
+
+@contextmanager
+def running_service(**settings):
+    values = {"max_upload_bytes": 100_000} | settings
+    app = create_app(Settings(**values), fake_prober())
+    with live_server(app) as url, httpx.Client(base_url=url, timeout=20) as http:
+        yield Service(http, app.state.services, values["data_dir"], url)
+
+
+@pytest.fixture
+def make_service(redis_client, redis_url, tmp_path):
+    """Start the application with settings of the test's own; ends them all."""
+    with ExitStack() as stack:
+
+        def make(**settings):
+            values = {"redis_url": redis_url, "data_dir": tmp_path / "data"} | settings
+            return stack.enter_context(running_service(**values))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def standing_service(redis_url, tmp_path_factory):
+    with running_service(redis_url=redis_url, data_dir=tmp_path_factory.mktemp("data")) as service:
+        yield service
+
+
+@pytest.fixture
+def service(standing_service, redis_client):
+    """Return the application that all tests share, with no jobs."""
+    for folder in (standing_service.data_dir / "jobs").iterdir():
+        shutil.rmtree(folder)
+    return standing_service

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import http.client
+import json
+
+import pytest
+
+from app.core.jobs import JobStatus, Progress
+from tests.service import wait_until
+
+JOB_KEYS = {
+    "id", "status", "stage", "progress", "queue_position", "attempt", "created_at", "started_at", "finished_at",
+    "expires_at", "input", "options", "warnings", "error", "result", "report", "links"}
+PROBLEM_KEYS = {"type", "title", "status", "detail", "code", "request_id"}
+
+
+def assert_problem(answer, status, code):
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    body = answer.json()
+    assert body.keys() >= PROBLEM_KEYS
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["request_id"] == answer.headers["x-request-id"]
+    return body
+
+
+def folders(service):
+    return [path.name for path in (service.data_dir / "jobs").iterdir()]
+
+
+def test_post_gives_a_queued_job(service):
+    answer = service.post(data={"crf": "20", "metadata": '{"mine": 1}'})
+    assert answer.status_code == 202
+    job = answer.json()
+    assert job.keys() == JOB_KEYS
+    assert answer.headers["location"] == job["links"]["self"] == f"/jobs/{job['id']}"
+    assert (job["status"], job["queue_position"], job["options"]["crf"]) == ("queued", 1, 20)
+    assert job["options"]["metadata"] == {"mine": 1} and job["options"]["sync_mode"] == "cut_off"
+    assert (service.data_dir / "jobs" / job["id"] / "video").read_bytes() == b"moving"
+    assert service.http.get(job["links"]["self"]).json() == job
+    assert [found["id"] for found in service.http.get("/jobs").json()["jobs"]] == [job["id"]]
+
+
+def test_the_mix_is_taken_and_an_empty_one_is_none(service):
+    job = service.post(files={"video": b"v", "audio": b"a", "audio_mix": b"mix"}).json()
+    assert job["input"]["audio_mix"]["bytes"] == 3
+    form = {"video": ("v", b"v"), "audio": ("a", b"a"), "audio_mix": ("", b"", "application/octet-stream")}
+    boundary = b"--x\r\nContent-Disposition: form-data; name="
+    body = b"".join(
+        boundary + f'"{name}"; filename="{file}"\r\n\r\n'.encode() + content + b"\r\n"
+        for name, (file, content, *_) in form.items())
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = service.http.post("/jobs", content=body + b"--x--\r\n", headers=headers)
+    assert answer.status_code == 202 and answer.json()["input"]["audio_mix"] is None
+
+
+REFUSED = [
+    ({"files": {"video": b"v"}}, 422, "option_invalid", "audio"),
+    ({"files": {"audio": b"a"}}, 422, "option_invalid", "video"),
+    ({"files": {"video": b"bad", "audio": b"a"}}, 422, "video_unreadable", "read"),
+    ({"files": {"video": b"v", "audio": b"a", "face": b"largest"}}, 202, None, None),
+    ({"files": {"video": b"v", "audio": b"a", "passwd": b"x"}}, 422, "option_invalid", "passwd"),
+    ({"files": [("video", b"v"), ("video", b"v"), ("audio", b"a")]}, 422, "option_invalid", "video"),
+    ({"data": {"crf": ["1", "2"]}}, 422, "option_invalid", "crf"),
+    ({"data": {"crf": "99"}}, 422, "option_invalid", "crf"),
+    ({"data": {"start_s": "10"}}, 422, "option_invalid", "start_s"),
+    ({"data": {"crf": "1" * 20_000}}, 422, "option_invalid", "crf"),
+    ({"data": {"face": b"\xff\xfe"}}, 422, "option_invalid", "face"),
+    ({"data": {"video_url": "http://127.0.0.1/"}}, 422, "option_invalid", "video_url"),
+    ({"files": {"video": b"v" * 100_001, "audio": b"a"}}, 413, "input_too_large", "100000"),
+    ({"files": {"video": b"v" * 60_000, "audio": b"a" * 60_000}}, 413, "input_too_large", "100000"),
+    ({"files": {"video": b"v" * 3_000_000, "audio": b"a"}}, 413, "input_too_large", "100000"),
+    ({"headers": {"Idempotency-Key": "x" * 256}}, 422, "option_invalid", "Idempotency-Key"),
+    ({"headers": {"Idempotency-Key": ""}}, 422, "option_invalid", "Idempotency-Key"),
+]
+
+
+@pytest.mark.parametrize(("parts", "status", "code", "named"), REFUSED)
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/validate"])
+def test_bad_forms(service, path, parts, status, code, named):
+    if code is None or ("headers" in parts and path != "/jobs"):
+        assert service.post(path, **parts).status_code in (200, 202)
+        return
+    assert named in assert_problem(service.post(path, **parts), status, code)["detail"]
+    assert folders(service) == [], "a refused upload leaves nothing"
+
+
+BODIES = [
+    (b"{}", "application/json", 415),
+    (b"a=1", "application/x-www-form-urlencoded", 415),
+    (b"x", "multipart/form-data", 415),
+    (b"x", "multipart/form-data; boundary=b", 422),
+    (b"", "multipart/form-data; boundary=b", 422),
+    (b"--b\r\n\r\n\r\n--b--", "multipart/form-data; boundary=b", 422),
+    (b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n", "multipart/form-data; boundary=b", 422),
+    (b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\ncut', "multipart/form-data; boundary=b", 422),
+    (b"--b\r\nX: " + b"y" * 70_000 + b"\r\n\r\nx\r\n--b--\r\n", "multipart/form-data; boundary=b", 422),
+]
+
+
+@pytest.mark.parametrize(("body", "kind", "status"), BODIES)
+def test_bodies_that_are_no_form(service, body, kind, status):
+    assert_problem(service.http.post("/jobs", content=body, headers={"Content-Type": kind}), status, "option_invalid")
+    assert folders(service) == []
+
+
+def test_a_body_of_unsaid_length_is_counted(service):
+    def endless():
+        yield b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
+        for _ in range(64):
+            yield b"x" * 100_000
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert_problem(service.http.post("/jobs", content=endless(), headers=headers), 413, "input_too_large")
+    assert folders(service) == []
+
+
+def test_a_client_that_goes_away_leaves_nothing(service):
+    def broken():
+        yield b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n' + b"x" * 2_000
+        assert wait_until(lambda: folders(service), 5)
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        service.http.post("/jobs", content=broken(), headers={"Content-Type": "multipart/form-data; boundary=b"})
+    wait_until(lambda: folders(service) == [], 5)
+
+
+def test_a_full_disk_is_said_at_the_door(make_service):
+    full = make_service(max_upload_bytes=10**17)
+    connection = http.client.HTTPConnection(full.url.removeprefix("http://"), timeout=10)
+    connection.putrequest("POST", "/jobs")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=b")
+    connection.putheader("Content-Length", str(10**16))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["code"]) == (507, "storage_full")
+    connection.close()
+
+
+def test_a_full_queue_is_said_at_the_door(make_service):
+    service = make_service(max_queued_jobs=1)
+    assert service.post().status_code == 202
+    answer = service.post()
+    assert_problem(answer, 503, "queue_full")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_idempotency_key(service):
+    headers = {"Idempotency-Key": "once"}
+    first, again = service.post(headers=headers), service.post(headers=headers)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert again.headers["idempotency-replayed"] == "true" and "idempotency-replayed" not in first.headers
+    for other in ({"data": {"crf": "30"}}, {"files": {"video": b"other", "audio": b"sound"}}):
+        assert_problem(service.post(headers=headers, **other), 409, "idempotency_conflict")
+    assert folders(service) == [first.json()["id"]]
+
+
+WRONG_CALLS = [
+    ("GET", "/nothing", 404, "not_found"),
+    ("PUT", "/jobs", 405, "not_found"),
+    ("DELETE", "/jobs", 405, "not_found"),
+    ("GET", "/jobs/../../etc/passwd", 404, "not_found"),
+    ("GET", "/jobs/%2e%2e%2f%2e%2e%2fetc", 404, "not_found"),
+    ("GET", "/jobs/" + "0" * 32, 404, "not_found"),
+    ("GET", "/jobs/" + "0" * 32 + "/result", 404, "not_found"),
+    ("GET", "/jobs/*/result", 404, "not_found"),
+    ("POST", "/jobs/" + "0" * 32 + "/cancel", 404, "not_found"),
+    ("DELETE", "/jobs/" + "0" * 32, 404, "not_found"),
+    ("DELETE", "/jobs/%00", 404, "not_found"),
+    ("GET", "/jobs/" + "x" * 300, 422, "option_invalid"),
+    ("GET", "/jobs?status=lost", 422, "option_invalid"),
+    ("GET", "/jobs?limit=0", 422, "option_invalid"),
+    ("GET", "/jobs?limit=101", 422, "option_invalid"),
+    ("GET", "/jobs?limit=x", 422, "option_invalid"),
+    ("GET", "/jobs?cursor=-inf", 422, "option_invalid"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "code"), WRONG_CALLS)
+def test_wrong_calls(service, method, path, status, code):
+    assert_problem(service.http.request(method, path), status, code)
+
+
+def test_pages(service):
+    ids = [service.post().json()["id"] for _ in range(3)]
+    first = service.http.get("/jobs", params={"limit": 2}).json()
+    assert [job["id"] for job in first["jobs"]] == [ids[2], ids[1]]
+    last = service.http.get("/jobs", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert ([job["id"] for job in last["jobs"]], last["next_cursor"]) == ([ids[0]], None)
+    service.http.post(f"/jobs/{ids[1]}/cancel")
+    canceled = service.http.get("/jobs", params={"status": "canceled"}).json()["jobs"]
+    assert [job["id"] for job in canceled] == [ids[1]]
+
+
+def test_cancel_waiting_and_running(service):
+    records = service.services.records
+    waiting, running = (service.post().json()["id"] for _ in range(2))
+    records.claim(running, "w", "c")
+    records.beat(running, 1, "synthesize", Progress(percent=50))
+    answers = [service.http.post(f"/jobs/{job_id}/cancel") for job_id in (waiting, running, waiting)]
+    assert [answer.status_code for answer in answers] == [202] * 3
+    assert [answer.json()["status"] for answer in answers] == ["canceled", "running", "canceled"]
+    assert records.get(running).cancel_requested
+
+
+@pytest.mark.parametrize("state", [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELED])
+def test_delete_in_any_state(service, state):
+    job_id = service.post().json()["id"]
+    if state is JobStatus.RUNNING:
+        service.services.records.claim(job_id, "w", "c")
+    if state is JobStatus.CANCELED:
+        service.http.post(f"/jobs/{job_id}/cancel")
+    answer = service.http.delete(f"/jobs/{job_id}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert folders(service) == []
+    assert_problem(service.http.get(f"/jobs/{job_id}"), 404, "not_found")
+
+
+def test_another_owner_s_job_is_not_found(service):
+    job_id = service.post().json()["id"]
+    service.services.redis.hset(f"lipsync:job:{job_id}", "owner", "other")
+    assert_problem(service.http.get(f"/jobs/{job_id}"), 404, "not_found")
+    assert_problem(service.http.delete(f"/jobs/{job_id}"), 404, "not_found")
+
+
+def test_validate_keeps_nothing(service):
+    answer = service.post("/jobs/validate", data={"crf": "21"})
+    body = answer.json()
+    assert answer.status_code == 200
+    assert (body["options"]["crf"], body["input"]["video"]["width"], body["faces"]) == (21, 640, None)
+    assert body["warnings"] == ["No worker was free to look for faces."]
+    assert folders(service) == [] and service.http.get("/jobs").json()["jobs"] == []
+
+
+@pytest.mark.parametrize(("given", "kept"), [("my-id.7", True), ("a b", False), ("x" * 65, False), ("ä", False)])
+def test_request_ids(service, given, kept):
+    answer = service.http.get("/healthz", headers={"X-Request-ID": given.encode("latin-1")})
+    assert (answer.headers["x-request-id"] == given) == kept
+    assert answer.headers["x-content-type-options"] == "nosniff"

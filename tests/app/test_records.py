@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from app.core.errors import LipSyncError
+from app.core.jobs import JobOptions, JobStatus, Progress, Report, ResultFacts, new_job_id
+from app.core.records import Beat, WorkerFacts
+from tests.service import INPUT
+
+RESULT = ResultFacts(bytes=9, sha256="c" * 64, duration_s=4.0, fps="25", width=640, height=480, frames=100)
+REPORT = Report(face_coverage=1, face_height_px=120, stage_seconds={"decode": 1}, realtime_factor=0.5,
+                checkpoint="net", device="cpu")
+
+
+def create(records, owner="", idempotency=None):
+    job_id = new_job_id()
+    return records.create(job_id, owner, INPUT, JobOptions(crf=20), idempotency)
+
+
+def created(records, owner=""):
+    return create(records, owner).job_id
+
+
+def end_lease(redis_client, job_id):
+    redis_client.zadd("lipsync:leases", {job_id: 1}, xx=True)
+
+
+def test_a_new_job_is_queued_with_all_it_was_given(records):
+    job = records.get(created(records))
+    assert (job.status, job.attempt, job.options.crf, job.input) == (JobStatus.QUEUED, 0, 20, INPUT)
+    assert (job.expires_at - job.created_at).total_seconds() == 60
+
+
+def test_unknown_job_is_none(records):
+    assert records.get("0" * 32) is None
+    assert records.cancel("0" * 32) is None
+    assert records.delete("0" * 32) is False
+    assert records.claim("0" * 32, "w", "c") is None
+
+
+def test_the_whole_way_to_success(records):
+    job_id = created(records)
+    assert records.claim(job_id, "host-1", "c1") == 1
+    assert records.beat(job_id, 1, "synthesize", Progress(percent=40, frames_done=4, frames_total=10)) is Beat.OK
+    running = records.get(job_id)
+    assert (running.status, running.stage, running.progress.percent) == (JobStatus.RUNNING, "synthesize", 40)
+    assert running.worker == "host-1" and running.started_at >= running.created_at
+    assert records.succeed(job_id, 1, RESULT, REPORT, ["small face"])
+    done = records.get(job_id)
+    assert (done.status, done.result, done.report, done.warnings) == (
+        JobStatus.SUCCEEDED, RESULT, REPORT, ["small face"])
+    assert done.progress.percent == 100 and done.finished_at >= done.started_at
+    assert records.counts()["running"] == 0
+
+
+def test_one_claim_wins_and_the_same_claim_again_is_the_same(records):
+    job_id = created(records)
+    won = []
+    threads = [
+        threading.Thread(target=lambda n=n: won.append(records.claim(job_id, f"w{n}", f"c{n}"))) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won, key=str) == [1, *[None] * 7]
+    winner = records.get(job_id).worker
+    assert records.claim(job_id, winner, winner.replace("w", "c")) == 1
+
+
+@pytest.mark.parametrize("end", ["succeed", "fail", "end_canceled"])
+def test_an_attempt_that_lost_its_lease_can_do_nothing(records, redis_client, end):
+    job_id = created(records)
+    records.claim(job_id, "dead", "c1")
+    end_lease(redis_client, job_id)
+    assert records.reap() == {job_id: JobStatus.QUEUED}
+    moves = {"succeed": lambda n: records.succeed(job_id, n, RESULT, REPORT, []),
+             "fail": lambda n: records.fail(job_id, n, {"code": "internal"}),
+             "end_canceled": lambda n: records.end_canceled(job_id, n)}
+    assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
+    assert not moves[end](1)
+    assert not records.hand_back(job_id, 1)
+    assert records.claim(job_id, "next", "c2") == 2
+    assert not moves[end](1)
+    assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
+    assert moves[end](2)
+    assert moves[end](2), "the same end told twice, because an answer was lost, is one end"
+
+
+@pytest.mark.parametrize("terminal", [JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED])
+def test_terminal_states_never_change(records, redis_client, terminal):
+    job_id = created(records)
+    records.claim(job_id, "w", "c")
+    if terminal is JobStatus.SUCCEEDED:
+        records.succeed(job_id, 1, RESULT, REPORT, [])
+    elif terminal is JobStatus.FAILED:
+        records.fail(job_id, 1, {"code": "internal", "message": "", "stage": None, "retryable": True, "hint": ""})
+    else:
+        records.cancel(job_id)
+        records.end_canceled(job_id, 1)
+    before = records.get(job_id)
+    assert before.status is terminal
+    others = {
+        JobStatus.SUCCEEDED: lambda: records.fail(job_id, 1, {}),
+        JobStatus.FAILED: lambda: records.end_canceled(job_id, 1),
+        JobStatus.CANCELED: lambda: records.succeed(job_id, 1, RESULT, REPORT, []),
+    }
+    assert not others[terminal]()
+    assert records.cancel(job_id) is terminal
+    assert records.claim(job_id, "w2", "c2") is None
+    assert not records.hand_back(job_id, 1)
+    redis_client.zadd("lipsync:leases", {job_id: 1})
+    assert records.reap() == {}
+    assert records.get(job_id) == before
+
+
+def test_a_waiting_job_is_canceled_at_once_and_never_starts(records):
+    job_id = created(records)
+    assert records.cancel(job_id) is JobStatus.CANCELED
+    assert records.claim(job_id, "w", "c") is None
+    assert records.queue_position(job_id) is None
+
+
+def test_a_running_job_is_asked_to_stop(records):
+    job_id = created(records)
+    records.claim(job_id, "w", "c")
+    assert records.cancel(job_id) is JobStatus.RUNNING
+    assert records.beat(job_id, 1, "x", Progress()) is Beat.CANCEL
+    assert not records.hand_back(job_id, 1), "a job its caller gave up is not queued again"
+    assert records.end_canceled(job_id, 1)
+    assert records.get(job_id).error is None
+
+
+def test_a_canceled_job_whose_worker_died_is_canceled(records, redis_client):
+    job_id = created(records)
+    records.claim(job_id, "w", "c")
+    records.cancel(job_id)
+    end_lease(redis_client, job_id)
+    assert records.reap() == {job_id: JobStatus.CANCELED}
+
+
+def test_a_job_fails_when_it_was_lost_too_often(records, redis_client):
+    job_id = created(records)
+    for attempt in (1, 2):
+        assert records.claim(job_id, "w", f"c{attempt}") == attempt
+        end_lease(redis_client, job_id)
+        records.reap()
+    job = records.get(job_id)
+    assert (job.status, job.error["code"], job.error["retryable"]) == (JobStatus.FAILED, "worker_lost", True)
+
+
+def test_handing_back_in_order_is_no_loss(records):
+    job_id = created(records)
+    for attempt in range(1, 6):
+        assert records.claim(job_id, "w", f"c{attempt}") == attempt
+        assert records.hand_back(job_id, attempt)
+    assert records.get(job_id).status is JobStatus.QUEUED
+    assert records.take_unsent() == [job_id]
+
+
+def test_a_live_lease_is_left_alone(records):
+    job_id = created(records)
+    records.claim(job_id, "w", "c")
+    assert records.reap() == {}
+
+
+def test_messages_are_sent_again_once(records):
+    first, second = created(records), created(records)
+    assert records.take_unsent() == []
+    records.mark_unsent([first, second, "0" * 32])
+    records.claim(second, "w", "c")
+    assert records.take_unsent() == [first]
+    assert records.take_unsent() == []
+    assert records.overdue(60) == []
+    time.sleep(0.01)
+    assert records.overdue(0.001) == [first]
+
+
+def test_queue_positions_follow_arrival(records):
+    ids = [created(records) for _ in range(3)]
+    assert [records.queue_position(job_id) for job_id in ids] == [1, 2, 3]
+    records.claim(ids[0], "w", "c")
+    assert [records.queue_position(job_id) for job_id in ids] == [None, 1, 2]
+
+
+def test_the_queue_is_bounded(records):
+    for _ in range(5):
+        created(records)
+    for refused in (lambda: created(records), records.check_room):
+        with pytest.raises(LipSyncError) as caught:
+            refused()
+        assert caught.value.code == "queue_full" and caught.value.retry_after_s
+
+
+def test_idempotency(records):
+    first = create(records, idempotency=("k", "f1"))
+    again = create(records, idempotency=("k", "f1"))
+    assert (first.replayed, again.replayed, again.job_id) == (False, True, first.job_id)
+    with pytest.raises(LipSyncError, match="idempotency_conflict"):
+        create(records, idempotency=("k", "f2"))
+    assert not create(records, "other", ("k", "f2")).replayed, "keys belong to their owner"
+    records.delete(first.job_id)
+    assert not create(records, idempotency=("k", "f2")).replayed
+
+
+def test_pages_newest_first_own_jobs_only(records):
+    ids = [created(records) for _ in range(5)]
+    records.claim(ids[4], "w", "c")
+    created(records, "other")
+    seen, cursor = [], None
+    while True:
+        jobs, cursor = records.page("", None, 2, cursor)
+        seen += [job.id for job in jobs]
+        if cursor is None:
+            break
+    assert seen == ids[::-1]
+    assert [job.id for job in records.page("", JobStatus.RUNNING, 10, None)[0]] == [ids[4]]
+    jobs, cursor = records.page("", JobStatus.QUEUED, 3, None)
+    assert [job.id for job in jobs] == [ids[3], ids[2], ids[1]] and cursor is not None
+    assert [job.id for job in records.page("", JobStatus.QUEUED, 3, cursor)[0]] == [ids[0]]
+
+
+def test_expiry_takes_files_first_then_the_record(records, redis_client):
+    waiting, running, ended = (created(records) for _ in range(3))
+    records.claim(running, "w", "c")
+    records.cancel(ended)
+    assert records.expire() == [], "nothing has expired yet"
+    redis_client.zadd("lipsync:expiry", {ended: 1}, xx=True)
+    assert records.expire() == [ended]
+    assert records.get(ended).status is JobStatus.CANCELED
+    assert [records.keeps_files(job_id) for job_id in (waiting, running, ended, "0" * 32)] == [True, True, False, False]
+    redis_client.zadd("lipsync:expiry", {ended: 1}, xx=True)
+    assert records.expire() == [ended]
+    assert records.get(ended) is None
+
+
+def test_delete_leaves_nothing(records, redis_client):
+    job_id = create(records, idempotency=("k", "f")).job_id
+    records.claim(job_id, "w", "c")
+    assert records.delete(job_id)
+    left = set(redis_client.keys("*"))
+    assert left <= {"lipsync:totals"}
+    assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
+
+
+def test_workers_are_known_while_they_announce_themselves(records, redis_client):
+    facts = WorkerFacts(name="h-1", pid=1, device="cpu", precision="fp32", checkpoint="n", checkpoint_sha256="d",
+                        version="1")
+    records.announce(facts)
+    assert records.live_workers() == [facts]
+    redis_client.zadd("lipsync:workers", {"h-1": 1})
+    assert records.live_workers() == []
+
+
+def test_only_one_process_has_the_turn(records):
+    assert [records.only_once("sweep", 5) for _ in range(3)] == [True, False, False]

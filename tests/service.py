@@ -1,0 +1,99 @@
+"""A real Redis and a real HTTP server for tests, and the facts of files that were never probed."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+import uvicorn
+from fastapi import FastAPI
+
+from app.core.embedded import redis_command
+from app.core.errors import ErrorCode, InputError
+from app.core.jobs import AudioFacts, JobInput, VideoFacts
+from app.core.records import connect
+from app.services import Prober
+
+VIDEO = VideoFacts(
+    kind="video", format="mov", codec="h264", width=640, height=480, fps="25", frames=250, duration_s=10.0, rotation=0,
+    variable_frame_rate=False, has_audio=True, bytes=1000, sha256="a" * 64)
+AUDIO = AudioFacts(
+    format="wav", codec="pcm_s16le", sample_rate_hz=16000, channels=1, duration_s=4.0, bytes=500, sha256="b" * 64)
+INPUT = JobInput(video=VIDEO, audio=AUDIO)
+
+
+@contextmanager
+def running_redis(data: Path) -> Iterator[str]:
+    """Run a private redis-server and yield its address; short folder name, because socket paths are limited."""
+    with tempfile.TemporaryDirectory(prefix="ls-") as folder:
+        address = Path(folder, "r.sock")
+        process = subprocess.Popen(redis_command(data, address))
+        try:
+            client = connect(f"unix://{address}")
+            wait_until(lambda: _answers(client), 10)
+            client.close()
+            yield f"unix://{address}"
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+@contextmanager
+def live_server(app: FastAPI) -> Iterator[str]:
+    """Serve an application on a real socket in a thread and yield its address."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started, 10)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(15)
+
+
+def fake_prober() -> Prober:
+    """Return a prober that believes every file, except one that begins with `bad`."""
+
+    def digest(path: Path) -> tuple[int, str]:
+        content = path.read_bytes()
+        if content.startswith(b"bad"):
+            raise InputError(ErrorCode.VIDEO_UNREADABLE, "The file cannot be read.")
+        return len(content), hashlib.sha256(content).hexdigest()
+
+    def video(path: Path) -> VideoFacts:
+        size, sha256 = digest(path)
+        return VIDEO.model_copy(update={"bytes": size, "sha256": sha256})
+
+    def audio(path: Path) -> AudioFacts:
+        size, sha256 = digest(path)
+        return AUDIO.model_copy(update={"bytes": size, "sha256": sha256})
+
+    return Prober(video, audio)
+
+
+def wait_until(condition, timeout_s: float, poll_s: float = 0.05):
+    """Return the first true value of the condition; fail after the time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(poll_s)
+    raise AssertionError(f"nothing happened in {timeout_s} s")
