@@ -1,0 +1,218 @@
+"""Build the puppet corpus: faces and voices in, training clips with exact labels out.
+
+Each clip is drawn from its own generator, seeded by the corpus seed and the clip's number, so any clip can be made
+again alone and a build that was stopped goes on where it was. Faces and voices are held out together: a clip of the
+split "val" shows a person and lets hear a voice that no clip of "train" has, except that silence has no voice.
+
+What the model package must not know is handed in: finding landmarks and writing a clip (worker/prepare.py).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from model.audio import SAMPLE_RATE_HZ
+from model.corpus.acoustics import roughen
+from model.corpus.articulation import FPS, Style, articulate
+from model.corpus.camera import Camera, blend_faces, complexion, head_motion
+from model.corpus.mesh import Floats
+from model.corpus.mouth import MouthLook
+from model.corpus.people import Person, astronaut_alone, choose_person, read_people, read_picture
+from model.corpus.puppet import Puppet
+from model.corpus.shape import Shape
+from model.corpus.speech import Utterance, choose_voice, talk
+
+U8 = NDArray[np.uint8]
+Landmarks = Callable[[U8], list[NDArray[np.float32]]]
+
+FRAME_PX = 256
+VAL_EVERY = 12  # every twelfth clip is held out
+SILENT_EVERY = 20  # every twentieth clip says nothing
+BLEND_SHARE = 0.45
+LEFT_CORNER, RIGHT_CORNER, UPPER_LIP, LOWER_LIP = 61, 291, 13, 14
+
+
+class ClipWriter(Protocol):
+    """Write frames, sound and labels as one clip folder; return the number of frames, raise ValueError to skip it."""
+
+    def __call__(
+        self,
+        frames: Iterable[U8],
+        samples: NDArray[np.int16],
+        folder: Path,
+        meta: Mapping[str, object],
+        mouth_px: Floats | None = None,
+    ) -> int:
+        """Write the clip."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Count what a build made: clips written now, found from before, skipped with reasons, frames written now."""
+
+    written: int
+    kept: int
+    skipped: dict[str, str]
+    frames: int
+
+
+class Studio:
+    """Make clips in one process: loads faces once, then draws clip after clip."""
+
+    def __init__(self, people: list[Person], seed: int, out_dir: Path, landmarks: Landmarks, write_clip: ClipWriter):
+        self.people, self.seed, self.out_dir = people, seed, out_dir
+        self.landmarks, self.write_clip = landmarks, write_clip
+        self._faces: dict[Path, tuple[U8, NDArray[np.float32]]] = {}
+
+    def make(self, number: int) -> tuple[str, int, str]:
+        """Make clip `number`; return its name, its number of frames and why it was skipped ("" when it was not)."""
+        name = f"puppet_{number:06d}"
+        chance = np.random.default_rng([self.seed, number])
+        split = "val" if number % VAL_EVERY == VAL_EVERY - 1 else "train"
+        try:
+            puppet, identity, source = self._cast(chance, split)
+            speech, voice = self._speak(chance, split, number % SILENT_EVERY == 7)
+            frames, mouth = self._film(puppet, speech, chance)
+            meta = {"identity": identity, "voice": voice, "split": split, "source": source, "seed": self.seed}
+            samples = roughen(speech.samples, chance)
+            if voice == "silence" and chance.random() < 0.5:
+                samples = np.zeros_like(samples)
+            return name, self.write_clip(frames, samples, self.out_dir / name, meta, mouth), ""
+        except ValueError as error:
+            return name, 0, str(error)
+
+    def _face(self, path: Path) -> tuple[U8, NDArray[np.float32]]:
+        if path not in self._faces:
+            picture = read_picture(path)
+            found = self.landmarks(picture)
+            if not found:
+                raise ValueError(f"no face found in {path.name}")
+            self._faces[path] = (picture, found[0])
+        return self._faces[path]
+
+    def _cast(self, chance: np.random.Generator, split: str) -> tuple[Puppet, str, str]:
+        """Draw a person: one face or a blend of two, its complexion, shape, teeth and size in the frame."""
+        people = [person for person in self.people if person.split == split] or self.people
+        first = choose_person(people, chance)
+        path = first.pictures[chance.integers(len(first.pictures))]
+        picture, points = self._face(path)
+        identity, source = first.identity, path.name
+        landmarks: Floats = points
+        if len(people) > 1 and chance.random() < BLEND_SHARE:
+            second = choose_person(people, chance)
+            if second is not first:
+                other_path = second.pictures[chance.integers(len(second.pictures))]
+                other, other_points = self._face(other_path)
+                picture, landmarks = blend_faces(
+                    picture, landmarks, other, other_points, float(chance.uniform(0.3, 0.7))
+                )
+                identity, source = f"{identity}+{second.identity}", f"{source}+{other_path.name}"
+        if chance.random() < 0.75:
+            picture = complexion(picture, landmarks, chance)
+        puppet = Puppet(
+            picture, landmarks, FRAME_PX, float(chance.uniform(76, 96)), MouthLook.random(chance), Shape.random(chance)
+        )
+        return puppet, identity, source
+
+    def _speak(self, chance: np.random.Generator, split: str, silent: bool) -> tuple[Utterance, str]:
+        """Draw what is said, 3 to 5 s long; nothing when silent."""
+        duration_s = int(chance.integers(75, 126)) / FPS
+        if silent:
+            return Utterance(np.zeros(round(duration_s * SAMPLE_RATE_HZ), np.float32), (), "silence"), "silence"
+        rng = random.Random(int(chance.integers(2**62)))
+        speech = talk(rng, choose_voice(rng, split), duration_s)
+        return speech, speech.voice
+
+    def _film(
+        self, puppet: Puppet, speech: Utterance, chance: np.random.Generator
+    ) -> tuple[list[U8], NDArray[np.float32]]:
+        """Render all frames; return them with the aperture and width of the mouth in pixels, (T, 2)."""
+        count = round(speech.duration_s * FPS)
+        rows = articulate(speech.phones, count, Style.random(chance))
+        camera = Camera.random(chance)
+        step = -1 if chance.random() < 0.5 else 1  # half of all clips are mirrored
+        frames: list[U8] = []
+        mouth = np.zeros((count, 2), np.float32)
+        for index, head in enumerate(head_motion(count, chance)):
+            frame, mesh = puppet.render(rows[index], head)
+            frames.append(camera.shoot(np.ascontiguousarray(frame[:, ::step]), chance))
+            mouth[index, 0] = np.hypot(*(mesh[LOWER_LIP] - mesh[UPPER_LIP]))
+            mouth[index, 1] = np.hypot(*(mesh[RIGHT_CORNER] - mesh[LEFT_CORNER]))
+        return frames, mouth
+
+
+_studio: Studio | None = None
+
+
+def _open_studio(make_studio: Callable[[], Studio]) -> None:
+    global _studio  # noqa: PLW0603  one studio a process, opened by the pool's initialiser
+    cv2.setNumThreads(1)
+    _studio = make_studio()
+
+
+def _make_in_studio(number: int) -> tuple[str, int, str]:
+    if _studio is None:
+        raise RuntimeError("the studio of this process was not opened")
+    return _studio.make(number)
+
+
+def build_corpus(
+    faces_dir: Path | None,
+    out_dir: Path,
+    clips: int,
+    seed: int,
+    landmarks: Landmarks,
+    write_clip: ClipWriter,
+    workers: int = 1,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Summary:
+    """Make clips 0..clips-1 of the corpus `seed` under `out_dir`; those already there are kept.
+
+    landmarks: picture (H, W, 3) uint8 RGB -> list of (468, 2) px, the main face first; it and write_clip must be
+    picklable for workers > 1. `tell` hears what is missing and what was skipped. Raises FileNotFoundError and
+    ValueError for an unusable faces_dir, EspeakError when no voice can be had.
+    """
+    if faces_dir is None:
+        people = [astronaut_alone(out_dir)]
+        tell("no folder of faces: scikit-image's astronaut is the only face, which is too few to learn from")
+    else:
+        people = read_people(faces_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    numbers = [n for n in range(clips) if not (out_dir / f"puppet_{n:06d}" / "meta.json").is_file()]
+    make_studio = partial(Studio, people, seed, out_dir, landmarks, write_clip)
+    skipped: dict[str, str] = {}
+    frames = 0
+    bar = tqdm(total=clips, initial=clips - len(numbers), unit="clip", desc="corpus")
+    with bar:
+        if workers <= 1:
+            studio = make_studio()
+            results: Iterable[tuple[str, int, str]] = map(studio.make, numbers)
+            frames = _collect(results, bar, skipped)
+        else:
+            context = multiprocessing.get_context("spawn")
+            with context.Pool(workers, _open_studio, (make_studio,), maxtasksperchild=200) as pool:
+                frames = _collect(pool.imap_unordered(_make_in_studio, numbers), bar, skipped)
+    for name, reason in sorted(skipped.items()):
+        tell(f"{name} skipped: {reason}")
+    return Summary(len(numbers) - len(skipped), clips - len(numbers), skipped, frames)
+
+
+def _collect(results: Iterable[tuple[str, int, str]], bar: tqdm, skipped: dict[str, str]) -> int:
+    frames = 0
+    for name, count, reason in results:
+        frames += count
+        if reason:
+            skipped[name] = reason
+        bar.update()
+    return frames
