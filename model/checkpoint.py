@@ -1,0 +1,209 @@
+"""Checkpoints: weights together with everything needed to use them.
+
+One `.safetensors` file holds the weights and, as metadata, the format's name and the config as JSON; it cannot carry
+code. Published Wav2Lip `.pth` files are read too, with weights_only=True. Loading is strict: the first parameter whose
+name or shape differs is named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from model.audio import CENTRED, STARTING_AT_FRAME, MelWindow
+from model.framing import FOREHEAD_TO_CHIN, LOWER_FACE, Framing
+from model.network.generator import Generator, GeneratorConfig
+from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
+from model.network.wav2lip import Wav2Lip
+
+FORMAT = "lipsync-checkpoint/1"
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class CheckpointError(Exception):
+    """Say in one sentence why a checkpoint cannot be used."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Say what a checkpoint holds and how crops and sound must be cut for it.
+
+    image_size in pixels; the ablation flags and the width only matter to lpips_attnwav2lip; notes are for people.
+    """
+
+    architecture: Literal["lpips_attnwav2lip", "wav2lip"] = "lpips_attnwav2lip"
+    image_size: int = 96
+    width: float = 1.0
+    use_cbam: bool = True
+    use_ffc: bool = True
+    use_adain: bool = True
+    framing: Framing = field(default_factory=lambda: LOWER_FACE)
+    mel_window: MelWindow = field(default_factory=lambda: CENTRED)
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ("lpips_attnwav2lip", "wav2lip"):
+            raise ValueError(f"the architecture {self.architecture!r} is not known")
+        if self.channel_order not in ("rgb", "bgr"):
+            raise ValueError(f"the channel order {self.channel_order!r} is not known")
+
+    def to_json(self) -> str:
+        """Return the config as one JSON object."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> CheckpointConfig:
+        """Read what `to_json` wrote. Raises ValueError, TypeError or KeyError where it is something else."""
+        values: dict[str, Any] = json.loads(text)
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"{min(unknown)!r} is not a field of the config")
+        framing, window = Framing(**values.pop("framing")), MelWindow(**values.pop("mel_window"))
+        return cls(**values, framing=framing, mel_window=window)
+
+
+PUBLISHED_WAV2LIP = CheckpointConfig(
+    architecture="wav2lip",
+    image_size=WAV2LIP_IMAGE_SIZE,
+    framing=FOREHEAD_TO_CHIN,
+    mel_window=STARTING_AT_FRAME,
+    channel_order="bgr",
+)
+
+
+def default_checkpoint() -> Path:
+    """Return the path of the weights that come with the package."""
+    return Path(__file__).parent / "weights" / "lpips_attnwav2lip.safetensors"
+
+
+def build_network(config: CheckpointConfig) -> nn.Module:
+    """Build the network a config describes, with fresh weights, on torch's default device."""
+    if config.architecture == "wav2lip":
+        return Wav2Lip()
+    shape = GeneratorConfig(config.image_size, config.width, config.use_cbam, config.use_ffc, config.use_adain)
+    return Generator(shape)
+
+
+def save_checkpoint(
+    path: Path, network: nn.Module, config: CheckpointConfig, *, dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Write the network's weights and config; a reader sees the old file or the new one, never half of it.
+
+    Matrices are stored in `dtype`, vectors (norms, biases) as they are.
+    """
+    state = {
+        name: (tensor.to(dtype) if tensor.ndim > 1 else tensor).detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    save_file(state, partial, metadata={"format": FORMAT, "config": config.to_json()})
+    partial.replace(path)
+
+
+def read_checkpoint(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
+    """Read config and weights to the CPU, checked against the network they are for.
+
+    Raises CheckpointError for a missing, damaged, foreign or mismatching file, and for weights that are not finite.
+    """
+    config, state = _read_pth(path, "cpu") if _is_pth(path) else _read_safetensors(path)
+    _compare({name: tuple(tensor.shape) for name, tensor in state.items()}, config, path)
+    for name in sorted(state):
+        if not bool(torch.isfinite(state[name]).all()):
+            raise CheckpointError(f"{path.name}: {name} holds values that are not finite")
+    return config, state
+
+
+def verify_checkpoint(path: Path) -> CheckpointConfig:
+    """Compare the names and shapes in a file with its network without loading weights; touches no GPU.
+
+    Returns the config. Raises CheckpointError as `read_checkpoint`, except for values.
+    """
+    if _is_pth(path):
+        config, state = _read_pth(path, "meta")
+        shapes: Shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    else:
+        config, shapes = _read_header(path)
+    _compare(shapes, config, path)
+    return config
+
+
+def load_network(path: Path) -> tuple[CheckpointConfig, nn.Module]:
+    """Build a checkpoint's network on the CPU in float32 and eval mode. Raises CheckpointError."""
+    config, state = read_checkpoint(path)
+    network = build_network(config)
+    network.load_state_dict(state, strict=True)
+    return config, network.eval()
+
+
+def _is_pth(path: Path) -> bool:
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path.name} at {path.parent}")
+    return path.suffix in (".pth", ".pt")
+
+
+def _read_header(path: Path) -> tuple[CheckpointConfig, Shapes]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path.name} is not a readable safetensors file") from error
+    return _config(metadata, path), shapes
+
+
+def _read_safetensors(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path.name} is not a readable safetensors file") from error
+    return _config(metadata, path), state
+
+
+def _config(metadata: Mapping[str, str], path: Path) -> CheckpointConfig:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path.name} is not a {FORMAT} file (its format is {metadata.get('format')!r})")
+    try:
+        return CheckpointConfig.from_json(metadata["config"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path.name}: its config cannot be read ({error})") from error
+
+
+def _read_pth(path: Path, device: str) -> tuple[CheckpointConfig, dict[str, Tensor]]:
+    try:
+        wrapped = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name} is not a file of plain weights") from error
+    state = wrapped.get("state_dict", wrapped) if isinstance(wrapped, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path.name} holds no table of weights")
+    return PUBLISHED_WAV2LIP, {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _compare(found: Shapes, config: CheckpointConfig, path: Path) -> None:
+    try:
+        with torch.device("meta"):
+            network = build_network(config)
+    except ValueError as error:
+        raise CheckpointError(f"{path.name}: {error}") from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if name not in found:
+            raise CheckpointError(f"{path.name}: {name} is missing")
+        if name not in wanted:
+            raise CheckpointError(f"{path.name}: {name} does not belong to {config.architecture}")
+        if found[name] != wanted[name]:
+            raise CheckpointError(f"{path.name}: {name} has shape {found[name]}, not {wanted[name]}")

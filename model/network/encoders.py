@@ -1,0 +1,54 @@
+"""What the generator sees and hears: the face encoder keeps every scale for the skips, the audio encoder one vector."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from model.network.attention import ResidualCBAM, conv_norm
+
+LATENT = 512
+
+
+class FaceEncoder(nn.Module):
+    """Encode masked target and reference together, from full size down to a sixteenth.
+
+    (N,6,S,S) in 0..1 -> one feature map a scale, finest first: (N,channels[i],S/2^i,S/2^i).
+    """
+
+    def __init__(self, channels: tuple[int, ...], *, use_cbam: bool = True) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*conv_norm(6, channels[0], kernel=5), nn.ReLU())
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                ResidualCBAM(finer, coarser, stride=2, use_cbam=use_cbam),
+                # A second block where the grid is small enough to be cheap.
+                *([ResidualCBAM(coarser, coarser, use_cbam=use_cbam)] if scale >= 2 else []),
+            )
+            for scale, (finer, coarser) in enumerate(pairwise(channels), start=1)
+        )
+
+    def forward(self, faces: Tensor) -> list[Tensor]:
+        features = [self.stem(faces)]
+        for stage in self.stages:
+            features.append(stage(features[-1]))
+        return features
+
+
+class AudioEncoder(nn.Module):
+    """Encode a mel window of 80 bands and 16 columns. (N,1,80,16) in -4..4 -> (N,512)."""
+
+    def __init__(self, *, use_cbam: bool = True, latent: int = LATENT) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*conv_norm(1, 32, stride=(2, 1)), nn.ReLU())  # 40x16
+        self.stages = nn.Sequential(
+            ResidualCBAM(32, 64, stride=2, use_cbam=use_cbam),  # 20x8
+            ResidualCBAM(64, 128, stride=2, use_cbam=use_cbam),  # 10x4
+            ResidualCBAM(128, 256, stride=2, use_cbam=use_cbam),  # 5x2
+        )
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(256 * 5 * 2, latent))
+
+    def forward(self, mels: Tensor) -> Tensor:
+        vector: Tensor = self.head(self.stages(self.stem(mels / 4)))
+        return vector

@@ -1,0 +1,124 @@
+"""The generator of LPIPS-AttnWav2Lip, as reconstructed from what is public about it.
+
+A U-Net of residual CBAM blocks takes a face with its lower half hidden and a reference of the same person, and draws
+the whole face as it looks while saying what the mel window holds. Audio enters at the coarsest scale, where it is fused
+with the visual features, and again through semantic alignment at 6, 12 and 24 (at 96 px), so that it does not fade
+with decoder depth. The scales 3 and 1 of Wav2Lip are dropped. Paper: https://arxiv.org/abs/2602.00189.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.network.alignment import SemanticAlignment
+from model.network.attention import ResidualCBAM, conv_norm
+from model.network.encoders import LATENT, AudioEncoder, FaceEncoder
+
+_CHANNELS = (16, 32, 64, 128, 256)  # at S, S/2, S/4, S/8, S/16
+_FINEST = 24  # channels of the last map at full size, whatever the width
+_ALIGNED_SCALES = (2, 3, 4)  # 24, 12 and 6 at 96 px
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Shape a generator. image_size: a multiple of 16, in pixels; width multiplies channels; the rest are ablations."""
+
+    image_size: int = 96
+    width: float = 1.0
+    use_cbam: bool = True
+    use_ffc: bool = True
+    use_adain: bool = True
+
+    def __post_init__(self) -> None:
+        if self.image_size < 32 or self.image_size % 16:
+            raise ValueError(f"the image size must be a multiple of 16 from 32 on, not {self.image_size}")
+        if not 0.25 <= self.width <= 8:
+            raise ValueError(f"the width must lie between 0.25 and 8, not {self.width}")
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Return the channels at each scale, finest first, in whole groups of 8 where wide enough."""
+        return tuple(max(8, round(count * self.width / 8) * 8) for count in _CHANNELS)
+
+
+class UpStage(nn.Module):
+    """Double the grid, join the skip, and fuse. coarse (N,C,H,W), skip (N,D,2H,2W) -> (N,outputs,2H,2W)."""
+
+    def __init__(self, coarse: int, skip: int, outputs: int, *, use_cbam: bool) -> None:
+        super().__init__()
+        self.fuse = ResidualCBAM(coarse + skip, outputs, use_cbam=use_cbam)
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        doubled = F.interpolate(coarse, scale_factor=2.0, mode="nearest")
+        fused: Tensor = self.fuse(torch.cat([doubled, skip], dim=1))
+        return fused
+
+
+class FinestStage(nn.Module):
+    """Draw at full size: unfold the channels of the half-size map into pixels, join the skip, convolve.
+
+    coarse (N,C,S/2,S/2), skip (N,D,S,S) -> (N,outputs,S,S). No attention here: at this size it costs most.
+    """
+
+    def __init__(self, coarse: int, skip: int, outputs: int) -> None:
+        super().__init__()
+        self.unfold = nn.Sequential(*conv_norm(coarse, 4 * outputs), nn.ReLU(), nn.PixelShuffle(2))
+        self.fuse = nn.Sequential(*conv_norm(outputs + skip, outputs), nn.ReLU())
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        fused: Tensor = self.fuse(torch.cat([self.unfold(coarse), skip], dim=1))
+        return fused
+
+
+class Generator(nn.Module):
+    """Draw a face that speaks. faces (N,6,S,S) in 0..1, mels (N,1,80,16) in -4..4 -> (N,3,S,S) in 0..1."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.channels
+        self.faces = FaceEncoder(channels, use_cbam=config.use_cbam)
+        self.audio = AudioEncoder(use_cbam=config.use_cbam)
+        heard = channels[-1] // 2
+        self.hear = nn.Linear(LATENT, heard)
+        self.fuse = ResidualCBAM(channels[-1] + heard, channels[-1], use_cbam=config.use_cbam)
+        # The finest stage sees the input pixels themselves beside their features.
+        finest = FinestStage(channels[1], channels[0] + 6, _FINEST)
+        ups = (UpStage(coarse, out, out, use_cbam=config.use_cbam) for out, coarse in pairwise(channels[1:]))
+        self.ups = nn.ModuleList([finest, *ups])
+        self.alignments = nn.ModuleDict(
+            {
+                str(scale): SemanticAlignment(
+                    channels[scale],
+                    config.image_size >> scale,
+                    LATENT,
+                    use_ffc=config.use_ffc,
+                    use_adain=config.use_adain,
+                )
+                for scale in _ALIGNED_SCALES
+            }
+        )
+        self.head = nn.Conv2d(_FINEST, 3, 3, padding=1)
+
+    def forward(self, faces: Tensor, mels: Tensor) -> Tensor:
+        features = self.faces(faces)
+        features[0] = torch.cat([features[0], faces.to(features[0].dtype)], dim=1)
+        latent = torch.relu(self.audio(mels))
+        coarsest = features[-1]
+        heard = self.hear(latent)[:, :, None, None].expand(-1, -1, *coarsest.shape[2:])
+        x: Tensor = self.fuse(torch.cat([coarsest, heard.to(coarsest.dtype)], dim=1))
+        x = self._align(x, latent, len(features) - 1)
+        for scale in range(len(features) - 2, -1, -1):
+            x = self._align(self.ups[scale](x, features[scale]), latent, scale)
+        return torch.sigmoid(self.head(x).float())
+
+    def _align(self, x: Tensor, latent: Tensor, scale: int) -> Tensor:
+        if scale not in _ALIGNED_SCALES:
+            return x
+        aligned: Tensor = self.alignments[str(scale)](x, latent)
+        return aligned

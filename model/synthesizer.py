@@ -1,0 +1,149 @@
+"""The border of the network: arrays in, arrays out.
+
+Owns what every caller would otherwise have to know: device and precision, normalisation, hiding the lower half, channel
+order, batches. A crop's result does not depend on what else is in its batch: batches always have the same size, short
+ones are filled up, so that cutting a clip into segments changes no pixel.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.audio import MEL_BANDS
+from model.checkpoint import CheckpointConfig, default_checkpoint, load_network
+from model.network.folding import fold_batch_norms
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Synthesizer:
+    """Draw the face in each crop as it looks while saying its mel window.
+
+    The network must be in eval mode; it is changed (folded, moved, cast) and belongs to the synthesizer from then on.
+    """
+
+    def __init__(
+        self, network: nn.Module, config: CheckpointConfig, device: str, precision: str, batch_size: int
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"the batch size must be at least 1, not {batch_size}")
+        fold_batch_norms(network)
+        self._device, self._dtype = torch.device(device), _DTYPES[precision]
+        network.to(self._device, self._dtype).requires_grad_(False)
+        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.config = config
+        self.device_name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
+        self.precision = precision
+        self.batch_size = batch_size
+
+    def synthesize(self, crops: NDArray[np.uint8], mels: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Synthesize N faces; each crop is also its own reference.
+
+        crops: (N,S,S,3) uint8 RGB, S = config.image_size. mels: (N,80,columns) float32 in -4..4. Returns (N,S,S,3)
+        uint8 RGB. Halves its batch size for good when memory runs out; raises MemoryError when one crop is too much,
+        ValueError for wrong shapes or types.
+        """
+        self._check(crops, mels)
+        done = np.empty_like(crops)
+        start = 0
+        while start < len(crops):
+            stop = min(start + self.batch_size, len(crops))
+            try:
+                done[start:stop] = self._batch(crops[start:stop], mels[start:stop])
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                self._shrink(error)
+                continue
+            start = stop
+        return done
+
+    def _check(self, crops: NDArray[np.uint8], mels: NDArray[np.float32]) -> None:
+        size, columns = self.config.image_size, self.config.mel_window.columns
+        if crops.dtype != np.uint8 or crops.shape[1:] != (size, size, 3):
+            raise ValueError(f"crops must be (N,{size},{size},3) uint8, not {crops.shape} {crops.dtype}")
+        if mels.shape != (len(crops), MEL_BANDS, columns):
+            raise ValueError(f"mels must be ({len(crops)},{MEL_BANDS},{columns}), not {mels.shape}")
+
+    def _shrink(self, error: Exception) -> None:
+        """Halve the batch after an error of memory; raise any other error again."""
+        if not is_out_of_memory(error):
+            raise error
+        if self.batch_size == 1:
+            raise MemoryError("the memory does not suffice for a single crop") from error
+        self.batch_size //= 2
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _batch(self, crops: NDArray[np.uint8], mels: NDArray[np.float32]) -> NDArray[np.uint8]:
+        count = len(crops)
+        pixels = torch.zeros(self.batch_size, *crops.shape[1:], dtype=torch.uint8)
+        pixels[:count] = torch.from_numpy(np.ascontiguousarray(crops))
+        heard = torch.zeros(self.batch_size, 1, *mels.shape[1:])
+        heard[:count, 0] = torch.from_numpy(np.nan_to_num(mels))
+        faces = pixels.to(self._device).permute(0, 3, 1, 2).to(self._dtype) / 255  # channels last as it lies
+        if self.config.channel_order == "bgr":
+            faces = faces.flip(1)
+        drawn = self._network(join_faces(faces, faces), heard.to(self._device, self._dtype))
+        if self.config.channel_order == "bgr":
+            drawn = drawn.flip(1)
+        levels = (drawn * 255).round().clamp(0, 255).to(torch.uint8)
+        result: NDArray[np.uint8] = levels[:count].permute(0, 2, 3, 1).cpu().numpy()
+        return result
+
+
+def join_faces(target: Tensor, reference: Tensor) -> Tensor:
+    """Hide the lower half of the target and join the reference. Two (N,3,S,S) in 0..1 -> (N,6,S,S), channels last."""
+    masked = target.clone()
+    masked[:, :, target.shape[2] // 2 :] = 0
+    return torch.cat([masked, reference], dim=1).contiguous(memory_format=torch.channels_last)
+
+
+def load_synthesizer(
+    path: Path | None, device: str = "auto", precision: str = "auto", batch_size: int = 16
+) -> Synthesizer:
+    """Load a checkpoint (None: the one of the package) for use.
+
+    device: auto, cpu, cuda or cuda:N. precision: auto, fp32, bf16 or fp16. Raises CheckpointError for the file,
+    ValueError for a device or precision this machine does not have.
+    """
+    config, network = load_network(path or default_checkpoint())
+    chosen = choose_device(device)
+    return Synthesizer(network, config, chosen, choose_precision(precision, chosen), batch_size)
+
+
+def choose_device(device: str) -> str:
+    """Return the torch device for a setting. Raises ValueError where it is absent."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and (kind == "cpu" or not number.isdecimal())):
+        raise ValueError(f"the device must be auto, cpu, cuda or cuda:N, not {device!r}")
+    if kind == "cuda" and (not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count()):
+        raise ValueError(f"this machine has no device {device!r}")
+    return device
+
+
+def choose_precision(precision: str, device: str) -> str:
+    """Return fp32, bf16 or fp16 for a setting on a device. Raises ValueError where the device cannot do it."""
+    on_cpu = device == "cpu"
+    if precision == "auto":
+        # Without matrix tiles (AMX), a CPU is slower in bfloat16 than in float32, AVX512-BF16 included.
+        fast = torch.cpu._is_amx_tile_supported() if on_cpu else torch.cuda.is_bf16_supported()
+        return "bf16" if fast else "fp32"
+    if precision not in _DTYPES:
+        raise ValueError(f"the precision must be auto, {', '.join(_DTYPES)}, not {precision!r}")
+    if precision == "fp16" and on_cpu:
+        raise ValueError("fp16 needs a GPU; use auto, fp32 or bf16")
+    return precision
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether an error means that memory ran out, on a GPU or not."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "not enough memory" in str(error) or "out of memory" in str(error).lower()

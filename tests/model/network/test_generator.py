@@ -1,0 +1,77 @@
+import itertools
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.network.alignment import AdaptiveInstanceNorm
+from model.network.folding import fold_batch_norms
+from model.network.fourier import dft_matrices
+from model.network.generator import Generator, GeneratorConfig
+from model.network.sync_expert import SyncExpert, SyncExpertConfig, stack_lower_halves
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 6), (12, 12), (7, 5), (1, 4)])
+def test_dft_matrices_are_the_transform_and_undo_it(height: int, width: int) -> None:
+    picture = torch.randn(height, width)
+    forward, inverse = dft_matrices(height, width)
+    expected = torch.view_as_real(torch.fft.rfft2(picture, norm="ortho")).flatten()
+    torch.testing.assert_close(forward @ picture.flatten(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(inverse @ forward @ picture.flatten(), picture.flatten(), atol=1e-5, rtol=0)
+
+
+def test_adain_starts_as_instance_norm_and_then_obeys_the_latent() -> None:
+    norm = AdaptiveInstanceNorm(4, latent=8)
+    x, latent = torch.randn(2, 4, 6, 6) * 3 + 1, torch.randn(2, 8)
+    torch.testing.assert_close(norm(x, latent), torch.nn.functional.instance_norm(x), atol=1e-4, rtol=1e-4)
+    last = norm.style[-1]
+    last.bias.data[:4], last.bias.data[4:] = 1.0, 5.0  # gamma, beta
+    aligned = norm(x, latent)
+    torch.testing.assert_close(aligned.mean((2, 3)), torch.full((2, 4), 5.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(aligned.std((2, 3), correction=0), torch.full((2, 4), 2.0), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("flags", list(itertools.product([True, False], repeat=3)))
+def test_every_ablation_draws_learns_and_folds(flags: tuple[bool, bool, bool]) -> None:
+    cbam, ffc, adain = flags
+    network = Generator(GeneratorConfig(32, 0.5, use_cbam=cbam, use_ffc=ffc, use_adain=adain))
+    faces, mels = torch.rand(2, 6, 32, 32), torch.randn(2, 1, 80, 16)
+    network(faces, mels).mean().backward()
+    assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in network.parameters())
+    network.eval()
+    with torch.no_grad():
+        plain = network(faces, mels)
+        fold_batch_norms(network)
+        torch.testing.assert_close(network(faces, mels), plain, atol=1e-4, rtol=1e-3)
+    assert plain.shape == (2, 3, 32, 32)
+    assert 0 <= float(plain.min()) <= float(plain.max()) <= 1
+
+
+@pytest.mark.parametrize(("size", "width"), [(96, 1.0), (128, 0.5)])
+def test_cost_of_a_crop(size: int, width: float) -> None:
+    network = Generator(GeneratorConfig(size, width)).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        drawn = network(torch.rand(1, 6, size, size), torch.zeros(1, 1, 80, 16))
+    assert drawn.shape == (1, 3, size, size)
+    assert counter.get_total_flops() < 4e9
+
+
+@pytest.mark.parametrize("values", [{"image_size": 90}, {"image_size": 16}, {"width": 0.0}])
+def test_refuses_an_impossible_shape(values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        GeneratorConfig(**values)  # type: ignore[arg-type]
+
+
+def test_folding_needs_eval_mode() -> None:
+    with pytest.raises(ValueError, match="eval mode"):
+        fold_batch_norms(Generator(GeneratorConfig(32, 0.25)))
+
+
+def test_expert_embeds_on_the_unit_sphere() -> None:
+    expert = SyncExpert(SyncExpertConfig(64, 0.25))
+    crops = torch.rand(3, 5, 3, 64, 64)
+    halves = stack_lower_halves(crops)
+    assert halves.shape == (3, 15, 32, 64)
+    torch.testing.assert_close(halves[:, 3:6], crops[:, 1, :, 32:])
+    for vector in expert(halves, torch.randn(3, 1, 80, 16)):
+        torch.testing.assert_close(vector.norm(dim=1), torch.ones(3))

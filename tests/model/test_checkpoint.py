@@ -1,0 +1,129 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from model.audio import MelWindow
+from model.checkpoint import (
+    FORMAT,
+    PUBLISHED_WAV2LIP,
+    CheckpointConfig,
+    CheckpointError,
+    build_network,
+    load_network,
+    read_checkpoint,
+    save_checkpoint,
+    verify_checkpoint,
+)
+from model.framing import Framing
+from model.network.wav2lip import Wav2Lip
+
+SMALL = CheckpointConfig(
+    image_size=32, width=0.25, framing=Framing(1.5, 0.4), mel_window=MelWindow(16, -7), notes="a test"
+)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "small.safetensors"
+    save_checkpoint(path, build_network(SMALL), SMALL)
+    return path
+
+
+def _rewrite(path: Path, **changes: torch.Tensor | None) -> None:
+    state = load_file(path) | {name: tensor for name, tensor in changes.items() if tensor is not None}
+    state = {name: tensor for name, tensor in state.items() if changes.get(name, tensor) is not None}
+    save_file(state, path, {"format": FORMAT, "config": SMALL.to_json()})
+
+
+def test_what_is_saved_is_read(tmp_path: Path) -> None:
+    network = build_network(SMALL)
+    path = tmp_path / "new" / "folder.safetensors"
+    save_checkpoint(path, network, SMALL, dtype=torch.float32)
+    assert verify_checkpoint(path) == SMALL
+    config, loaded = load_network(path)
+    assert config == SMALL
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_half_precision_halves_the_file(tmp_path: Path, saved: Path) -> None:
+    whole = tmp_path / "whole.safetensors"
+    save_checkpoint(whole, build_network(SMALL), SMALL, dtype=torch.float32)
+    assert saved.stat().st_size < 0.6 * whole.stat().st_size
+    assert load_network(saved)[0] == SMALL
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"head.bias": None}, "head.bias is missing"),
+        ({"aaa": torch.zeros(1)}, "aaa does not belong to lpips_attnwav2lip"),
+        ({"head.bias": torch.zeros(4)}, r"head.bias has shape \(4,\), not \(3,\)"),
+    ],
+)
+def test_first_difference_is_named(saved: Path, changes: dict[str, torch.Tensor | None], sentence: str) -> None:
+    _rewrite(saved, **changes)
+    for read in (verify_checkpoint, read_checkpoint):
+        with pytest.raises(CheckpointError, match=sentence):
+            read(saved)
+
+
+def test_values_must_be_finite(saved: Path) -> None:
+    _rewrite(saved, **{"head.bias": torch.tensor([0.0, float("nan"), 0.0])})
+    with pytest.raises(CheckpointError, match=r"head\.bias holds values that are not finite"):
+        read_checkpoint(saved)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "sentence"),
+    [
+        (None, "is not a lipsync-checkpoint/1 file"),
+        ({"format": "pt"}, "its format is 'pt'"),
+        ({"format": FORMAT, "config": "{"}, "its config cannot be read"),
+        ({"format": FORMAT, "config": "{}"}, "its config cannot be read"),
+        ({"format": FORMAT}, "its config cannot be read"),
+        ({"format": FORMAT, "config": replace(SMALL, image_size=90).to_json()}, "multiple of 16"),
+        ({"format": FORMAT, "config": SMALL.to_json().replace("rgb", "xyz")}, "'xyz' is not known"),
+    ],
+)
+def test_foreign_files_are_refused(tmp_path: Path, metadata: dict[str, str] | None, sentence: str) -> None:
+    path = tmp_path / "foreign.safetensors"
+    save_file({"a": torch.zeros(2, 2)}, path, metadata)
+    for read in (verify_checkpoint, read_checkpoint):
+        with pytest.raises(CheckpointError, match=sentence):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pth"])
+@pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"not a checkpoint at all", None])
+def test_damaged_and_missing_files_are_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    for read in (verify_checkpoint, read_checkpoint):
+        with pytest.raises(CheckpointError, match=r"x\."):
+            read(tmp_path / name)
+
+
+def test_published_files_are_read(tmp_path: Path) -> None:
+    network = Wav2Lip()
+    wrapped = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    path = tmp_path / "wav2lip.pth"
+    torch.save({"state_dict": wrapped, "optimizer": {"lr": 1e-4}, "global_step": 7}, path)
+    assert verify_checkpoint(path) == PUBLISHED_WAV2LIP
+    config, loaded = load_network(path)
+    assert (config.channel_order, config.mel_window.offset_columns) == ("bgr", 0)
+    torch.testing.assert_close(loaded.state_dict(), network.state_dict())
+
+
+class Payload:
+    """An object that a safe reader must not rebuild."""
+
+
+def test_code_in_a_published_file_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"module.x": Payload()}}, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match="not a file of plain weights"):
+        read_checkpoint(tmp_path / "bad.pth")

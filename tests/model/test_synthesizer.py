@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model.audio import CENTRED, mel_windows
+from model.checkpoint import PUBLISHED_WAV2LIP, CheckpointConfig, build_network, save_checkpoint
+from model.synthesizer import Synthesizer, choose_device, choose_precision, load_synthesizer
+
+SIZE = 32
+CONFIG = CheckpointConfig(image_size=SIZE, width=0.25)
+
+
+class Echo(nn.Module):
+    """A network that returns one half of its input, to see exactly what it is given."""
+
+    def __init__(self, first_channel: int = 0, largest_batch: int = 1000) -> None:
+        super().__init__()
+        self.first_channel, self.largest_batch = first_channel, largest_batch
+        self.batches: list[int] = []
+
+    def forward(self, faces: Tensor, mels: Tensor) -> Tensor:
+        if len(faces) > self.largest_batch:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.batches.append(len(faces))
+        return faces[:, self.first_channel : self.first_channel + 3]
+
+
+def _crops(count: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def _mels(count: int) -> np.ndarray:
+    return np.random.default_rng(4).uniform(-4, 4, (count, 80, 16)).astype(np.float32)
+
+
+def _synthesizer(network: nn.Module, batch_size: int = 4, config: CheckpointConfig = CONFIG) -> Synthesizer:
+    return Synthesizer(network.eval(), config, "cpu", "fp32", batch_size)
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_lower_half_is_hidden_and_the_reference_whole(order: str) -> None:
+    config = CheckpointConfig(image_size=SIZE, channel_order=order)  # type: ignore[arg-type]
+    crops = _crops(5)
+    target = _synthesizer(Echo(0), config=config).synthesize(crops, _mels(5))
+    reference = _synthesizer(Echo(3), config=config).synthesize(crops, _mels(5))
+    np.testing.assert_array_equal(target[:, : SIZE // 2], crops[:, : SIZE // 2])
+    assert not target[:, SIZE // 2 :].any()
+    np.testing.assert_array_equal(reference, crops)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 9])
+def test_any_count_and_any_split_give_the_same_pixels(count: int) -> None:
+    synthesizer = _synthesizer(build_network(CONFIG))
+    crops, mels = _crops(count), _mels(count)
+    whole = synthesizer.synthesize(crops, mels)
+    assert (whole.shape, whole.dtype) == (crops.shape, np.uint8)
+    apart = [synthesizer.synthesize(crops[k : k + 1], mels[k : k + 1]) for k in range(count)]
+    np.testing.assert_array_equal(whole, np.concatenate(apart) if apart else whole)
+
+
+@pytest.mark.parametrize(("largest", "batches"), [(8, [8, 8]), (3, [2] * 5), (1, [1] * 9)])
+def test_batch_is_halved_when_memory_runs_out(largest: int, batches: list[int]) -> None:
+    echo = Echo(3, largest_batch=largest)
+    crops = _crops(9)
+    np.testing.assert_array_equal(_synthesizer(echo, batch_size=8).synthesize(crops, _mels(9)), crops)
+    assert echo.batches == batches
+
+
+def test_too_little_memory_for_one_crop_is_said() -> None:
+    with pytest.raises(MemoryError, match="single crop"):
+        _synthesizer(Echo(largest_batch=0)).synthesize(_crops(1), _mels(1))
+
+
+@pytest.mark.parametrize(
+    ("crops", "mels"),
+    [
+        (np.zeros((2, SIZE, SIZE, 3), np.float32), _mels(2)),
+        (np.zeros((2, SIZE, 16, 3), np.uint8), _mels(2)),
+        (np.zeros((SIZE, SIZE, 3), np.uint8), _mels(1)),
+        (_crops(2), _mels(3)),
+        (_crops(2), _mels(2)[:, :, :15]),
+    ],
+)
+def test_wrong_shapes_are_refused(crops: np.ndarray, mels: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        _synthesizer(build_network(CONFIG)).synthesize(crops, mels)
+
+
+def test_broken_sound_still_gives_a_face() -> None:
+    mels = mel_windows(np.full(8000, np.nan, np.float32), np.array([0.1, 0.2]), CENTRED)
+    silence = mel_windows(np.zeros(8000, np.float32), np.array([0.1, 0.2]), CENTRED)
+    synthesizer = _synthesizer(build_network(CONFIG))
+    np.testing.assert_array_equal(synthesizer.synthesize(_crops(2), mels), synthesizer.synthesize(_crops(2), silence))
+
+
+def test_loads_from_a_file_in_both_precisions(tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    save_checkpoint(path, build_network(CONFIG), CONFIG, dtype=torch.float32)
+    exact, rough = (load_synthesizer(path, "cpu", precision, batch_size=2) for precision in ("fp32", "bf16"))
+    assert (exact.config, exact.device_name, rough.precision) == (CONFIG, "cpu", "bf16")
+    difference = exact.synthesize(_crops(3), _mels(3)).astype(int) - rough.synthesize(_crops(3), _mels(3))
+    assert np.abs(difference).mean() < 4
+
+
+def test_published_weights_draw(tmp_path: Path) -> None:
+    path = tmp_path / "wav2lip.pth"
+    torch.save({"state_dict": build_network(PUBLISHED_WAV2LIP).state_dict()}, path)
+    drawn = load_synthesizer(path, "cpu", "fp32", 1).synthesize(np.zeros((1, 96, 96, 3), np.uint8), _mels(1))
+    assert drawn.shape == (1, 96, 96, 3)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cpu:1", "cuda:x", "cuda:99", ""])
+def test_absent_devices_are_refused(device: str) -> None:
+    with pytest.raises(ValueError, match="device"):
+        choose_device(device)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", ""])
+def test_impossible_precisions_are_refused(precision: str) -> None:
+    with pytest.raises(ValueError, match=r"fp16|precision"):
+        choose_precision(precision, "cpu")
+
+
+def test_auto_chooses_something_this_machine_can_do() -> None:
+    device = choose_device("auto")
+    assert choose_precision("auto", device) in ("fp32", "bf16")
