@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from app.core.errors import ErrorCode, ServiceError
+from app.core.media import Limits, find_ffmpeg, probe_video
 from app.core.settings import Settings
 from model.checkpoint import CheckpointError, default_checkpoint, verify_checkpoint
 from model.synthesizer import Synthesizer, load_synthesizer
+from worker.decode import decode, open_source
+from worker.detect import FaceDetector, PlanesPicture
 
 
 def checkpoint_path(settings: Settings) -> Path:
@@ -27,7 +33,37 @@ def verify(settings: Settings) -> None:
         raise ServiceError(ErrorCode.CHECKPOINT_INVALID, f"The checkpoint {path.name} is not usable: {error}") from None
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use, a container's quota included."""
+    cores = len(os.sched_getaffinity(0))
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    words = quota.read_text(encoding="ascii").split() if quota.exists() else []
+    if len(words) == 2 and words[0].isdigit():
+        cores = min(cores, max(1, round(int(words[0]) / int(words[1]))))
+    return cores
+
+
 def load(settings: Settings) -> Synthesizer:
-    """Load the network onto the device of the settings."""
+    """Load the network onto the device of the settings, with this worker's share of the cores."""
+    torch.set_num_threads(max(1, usable_cores() // settings.workers))
     return load_synthesizer(
         checkpoint_path(settings), device=settings.device, precision=settings.precision, batch_size=settings.batch_size)
+
+
+def find_faces_in(settings: Settings, video: Path) -> list[dict[str, Any]]:
+    """Return the faces in the middle frame, from the left: index, box (x, y, width, height in pixels), score."""
+    facts = probe_video(video, Limits.of(settings))
+    source = open_source(video, facts, find_ffmpeg(settings.ffmpeg), lambda: None)
+    middle = source.frames // 2
+    with FaceDetector() as detector:
+        faces = [
+            face
+            for frame in decode(source, middle, middle + 1, lambda: None)
+            for face in detector.detect_in(PlanesPicture(frame, source.colour))
+        ]
+    found = []
+    for index, face in enumerate(faces):
+        left, top, right, bottom = (round(edge, 1) for edge in face.box)
+        box = {"x": left, "y": top, "width": round(right - left, 1), "height": round(bottom - top, 1)}
+        found.append({"index": index, **box, "score": round(face.score, 3)})
+    return found

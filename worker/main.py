@@ -13,6 +13,7 @@ import mmap
 import os
 import socket
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 import redis
 from celery import Celery, signals
+from celery.platforms import SecurityWarning
 
 from app.core.queue import (
     FACES_QUEUE,
@@ -59,7 +61,7 @@ class Engine:
     load: Callable[[Settings], Any]
     checkpoint: Callable[[Settings], Path]
     run: Callable[..., Any]
-    find_faces: Callable[[Path], list[dict[str, Any]]]
+    find_faces: Callable[[Settings, Path], list[dict[str, Any]]]
 
 
 class _Host:
@@ -96,16 +98,6 @@ def find_faces(upload_id: str) -> None:
     tasks.find_faces(_host.use(), upload_id)
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use, a container's quota included."""
-    cores = len(os.sched_getaffinity(0))
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    words = quota.read_text(encoding="ascii").split() if quota.exists() else []
-    if len(words) == 2 and words[0].isdigit():
-        cores = min(cores, max(1, round(int(words[0]) / int(words[1]))))
-    return cores
-
-
 def default_engine() -> Engine:
     """Return the real one; imports torch only when used."""
     from worker.engine import checkpoint_path, find_faces_in, load, verify
@@ -116,9 +108,6 @@ def default_engine() -> Engine:
 
 def _build_runtime(settings: Settings, engine: Engine) -> Runtime:
     """Load the network and connect, in a pool child."""
-    import torch
-
-    torch.set_num_threads(max(1, usable_cores() // settings.workers))
     client = connect(settings.redis_url or "")
     return Runtime(
         name=f"{socket.gethostname()}-{os.getpid()}",
@@ -197,6 +186,7 @@ def run_worker(settings: Settings, engine: Engine | None = None) -> int:
     signals.worker_ready.connect(on_ready, weak=False)
     signals.worker_shutting_down.connect(on_stop, weak=False)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours stays
+    warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle: only JSON is accepted here
     worker = celery.Worker(
         queues=[JOBS_QUEUE, FACES_QUEUE], hostname=f"lipsync-{os.getpid()}@{socket.gethostname()}", quiet=True,
         without_gossip=True, without_mingle=True, without_heartbeat=True)

@@ -60,7 +60,7 @@ class Runtime:
     storage: LocalStorage
     synthesizer: Any
     run: Callable[..., Outcome]
-    find_faces: Callable[[Path], list[dict[str, Any]]]
+    find_faces: Callable[[Settings, Path], list[dict[str, Any]]]
     is_stopping: Callable[[], bool]
 
 
@@ -240,4 +240,4 @@ def find_faces(runtime: Runtime, upload_id: str) -> None:
     """Look for faces in one frame of an upload and leave the answer for the API that waits."""
     path = runtime.storage.upload(upload_id, "video")
     if path.exists():
-        post_faces(runtime.redis, upload_id, runtime.find_faces(path))
+        post_faces(runtime.redis, upload_id, runtime.find_faces(runtime.settings, path))
