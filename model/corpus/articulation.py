@@ -22,7 +22,7 @@ from model.corpus.speech import Phone
 
 FPS = 25.0
 _STEP_S = 0.01  # the curves are built at 100 Hz
-_LEAD_S = 0.03
+_LEAD_S = 0.015
 _SMOOTHING_S = 0.018
 _MAX_SPEED = 14.0  # full strokes of the aperture a second
 
@@ -136,6 +136,8 @@ def _gestures(phones: Sequence[Phone]) -> list[_Gesture]:
     for phone in phones:
         letters = [letter for letter in unicodedata.normalize("NFD", phone.symbol) if letter in _TARGETS]
         stress = 1.12 if "ˈ" in phone.symbol else 1.0
+        if not letters and phone.symbol:  # a mark of its own, such as palatalisation: its neighbours hold
+            continue
         if not letters:
             found.append(_Gesture(_REST, phone.start_s, phone.end_s, 1.0))
             continue
@@ -216,7 +218,7 @@ def _mix(gestures: Sequence[_Gesture], times: NDArray[np.float64], style: Style)
         if target is _REST:  # the mouth does not close in a short gap between words
             lips, shape = (lips * min(1.0, (length_s / 0.2) ** 2), shape * min(1.0, (length_s / 0.2) ** 2))
         near = lips * _pull(times, gesture.start_s, gesture.end_s, 0.05, 0.05)
-        wide = shape * _pull(times, gesture.start_s, gesture.end_s, 0.085, 0.06)
+        wide = shape * _pull(times, gesture.start_s, gesture.end_s, 0.07, 0.075)
         lips_sum += near
         shape_sum += wide
         curves[:, Channel.APERTURE] += near * target.aperture * gesture.stress

@@ -30,6 +30,7 @@ from model.corpus.mesh import Floats
 from model.corpus.mouth import MouthLook
 from model.corpus.people import Person, astronaut_alone, choose_person, read_people, read_picture
 from model.corpus.puppet import Puppet
+from model.corpus.recordings import Recording, read_recordings, replay
 from model.corpus.shape import Shape
 from model.corpus.speech import Utterance, choose_voice, talk
 
@@ -40,6 +41,7 @@ FRAME_PX = 256
 VAL_EVERY = 12  # every twelfth clip is held out
 SILENT_EVERY = 20  # every twentieth clip says nothing
 BLEND_SHARE = 0.45
+RECORDED_SHARE = 0.3
 LEFT_CORNER, RIGHT_CORNER, UPPER_LIP, LOWER_LIP = 61, 291, 13, 14
 
 
@@ -70,7 +72,16 @@ class Summary:
 class Studio:
     """Make clips in one process: loads faces once, then draws clip after clip."""
 
-    def __init__(self, people: list[Person], seed: int, out_dir: Path, landmarks: Landmarks, write_clip: ClipWriter):
+    def __init__(
+        self,
+        people: list[Person],
+        recordings: list[Recording],
+        seed: int,
+        out_dir: Path,
+        landmarks: Landmarks,
+        write_clip: ClipWriter,
+    ) -> None:
+        self.recordings = recordings
         self.people, self.seed, self.out_dir = people, seed, out_dir
         self.landmarks, self.write_clip = landmarks, write_clip
         self._faces: dict[Path, tuple[U8, NDArray[np.float32]]] = {}
@@ -131,7 +142,11 @@ class Studio:
         if silent:
             return Utterance(np.zeros(round(duration_s * SAMPLE_RATE_HZ), np.float32), (), "silence"), "silence"
         rng = random.Random(int(chance.integers(2**62)))
-        speech = talk(rng, choose_voice(rng, split), duration_s)
+        recorded = [one for one in self.recordings if one.split == split]
+        if recorded and rng.random() < RECORDED_SHARE:
+            speech = replay(rng, recorded, duration_s)
+        else:
+            speech = talk(rng, choose_voice(rng, split), duration_s)
         return speech, speech.voice
 
     def _film(
@@ -175,22 +190,24 @@ def build_corpus(
     landmarks: Landmarks,
     write_clip: ClipWriter,
     workers: int = 1,
+    speech_dir: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Summary:
     """Make clips 0..clips-1 of the corpus `seed` under `out_dir`; those already there are kept.
 
     landmarks: picture (H, W, 3) uint8 RGB -> list of (468, 2) px, the main face first; it and write_clip must be
-    picklable for workers > 1. `tell` hears what is missing and what was skipped. Raises FileNotFoundError and
-    ValueError for an unusable faces_dir, EspeakError when no voice can be had.
+    picklable for workers > 1. speech_dir: recordings with transcripts (recordings.py). `tell` hears what is missing
+    and what was skipped. Raises FileNotFoundError and ValueError for an unusable folder, EspeakError without a voice.
     """
     if faces_dir is None:
         people = [astronaut_alone(out_dir)]
         tell("no folder of faces: scikit-image's astronaut is the only face, which is too few to learn from")
     else:
         people = read_people(faces_dir)
+    recordings = read_recordings(speech_dir, tell) if speech_dir is not None else []
     out_dir.mkdir(parents=True, exist_ok=True)
     numbers = [n for n in range(clips) if not (out_dir / f"puppet_{n:06d}" / "meta.json").is_file()]
-    make_studio = partial(Studio, people, seed, out_dir, landmarks, write_clip)
+    make_studio = partial(Studio, people, recordings, seed, out_dir, landmarks, write_clip)
     skipped: dict[str, str] = {}
     frames = 0
     bar = tqdm(total=clips, initial=clips - len(numbers), unit="clip", desc="corpus")

@@ -135,7 +135,8 @@ class Camera:
         """Return the frame (H, W, 3) uint8 RGB as this camera records it."""
         light = 1 + self.side_light * np.linspace(-1, 1, frame.shape[1], dtype=np.float32)
         table = (np.linspace(0, 1, 256) ** self.gamma * 255).astype(np.float32)
-        levels = np.stack([np.clip(table * gain, 0, 255) for gain in self.gain], axis=-1).reshape(256, 1, 3)
+        bright = np.stack([table * gain for gain in self.gain], axis=-1).reshape(256, 1, 3)
+        levels = np.where(bright > 190, 190 + 65 * np.tanh((bright - 190) / 65), bright)  # film, not clipping
         shot = cv2.LUT(frame, levels.astype(np.uint8))
         if abs(self.side_light) > 0.02:
             field = np.broadcast_to(light[None, :, None], frame.shape)

@@ -145,10 +145,10 @@ def _say_with_espeak(voice: Voice, text: str, rng: random.Random) -> Utterance:
         pitch_range=rng.randint(20, 80),
         seed=rng.randrange(1, 2**31),
     )
-    return Utterance(resample(samples, espeak().rate_hz), _with_closures(phones), voice.name)
+    return Utterance(resample(samples, espeak().rate_hz), with_closures(phones), voice.name)
 
 
-def _with_closures(phones: list[tuple[str, float, float]]) -> tuple[Phone, ...]:
+def with_closures(phones: list[tuple[str, float, float]]) -> tuple[Phone, ...]:
     """Start stops at their closure: eSpeak reports them at the burst and counts the silence to the sound before."""
     symbols = [symbol for symbol, _, _ in phones]
     edges = [[start_s, end_s] for _, start_s, end_s in phones]
