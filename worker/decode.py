@@ -65,6 +65,11 @@ class Source:
         return Fraction(self.facts.fps)
 
     @property
+    def is_still(self) -> bool:
+        """Tell whether it does not move."""
+        return self.still is not None
+
+    @property
     def frames(self) -> int:
         """Return the length of the grid."""
         return self.facts.frames

@@ -1,0 +1,48 @@
+"""What goes into a run of the pipeline and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from app.core.jobs import AudioFacts, JobInput, Report, ResultFacts
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files of a job and what probing said of them; the mix, if any, is heard instead of the voice."""
+
+    video: Path
+    audio: Path
+    audio_mix: Path | None
+    input: JobInput
+
+    @property
+    def sound(self) -> tuple[Path, AudioFacts]:
+        """Return the file that is heard in the output."""
+        if self.audio_mix is not None and self.input.audio_mix is not None:
+            return self.audio_mix, self.input.audio_mix
+        return self.audio, self.input.audio
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job."""
+
+    result: ResultFacts
+    report: Report
+    warnings: list[str]
+
+
+class Monitor(Protocol):
+    """Hear how a job goes, and end it: `check` is called at least once a second and raises to stop."""
+
+    def stage(self, name: str) -> None:
+        """Hear that a stage begins."""
+
+    def frames(self, done: int, total: int) -> None:
+        """Hear how many output frames are done."""
+
+    def check(self) -> None:
+        """Raise LipSyncError where the job must stop."""

@@ -1,0 +1,115 @@
+"""Decide which picture is shown at each frame of the output, and play the source in that order.
+
+A timeline is a list of source frame numbers, one per output frame. Playing it reads the source in stretches: forwards
+as a stream, backwards in chunks that are read forwards and turned round, so memory does not grow with length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from app.core.errors import ErrorCode, InputError
+from app.core.jobs import JobOptions
+
+Indices = npt.NDArray[np.int64]
+
+
+class Numbered(Protocol):
+    """Anything that knows its source frame number."""
+
+    @property
+    def index(self) -> int:
+        """Return the source frame number."""
+
+
+T = TypeVar("T", bound=Numbered)
+
+
+class Grid(Protocol):
+    """The frames of a source: how many, at which rate; a still has one that lasts as long as it is wanted."""
+
+    @property
+    def frames(self) -> int:
+        """Return how many frames there are."""
+
+    @property
+    def rate(self) -> Fraction:
+        """Return frames a second."""
+
+    @property
+    def is_still(self) -> bool:
+        """Tell whether it does not move."""
+
+
+def plan_timeline(options: JobOptions, source: Grid, voice_s: float) -> Indices:
+    """Return the source frame of each output frame, (N,) int64, N at least 1; voice_s: length of the voice.
+
+    A still picture has no length of its own: whatever the mode, the output is as long as the voice. Raises InputError
+    where start_s and end_s leave no frame.
+    """
+    frames, rate = source.frames, source.rate
+    spoken = max(1, _round(Fraction(voice_s) * rate))
+    if source.is_still:
+        return np.zeros(spoken, np.int64)
+    first = _round(Fraction(options.start_s) * rate)
+    last = frames if options.end_s is None else min(frames, max(first + 1, _round(Fraction(options.end_s) * rate)))
+    shown = last - first
+    if shown < 1:
+        message = f"start_s is {options.start_s:g}, but the picture lasts {float(frames / rate):.2f} s."
+        raise InputError(ErrorCode.OPTION_INVALID, message)
+    match options.sync_mode:
+        case "cut_off":
+            order = np.arange(min(shown, spoken))
+        case "silence":
+            order = np.arange(shown)
+        case "loop":
+            order = np.arange(spoken) % shown
+        case "bounce":
+            phase = np.arange(spoken) % max(1, 2 * shown - 2)
+            order = np.minimum(phase, 2 * shown - 2 - phase) if shown > 1 else phase
+        case "remap":
+            order = np.arange(spoken) * shown // spoken
+    return first + order.astype(np.int64)
+
+
+def play(indices: Indices, read: Callable[[int, int], Iterator[T]], chunk: int) -> Iterator[T]:
+    """Yield what `read(first, last)` gives for each index in turn; `chunk` items at most are held to run backwards."""
+    for stretch in stretches(indices):
+        if stretch[0] <= stretch[-1]:
+            yield from _forwards(stretch, read)
+        else:
+            for start in range(0, len(stretch), chunk):
+                part = stretch[start : start + chunk]
+                yield from reversed(list(read(int(part[-1]), int(part[0]) + 1)))
+
+
+def stretches(indices: Indices) -> list[Indices]:
+    """Cut a timeline where its direction turns or it jumps back: parts never fall, or fall by one each."""
+    steps = np.sign(np.diff(indices))
+    cuts, direction = [], 0
+    for at, step in enumerate(steps, start=1):
+        falls = int(indices[at] - indices[at - 1]) if step < 0 else 0
+        if (step > 0 and direction < 0) or (falls == -1 and direction > 0) or falls < -1:
+            cuts.append(at)
+            direction = 0
+        elif step:
+            direction = int(step)
+    return np.split(indices, cuts)
+
+
+def _forwards(stretch: Indices, read: Callable[[int, int], Iterator[T]]) -> Iterator[T]:
+    items = read(int(stretch[0]), int(stretch[-1]) + 1)
+    item = next(items)
+    for index in stretch:
+        while item.index < index:
+            item = next(items)
+        yield item
+
+
+def _round(frames: Fraction) -> int:
+    return int(frames + Fraction(1, 2))
