@@ -120,18 +120,29 @@ def _client(url: str, api_key: str | None) -> Client:
     return Client(url, api_key)
 
 
-def show_progress(job: dict[str, Any]) -> None:
-    """Write a job's state over the last one, on a terminal; one line a state elsewhere."""
-    progress = job["progress"]
-    text = f"{job['status']} {job['stage'] or ''} {progress['percent']:.0f}%"
-    if job["queue_position"]:
-        text = f"queued, number {job['queue_position']} in line"
-    elif progress["eta_s"] is not None and job["status"] == "running":
-        text += f", {progress['fps']:.1f} frames/s, {progress['eta_s']:.0f} s left"
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[K{text}", nl=job["status"] in ("succeeded", "failed", "canceled"), err=True)
-    else:
-        click.echo(text, err=True)
+class ProgressLine:
+    """Write a job's state over the last one on a terminal; elsewhere a line where the stage or a tenth changes."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, ...] = ()
+
+    def __call__(self, job: dict[str, Any]) -> None:
+        """Show one state."""
+        progress, status = job["progress"], job["status"]
+        text = " ".join(filter(None, [status, job["stage"]]))
+        if job["queue_position"]:
+            text = f"queued, number {job['queue_position']} in line"
+        elif status == "running" and progress["frames_total"]:
+            text += f" {progress['percent']:.0f}%"
+            if progress["eta_s"] is not None:
+                text += f", {progress['fps']:.1f} frames/s, {progress['eta_s']:.0f} s left"
+        if sys.stderr.isatty():
+            click.echo(f"\r\033[K{text}", nl=status in ("succeeded", "failed", "canceled"), err=True)
+            return
+        step = (status, job["stage"], job["queue_position"], progress["percent"] // 10)
+        if step != self._last:
+            self._last = step
+            click.echo(text, err=True)
 
 
 def _end_on_failure(job: dict[str, Any]) -> None:
@@ -161,7 +172,7 @@ def submit(
         job = client.submit(video, audio, options, audio_mix=audio_mix, idempotency_key=idempotency_key)
         click.echo(job["id"])
         if output is not None:
-            _end_on_failure(client.wait(job["id"], show_progress))
+            _end_on_failure(client.wait(job["id"], ProgressLine()))
             client.download(job["id"], output)
 
 
@@ -182,7 +193,7 @@ def wait(url: str, api_key: str | None, job_id: str, timeout_s: float | None) ->
     """Wait for a job to end; exit 0 only where it succeeded."""
     with _client(url, api_key) as client:
         try:
-            job = client.wait(job_id, show_progress, timeout_s)
+            job = client.wait(job_id, ProgressLine(), timeout_s)
         except TimeoutError:
             click.echo("error: run_timeout: The job has not ended yet.", err=True)
             sys.exit(EXIT_REFUSED)
@@ -206,6 +217,89 @@ def download(url: str, api_key: str | None, job_id: str, output: Path) -> None:
     """Fetch a result."""
     with _client(url, api_key) as client:
         client.download(job_id, output)
+
+
+# ---- the same pipeline in this process
+
+
+@main.command()
+@click.option("--video", required=True, type=click.Path(path_type=Path), help="A video or a still image.")
+@click.option("--audio", required=True, type=click.Path(path_type=Path), help="The voice, or a video with sound.")
+@click.option("--audio-mix", type=click.Path(path_type=Path), help="Heard in the output instead of the voice.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The MP4 to write.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Generator weights; else LIPSYNC_CHECKPOINT's.")
+@job_options
+def sync(
+    video: Path, audio: Path, audio_mix: Path | None, output: Path, checkpoint: Path | None, **options: str | None
+) -> None:
+    """Lip-sync one clip here, without a server."""
+    from worker.local import sync_clip
+
+    settings = load_settings()
+    if checkpoint is not None:
+        settings = settings.model_copy(update={"checkpoint": checkpoint})
+    outcome = sync_clip(settings, video, audio, audio_mix, output, options)
+    for warning in outcome.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    result, report = outcome.result, outcome.report
+    click.echo(f"{output}: {result.frames} frames, {result.duration_s:.2f} s, {result.width}x{result.height}, face in "
+               f"{report.face_coverage:.0%} of them, {report.realtime_factor:.2f} s of work per second of video")
+
+
+@main.command()
+def doctor() -> None:
+    """Say what this machine has for lip-sync and what is wrong; exit 2 where something is."""
+    from worker.doctor import examine
+
+    findings = examine(load_settings())
+    for finding in findings:
+        click.echo(f"{'ok   ' if finding.good else 'WRONG'} {finding.name:<12} {finding.text}")
+    if not all(finding.good for finding in findings):
+        sys.exit(EXIT_REFUSED)
+
+
+@main.command()
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--clip", "clips", multiple=True, type=click.Path(path_type=Path, exists=True), help=(
+    "Measure this clip, driven by its own sound, instead of the standard ones; repeatable."))
+@click.option("--runs", default=1, show_default=True, type=click.IntRange(1, 20), help="Medians over so many runs.")
+def bench(json_path: Path | None, clips: tuple[Path, ...], runs: int) -> None:
+    """Measure speed and memory against a plain transcode; exit 1 where a promise about memory is broken."""
+    from benchmarks.bench import bench as run
+    from benchmarks.bench import broken_promises, table
+
+    figures = run(clips, runs)
+    if json_path is not None:
+        json_path.write_text(json.dumps(figures, indent=2) + "\n")
+    click.echo(table(figures))
+    broken = broken_promises(figures)
+    for promise in broken:
+        click.echo(f"error: {promise}", err=True)
+    sys.exit(1 if broken else 0)
+
+
+# ---- the model
+
+
+@main.command()
+@click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Where the clips go.")
+@click.option("--faces", "faces_dir", type=click.Path(path_type=Path), help="A folder of faces with its INDEX.csv.")
+@click.option("--speech", "speech_dir", type=click.Path(path_type=Path), help="Recordings with transcripts.")
+@click.option("--clips", default=900, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=7, show_default=True)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+def corpus(
+    out_dir: Path, faces_dir: Path | None, speech_dir: Path | None, clips: int, seed: int, workers: int
+) -> None:
+    """Make talking puppet clips with exact labels from still faces and speech."""
+    from model.corpus.build import build_corpus
+    from worker.prepare import Preparer
+
+    preparer = Preparer()
+    made = build_corpus(faces_dir, out_dir, clips, seed, preparer.landmarks, preparer.write_clip, workers, speech_dir,
+                        lambda text: click.echo(text, err=True))
+    click.echo(f"{out_dir}: {made.written} clips written, {made.kept} kept, {len(made.skipped)} skipped")
+
 
 
 if __name__ == "__main__":

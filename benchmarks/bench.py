@@ -65,13 +65,13 @@ def _measure_clip(name: str, clip: Path, folder: Path, runs: int, settings: Sett
 
 def measure_generator(settings: Settings) -> dict[str, Any]:
     """Measure the generator alone: crops a second at the set batch size, and its cost by counting."""
-    from worker.engine import load
+    from worker.engine import checkpoint_path, load
 
     synthesizer = load(settings)
     size, batch = synthesizer.config.image_size, settings.batch_size
     random = np.random.default_rng(0)
     crops = random.integers(0, 255, (batch, size, size, 3), np.uint8)
-    mels = random.standard_normal((batch, 80, synthesizer.config.mel.columns)).astype(np.float32)
+    mels = random.standard_normal((batch, 80, synthesizer.config.mel_window.columns)).astype(np.float32)
     synthesizer.synthesize(crops, mels)
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < GENERATOR_SECONDS:
@@ -79,7 +79,22 @@ def measure_generator(settings: Settings) -> dict[str, Any]:
         done += batch
     return {"crops_per_s": done / (time.perf_counter() - started), "batch_size": batch,
             "device": synthesizer.device_name, "precision": synthesizer.precision,
-            "gflop_per_crop": synthesizer.gflop_per_crop}
+            "gflop_per_crop": _gflop_per_crop(checkpoint_path(settings))}
+
+
+def _gflop_per_crop(checkpoint: Path) -> float:
+    """Count the operations of one crop, two for each multiply-add."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from model.checkpoint import load_network
+
+    config, network = load_network(checkpoint)
+    faces = torch.zeros(1, 6, config.image_size, config.image_size)
+    mels = torch.zeros(1, 1, 80, config.mel_window.columns)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(faces, mels)
+    return counter.get_total_flops() / 1e9
 
 
 def broken_promises(figures: dict[str, Any]) -> list[str]:
