@@ -15,6 +15,8 @@ from app.problems import on_error
 
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+_POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics", "/jobs/{job_id}"})  # a line each would drown the log
+
 _log = logging.getLogger("lipsync.access")
 
 
@@ -65,4 +67,5 @@ def _report(scope: Scope, request_id: str, status: int, seconds: float) -> None:
     route: Any = scope.get("route")
     template = getattr(route, "path", "(none)")
     scope["app"].state.metrics.observe(scope["method"], template, status, seconds)
-    _log.info("%s %s status=%d ms=%.1f request=%s", scope["method"], template, status, seconds * 1000, request_id)
+    level = logging.DEBUG if template in _POLLED and scope["method"] == "GET" else logging.INFO
+    _log.log(level, "%s %s status=%d ms=%.1f request=%s", scope["method"], template, status, seconds * 1000, request_id)

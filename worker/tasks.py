@@ -75,7 +75,7 @@ class JobMonitor:
         self._answer = Beat.OK
         self._stage = "start"
         self._frames = (0, 0)
-        self._first_frame_at: float | None = None
+        self._first: tuple[float, int] | None = None  # when frames were first counted, and how many
 
     def stage(self, name: str) -> None:
         """Say which stage begins."""
@@ -85,8 +85,8 @@ class JobMonitor:
     def frames(self, done: int, total: int) -> None:
         """Say how many frames of the output are done."""
         with self._lock:
-            if self._first_frame_at is None:
-                self._first_frame_at = time.monotonic()
+            if self._first is None:
+                self._first = (time.monotonic(), done)
             self._frames = (done, total)
 
     def check(self) -> None:
@@ -112,9 +112,8 @@ class JobMonitor:
     def snapshot(self) -> tuple[str, Progress]:
         """Return the stage and how far the attempt is."""
         with self._lock:
-            stage, (done, total), first_at = self._stage, self._frames, self._first_frame_at
-        elapsed_s = 0.0 if first_at is None else time.monotonic() - first_at
-        fps = done / elapsed_s if elapsed_s > 0 else 0.0
+            stage, (done, total), (first_at, first_done) = self._stage, self._frames, self._first or (0.0, 0)
+        fps = (done - first_done) / (time.monotonic() - first_at) if done > first_done else 0.0
         return stage, Progress(
             percent=round(min(99.9, 100 * done / total), 1) if total else 0.0,
             frames_done=done,

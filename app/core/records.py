@@ -211,8 +211,9 @@ class Records:
 
     def succeed(self, job_id: str, attempt: int, result: ResultFacts, report: Report, warnings: Iterable[str]) -> bool:
         """End the job with a result; False where this attempt is no longer the current one."""
-        frames = result.frames
-        done = Progress(percent=100.0, frames_done=frames, frames_total=frames, eta_s=0.0)
+        frames, wall_s = result.frames, report.realtime_factor * result.duration_s
+        fps = round(frames / wall_s, 2) if wall_s > 0 else 0.0
+        done = Progress(percent=100.0, frames_done=frames, frames_total=frames, fps=fps, eta_s=0.0)
         return self._finish(job_id, attempt, JobStatus.SUCCEEDED, {
             "result": result.model_dump_json(),
             "report": report.model_dump_json(),
