@@ -10,8 +10,10 @@ What the model package must not know is handed in: finding landmarks and writing
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -218,11 +220,30 @@ def build_corpus(
             frames = _collect(results, bar, skipped)
         else:
             context = multiprocessing.get_context("spawn")
-            with context.Pool(workers, _open_studio, (make_studio,), maxtasksperchild=200) as pool:
+            with (
+                _one_thread_a_process(),
+                context.Pool(workers, _open_studio, (make_studio,), maxtasksperchild=200) as pool,
+            ):
                 frames = _collect(pool.imap_unordered(_make_in_studio, numbers), bar, skipped)
     for name, reason in sorted(skipped.items()):
         tell(f"{name} skipped: {reason}")
     return Summary(len(numbers) - len(skipped), clips - len(numbers), skipped, frames)
+
+
+@contextmanager
+def _one_thread_a_process() -> Iterator[None]:
+    """Let processes that start meanwhile compute on one thread each: theirs are tiny matrices, and cores are taken."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _collect(results: Iterable[tuple[str, int, str]], bar: tqdm, skipped: dict[str, str]) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.corpus.mesh import F64, smoothstep
+from model.corpus.warp import invert_affine
 
 F32 = NDArray[np.float32]
 
@@ -85,8 +86,8 @@ def paint_mouth(frame: NDArray[np.uint8], to_face: F64, opening: Opening, look: 
     """
     unit_px = 1.0 / float(np.hypot(to_face[0, 0], to_face[1, 0]))
     points = np.concatenate([opening.upper, opening.lower])
-    linear = np.linalg.inv(to_face[:, :2])
-    pixels = (points - to_face[:, 2]) @ linear.T
+    to_frame = invert_affine(to_face)
+    pixels = points @ to_frame[:, :2].T + to_frame[:, 2]
     left, top = np.maximum(np.floor(pixels.min(axis=0)).astype(int) - 1, 0)
     right, bottom = np.ceil(pixels.max(axis=0)).astype(int) + 2
     right, bottom = min(right, frame.shape[1]), min(bottom, frame.shape[0])

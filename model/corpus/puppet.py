@@ -31,7 +31,7 @@ from model.corpus.mesh import (
 )
 from model.corpus.mouth import MouthLook, Opening, paint_mouth
 from model.corpus.shape import Shape, close_lips, reshape, surroundings
-from model.corpus.warp import draw_mesh
+from model.corpus.warp import draw_mesh, invert_affine
 
 U8 = NDArray[np.uint8]
 
@@ -166,8 +166,7 @@ class Puppet:
         place = self.placement(head)
         pixels = points @ place[:, :2].T + place[:, 2]
         frame = draw_mesh(self.picture, self._source[self._triangles], pixels[self._triangles], self.size)
-        inverse = np.linalg.inv(place[:, :2])
-        to_face = np.concatenate([inverse, -inverse @ place[:, 2:]], axis=1)
+        to_face = invert_affine(place)
         turned = float(np.mean(points[[13, 14], 0]) - np.mean(mesh[[13, 14], 0]))
         raised = float(np.mean(points[[13, 14], 1]) - np.mean(mesh[[13, 14], 1]))
         opening = Opening(

@@ -11,6 +11,13 @@ from model.corpus.mesh import F64
 U8 = NDArray[np.uint8]
 
 
+def invert_affine(matrix: F64) -> F64:
+    """Invert a (2, 3) affine map in closed form: a linear algebra library would wake its threads for it."""
+    (a, b, c), (d, e, f) = matrix
+    area = a * e - b * d
+    return np.asarray(np.array([[e, -b, b * f - c * e], [-d, a, c * d - a * f]]) / area, np.float64)
+
+
 def draw_mesh(picture: U8, source: F64, target: F64, size: int) -> U8:
     """Draw a picture (H, W, 3) uint8 through a bent mesh: triangles (T, 3, 2) px of it onto a square of `size` px.
 
