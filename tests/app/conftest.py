@@ -49,9 +49,9 @@ class Service:
 
 
 @contextmanager
-def running_service(**settings):
+def running_service(prober=None, **settings):
     values = {"max_upload_bytes": 100_000} | settings
-    app = create_app(Settings(**values), fake_prober())
+    app = create_app(Settings(**values), prober or fake_prober())
     with live_server(app) as url, httpx.Client(base_url=url, timeout=20) as http:
         yield Service(http, app.state.services, values["data_dir"], url)
 

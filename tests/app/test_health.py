@@ -44,7 +44,8 @@ def test_info(service):
     assert info["workers"] == [WORKER.model_dump()]
 
 
-def test_metrics(service):
+def test_metrics(make_service):
+    service = make_service()
     service.post()
     service.http.get("/jobs/" + "0" * 32)
     text = service.http.get("/metrics").text

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 
 import pytest
 
 from app.core.jobs import JobStatus, Progress
+from app.services import Prober
 from tests.service import wait_until
 
 JOB_KEYS = {
@@ -237,3 +239,23 @@ def test_request_ids(service, given, kept):
     answer = service.http.get("/healthz", headers={"X-Request-ID": given.encode("latin-1")})
     assert (answer.headers["x-request-id"] == given) == kept
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+UNEXPECTED = [
+    (RuntimeError("secret /path"), 500, "internal"),
+    (MemoryError(), 500, "out_of_memory"),
+    (OSError(errno.ENOSPC, "secret"), 507, "storage_full"),
+    (PermissionError(errno.EACCES, "secret"), 500, "internal"),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "code"), UNEXPECTED)
+def test_what_nobody_expected_says_nothing_of_itself(make_service, error, status, code):
+    def fail(path):
+        raise error
+
+    service = make_service(prober=Prober(fail, fail))
+    answer = service.post()
+    assert_problem(answer, status, code)
+    assert "secret" not in answer.text and "Traceback" not in answer.text
+    assert folders(service) == []

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import httpx
+import pytest
+
+from app.client import Client
+from app.core.errors import LipSyncError, ServiceError
+from tests.app.test_results import MP4, REPORT, RESULT
+
+
+@pytest.fixture
+def client(service):
+    with Client(service.url) as client:
+        yield client
+
+
+@pytest.fixture
+def files(tmp_path):
+    video, audio = tmp_path / "v", tmp_path / "a"
+    video.write_bytes(b"moving")
+    audio.write_bytes(b"sound")
+    return video, audio
+
+
+def finish(service, job_id):
+    attempt = service.services.records.claim(job_id, "w", "c")
+    service.services.storage.result(job_id, attempt).write_bytes(MP4)
+    assert service.services.records.succeed(job_id, attempt, RESULT, REPORT, [])
+
+
+def test_submit_sends_typed_options(client, files):
+    options = {"silence_gate": False, "crf": 20, "end_s": None, "metadata": {"a": [1]}}
+    job = client.submit(*files, options, audio_mix=files[1])
+    assert (job["options"]["silence_gate"], job["options"]["crf"], job["options"]["end_s"]) == (False, 20, None)
+    assert job["options"]["metadata"] == {"a": [1]} and job["input"]["audio_mix"]["bytes"] == 5
+    assert client.status(job["id"])["status"] == "queued"
+
+
+def test_wait_tells_each_state_and_download_writes_the_result(client, files, service, tmp_path):
+    job_id = client.submit(*files)["id"]
+    timer = threading.Timer(0.3, finish, (service, job_id))
+    timer.start()
+    states = []
+    job = client.wait(job_id, lambda state: states.append(state["status"]), timeout_s=10)
+    timer.join()
+    assert (job["status"], states[0], states[-1]) == ("succeeded", "queued", "succeeded")
+    output = tmp_path / "out" / "result.mp4"
+    output.parent.mkdir()
+    client.download(job_id, output)
+    assert output.read_bytes() == MP4 and [path.name for path in output.parent.iterdir()] == ["result.mp4"]
+
+
+def test_wait_gives_up_in_time(client, files):
+    job_id = client.submit(*files)["id"]
+    started_at = time.monotonic()
+    with pytest.raises(TimeoutError):
+        client.wait(job_id, timeout_s=0.2)
+    assert time.monotonic() - started_at < 3
+
+
+def test_cancel_delete_and_same_key(client, files):
+    first = client.submit(*files, idempotency_key="k")
+    assert client.submit(*files, idempotency_key="k")["id"] == first["id"]
+    assert client.cancel(first["id"])["status"] == "canceled"
+    client.delete(first["id"])
+    with pytest.raises(LipSyncError, match="not_found"):
+        client.status(first["id"])
+
+
+def test_problems_become_errors_with_their_code(client, files, tmp_path):
+    with pytest.raises(LipSyncError, match="option_invalid: crf"):
+        client.submit(*files, {"crf": 99})
+    with pytest.raises(LipSyncError, match="option_invalid: video: cannot be read"):
+        client.submit(tmp_path / "none", files[1])
+    job_id = client.submit(*files)["id"]
+    with pytest.raises(LipSyncError, match="result_not_ready"):
+        client.download(job_id, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_no_service_there():
+    with Client("http://127.0.0.1:9") as client, pytest.raises(ServiceError, match="No answer"):
+        client.info()
+
+
+@pytest.mark.parametrize("answer", [
+    httpx.Response(502, text="<html>bad gateway"), httpx.Response(500, json=["x"]),
+    httpx.Response(500, json={"code": "new_code", "detail": "d"})])
+def test_an_answer_that_is_no_problem_of_ours(answer):
+    transport = httpx.MockTransport(lambda request: answer)
+    with Client("http://test", transport=transport) as client, pytest.raises(ServiceError, match="with status 50"):
+        client.info()
