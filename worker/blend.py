@@ -26,6 +26,7 @@ F64 = npt.NDArray[np.float64]
 JAW: Final = (454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234)
 MOUTH: Final = (61, 291)  # the corners
 CHIN_ROOM: Final = 0.10  # how far the mask reaches below the chin, in template units
+SIDE_MARGIN: Final = 0.05  # how far it stays inside the cheeks, whose outline is sharper as filmed
 FACE_HEIGHT: Final = 1.5  # forehead to chin in template units
 FADE_IN: Final = (0.46, 0.55)  # rows of the crop, as shares: 0 above the base of the nose, 1 at the upper lip
 BORDER: Final = 0.06  # share of the crop at its left, right and lower border where the mask fades out
@@ -59,6 +60,7 @@ def blend(
         return
     if transform.scale > 1.0:  # the crop has more pixels than the frame: nothing may alias
         drawn = np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.5 * transform.scale), np.float32)
+    levels = np.asarray(np.clip(np.rint(drawn), 0, 255), np.uint8)
     for number, plane in enumerate(split_planes(planes)):
         step, site = (1, (0.5, 0.5)) if number == 0 else (2, (0.5, 1.0))
         left, top, right, bottom = (edge // step for edge in box)
@@ -68,10 +70,10 @@ def blend(
         matrix = np.concatenate([linear, offset[:, None]], axis=1)
         size, flags = (right - left, bottom - top), cv2.WARP_INVERSE_MAP
         weight = cv2.warpAffine(mask, matrix, size, flags=flags | cv2.INTER_LINEAR)
-        channel = np.ascontiguousarray(drawn[..., number])
+        channel = np.ascontiguousarray(levels[..., number])
         value = cv2.warpAffine(channel, matrix, size, flags=flags | cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         part = plane[top:bottom, left:right]
-        part[...] = np.clip(np.rint(part + weight * (value - part)), 0, 255)
+        part[...] = cv2.blendLinear(value, part, weight, 1.0 - weight)
 
 
 def mouth_mask(points: F64, size: int, unit_px: float, padding: float) -> F32:
@@ -82,7 +84,7 @@ def mouth_mask(points: F64, size: int, unit_px: float, padding: float) -> F32:
     outline[:, 1] += drop * CHIN_ROOM * unit_px
     away = outline - mouth
     away /= np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-6)[:, None]
-    outline += away * (padding * FACE_HEIGHT * unit_px)
+    outline += away * ((padding * FACE_HEIGHT - SIDE_MARGIN * (1.0 - drop)) * unit_px)[:, None]
     mask = np.zeros((size, size), np.uint8)
     fixed = np.rint((outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
     cv2.fillPoly(mask, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)

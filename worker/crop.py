@@ -33,6 +33,8 @@ TEMPLATE: Final[F64] = np.array([
 ])
 # fmt: on
 
+SPACING_PX: Final = 1.5  # between samples, each of which reads two pixels by two
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -115,7 +117,7 @@ def _sample(image: U8, transform: Transform, step: float, site: tuple[float, flo
 
     Where the crop has fewer pixels than the frame, a finer crop is sampled and averaged, so that nothing aliases.
     """
-    finer = max(1, int(np.ceil(1.0 / (transform.scale * step) - 1e-6)))
+    finer = max(1, int(np.ceil(1.0 / (transform.scale * step * SPACING_PX) - 1e-6)))
     side = transform.size * finer
     # index of the fine crop -> crop pixels -> frame pixels -> index of the plane
     inverse = invert_affine(transform.matrix)

@@ -105,6 +105,7 @@ class Encoder:
             "pix_fmt": "yuv420p",
             "preset": options.preset,
             "crf": max(options.crf, LEAST_CRF),
+            "x264-params": "8x8dct=1",  # or the fastest preset would fall out of profile High
             "color_range": "tv",
             **source.tags,
             "acodec": "aac",

@@ -209,5 +209,5 @@ def _gap(a: F32, b: F32) -> float:
 
 def _thumbnail(planes: U8) -> U8:
     luma = split_planes(planes)[0]
-    step = max(1, luma.shape[1] // 480)  # every so many pixels will do for this
+    step = max(1, min(luma.shape) // 160)  # every so many pixels will do for this
     return np.asarray(cv2.resize(luma[::step, ::step], THUMBNAIL_PX, interpolation=cv2.INTER_AREA), np.uint8)
