@@ -1,12 +1,13 @@
 """eSpeak NG through ctypes: speech together with its phonemes and their times.
 
-The library and its data come with the `espeakng_loader` wheel, so that nothing has to be installed. eSpeak keeps one
-global state a process: one `Espeak` object is shared, calls are serialised by a lock, and the voice, all parameters and
-the random seed are set before each sentence, so that a sentence does not depend on what was spoken before it.
+The library and its data come with the `espeakng_loader` wheel, so that nothing has to be installed. eSpeak keeps global
+state (phases, flutter, noise) that no call resets, so the library is loaded afresh for each sentence, which takes some
+20 ms: a sentence then depends on its own seed alone and not on what was spoken before it. A lock lets one speak.
 """
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import threading
 from functools import lru_cache
@@ -48,23 +49,17 @@ class _Event(ctypes.Structure):
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
-class Espeak:
-    """Speak with eSpeak NG; use `espeak()` to get the one object of this process."""
+class _Session:
+    """Hold the library for one sentence; collects samples and phoneme events from its callback."""
 
-    def __init__(self) -> None:
-        try:
-            import espeakng_loader
-        except ImportError as error:
-            raise EspeakError("eSpeak NG is missing: install the extra [train] (espeakng-loader)") from error
-        self._lib = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = Path(espeakng_loader.get_data_path()).parent
+    def __init__(self, library: str, data: Path) -> None:
+        self._lib = ctypes.CDLL(library)
+        self._pieces: list[NDArray[np.int16]] = []
+        self.events: list[tuple[float, str]] = []
         options = _PHONEME_EVENTS_IN_IPA | _DONT_EXIT
         self.rate_hz = int(self._lib.espeak_Initialize(_SYNCHRONOUS, 0, str(data).encode(), options))
         if self.rate_hz <= 0:
             raise EspeakError(f"eSpeak NG did not start with the data in {data}")
-        self._lock = threading.Lock()
-        self._pieces: list[NDArray[np.int16]] = []
-        self._events: list[tuple[float, str]] = []
         self._callback = _Callback(self._receive)
         self._lib.espeak_SetSynthCallback(self._callback)
 
@@ -75,38 +70,64 @@ class Espeak:
         while events[index].type != _EVENT_END_OF_LIST:
             if events[index].type == _EVENT_PHONEME:
                 symbol = bytes(events[index].id.string).decode("utf-8", errors="ignore")
-                self._events.append((events[index].audio_position_ms / 1000.0, symbol))
+                self.events.append((events[index].audio_position_ms / 1000.0, symbol))
             index += 1
         return 0
 
+    def speak(self, text: str, voice: str, parameters: dict[int, int], seed: int) -> NDArray[np.float32]:
+        if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise EspeakError(f"eSpeak NG has no voice {voice!r}")
+        self._lib.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+        for parameter, value in parameters.items():
+            self._lib.espeak_SetParameter(parameter, value, 0)
+        data = text.encode()
+        if self._lib.espeak_Synth(data, len(data) + 1, 0, 0, 0, _CHARS_UTF8, None, None) != 0 or not self._pieces:
+            raise EspeakError(f"eSpeak NG could not speak {text!r} with {voice!r}")
+        return np.concatenate(self._pieces).astype(np.float32) / 32768.0
+
+    def close(self) -> None:
+        """Unload the library; its static state goes with it."""
+        self._lib.espeak_Terminate()
+        _ctypes.dlclose(self._lib._handle)
+
+
+class Espeak:
+    """Speak with eSpeak NG; raises EspeakError where it is not installed."""
+
+    def __init__(self) -> None:
+        try:
+            import espeakng_loader
+        except ImportError as error:
+            raise EspeakError("eSpeak NG is missing: install the extra [train] (espeakng-loader)") from error
+        self._library = espeakng_loader.get_library_path()
+        self._data = Path(espeakng_loader.get_data_path()).parent
+
     def speak(
         self, text: str, voice: str, words_a_minute: int = 165, pitch: int = 50, pitch_range: int = 50, seed: int = 1
-    ) -> tuple[NDArray[np.float32], list[tuple[str, float, float]]]:
+    ) -> tuple[NDArray[np.float32], int, list[tuple[str, float, float]]]:
         """Speak `text` with a voice such as "en-us+f2".
 
-        Returns samples ((n,) float32, -1..1, at `rate_hz`) and phonemes as (IPA symbol, start_s, end_s), in order and
-        without gaps between the first and the last; a pause has the symbol "". pitch and pitch_range are 0..100.
+        Returns samples ((n,) float32, -1..1), their rate in Hz, and phonemes as (IPA symbol, start_s, end_s), in order
+        and without gaps between the first and the last; a pause has the symbol "". pitch and pitch_range are 0..100.
         Raises EspeakError for an unknown voice or a text that yields no sound.
         """
-        with self._lock:
-            self._pieces, self._events = [], []
-            if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
-                raise EspeakError(f"eSpeak NG has no voice {voice!r}")
-            self._lib.espeak_ng_SetRandSeed(ctypes.c_long(seed))
-            for parameter, value in ((_RATE, words_a_minute), (_VOLUME, 100), (_PITCH, pitch), (_RANGE, pitch_range)):
-                self._lib.espeak_SetParameter(parameter, int(value), 0)
-            data = text.encode()
-            if self._lib.espeak_Synth(data, len(data) + 1, 0, 0, 0, _CHARS_UTF8, None, None) != 0 or not self._pieces:
-                raise EspeakError(f"eSpeak NG could not speak {text!r} with {voice!r}")
-            samples = np.concatenate(self._pieces).astype(np.float32) / 32768.0
-            events = sorted(self._events, key=lambda event: event[0])
-        end_s = len(samples) / self.rate_hz
-        ends = [start for start, _ in events[1:]] + [end_s]
+        parameters = {_RATE: words_a_minute, _VOLUME: 100, _PITCH: pitch, _RANGE: pitch_range}
+        with _lock:
+            session = _Session(self._library, self._data)
+            try:
+                samples = session.speak(text, voice, parameters, seed)
+            finally:
+                session.close()
+        events = sorted(session.events, key=lambda event: event[0])
+        ends = [start for start, _ in events[1:]] + [len(samples) / session.rate_hz]
         phones = [(symbol, start, end) for (start, symbol), end in zip(events, ends, strict=True) if end > start]
-        return samples, phones
+        return samples, session.rate_hz, phones
+
+
+_lock = threading.Lock()
 
 
 @lru_cache(maxsize=1)
 def espeak() -> Espeak:
-    """Return this process's eSpeak NG, started on first use."""
+    """Return eSpeak NG as installed here."""
     return Espeak()

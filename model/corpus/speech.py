@@ -137,7 +137,7 @@ def resample(samples: NDArray[np.float32], rate_hz: int, to_hz: int = SAMPLE_RAT
 
 
 def _say_with_espeak(voice: Voice, text: str, rng: random.Random) -> Utterance:
-    samples, phones = espeak().speak(
+    samples, rate_hz, phones = espeak().speak(
         text,
         voice.ident,
         words_a_minute=rng.randint(125, 210),
@@ -145,7 +145,7 @@ def _say_with_espeak(voice: Voice, text: str, rng: random.Random) -> Utterance:
         pitch_range=rng.randint(20, 80),
         seed=rng.randrange(1, 2**31),
     )
-    return Utterance(resample(samples, espeak().rate_hz), with_closures(phones), voice.name)
+    return Utterance(resample(samples, rate_hz), with_closures(phones), voice.name)
 
 
 def with_closures(phones: list[tuple[str, float, float]]) -> tuple[Phone, ...]:

@@ -42,6 +42,7 @@ def spoken_columns(samples: F32) -> Ints:
     top_db = np.percentile(level_db, 95)
     floor_db = max(np.percentile(level_db, 5), top_db - 45)
     quiet = median_filter(level_db, 5) < floor_db + 0.4 * (top_db - floor_db)
+    quiet |= level_db < -75
     edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet.astype(np.int8), [0]])))
     spoken = np.ones(count, bool)
     for start, end in edges.reshape(-1, 2):
@@ -107,8 +108,8 @@ def _spoken_at_pace(text: str, language: str, columns: int) -> list[tuple[F32, S
     for variant in _VOICES:
         rate = 165
         for _ in range(2):
-            samples, phones = espeak().speak(text, f"{names.get(language, language)}+{variant}", rate)
-            sound = resample(samples, espeak().rate_hz)
+            samples, rate_hz, phones = espeak().speak(text, f"{names.get(language, language)}+{variant}", rate)
+            sound = resample(samples, rate_hz)
             rate = int(np.clip(rate * len(spoken_columns(sound)) / max(1, columns), 80, 420))
         found.append((sound, with_closures(phones)))
     if language == "en" and flite_binary():
