@@ -12,9 +12,9 @@ from typing import Final
 
 import ffmpeg
 from PIL import Image
-from skimage import data
 
 from app.core.media import find_ffmpeg
+from examples.sample import VOICE, portrait
 
 MAKE_TIMEOUT_S: Final = 600
 FACE_BOX: Final = (92, 0, 348, 256)  # left, top, right, bottom of the astronaut's head and shoulders
@@ -39,11 +39,11 @@ STANDARD: Final = (
 )
 
 
-def make_clip(standard: Standard, voice: Path, folder: Path, ffmpeg_setting: str | None) -> Path:
+def make_clip(standard: Standard, folder: Path, ffmpeg_setting: str | None) -> Path:
     """Write the clip as H.264/AAC into `folder` and return its path."""
     still, clip = folder / f"{standard.name}.png", folder / f"{standard.name}.mp4"
     side = max(standard.width, standard.height)
-    face = Image.fromarray(data.astronaut()).crop(FACE_BOX)
+    face = portrait().crop(FACE_BOX)
     face.resize((side + 64, side + 64), Image.Resampling.LANCZOS).save(still)
     drift_x, drift_y = f"(in_w-out_w)/2+{side // 60}*sin(t)", f"32+{side // 80}*sin(0.7*t)"
     picture = (
@@ -51,7 +51,7 @@ def make_clip(standard: Standard, voice: Path, folder: Path, ffmpeg_setting: str
         .filter("crop", standard.width, standard.height, drift_x, drift_y)
         .filter("noise", alls=4, allf="t")
     )
-    sound = ffmpeg.input(str(voice), stream_loop=-1)
+    sound = ffmpeg.input(str(VOICE), stream_loop=-1)
     seed = folder / f"{standard.name}_seed.mp4"
     first = min(standard.duration_s, 20)
     _run(ffmpeg.output(picture, sound.audio, str(seed), t=first, vcodec="libx264", crf=18, preset="veryfast",

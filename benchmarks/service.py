@@ -10,27 +10,26 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from PIL import Image
-from skimage import data
 
 from examples.running import running_service
+from examples.sample import VOICE, portrait
 
 SUBMISSIONS: Final = 5
 POLL_SECONDS: Final = 3.0
 
 
-def measure_service(voice: Path) -> dict[str, Any]:
+def measure_service() -> dict[str, Any]:
     """Start the service, submit a still and a voice a few times, poll one job as fast as one client can.
 
     Returns {submit_overhead_s, polls_per_s}: the median time of `POST /jobs`, probing included.
     """
     picture = io.BytesIO()
-    Image.fromarray(data.astronaut()).save(picture, "PNG")
+    portrait().save(picture, "PNG")
     with tempfile.TemporaryDirectory() as folder, running_service(Path(folder)) as url, \
             httpx.Client(base_url=url, timeout=30) as http:
         took, jobs = [], []
         for _ in range(SUBMISSIONS):
-            files = {"video": ("face.png", picture.getvalue()), "audio": ("voice.wav", voice.read_bytes())}
+            files = {"video": ("face.png", picture.getvalue()), "audio": ("voice.wav", VOICE.read_bytes())}
             started = time.perf_counter()
             answer = http.post("/jobs", files=files).raise_for_status()
             took.append(time.perf_counter() - started)

@@ -1,7 +1,4 @@
-"""The sample, from upload to MP4, over HTTP like any client: a portrait is sent with a voice and comes back speaking.
-
-The portrait is scikit-image's astronaut (NASA, public domain); the voice is `examples/voice.wav`, synthesised by us.
-"""
+"""The sample, from upload to MP4, over HTTP like any client: a portrait goes out, comes back speaking."""
 
 from __future__ import annotations
 
@@ -11,14 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import av
-from PIL import Image
-from skimage import data
 from tqdm import tqdm
 
 from app.client import Client
 from examples.running import running_service
+from examples.sample import VOICE, portrait
 
-VOICE: Final = Path(__file__).with_name("voice.wav")
 OUTPUT: Final = Path("demo.mp4")
 JOB_TIMEOUT_S: Final = 600
 
@@ -28,7 +23,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lipsync-demo-") as name:
         folder = Path(name)
         face = folder / "portrait.png"
-        Image.fromarray(data.astronaut()).save(face)
+        portrait().save(face)
         print("starting the service ...", flush=True)
         with running_service(folder) as url, Client(url) as client:
             print(f"it listens on {url}; sending portrait and voice to POST /jobs", flush=True)
