@@ -18,7 +18,7 @@ from docker.checked_job import BrokenPromiseError
 SERVICES: Final = ("api", "worker", "redis")
 IMAGES: Final = {"APP_IMAGE": "lipsync-app:check", "WORKER_IMAGE": "lipsync-worker:check"}
 COMMAND_TIMEOUT_S: Final = 3600
-HEALTHY_TIMEOUT_S: Final = 120
+HEALTHY_TIMEOUT_S: Final = 300
 
 
 class Stack:
@@ -49,7 +49,7 @@ class Stack:
 
     def _compose(self, *arguments: str) -> str:
         command = ["docker", "compose"] if self._modern else ["docker-compose"]
-        return self._run(*command, "-p", self._project, "-f", str(self._file), *arguments)
+        return self._run(*command, "--ansi", "never", "-p", self._project, "-f", str(self._file), *arguments)
 
     def _run(self, *command: str) -> str:
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True,

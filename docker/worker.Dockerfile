@@ -62,6 +62,6 @@ RUN python -c "import mediapipe as mp, numpy as np; \
 COPY --from=build /opt/lipsync /opt/lipsync
 COPY docker/worker_health.py /opt/worker_health.py
 VOLUME /data
-HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 CMD ["python", "/opt/worker_health.py"]
+HEALTHCHECK --interval=20s --timeout=20s --start-period=120s --retries=3 CMD ["python", "/opt/worker_health.py"]
 ENTRYPOINT ["lipsync"]
 CMD ["worker"]
