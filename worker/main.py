@@ -135,7 +135,7 @@ def _announce(runtime: Runtime, checkpoint: Path) -> None:
         try:
             runtime.records.announce(facts)
         except redis.RedisError as error:
-            _log.warning("announcement failed error=%s", type(error).__name__)
+            _log.debug("announcement failed error=%s", type(error).__name__)  # the reaper says it already
         pause.wait(ANNOUNCE_S)
 
 

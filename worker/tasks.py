@@ -144,6 +144,7 @@ class Heartbeat:
         self._thread.join(timeout=15)
 
     def _run(self) -> None:
+        is_away = False
         while not self._done.is_set():
             try:
                 answer = self._records.beat(self._job_id, self._attempt, *self._monitor.snapshot())
@@ -151,8 +152,11 @@ class Heartbeat:
                 if self._monitor.elapsed_s > self._overrun_at_s:
                     error = ServiceError(ErrorCode.RUN_TIMEOUT, "The job took too long and did not stop.")
                     self._records.fail(self._job_id, self._attempt, error_payload(error, None))
+                is_away = False
             except redis.RedisError as error:
-                _log.warning("heartbeat failed job=%s error=%s", self._job_id, type(error).__name__)
+                if not is_away:
+                    _log.warning("heartbeat failed job=%s error=%s", self._job_id, type(error).__name__)
+                is_away = True
             self._done.wait(HEARTBEAT_S)
 
 

@@ -65,7 +65,16 @@ def _steady_rate(mean: Fraction, span: int, hints: list[Fraction]) -> Fraction:
     if fitting:
         return min(fitting, key=lambda rate: abs(rate - mean))
     plain = [rate for rate in hints if abs(rate / mean - 1) <= tolerance and rate.denominator <= 1001]
-    return plain[0] if plain else _rounded(mean, 1001)
+    return plain[0] if plain else _plainest(mean, tolerance)
+
+
+def _plainest(mean: Fraction, tolerance: Fraction) -> Fraction:
+    """Return the fraction of the smallest denominator that fits the mean, but never zero."""
+    for denominator in range(1, 1002):
+        rate = Fraction(round(mean * denominator), denominator)
+        if abs(rate / mean - 1) <= tolerance:
+            return rate
+    return _rounded(mean, 1001)
 
 
 def _usual_rate(rate: Fraction) -> Fraction:

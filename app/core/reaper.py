@@ -68,8 +68,9 @@ class Reaper:
                     self.find_lost_messages()
                     self.sweep()
             except (redis.RedisError, OperationalError) as error:
+                if time.monotonic() >= quiet_until:  # once an outage, not once a try
+                    _log.warning("redis unreachable error=%s", type(error).__name__)
                 quiet_until = time.monotonic() + LEASE_S
-                _log.warning("redis unreachable error=%s", type(error).__name__)
             except OSError as error:
                 _log.warning("sweep failed errno=%s", error.errno)
 

@@ -27,7 +27,7 @@ from app.core.settings import Settings
 
 LEASE_S: Final = 12.0  # a dead worker is noticed after this, and within REAP_INTERVAL_S of it
 ANNOUNCE_TTL_S: Final = 10.0
-SOCKET_TIMEOUT_S: Final = 5.0
+SOCKET_TIMEOUT_S: Final = 3.0
 _LIST_CHUNK: Final = 100
 
 
@@ -80,7 +80,7 @@ def connect(url: str) -> redis.Redis:
         decode_responses=True,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=2.0 if not url.startswith("unix:") else None,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2),
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 1),
     )
 
 

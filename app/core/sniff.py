@@ -134,4 +134,10 @@ def _sniff_text(head: bytes) -> str | None:
     text = head[:8192].lstrip(b"\xef\xbb\xbf").lstrip()
     if not text or b"\x00" in text or any(byte < 9 or 13 < byte < 32 for byte in text):
         return None
-    return REFERENCE if REFERENCE_MARKS.search(text.lower()) else TEXT
+    if REFERENCE_MARKS.search(text.lower()):
+        return REFERENCE
+    try:
+        text[:-3].decode()  # the last character may be cut
+    except UnicodeDecodeError:
+        return None
+    return TEXT

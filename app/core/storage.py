@@ -79,8 +79,10 @@ class LocalStorage:
             time.sleep(0.05)
 
     def work_folder(self, job_id: str, attempt: int) -> Path:
-        """Make and return an attempt's own folder, on the disk of the results."""
+        """Make and return an attempt's own folder, on the disk of the results; those of dead attempts go."""
         self.folder(job_id)
+        for old in (self._root / "work").glob(f"{job_id}-*"):
+            remove_folder(old)
         folder = self._root / "work" / f"{job_id}-{attempt}"
         folder.mkdir(mode=0o700)
         return folder

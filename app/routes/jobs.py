@@ -43,14 +43,14 @@ async def create_job(
     await run_in_threadpool(services.records.check_room)
     async with taken_in(request, services) as intake:
         created = await run_in_threadpool(save_job, services, intake, owner, idempotency_key)
-        view = await run_in_threadpool(_created_view, services.records, created.job_id)
+        view = await run_in_threadpool(_current_view, services.records, created.job_id)
     headers = {"Location": view.links.self_}
     if created.replayed:
         headers["Idempotency-Replayed"] = "true"
     return JSONResponse(view.model_dump(mode="json", by_alias=True), 202, headers)
 
 
-def _created_view(records: Records, job_id: str) -> JobView:
+def _current_view(records: Records, job_id: str) -> JobView:
     job = records.get(job_id)
     if job is None:
         raise RequestError(ErrorCode.NOT_FOUND, "The job was deleted meanwhile.")
@@ -105,7 +105,7 @@ def get_job(job: OwnJobDep, records: RecordsDep) -> JobView:
 def cancel_job(job: OwnJobDep, records: RecordsDep) -> JobView:
     """End a waiting job at once, a running one within seconds; one that has ended stays as it is."""
     records.cancel(job.id)
-    return _created_view(records, job.id)
+    return _current_view(records, job.id)
 
 
 @router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 422, 503))

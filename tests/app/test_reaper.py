@@ -91,7 +91,7 @@ def test_sweep_removes_what_nobody_needs_and_nothing_else(rig):
     orphan, uploading = new_job_id(), new_job_id()
     for job_id in (orphan, uploading):
         rig.storage.create(job_id)
-    work, stale_work = rig.storage.work_folder(running, 1), rig.storage.work_folder(running, 7)
+    work, stale_work = rig.storage.work_folder(running, 1), rig.storage.work_folder(expired, 1)
     make_old(rig.storage.folder(orphan), work, stale_work, rig.storage.folder(waiting) / "video",
              rig.storage.folder(waiting))
     rig.reaper.sweep()

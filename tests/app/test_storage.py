@@ -69,6 +69,13 @@ def test_room(tmp_path):
         LocalStorage(tmp_path, reserve_bytes=10**18).check_room(0)
 
 
+def test_a_new_attempt_s_folder_replaces_those_of_dead_ones(storage):
+    dead = storage.work_folder(ID, 1)
+    (dead / "part").write_bytes(b"x")
+    other = storage.work_folder("f" * 32, 1)
+    assert storage.work_folder(ID, 2).is_dir() and other.is_dir() and not dead.exists()
+
+
 def test_idle_folders_are_those_nothing_was_written_to(storage):
     job, work = storage.create(ID), storage.work_folder(ID, 3)
     (job / "video").write_bytes(b"x")

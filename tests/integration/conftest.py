@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,13 @@ class Stack:
     def __init__(self, redis_url, data_dir, http, services):
         self.redis_url, self.data_dir, self.http, self.services = redis_url, data_dir, http, services
         self.workers = []
+
+    def clear(self):
+        client = connect(self.redis_url)
+        client.flushall()
+        client.close()
+        for folder in [*(self.data_dir / "jobs").iterdir(), *(self.data_dir / "work").iterdir()]:
+            shutil.rmtree(folder)
 
     def start_worker(self, **settings):
         names = {f"LIPSYNC_{name.upper()}": str(value) for name, value in settings.items()}
@@ -77,9 +85,7 @@ def standing_stack(tmp_path_factory):
 @pytest.fixture
 def bare_stack(standing_stack):
     """Return the service with no worker and no jobs."""
-    client = connect(standing_stack.redis_url)
-    client.flushall()
-    client.close()
+    standing_stack.clear()
     yield standing_stack
     standing_stack.end_workers()
 
@@ -87,9 +93,7 @@ def bare_stack(standing_stack):
 @pytest.fixture(scope="module")
 def stack(standing_stack):
     """Return the service with one worker that all tests of a module share."""
-    client = connect(standing_stack.redis_url)
-    client.flushall()
-    client.close()
+    standing_stack.clear()
     standing_stack.start_worker()
     yield standing_stack
     standing_stack.end_workers()

@@ -39,6 +39,34 @@ def test_a_worker_told_to_end_hands_its_job_back(bare_stack):
     assert bare_stack.services.records.counts().get("total_lost", 0) == 0
 
 
+def test_two_children_work_side_by_side(bare_stack):
+    bare_stack.start_worker(workers=2)
+    wait_until(lambda: len(bare_stack.child_pids()) == 2, 10)
+    ids = [bare_stack.post(seconds=1.5) for _ in range(2)]
+    wait_until(lambda: all(bare_stack.get(job_id)["status"] == "running" for job_id in ids), 10)
+    assert all(bare_stack.wait_for(job_id, "succeeded")["attempt"] == 1 for job_id in ids)
+
+
+def test_redis_away_for_a_while_costs_no_attempt(bare_stack):
+    bare_stack.start_worker()
+    job_id = bare_stack.post(seconds=3)
+    bare_stack.wait_for(job_id, "running")
+    (pid,) = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if serves(path, bare_stack)]
+    os.kill(pid, signal.SIGSTOP)  # accepts connections, answers nothing
+    answer = bare_stack.http.get(f"/jobs/{job_id}")
+    os.kill(pid, signal.SIGCONT)
+    assert (answer.status_code, answer.json()["code"]) == (503, "internal")
+    assert bare_stack.wait_for(job_id, "succeeded")["attempt"] == 1
+
+
+def serves(cmdline, stack):
+    try:
+        words = cmdline.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return words.startswith((b"redis-server", b"/usr")) and stack.redis_url.removeprefix("unix://").encode() in words
+
+
 def test_a_job_past_its_time_fails(bare_stack):
     bare_stack.start_worker(run_timeout_s=1)
     job = bare_stack.wait_for(bare_stack.post(seconds=60), "failed", timeout_s=10)
