@@ -27,6 +27,7 @@ from tqdm import tqdm
 from model.audio import SAMPLE_RATE_HZ
 from model.corpus.acoustics import roughen
 from model.corpus.articulation import FPS, Style, articulate
+from model.corpus.beard import grow_beard
 from model.corpus.camera import Camera, blend_faces, complexion, head_motion
 from model.corpus.mesh import Floats
 from model.corpus.mouth import MouthLook
@@ -44,6 +45,7 @@ VAL_EVERY = 12  # every twelfth clip is held out
 SILENT_EVERY = 20  # every twentieth clip says nothing
 BLEND_SHARE = 0.45
 RECORDED_SHARE = 0.3
+BEARD_SHARE = 0.45  # of men
 LEFT_CORNER, RIGHT_CORNER, UPPER_LIP, LOWER_LIP = 61, 291, 13, 14
 
 
@@ -133,6 +135,8 @@ class Studio:
                 identity, source = f"{identity}+{second.identity}", f"{source}+{other_path.name}"
         if chance.random() < 0.75:
             picture = complexion(picture, landmarks, chance)
+        if "man" in first.identity.split("_") and chance.random() < BEARD_SHARE:
+            picture = grow_beard(picture, landmarks, chance)
         puppet = Puppet(
             picture, landmarks, FRAME_PX, float(chance.uniform(76, 96)), MouthLook.random(chance), Shape.random(chance)
         )

@@ -11,6 +11,7 @@ import pytest
 from skimage.data import astronaut
 
 from model.corpus.articulation import Channel
+from model.corpus.beard import grow_beard
 from model.corpus.camera import Camera, blend_faces, complexion, head_motion
 from model.corpus.mesh import LIPS, FaceFrame, jaw_weights, triangles
 from model.corpus.people import Person, choose_person, read_people
@@ -186,6 +187,19 @@ def test_shapes_and_complexions_leave_a_face(face: Face, seed: int) -> None:
     assert np.abs(picture[corner].astype(int) - face[0][corner]).mean() < 12
     frame, mesh = Puppet(picture, face[1], SIZE, 70.0, shape=Shape.random(rng)).render(POSES["a"], HeadPose())
     assert frame.std() > 20 and mesh.min() > 0 and mesh.max() < SIZE
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_beards_grow_around_the_lips(face: Face, seed: int) -> None:
+    picture, points = face
+    bearded = grow_beard(picture, points, np.random.default_rng(seed))
+    changed = np.abs(bearded.astype(int) - picture).mean(axis=2)
+
+    def at(index: int) -> float:
+        x, y = np.round(points[index]).astype(int)
+        return float(changed[y - 1 : y + 2, x - 1 : x + 2].mean())
+
+    assert max(at(164), at(200)) > 3 > max(at(10), at(33), at(16), at(1))
 
 
 def test_blending_a_face_with_itself_changes_little(face: Face) -> None:
