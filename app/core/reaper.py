@@ -20,7 +20,8 @@ from app.core.records import LEASE_S, Records
 from app.core.storage import LocalStorage, remove_folder
 
 REAP_INTERVAL_S: Final = 2.0
-RESEND_AFTER_S: Final = 30.0
+RESEND_AFTER_S: Final = 8.0
+RESEND_INTERVAL_S: Final = 5.0
 SWEEP_INTERVAL_S: Final = 30.0
 ORPHAN_IDLE_S: Final = 3600.0
 
@@ -64,8 +65,9 @@ class Reaper:
                 if time.monotonic() >= quiet_until:
                     self.reap()
                 self.send_unsent()
-                if self._records.only_once("sweep", SWEEP_INTERVAL_S):
+                if self._records.only_once("resend", RESEND_INTERVAL_S):
                     self.find_lost_messages()
+                if self._records.only_once("sweep", SWEEP_INTERVAL_S):
                     self.sweep()
             except (redis.RedisError, OperationalError) as error:
                 if time.monotonic() >= quiet_until:  # once an outage, not once a try
