@@ -12,10 +12,11 @@ import redis
 from celery import Celery
 
 from app.core import media
+from app.core.connection import connect
 from app.core.jobs import AudioFacts, VideoFacts
 from app.core.queue import make_celery, send_job, waiting_messages
 from app.core.reaper import Reaper
-from app.core.records import RecordLimits, Records, connect
+from app.core.records import RecordLimits, Records
 from app.core.settings import Settings
 from app.core.storage import LocalStorage
 

@@ -23,6 +23,7 @@ import redis
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
 
+from app.core.connection import connect
 from app.core.queue import (
     FACES_QUEUE,
     JOBS_QUEUE,
@@ -34,7 +35,7 @@ from app.core.queue import (
     waiting_messages,
 )
 from app.core.reaper import Reaper
-from app.core.records import RecordLimits, Records, WorkerFacts, connect
+from app.core.records import RecordLimits, Records, WorkerFacts
 from app.core.settings import Settings
 from app.core.storage import LocalStorage
 from app.core.tether import die_with_parent

@@ -27,8 +27,8 @@ from typing import Final
 
 import redis
 
+from app.core.connection import connect
 from app.core.errors import ErrorCode, ServiceError
-from app.core.records import connect
 from app.core.settings import PREFIX, Settings
 from app.core.tether import tethered
 

@@ -11,23 +11,20 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, cast
 
 import redis
 from pydantic import BaseModel
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 
 from app.core import moves
 from app.core.errors import CapacityError, ErrorCode, RequestError, ServiceError, error_payload
 from app.core.jobs import Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
 from app.core.settings import Settings
+from app.core.stored import job_of_hash
 
 LEASE_S: Final = 12.0  # a dead worker is noticed after this, and within REAP_INTERVAL_S of it
 ANNOUNCE_TTL_S: Final = 10.0
-SOCKET_TIMEOUT_S: Final = 3.0
 _LIST_CHUNK: Final = 100
 
 
@@ -71,17 +68,6 @@ class RecordLimits:
     def of(cls, settings: Settings) -> RecordLimits:
         """Take the limits from the settings."""
         return cls(settings.retention_s, settings.max_attempts, settings.max_queued_jobs)
-
-
-def connect(url: str) -> redis.Redis:
-    """Return a client for a redis://, rediss:// or unix:// address; every wait is bounded, nothing is sent yet."""
-    return redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=2.0 if not url.startswith("unix:") else None,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 1),
-    )
 
 
 class Records:
@@ -130,7 +116,7 @@ class Records:
     def get(self, job_id: str) -> Job | None:
         """Return the job, or None."""
         fields = cast("dict[str, str]", self._redis.hgetall(f"lipsync:job:{job_id}"))
-        return _job(job_id, fields) if "doc" in fields else None
+        return job_of_hash(job_id, fields) if "doc" in fields else None
 
     def page(
         self, owner: str, status: JobStatus | None, limit: int, cursor: int | None
@@ -149,7 +135,7 @@ class Records:
                 if "doc" in fields and (status is None or fields["status"] == status):
                     if len(found) == limit:
                         return found, last
-                    found.append(_job(job_id, fields))
+                    found.append(job_of_hash(job_id, fields))
                 last = int(score)
             if len(rows) < _LIST_CHUNK:
                 return found, None
@@ -277,31 +263,3 @@ class Records:
 def queue_full() -> CapacityError:
     """Return the refusal of a job that would wait behind too many others."""
     return CapacityError(ErrorCode.QUEUE_FULL, "Too many jobs are waiting.", retry_after_s=30)
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromtimestamp(int(text) / 1000, UTC) if text else None
-
-
-def _job(job_id: str, fields: Mapping[str, str]) -> Job:
-    """Build the job from its hash."""
-    doc = json.loads(fields["doc"])
-    parsed = {name: json.loads(fields[name]) for name in ("error", "result", "report") if name in fields}
-    return Job.model_validate({
-        "id": job_id,
-        "status": fields["status"],
-        "stage": fields.get("stage") or None,
-        "attempt": int(fields["attempt"]),
-        "worker": fields.get("worker"),
-        "owner": fields["owner"],
-        "cancel_requested": "cancel" in fields,
-        "progress": json.loads(fields.get("progress") or "{}"),
-        "created_at": _time(fields["created_at"]),
-        "started_at": _time(fields.get("started_at")),
-        "finished_at": _time(fields.get("finished_at")),
-        "expires_at": _time(fields["expires_at"]),
-        "input": doc["input"],
-        "options": doc["options"],
-        "warnings": json.loads(fields.get("warnings", "[]")),
-        **parsed,
-    })

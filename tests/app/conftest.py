@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.core.records import RecordLimits, Records, connect
+from app.core.connection import connect
+from app.core.records import RecordLimits, Records
 from app.core.settings import Settings
 from app.main import create_app
 from app.services import Services

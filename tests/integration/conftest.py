@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.core.records import connect
+from app.core.connection import connect
 from app.core.settings import Settings
 from app.main import create_app
 from tests.service import fake_prober, live_server, running_redis, wait_until
