@@ -63,15 +63,24 @@ check: setup
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model -x --timeout 120
 
+# Every stage for real within a budget of minutes: a small corpus, the sync expert, the generator. FACES and SPEECH name
+# folders of pictures and recordings with their INDEX.csv; without them one face and synthetic voices have to do.
 MINUTES ?= 10
+RUN ?= runs/first
+CLIPS ?= 24
 train: $(STAMPS)/train
-	@$(BIN)/lipsync train --config model/configs/default.toml --minutes $(MINUTES) $(ARGS)
+	@$(BIN)/lipsync corpus --out $(RUN)/corpus --clips $(CLIPS) $(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH))
+	@$(BIN)/lipsync train --config model/configs/expert.toml --corpus $(RUN)/corpus --run $(RUN)/expert \
+		--minutes $$(echo "$(MINUTES) * 0.25" | awk '{print $$1 * $$3}')
+	@$(BIN)/lipsync train --config model/configs/generator.toml --corpus $(RUN)/corpus --run $(RUN)/generator \
+		--expert $(RUN)/expert/expert.safetensors --minutes $$(echo "$(MINUTES) * 0.5" | awk '{print $$1 * $$3}')
+	@echo "try it: lipsync sync --checkpoint $(RUN)/generator/generator.safetensors --video FACE --audio VOICE --output out.mp4"
 
 bench: setup
 	@$(BIN)/lipsync bench $(ARGS)
 
 compose-check: setup
-	@$(BIN)/python -m docker.compose_check $(ARGS)
+	@$(BIN)/python docker/compose_check.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(STAMPS) build .mypy_cache .ruff_cache .pytest_cache

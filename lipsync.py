@@ -302,5 +302,30 @@ def corpus(
 
 
 
+@main.command()
+@click.option("--config", required=True, type=click.Path(path_type=Path), help="A recipe: model/configs/*.toml.")
+@click.option("--corpus", "corpus_dir", required=True, type=click.Path(path_type=Path), help="A folder of clips.")
+@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="State, curves, samples, result.")
+@click.option("--expert", type=click.Path(path_type=Path), help="The trained sync expert; a generator needs one.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this long, all starts together.")
+@click.option("--resume/--anew", default=True, help="Go on where the run was stopped, or begin again.")
+def train(
+    config: Path, corpus_dir: Path, run_dir: Path, expert: Path | None, minutes: float | None, resume: bool
+) -> None:
+    """Train the sync expert or the generator, as the recipe says; stop and resume at any moment."""
+    from model.checkpoint import CheckpointError
+    from model.dataset import CorpusError
+    from model.perceptual import BackboneError
+    from model.recipe import RecipeError, read_recipe
+    from model.train import TrainingError
+    from model.train import train as run
+
+    try:
+        click.echo(str(run(read_recipe(config), corpus_dir, run_dir, minutes, resume, expert)))
+    except (BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError) as error:
+        click.echo(f"error: option_invalid: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+
+
 if __name__ == "__main__":
     main()
