@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -23,10 +24,17 @@ from torch import Tensor, nn
 from model.audio import CENTRED, STARTING_AT_FRAME, MelWindow
 from model.framing import FOREHEAD_TO_CHIN, LOWER_FACE, Framing
 from model.network.generator import Generator, GeneratorConfig
+from model.network.sync_expert import SyncExpert, SyncExpertConfig
 from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
 from model.network.wav2lip import Wav2Lip
 
 FORMAT = "lipsync-checkpoint/1"
+EXPERT_FORMAT = "lipsync-expert/1"
+# What the restricted reader raises depends on where in a strange file it stumbles.
+_UNREADABLE = (
+    *(pickle.UnpicklingError, struct.error, EOFError, OSError),
+    *(RuntimeError, ValueError, TypeError, LookupError, AttributeError),
+)
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -183,14 +191,19 @@ def _config(metadata: Mapping[str, str], path: Path) -> CheckpointConfig:
 
 
 def _read_pth(path: Path, device: str) -> tuple[CheckpointConfig, dict[str, Tensor]]:
-    try:
-        wrapped = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path.name} is not a file of plain weights") from error
+    wrapped = load_plain(path, device)
     state = wrapped.get("state_dict", wrapped) if isinstance(wrapped, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path.name} holds no table of weights")
     return PUBLISHED_WAV2LIP, {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def load_plain(path: Path, device: str = "cpu") -> Any:
+    """Read what torch.save wrote, as long as it is tensors and plain values. Raises CheckpointError for all else."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path.name} is not a file of plain weights") from error
 
 
 def _compare(found: Shapes, config: CheckpointConfig, path: Path) -> None:
@@ -207,3 +220,28 @@ def _compare(found: Shapes, config: CheckpointConfig, path: Path) -> None:
             raise CheckpointError(f"{path.name}: {name} does not belong to {config.architecture}")
         if found[name] != wanted[name]:
             raise CheckpointError(f"{path.name}: {name} has shape {found[name]}, not {wanted[name]}")
+
+
+def save_expert(path: Path, expert: SyncExpert) -> None:
+    """Write a sync expert, its config beside its weights."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in expert.state_dict().items()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    save_file(state, partial, metadata={"format": EXPERT_FORMAT, "config": json.dumps(asdict(expert.config))})
+    partial.replace(path)
+
+
+def load_expert(path: Path) -> SyncExpert:
+    """Read a sync expert to the CPU in eval mode. Raises CheckpointError."""
+    if not path.is_file():
+        raise CheckpointError(f"there is no sync expert {path.name} at {path.parent}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("format") != EXPERT_FORMAT:
+            raise CheckpointError(f"{path.name} is not a {EXPERT_FORMAT} file")
+        expert = SyncExpert(SyncExpertConfig(**json.loads(metadata["config"])))
+        expert.load_state_dict(state, strict=True)
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path.name} does not hold a sync expert") from error
+    return expert.eval()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+_OPEN = 3.0  # attention starts nearly open (sigmoid 0.95), so that a fresh block acts like a plain residual one
+
 
 def conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int | tuple[int, int] = 1) -> nn.Sequential:
     """Build a convolution that keeps the grid (up to its stride), followed by batch norm."""
@@ -25,6 +27,8 @@ class ChannelAttention(nn.Module):
         hidden = max(4, channels // reduction)
         self.squeeze = nn.Conv2d(channels, hidden, 1)
         self.excite = nn.Conv2d(hidden, channels, 1)
+        if self.excite.bias is not None:
+            nn.init.constant_(self.excite.bias, _OPEN / 2)  # it counts twice
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = torch.cat([x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)], dim=3)  # (N,C,1,2)
@@ -37,6 +41,7 @@ class SpatialAttention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.gate = conv_norm(2, 1, kernel=7)
+        nn.init.constant_(self.gate[1].get_parameter("bias"), _OPEN)
 
     def forward(self, x: Tensor) -> Tensor:
         summary = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)

@@ -4,6 +4,10 @@ A U-Net of residual CBAM blocks takes a face with its lower half hidden and a re
 the whole face as it looks while saying what the mel window holds. Audio enters at the coarsest scale, where it is fused
 with the visual features, and again through semantic alignment at 6, 12 and 24 (at 96 px), so that it does not fade
 with decoder depth. The scales 3 and 1 of Wav2Lip are dropped. Paper: https://arxiv.org/abs/2602.00189.
+
+Our own addition: beside the colours the head draws a mask, and where it is closed the known pixels show (the target
+above, the reference below). Crops are placed on a rigid template, so the reference is nearly in place; the network
+spends itself on what speech moves, and skin keeps the grain of the source.
 """
 
 from __future__ import annotations
@@ -75,6 +79,12 @@ class FinestStage(nn.Module):
         return fused
 
 
+def given_face(faces: Tensor) -> Tensor:
+    """Join what is known: the target above the middle, the reference below. (N,6,S,S) -> (N,3,S,S)."""
+    half = faces.shape[2] // 2
+    return torch.cat([faces[:, :3, :half], faces[:, 3:, half:]], dim=2)
+
+
 class Generator(nn.Module):
     """Draw a face that speaks. faces (N,6,S,S) in 0..1, mels (N,1,80,16) in -4..4 -> (N,3,S,S) in 0..1."""
 
@@ -103,7 +113,9 @@ class Generator(nn.Module):
                 for scale in _ALIGNED_SCALES
             }
         )
-        self.head = nn.Conv2d(_FINEST, 3, 3, padding=1)
+        self.head = nn.Conv2d(_FINEST, 4, 3, padding=1)  # red, green, blue, and how much of them to show
+        if self.head.bias is not None:
+            nn.init.constant_(self.head.bias[3], -2.0)
 
     def forward(self, faces: Tensor, mels: Tensor) -> Tensor:
         features = self.faces(faces)
@@ -115,7 +127,8 @@ class Generator(nn.Module):
         x = self._align(x, latent, len(features) - 1)
         for scale in range(len(features) - 2, -1, -1):
             x = self._align(self.ups[scale](x, features[scale]), latent, scale)
-        return torch.sigmoid(self.head(x).float())
+        drawn = torch.sigmoid(self.head(x).float())
+        return torch.lerp(given_face(faces).float(), drawn[:, :3], drawn[:, 3:])
 
     def _align(self, x: Tensor, latent: Tensor, scale: int) -> Tensor:
         if scale not in _ALIGNED_SCALES:

@@ -62,7 +62,7 @@ def test_half_precision_halves_the_file(tmp_path: Path, saved: Path) -> None:
     [
         ({"head.bias": None}, "head.bias is missing"),
         ({"aaa": torch.zeros(1)}, "aaa does not belong to lpips_attnwav2lip"),
-        ({"head.bias": torch.zeros(4)}, r"head.bias has shape \(4,\), not \(3,\)"),
+        ({"head.bias": torch.zeros(5)}, r"head.bias has shape \(5,\), not \(4,\)"),
     ],
 )
 def test_first_difference_is_named(saved: Path, changes: dict[str, torch.Tensor | None], sentence: str) -> None:
@@ -73,7 +73,7 @@ def test_first_difference_is_named(saved: Path, changes: dict[str, torch.Tensor 
 
 
 def test_values_must_be_finite(saved: Path) -> None:
-    _rewrite(saved, **{"head.bias": torch.tensor([0.0, float("nan"), 0.0])})
+    _rewrite(saved, **{"head.bias": torch.tensor([0.0, float("nan"), 0.0, 0.0])})
     with pytest.raises(CheckpointError, match=r"head\.bias holds values that are not finite"):
         read_checkpoint(saved)
 

@@ -1,0 +1,62 @@
+"""What training asks of a drawn face, each term by name so that a config can weigh it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.framing import Framing
+
+_MOUTH_Y, _MOUTH_SIGMA_Y, _MOUTH_SIGMA_X = 0.64, 0.19, 0.24  # template face units; a Gaussian around the lips
+
+
+def mouth_weights(size: int, framing: Framing) -> Tensor:
+    """Return how much each pixel of a crop belongs to the mouth, (size,size) float32, mean 1."""
+    share = (torch.arange(size) + 0.5) / size
+    y = share[:, None] * framing.side + framing.top
+    x = share[None, :] * framing.side + framing.left
+    weights = torch.exp(-(((y - _MOUTH_Y) / _MOUTH_SIGMA_Y) ** 2) / 2 - ((x / _MOUTH_SIGMA_X) ** 2) / 2)
+    return weights / weights.mean()
+
+
+def pixel_loss(drawn: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean absolute difference. Two (N,3,S,S) -> scalar."""
+    return (drawn - wanted).abs().mean()
+
+
+def mouth_loss(drawn: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean absolute difference weighted by place. Two (N,3,S,S), (S,S) -> scalar."""
+    return ((drawn - wanted).abs() * weights).mean()
+
+
+def edge_loss(drawn: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean absolute difference of the steps between neighbours, against blur. As `mouth_loss`."""
+    difference = drawn - wanted
+    down = (difference[:, :, 1:] - difference[:, :, :-1]).abs() * weights[1:]
+    across = (difference[:, :, :, 1:] - difference[:, :, :, :-1]).abs() * weights[:, 1:]
+    return down.mean() + across.mean()
+
+
+def motion_loss(drawn: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean absolute difference of what changes from frame to frame. Two (R,5,3,S,S), (S,S) -> scalar."""
+    return ((drawn.diff(dim=1) - wanted.diff(dim=1)).abs() * weights).mean()
+
+
+def matching_loss(audio: Tensor, face: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Ask each face to find its sound and each sound its face within a clip (InfoNCE, both ways).
+
+    audio, face (C,M,D) of unit length, scale a scalar. Returns the loss and the share of faces that found theirs.
+    """
+    likeness = scale * torch.einsum("cmd,cnd->cmn", face, audio)  # (C, faces, sounds)
+    own = torch.arange(likeness.shape[1], device=likeness.device).expand(likeness.shape[0], -1)
+    loss = F.cross_entropy(likeness.mT, own) + F.cross_entropy(likeness, own)  # classes stand in dimension 1
+    found = (likeness.argmax(2) == own).float().mean()
+    return loss / 2, found
+
+
+def sync_loss(face: Tensor, audio: Tensor, others: Tensor, scale: Tensor) -> Tensor:
+    """Ask a drawn mouth to be nearer to its sound than to other moments. (R,D), (R,D), (R,K,D) -> scalar."""
+    sounds = torch.cat([audio[:, None], others], dim=1)  # (R,1+K,D)
+    likeness = scale * torch.einsum("rd,rkd->rk", face, sounds)
+    return F.cross_entropy(likeness, torch.zeros(len(face), dtype=torch.long, device=face.device))

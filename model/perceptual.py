@@ -1,0 +1,81 @@
+"""LPIPS, the learned perceptual distance (Zhang et al. 2018, https://arxiv.org/abs/1801.03924).
+
+The `lpips` package carries its linear heads only; the backbone comes from a file or, only where the config says so, has
+random weights. Used by training and evaluation; serving never imports this module.
+
+A CPU-only torch and PyPI's torchvision do not fit: torchvision's compiled operators fail to load, and its import then
+fails on two operators it expects. LPIPS needs only `torchvision.models`, for which declaring these two is enough.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from model.checkpoint import CheckpointError, load_plain
+
+Backbone = Literal["alex", "vgg", "squeeze"]
+_OPERATORS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+
+
+class BackboneError(Exception):
+    """Say in one sentence which file a perceptual backbone needs."""
+
+
+_LIBRARY = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+
+
+def declare_torchvision_operators() -> None:
+    """Declare the operators whose absence stops `import torchvision`, where they are absent."""
+    for name, schema in _OPERATORS.items():
+        if not hasattr(torch.ops.torchvision, name):
+            _LIBRARY.define(name + schema)  # type: ignore[no-untyped-call]
+
+
+class Lpips(nn.Module):
+    """Measure how different two pictures look. Two (N,3,H,W) RGB in 0..1 -> mean distance, a scalar.
+
+    backbone: "random", or the file of torchvision's AlexNet weights (a state dict). Raises BackboneError for a file
+    that is missing or does not fit.
+    """
+
+    def __init__(self, backbone: str, net: Backbone = "alex", seed: int = 0) -> None:
+        super().__init__()
+        declare_torchvision_operators()
+        import lpips  # late: it imports torchvision
+
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # lpips calls torchvision by its older names
+            torch.manual_seed(seed)
+            self.distance = lpips.LPIPS(net=net, pretrained=True, pnet_rand=True, verbose=False)
+        if backbone != "random":
+            _load_backbone(self.distance.net, Path(backbone))
+        self.requires_grad_(False).eval()
+
+    def forward(self, drawn: Tensor, wanted: Tensor) -> Tensor:
+        """Return the mean distance of two batches."""
+        distance: Tensor = self.distance(drawn * 2 - 1, wanted * 2 - 1).mean()
+        return distance
+
+
+def _load_backbone(slices: nn.Module, path: Path) -> None:
+    """Copy the `features` of a torchvision classifier into the backbone, whose layers keep their numbers."""
+    if not path.is_file():
+        raise BackboneError(f"LPIPS needs a backbone: put torchvision's weights at {path}, or set backbone to 'random'")
+    try:
+        state = load_plain(path)
+    except CheckpointError as error:
+        raise BackboneError(f"{path} is not a file of plain weights") from error
+    wanted = slices.state_dict()
+    layers = {name: "features." + name.split(".", 1)[1] for name in wanted}  # slice1.0.weight -> features.0.weight
+    missing = sorted(source for source in layers.values() if source not in state)
+    if missing:
+        raise BackboneError(f"{path} does not fit the LPIPS backbone: {missing[0]} is missing")
+    slices.load_state_dict({name: state[source] for name, source in layers.items()})

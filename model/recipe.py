@@ -1,0 +1,151 @@
+"""A training run as a TOML file: typed, complete, and refused where it says something unknown."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from model.checkpoint import CheckpointConfig
+
+
+class RecipeError(Exception):
+    """Say in one sentence what a recipe gets wrong."""
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """How long and how fast to train, and how often to look.
+
+    With a time budget the learning rate follows the clock, otherwise the step: a linear warm-up, constant until
+    `decay_from` of the run, then down to 2 %. ema_decay weighs the running average that is exported.
+    """
+
+    objective: Literal["expert", "generator"]
+    steps: int
+    learning_rate: float
+    seed: int = 0
+    warmup_steps: int = 100
+    decay_from: float = 0.6
+    weight_decay: float = 0.01
+    ema_decay: float = 0.998
+    save_every: int = 200
+    validate_every: int = 200
+    threads: int = 0  # 0: as many as torch chooses
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
+class NetworkPart:
+    """The shape of what is trained; the flags are the generator's ablations."""
+
+    image_size: int = 96
+    width: float = 1.0
+    use_cbam: bool = True
+    use_ffc: bool = True
+    use_adain: bool = True
+
+
+@dataclass(frozen=True)
+class BatchPart:
+    """What a step sees: for the generator runs of five frames and single frames, for the expert moments of clips."""
+
+    runs: int = 2
+    singles: int = 6
+    others: int = 7
+    clips: int = 8
+    moments: int = 6
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """The weight of each term of the generator's loss; 0 leaves a term out."""
+
+    l1: float = 1.0
+    mouth: float = 1.0
+    edges: float = 0.0
+    motion: float = 0.0
+    sync: float = 0.0
+    lpips: float = 0.0
+
+
+@dataclass(frozen=True)
+class LpipsPart:
+    """backbone: "random", or the file of AlexNet weights. There is no default: random weights must be asked for."""
+
+    backbone: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run, apart from the clips and the expert."""
+
+    run: RunPart
+    network: NetworkPart = field(default_factory=NetworkPart)
+    batch: BatchPart = field(default_factory=BatchPart)
+    losses: LossPart = field(default_factory=LossPart)
+    lpips: LpipsPart = field(default_factory=LpipsPart)
+
+    def __post_init__(self) -> None:
+        if self.run.objective not in ("expert", "generator"):
+            raise RecipeError(f"run.objective must be expert or generator, not {self.run.objective!r}")
+        if self.run.steps < 1 or self.run.save_every < 1 or self.run.validate_every < 1:
+            raise RecipeError("run.steps, run.save_every and run.validate_every must be at least 1")
+        if self.run.precision not in ("auto", "fp32", "bf16"):
+            raise RecipeError(f"run.precision must be auto, fp32 or bf16, not {self.run.precision!r}")
+        if self.run.objective == "generator" and self.losses.lpips and not self.lpips.backbone:
+            raise RecipeError('losses.lpips needs lpips.backbone: the file of AlexNet weights, or "random"')
+        if self.batch.runs == 0 and (self.losses.sync or self.losses.motion):
+            raise RecipeError("losses.sync and losses.motion need batch.runs of at least 1")
+        if self.batch.runs + self.batch.singles < 1:
+            raise RecipeError("batch.runs and batch.singles leave nothing to draw")
+
+    def checkpoint_config(self, notes: str) -> CheckpointConfig:
+        """Return the config of the generator's checkpoint."""
+        shape = self.network
+        return CheckpointConfig(
+            image_size=shape.image_size,
+            width=shape.width,
+            use_cbam=shape.use_cbam,
+            use_ffc=shape.use_ffc,
+            use_adain=shape.use_adain,
+            notes=notes,
+        )
+
+
+def shipped_recipe(name: str) -> Path:
+    """Return the path of a recipe that comes with the package: expert or generator."""
+    return Path(__file__).parent / "configs" / f"{name}.toml"
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe. Raises RecipeError for a missing file, broken TOML, unknown or wrongly typed names."""
+    try:
+        tables = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path.name} cannot be read: {error}") from error
+    parts = {"run": RunPart, "network": NetworkPart, "batch": BatchPart, "losses": LossPart, "lpips": LpipsPart}
+    unknown = sorted(tables.keys() - parts.keys())
+    if unknown:
+        raise RecipeError(f"{path.name}: [{unknown[0]}] is not a part of a recipe")
+    try:
+        return Recipe(**{name: _part(kind, name, tables.get(name, {})) for name, kind in parts.items()})
+    except RecipeError as error:
+        raise RecipeError(f"{path.name}: {error}") from error
+
+
+def _part(kind: type[Any], name: str, values: dict[str, Any]) -> Any:
+    known = {f.name: f for f in fields(kind)}
+    for key, value in values.items():
+        if key not in known:
+            raise RecipeError(f"{name}.{key} is not known")
+        declared = str(known[key].type)
+        accepted: tuple[type, ...] = {"int": (int,), "float": (int, float), "bool": (bool,)}.get(declared, (str,))
+        if not isinstance(value, accepted) or (isinstance(value, bool) and declared != "bool"):
+            raise RecipeError(f"{name}.{key} must be {declared}, not {value!r}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise RecipeError(f"[{name}] is incomplete: {error}") from error

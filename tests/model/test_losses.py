@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from model.framing import LOWER_FACE
+from model.losses import edge_loss, matching_loss, motion_loss, mouth_loss, mouth_weights, pixel_loss, sync_loss
+
+
+def test_mouth_weights_peak_at_the_mouth_and_keep_the_scale() -> None:
+    weights = mouth_weights(96, LOWER_FACE)
+    assert float(weights.mean()) == pytest.approx(1.0, abs=1e-5)
+    row, column = divmod(int(weights.argmax()), 96)
+    assert (round(LOWER_FACE.row(0.64) * 96) - 1 <= row <= round(LOWER_FACE.row(0.64) * 96)) and column in (47, 48)
+    assert float(weights[:40].max()) < 0.3 * float(weights.max())
+    drawn, wanted = torch.rand(2, 3, 96, 96), torch.rand(2, 3, 96, 96)
+    flat = torch.ones(96, 96)
+    torch.testing.assert_close(mouth_loss(drawn, wanted, flat), pixel_loss(drawn, wanted))
+
+
+def test_blur_costs_edges_and_a_shift_of_colour_does_not() -> None:
+    sharp = (torch.arange(32) % 2).float().expand(1, 3, 32, 32)
+    flat = torch.ones(32, 32)
+    assert float(edge_loss(sharp + 0.3, sharp, flat)) < 1e-5
+    assert float(edge_loss(torch.full_like(sharp, 0.5), sharp, flat)) > 0.9
+
+
+def test_motion_sees_only_what_changes() -> None:
+    still, moving = torch.zeros(1, 5, 3, 8, 8), torch.arange(5.0)[None, :, None, None, None].expand(1, 5, 3, 8, 8)
+    flat = torch.ones(8, 8)
+    assert float(motion_loss(moving + 7, moving, flat)) == 0
+    assert float(motion_loss(still, moving, flat)) == 1
+
+
+def test_matching_finds_what_belongs_together() -> None:
+    vectors = torch.nn.functional.normalize(torch.randn(3, 6, 32, generator=torch.Generator().manual_seed(1)), dim=2)
+    loss, found = matching_loss(vectors, vectors, torch.tensor(30.0))
+    mixed, chance = matching_loss(vectors, vectors.roll(1, dims=1), torch.tensor(30.0))
+    assert (float(found), float(chance)) == (1.0, 0.0)
+    assert float(loss) < 0.01 < 5 < float(mixed)
+
+
+def test_sync_prefers_its_own_moment() -> None:
+    face = torch.eye(4)[:2]
+    others = torch.eye(4)[2:].expand(2, 2, 4)
+    good, bad = (float(sync_loss(face, audio, others, torch.tensor(10.0))) for audio in (face, -face))
+    assert good < 0.01 < 5 < bad

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from model.recipe import RecipeError, read_recipe, shipped_recipe
+
+GENERATOR = '[run]\nobjective = "generator"\nsteps = 10\nlearning_rate = 1e-3\n'
+
+
+@pytest.mark.parametrize("name", ["expert", "generator"])
+def test_shipped_recipes_are_whole(name: str) -> None:
+    recipe = read_recipe(shipped_recipe(name))
+    assert recipe.run.objective == name
+    assert recipe.network.image_size == 96
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[run", "cannot be read"),
+        ("", r"\[run\] is incomplete"),
+        (GENERATOR + "[lossses]\nl1 = 1.0", r"\[lossses\] is not a part"),
+        (GENERATOR + "[losses]\nl2 = 1.0", "losses.l2 is not known"),
+        (GENERATOR + '[losses]\nl1 = "1"', "losses.l1 must be float, not '1'"),
+        (GENERATOR + "[network]\nuse_cbam = 1", "network.use_cbam must be bool"),
+        (GENERATOR + "[batch]\nruns = true", "batch.runs must be int"),
+        (GENERATOR + "[losses]\nlpips = 0.1", "needs lpips.backbone"),
+        (GENERATOR + "[batch]\nruns = 0\n[losses]\nsync = 0.1", "need batch.runs"),
+        (GENERATOR + "[batch]\nruns = 0\nsingles = 0", "nothing to draw"),
+        (GENERATOR.replace("generator", "critic"), "must be expert or generator"),
+        (GENERATOR.replace("steps = 10", "steps = 0"), "at least 1"),
+        (GENERATOR + 'precision = "fp16"', "run.precision must be"),
+    ],
+)
+def test_wrong_recipes_are_refused_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=f"r.toml.*{sentence}"):
+        read_recipe(path)
+
+
+def test_missing_recipe_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"none\.toml cannot be read"):
+        read_recipe(tmp_path / "none.toml")
+
+
+def test_whole_numbers_serve_as_weights(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(GENERATOR + "[losses]\nl1 = 2")
+    assert read_recipe(path).losses.l1 == 2

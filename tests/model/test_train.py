@@ -1,0 +1,166 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.audio import CENTRED
+from model.checkpoint import CheckpointError, load_expert, verify_checkpoint
+from model.dataset import Corpus, CorpusError
+from model.network.generator import Generator, GeneratorConfig
+from model.objectives import to_faces, to_mels, vary_faces
+from model.recipe import BatchPart, LossPart, NetworkPart, Recipe, RecipeError, RunPart
+from model.synthesizer import join_faces, load_synthesizer
+from model.train import TrainingError, train
+from tests.model.clips import SIZE, write_corpus
+
+# A learning rate that stays as it is, so that the length of a run does not change its curve.
+GENERATOR = Recipe(
+    RunPart(
+        "generator",
+        steps=6,
+        learning_rate=2e-3,
+        warmup_steps=1,
+        decay_from=1.0,
+        save_every=2,
+        validate_every=3,
+        device="cpu",
+    ),
+    NetworkPart(image_size=SIZE, width=0.25),
+    BatchPart(runs=1, singles=2, others=3, clips=2, moments=3),
+    LossPart(l1=1.0, mouth=1.0, edges=0.5, motion=0.5),
+)
+EXPERT = replace(GENERATOR, run=replace(GENERATOR.run, objective="expert"))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "c")
+
+
+@pytest.fixture(scope="module")
+def expert(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(EXPERT, corpus, tmp_path_factory.mktemp("expert"))
+
+
+def _log(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_batch_is_learned_by_heart(corpus: Path) -> None:
+    torch.manual_seed(0)
+    batch = Corpus(corpus, "train", SIZE, CENTRED).faces(np.random.default_rng(5), 0, 4)
+    device = torch.device("cpu")
+    target, faces = to_faces(batch.targets, device), to_faces(batch.references, device)
+    network = Generator(GeneratorConfig(SIZE, 0.25))
+    optimizer = torch.optim.AdamW(network.parameters(), 4e-3)
+    errors = []
+    for _ in range(40):
+        error = (network(join_faces(target, faces), to_mels(batch.mels, device)) - target).abs().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        errors.append(float(error.detach()))
+    assert errors[-1] < 0.4 * errors[0]
+
+
+def test_expert_run_leaves_a_usable_expert(corpus: Path, expert: Path) -> None:
+    assert load_expert(expert).config.image_size == SIZE
+    rows = _log(expert.parent)
+    assert [int(row["step"]) for row in rows] == list(range(1, 7))
+    assert rows[2]["val_found"] and not rows[1]["val_found"]
+
+
+def test_generator_run_with_every_term(corpus: Path, expert: Path, tmp_path: Path) -> None:
+    recipe = replace(GENERATOR, losses=replace(GENERATOR.losses, sync=0.1))
+    exported = train(recipe, corpus, tmp_path, expert=expert)
+    config = verify_checkpoint(exported)
+    assert (config.image_size, config.width, config.notes) == (SIZE, 0.25, "6 steps")
+    rows = _log(tmp_path)
+    for name in ("total", "l1", "mouth", "edges", "motion", "sync"):
+        assert all(np.isfinite(float(row[name])) for row in rows)
+    assert float(rows[-1]["val_mouth_wrong_sound"]) > 0
+    with Image.open(tmp_path / "sheet_000006.png") as sheet:
+        assert sheet.size == (10 * SIZE, 5 * SIZE)
+    drawn = load_synthesizer(exported, "cpu", "fp32").synthesize(
+        np.zeros((1, SIZE, SIZE, 3), np.uint8), np.zeros((1, 80, 16), np.float32)
+    )
+    assert drawn.shape == (1, SIZE, SIZE, 3)
+
+
+def test_interrupted_run_follows_the_same_curve(corpus: Path, tmp_path: Path) -> None:
+    train(GENERATOR, corpus, tmp_path / "whole")
+    train(replace(GENERATOR, run=replace(GENERATOR.run, steps=4)), corpus, tmp_path / "parts")
+    # A kill leaves behind a half-written state, and lines logged after the last whole one.
+    (tmp_path / "parts" / ".state.pt.partial").write_bytes(b"half")
+    log = tmp_path / "parts" / "log.csv"
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join([*lines, "5" + lines[-1][1:], ""]))
+    train(GENERATOR, corpus, tmp_path / "parts")
+    whole, parts = _log(tmp_path / "whole"), _log(tmp_path / "parts")
+    assert [row["step"] for row in parts] == [row["step"] for row in whole] == list("123456")
+    for name in ("total", "l1", "motion"):
+        assert [float(row[name]) for row in parts] == pytest.approx([float(row[name]) for row in whole], abs=2e-5)
+
+
+def test_finished_run_is_not_trained_further(corpus: Path, tmp_path: Path) -> None:
+    train(GENERATOR, corpus, tmp_path)
+    before = _log(tmp_path)
+    assert train(GENERATOR, corpus, tmp_path).is_file()
+    assert _log(tmp_path) == before
+
+
+def test_time_budget_ends_a_run(corpus: Path, tmp_path: Path) -> None:
+    endless = replace(GENERATOR, run=replace(GENERATOR.run, steps=10**9))
+    assert train(endless, corpus, tmp_path, minutes=0.001).is_file()
+    assert 1 <= len(_log(tmp_path)) < 50
+
+
+def test_colours_and_flips_are_shared_within_a_group() -> None:
+    faces = torch.rand(1, 3, 8, 8).expand(7, 3, 8, 8).contiguous()
+    varied, again = vary_faces(np.random.default_rng(1), [faces, faces.clone()], [5, 1, 1])
+    torch.testing.assert_close(varied, again)
+    torch.testing.assert_close(varied[:5], varied[:1].expand(5, 3, 8, 8))
+    assert not torch.allclose(varied[0], varied[6])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "error", "sentence"),
+    [
+        (replace(GENERATOR, losses=LossPart(sync=0.1)), RecipeError, "needs a trained expert"),
+        (replace(GENERATOR, run=replace(GENERATOR.run, learning_rate=float("inf"))), TrainingError, "not finite"),
+    ],
+)
+def test_hopeless_runs_end_in_a_sentence(
+    corpus: Path, tmp_path: Path, recipe: Recipe, error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        train(recipe, corpus, tmp_path)
+
+
+def test_expert_must_fit(corpus: Path, expert: Path, tmp_path: Path) -> None:
+    recipe = replace(GENERATOR, losses=LossPart(sync=0.1))
+    with pytest.raises(RecipeError, match="32 px, the recipe for 48 px"):
+        train(replace(recipe, network=NetworkPart(48, 0.25)), corpus, tmp_path, expert=expert)
+    (tmp_path / "no.safetensors").write_bytes(b"junk")
+    for name in ("no.safetensors", "missing.safetensors"):
+        with pytest.raises(CheckpointError, match=name):
+            train(recipe, corpus, tmp_path, expert=tmp_path / name)
+
+
+def test_state_of_another_shape_is_refused(corpus: Path, tmp_path: Path) -> None:
+    train(GENERATOR, corpus, tmp_path)
+    with pytest.raises(TrainingError, match="trained with another network"):
+        train(replace(GENERATOR, network=NetworkPart(SIZE, 0.5)), corpus, tmp_path)
+    (tmp_path / "state.pt").write_bytes(b"junk")
+    with pytest.raises(TrainingError, match="remove it to start anew"):
+        train(GENERATOR, corpus, tmp_path)
+
+
+def test_empty_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="holds 0 clips"):
+        train(GENERATOR, tmp_path, tmp_path / "run")
