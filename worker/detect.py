@@ -33,6 +33,8 @@ MESH_PX: Final = 256  # square given to the mesh, whose own input is 192 px of i
 SQUARE_FACTOR: Final = 2.0  # side of that square in detection boxes, which end at the brows and below the lips
 MIN_SCORE: Final = 0.5
 MIN_TILED_PX: Final = 720  # pictures with a longer side than this are searched in tiles when nothing was found
+TILE_PX: Final = 640
+MAX_TILES: Final = 8
 SAME_FACE_IOU: Final = 0.4
 
 
@@ -175,6 +177,20 @@ class FaceDetector:
         return Face(transform.invert(mesh * MESH_PX).astype(np.float32), score)
 
 
+_idle: list[FaceDetector] = []
+
+
+@contextlib.contextmanager
+def borrow_detector() -> Iterator[FaceDetector]:
+    """Lend a detector to one user at a time; it is kept for the next, as making one takes half a second."""
+    try:
+        detector = _idle.pop()
+    except IndexError:
+        detector = FaceDetector()
+    yield detector
+    _idle.append(detector)  # one that was in use when something failed is not trusted again
+
+
 def _shrink(image: U8, width: int, height: int, long_px: int) -> U8:
     factor = min(1.0, long_px / max(width, height))
     size = (max(2, round(width * factor)), max(2, round(height * factor)))
@@ -183,11 +199,17 @@ def _shrink(image: U8, width: int, height: int, long_px: int) -> U8:
 
 
 def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """Cover the picture with three overlapping tiles along its long side and two along its short one."""
-    columns, rows = (3, 2) if width >= height else (2, 3)
-    tile_width, tile_height = (2 * side // (count + 1) // 2 * 2 for side, count in ((width, columns), (height, rows)))
-    lefts = [(width - tile_width) * i // (columns - 1) // 2 * 2 for i in range(columns)]
-    tops = [(height - tile_height) * i // (rows - 1) // 2 * 2 for i in range(rows)]
+    """Cover the picture with at most MAX_TILES overlapping tiles: left, top, width, height, all even."""
+    side = TILE_PX
+    while True:
+        step = side - side // 4
+        columns, rows = (max(1, -(-(length - side // 4) // step)) for length in (width, height))
+        if columns * rows <= MAX_TILES:
+            break
+        side = side * 5 // 4
+    tile_width, tile_height = min(side, width) // 2 * 2, min(side, height) // 2 * 2
+    lefts = [(width - tile_width) * i // max(1, columns - 1) // 2 * 2 for i in range(columns)]
+    tops = [(height - tile_height) * i // max(1, rows - 1) // 2 * 2 for i in range(rows)]
     return [(left, top, tile_width, tile_height) for top in tops for left in lefts]
 
 

@@ -11,7 +11,7 @@ from model.audio import SAMPLE_RATE_HZ
 from worker.ahead import Ahead
 from worker.clock import Clock
 from worker.decode import open_source
-from worker.detect import FaceDetector
+from worker.detect import borrow_detector
 from worker.encode import Encoder
 from worker.findings import Findings
 from worker.lips import Lips, SynthesizerLike, batches
@@ -44,7 +44,7 @@ def run(
     with ExitStack() as stack:
         monitor.stage("faces")
         with clock.time("faces"):
-            detector = stack.enter_context(FaceDetector())
+            detector = stack.enter_context(borrow_detector())
             source = open_source(sources.video, facts.video, binary, monitor.check)
             timeline = plan_timeline(options, source, len(voice) / SAMPLE_RATE_HZ)
             chooser = glimpse_subject(options.face, source, timeline, detector, monitor.check)
