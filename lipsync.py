@@ -305,7 +305,7 @@ def corpus(
 @main.command()
 @click.option("--config", required=True, type=click.Path(path_type=Path), help="A recipe: model/configs/*.toml.")
 @click.option("--corpus", "corpus_dir", required=True, type=click.Path(path_type=Path), help="A folder of clips.")
-@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="State, curves, samples, result.")
+@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="State, curves, samples.")
 @click.option("--expert", type=click.Path(path_type=Path), help="The trained sync expert; a generator needs one.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this long, all starts together.")
 @click.option("--resume/--anew", default=True, help="Go on where the run was stopped, or begin again.")
