@@ -31,6 +31,7 @@ FACE_HEIGHT: Final = 1.5  # forehead to chin in template units
 FADE_IN: Final = (0.46, 0.55)  # rows of the crop, as shares: 0 above the base of the nose, 1 at the upper lip
 BORDER: Final = 0.06  # share of the crop at its left, right and lower border where the mask fades out
 FEATHER: Final = 0.035  # sigma of the mask's edge, as a share of the crop
+MAX_ZOOM: Final = 4  # the crop is enlarged smoothly this far before it is placed
 SUBPIXEL_BITS: Final = 4
 MAX_SHIFT: Final = 12.0  # the most by which tone is matched, in 8-bit levels
 
@@ -60,20 +61,31 @@ def blend(
         return
     if transform.scale > 1.0:  # the crop has more pixels than the frame: nothing may alias
         drawn = np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.5 * transform.scale), np.float32)
-    levels = np.asarray(np.clip(np.rint(drawn), 0, 255), np.uint8)
-    for number, plane in enumerate(split_planes(planes)):
-        step, site = (1, (0.5, 0.5)) if number == 0 else (2, (0.5, 1.0))
+    _put(planes, np.dstack([drawn, mask * 255.0]), transform, box)
+
+
+def _put(planes: U8, layers: F32, transform: Transform, box: tuple[int, int, int, int]) -> None:
+    """Blend Y, Cb, Cr and mask (S, S, 4), all 0..255, into the frame's part `box`."""
+    zoom = min(MAX_ZOOM, max(1, round(1.0 / transform.scale)))
+    levels = np.asarray(np.clip(np.rint(layers), 0, 255), np.uint8)
+    fine = cv2.resize(levels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.resize(levels[..., 3], None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)  # no overshoot
+    y, u, v = split_planes(planes)
+    for targets, channels, step, site in (((y,), (0,), 1, (0.5, 0.5)), ((u, v), (1, 2), 2, (0.5, 1.0))):
         left, top, right, bottom = (edge // step for edge in box)
-        # index of the plane's box -> frame pixels -> index of the crop
-        linear = transform.matrix[:, :2] * step
-        offset = transform.matrix @ np.array([left * step + site[0], top * step + site[1], 1.0]) - 0.5
+        # index of the plane's box -> frame pixels -> index of the enlarged crop
+        linear = transform.matrix[:, :2] * (step * zoom)
+        offset = transform.matrix @ np.array([left * step + site[0], top * step + site[1], 1.0]) * zoom - 0.5
         matrix = np.concatenate([linear, offset[:, None]], axis=1)
-        size, flags = (right - left, bottom - top), cv2.WARP_INVERSE_MAP
-        weight = cv2.warpAffine(mask, matrix, size, flags=flags | cv2.INTER_LINEAR)
-        channel = np.ascontiguousarray(levels[..., number])
-        value = cv2.warpAffine(channel, matrix, size, flags=flags | cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        part = plane[top:bottom, left:right]
-        part[...] = cv2.blendLinear(value, part, weight, 1.0 - weight)
+        source = np.dstack([*(fine[..., channel] for channel in channels), smooth])
+        warped = cv2.warpAffine(
+            source, matrix, (right - left, bottom - top), flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
+        )
+        weight = warped[..., -1].astype(np.float32) / 255
+        rest = 1.0 - weight
+        for number, plane in enumerate(targets):
+            part = plane[top:bottom, left:right]
+            part[...] = cv2.blendLinear(np.ascontiguousarray(warped[..., number]), part, weight, rest)
 
 
 def mouth_mask(points: F64, size: int, unit_px: float, padding: float) -> F32:

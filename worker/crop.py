@@ -65,7 +65,8 @@ def map_points(points: npt.ArrayLike, matrix: F64) -> F64:
 
 def invert_affine(matrix: F64) -> F64:
     """Invert a (2, 3) affine map."""
-    linear = np.linalg.inv(matrix[:, :2])
+    (a, b), (c, d) = matrix[:, :2]  # by hand: a linear algebra library wakes its threads for this
+    linear = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
     return np.concatenate([linear, -linear @ matrix[:, 2:]], axis=1)
 
 

@@ -28,7 +28,7 @@ F32 = npt.NDArray[np.float32]
 
 FOREHEAD: Final = 10  # mesh indices of the top of the forehead and the chin
 CHIN: Final = 152
-OVERVIEW_PX: Final = 384  # long side given to the detector, whose own input is 192 px
+OVERVIEW_PX: Final = 400  # longest side given to the detector, whose own input is 192 px
 MESH_PX: Final = 256  # square given to the mesh, whose own input is 192 px of it
 SQUARE_FACTOR: Final = 2.0  # side of that square in detection boxes, which end at the brows and below the lips
 MIN_SCORE: Final = 0.5
@@ -69,8 +69,8 @@ class Picture(Protocol):
     width: int
     height: int
 
-    def overview(self, left: int, top: int, width: int, height: int, long_px: int) -> U8:
-        """Return a part of the picture as RGB, shrunk to at most `long_px`."""
+    def overview(self, left: int, top: int, width: int, height: int, factor: int) -> U8:
+        """Return a part of the picture as RGB, shrunk by a factor that is 1 or even."""
 
     def square(self, transform: Transform) -> U8:
         """Return the crop (S, S, 3) uint8 RGB."""
@@ -83,9 +83,9 @@ class RgbPicture:
         self.rgb = rgb
         self.height, self.width = rgb.shape[:2]
 
-    def overview(self, left: int, top: int, width: int, height: int, long_px: int) -> U8:
-        """Return a part of the picture as RGB, shrunk to at most `long_px`."""
-        return _shrink(self.rgb[top : top + height, left : left + width], width, height, long_px)
+    def overview(self, left: int, top: int, width: int, height: int, factor: int) -> U8:
+        """Return a part of the picture as RGB, shrunk by a factor that is 1 or even."""
+        return _shrink(self.rgb[top : top + height, left : left + width], factor)
 
     def square(self, transform: Transform) -> U8:
         """Return the crop (S, S, 3) uint8 RGB."""
@@ -99,14 +99,17 @@ class PlanesPicture:
         self.planes, self.colour = planes, colour
         self.height, self.width = planes.shape[0] * 2 // 3, planes.shape[1]
 
-    def overview(self, left: int, top: int, width: int, height: int, long_px: int) -> U8:
-        """Return a part of the picture as RGB, shrunk to at most `long_px`."""
+    def overview(self, left: int, top: int, width: int, height: int, factor: int) -> U8:
+        """Return a part of the picture as RGB, shrunk by a factor that is 1 or even."""
         y, u, v = split_planes(self.planes)
-        luma = _shrink(y[top : top + height, left : left + width], width, height, long_px)
+        luma = _shrink(y[top : top + height, left : left + width], factor)
         rows, columns = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
-        size = (luma.shape[1], luma.shape[0])
-        small_u, small_v = (cv2.resize(plane[rows, columns], size, interpolation=cv2.INTER_AREA) for plane in (u, v))
-        return rgb_of_planes(luma, np.asarray(small_u, np.uint8), np.asarray(small_v, np.uint8), self.colour)
+        if factor == 1:
+            chroma = [cv2.resize(plane[rows, columns], luma.shape[::-1]) for plane in (u, v)]
+        else:
+            chroma = [_shrink(plane[rows, columns], factor // 2) for plane in (u, v)]
+        small_u, small_v = (np.asarray(plane[: luma.shape[0], : luma.shape[1]], np.uint8) for plane in chroma)
+        return rgb_of_planes(luma, small_u, small_v, self.colour)
 
     def square(self, transform: Transform) -> U8:
         """Return the crop (S, S, 3) uint8 RGB."""
@@ -153,8 +156,10 @@ class FaceDetector:
 
     def _search(self, picture: Picture, parts: list[tuple[int, int, int, int]]) -> list[Face]:
         faces: list[Face] = []
-        for left, top, width, height in parts:
-            overview = picture.overview(left, top, width, height, OVERVIEW_PX)
+        for left, top, full_width, full_height in parts:
+            factor = _overview_factor(full_width, full_height)
+            overview = picture.overview(left, top, full_width, full_height, factor)
+            width, height = overview.shape[1] * factor, overview.shape[0] * factor  # a remainder may be cut off
             for detection in self._detector.process(np.ascontiguousarray(overview)).detections or []:
                 box = detection.location_data.relative_bounding_box
                 center = (left + (box.xmin + box.width / 2) * width, top + (box.ymin + box.height / 2) * height)
@@ -187,15 +192,27 @@ def borrow_detector() -> Iterator[FaceDetector]:
         detector = _idle.pop()
     except IndexError:
         detector = FaceDetector()
-    yield detector
-    _idle.append(detector)  # one that was in use when something failed is not trusted again
+    try:
+        yield detector
+    except BaseException:
+        detector.close()  # one that was in use when something failed is not trusted again
+        raise
+    _idle.append(detector)
 
 
-def _shrink(image: U8, width: int, height: int, long_px: int) -> U8:
-    factor = min(1.0, long_px / max(width, height))
-    size = (max(2, round(width * factor)), max(2, round(height * factor)))
-    skip = max(1, int(0.5 / factor))  # averaging every other pixel or so costs a quarter
-    return np.asarray(cv2.resize(image[::skip, ::skip], size, interpolation=cv2.INTER_AREA), np.uint8)
+def _shrink(image: U8, factor: int) -> U8:
+    """Average squares of `factor` pixels; of many rows every second or third will do for what looks at it."""
+    if factor == 1:
+        return np.ascontiguousarray(image)
+    size = (image.shape[1] // factor, image.shape[0] // factor)
+    kept = image[: size[1] * factor, : size[0] * factor]
+    return np.asarray(cv2.resize(kept[:: max(1, factor // 2)], size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _overview_factor(width: int, height: int) -> int:
+    """Return by how much to shrink a picture for the detector: 1 or an even number, so that chroma divides too."""
+    long_px = max(width, height)
+    return 1 if long_px <= OVERVIEW_PX else 2 * -(-long_px // (2 * OVERVIEW_PX))
 
 
 def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
