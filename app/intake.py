@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import anyio.to_thread
+import redis
 from fastapi import Request
 from kombu.exceptions import OperationalError
 from starlette.concurrency import run_in_threadpool
@@ -91,7 +92,11 @@ def save_job(services: Services, intake: Intake, owner: str, idempotency_key: st
     idempotency = None
     if idempotency_key is not None:
         idempotency = (_checked_key(idempotency_key), _fingerprint(intake))
-    created = services.records.create(intake.job_id, owner, intake.input, intake.options, idempotency)
+    try:
+        created = services.records.create(intake.job_id, owner, intake.input, intake.options, idempotency)
+    except redis.RedisError:
+        intake.kept = True  # saved or not, nobody knows: the sweeper removes files that no record names
+        raise
     if created.replayed:
         _log.info("replayed job=%s", created.job_id)
         return created
