@@ -99,7 +99,7 @@ class Stack:
 
     def logs(self) -> str:
         """Return the end of every container's log."""
-        return self._compose("logs", "--tail", "60")
+        return self._compose("logs", "--no-color", "--tail", "60")
 
     def check_isolation(self) -> None:
         """Check what each container may do and who can reach it; raises BrokenPromiseError."""

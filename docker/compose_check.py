@@ -114,7 +114,7 @@ class Check:
         pair = [self._service.submit(voice)["id"] for _ in range(2)]
         self._service.wait_until_working(pair, 120)  # both at the same time: a second worker has taken one
         for job_id in pair:
-            self._service.cancel(job_id, 10)
+            self._service.cancel(job_id, 30)
 
     def _down_and_up(self, first: dict[str, Any]) -> None:
         self._stack.down()
