@@ -17,6 +17,8 @@ import numpy.typing as npt
 from model.framing import Framing
 from worker.colour import ColourMatrix, rgb_of_planes, split_planes
 
+cv2.setNumThreads(1)  # crops are small: waiting for other threads to wake costs more than they save
+
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -101,24 +103,28 @@ def square_transform(center_xy: npt.ArrayLike, side_px: float, size: int) -> Tra
     )
 
 
-def extract_rgb(rgb: U8, transform: Transform) -> U8:
+def extract_rgb(rgb: U8, transform: Transform, spacing_px: float = SPACING_PX) -> U8:
     """Cut the crop (S, S, 3) uint8 RGB out of an RGB frame (H, W, 3); outside the frame its edge goes on."""
-    return _sample(rgb, transform, 1.0, (0.5, 0.5))
+    return _sample(rgb, transform, 1.0, (0.5, 0.5), spacing_px)
 
 
-def extract(planes: U8, transform: Transform, colour: ColourMatrix) -> U8:
-    """Cut the crop (S, S, 3) uint8 RGB out of an I420 frame (H * 3/2, W) uint8; outside the frame its edge goes on."""
+def extract(planes: U8, transform: Transform, colour: ColourMatrix, spacing_px: float = SPACING_PX) -> U8:
+    """Cut the crop (S, S, 3) uint8 RGB out of an I420 frame (H * 3/2, W) uint8; outside the frame its edge goes on.
+
+    spacing_px: at most so many frame pixels lie between samples, before they are averaged to the crop.
+    """
     y, u, v = split_planes(planes)
-    luma = _sample(y, transform, 1.0, (0.5, 0.5))
-    return rgb_of_planes(luma, _sample(u, transform, 2.0, (0.5, 1.0)), _sample(v, transform, 2.0, (0.5, 1.0)), colour)
+    luma = _sample(y, transform, 1.0, (0.5, 0.5), spacing_px)
+    chroma = [_sample(plane, transform, 2.0, (0.5, 1.0), spacing_px) for plane in (u, v)]
+    return rgb_of_planes(luma, chroma[0], chroma[1], colour)
 
 
-def _sample(image: U8, transform: Transform, step: float, site: tuple[float, float]) -> U8:
+def _sample(image: U8, transform: Transform, step: float, site: tuple[float, float], spacing_px: float) -> U8:
     """Sample a plane whose pixel (i, j) sits at frame point (step * i + site x, step * j + site y).
 
     Where the crop has fewer pixels than the frame, a finer crop is sampled and averaged, so that nothing aliases.
     """
-    finer = max(1, int(np.ceil(1.0 / (transform.scale * step * SPACING_PX) - 1e-6)))
+    finer = max(1, int(np.ceil(1.0 / (transform.scale * step * spacing_px) - 1e-6)))
     side = transform.size * finer
     # index of the fine crop -> crop pixels -> frame pixels -> index of the plane
     inverse = invert_affine(transform.matrix)

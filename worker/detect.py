@@ -30,6 +30,7 @@ FOREHEAD: Final = 10  # mesh indices of the top of the forehead and the chin
 CHIN: Final = 152
 OVERVIEW_PX: Final = 400  # longest side given to the detector, whose own input is 192 px
 MESH_PX: Final = 256  # square given to the mesh, whose own input is 192 px of it
+MESH_SPACING_PX: Final = 3.0  # coarse, but the mesh does not mind and it is asked often
 SQUARE_FACTOR: Final = 2.0  # side of that square in detection boxes, which end at the brows and below the lips
 MIN_SCORE: Final = 0.5
 MIN_TILED_PX: Final = 720  # pictures with a longer side than this are searched in tiles when nothing was found
@@ -89,7 +90,7 @@ class RgbPicture:
 
     def square(self, transform: Transform) -> U8:
         """Return the crop (S, S, 3) uint8 RGB."""
-        return extract_rgb(self.rgb, transform)
+        return extract_rgb(self.rgb, transform, MESH_SPACING_PX)
 
 
 class PlanesPicture:
@@ -113,7 +114,7 @@ class PlanesPicture:
 
     def square(self, transform: Transform) -> U8:
         """Return the crop (S, S, 3) uint8 RGB."""
-        return extract(self.planes, transform, self.colour)
+        return extract(self.planes, transform, self.colour, MESH_SPACING_PX)
 
 
 class FaceDetector:

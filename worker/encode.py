@@ -106,8 +106,6 @@ class Encoder:
             "preset": options.preset,
             "crf": max(options.crf, LEAST_CRF),
             "x264-params": "8x8dct=1",  # or the fastest preset would fall out of profile High
-            "color_range": "tv",
-            **source.tags,
             "acodec": "aac",
             "b:a": BITRATES[channels],
             "af": f"{FROM_ZERO.format(rate=rate_hz)},{layout},{end}",
@@ -117,8 +115,11 @@ class Encoder:
             "movflags": "+faststart+use_metadata_tags",
             "format": "mp4",
         }
+        # tags go on the frames: as options of the output they would have the pixels converted from unknown to tagged
+        steps = [":".join(["setparams=range=tv", *(f"{name}={value}" for name, value in source.tags.items())])]
         if self._height != source.height:
-            words["vf"] = f"scale={self._width}:{self._height}:flags=lanczos"
+            steps.append(f"scale={self._width}:{self._height}:flags=lanczos")
+        words["vf"] = ",".join(steps)
         # the maps name the streams: pictures come from the pipe, never a cover from the sound file
         stream = ffmpeg.output(pictures["v:0"], audio_input(*sound)["a:0"], str(self._part), **words)
         stream = stream.global_args("-nostdin", "-y", "-v", "error")
