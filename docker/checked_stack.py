@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 from socket import socket
@@ -25,6 +26,8 @@ class Stack:
     """Drive Compose; raises BrokenPromiseError where a command fails."""
 
     def __init__(self, file: Path) -> None:
+        if not _succeeds("docker", "info"):
+            raise BrokenPromiseError("no Docker Engine answers: `docker info` fails")
         with socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port: int = probe.getsockname()[1]
@@ -42,6 +45,9 @@ class Stack:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         try:
+            if kind is not None:
+                with contextlib.suppress(BrokenPromiseError):  # nothing was up yet: the first error says more
+                    sys.stderr.write(self._compose("logs", "--no-color", "--tail", "60"))
             self._compose("down", "--volumes", "--remove-orphans")
         finally:
             if not self._modern:
@@ -96,10 +102,6 @@ class Stack:
             if time.monotonic() > deadline:
                 raise BrokenPromiseError(f"of {count} workers: {states}")
             time.sleep(1)
-
-    def logs(self) -> str:
-        """Return the end of every container's log."""
-        return self._compose("logs", "--no-color", "--tail", "60")
 
     def check_isolation(self) -> None:
         """Check what each container may do and who can reach it; raises BrokenPromiseError."""

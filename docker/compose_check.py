@@ -33,14 +33,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="check the containers on a Docker Engine")
     parser.add_argument("--file", type=Path, default=Path("docker/compose.cpu.yml"), help="the stack to check")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="lipsync-compose-") as folder, Stack(chosen.file) as stack:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="lipsync-compose-") as folder, Stack(chosen.file) as stack:
             figures = Check(stack, Path(folder)).run()
-        except BrokenPromiseError as error:
-            say(stack.logs())
-            say(f"error: {error}")
-            return 1
-        say("taking it down")
+            say("taking it down")
+    except BrokenPromiseError as error:
+        say(f"error: {error}")
+        return 1
     say("compose-check: " + ", ".join(f"{name} {value}" for name, value in figures.items()))
     return 0
 
