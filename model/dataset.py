@@ -1,8 +1,9 @@
 """Training clips on disk, and batches drawn from them.
 
 A clip is a folder: `crops.npy` uint8 (T,S,S,3) RGB, `audio.npy` int16 (n,) at 16 kHz, `meta.json` with fps, identity,
-voice, split and source. Everything random about a batch comes from one generator that the caller seeds with the number
-of the step, so a resumed run draws the same batches as one that was never interrupted.
+voice, split and source, and optionally `labels.npy` float32 (T,2), aperture and width of the lips in template face
+units. Everything random about a batch comes from one generator that the caller seeds with the number of the step, so a
+resumed run draws the same batches as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -39,23 +40,30 @@ class ClipMeta:
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip in memory: crops (T,S,S,3) uint8 RGB at the network's size, mels (T,80,columns), one window a frame."""
+    """One clip in memory, one entry a frame.
+
+    crops (T,S,S,3) uint8 RGB at the network's size; mels (T,80,columns); lips (T,2) float32, aperture and width in
+    template face units, not a number where the clip does not say.
+    """
 
     crops: Pixels
     mels: Mels
+    lips: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class FaceBatch:
     """Draw the targets from the references and the sound.
 
-    targets, references (N,S,S,3) uint8; mels (N,80,columns). The first `runs` * 5 items are runs of five consecutive
-    frames with a reference in common; others (runs,K,80,columns) are windows from other moments of the same clip.
+    targets, references (N,S,S,3) uint8; mels (N,80,columns); lips (N,2) of the targets. The first `runs` * 5 items are
+    runs of five consecutive frames with a reference in common; others (runs,K,80,columns) are windows from other
+    moments of the same clip.
     """
 
     targets: Pixels
     references: Pixels
     mels: Mels
+    lips: NDArray[np.float32]
     runs: int
     others: Mels
 
@@ -105,7 +113,7 @@ class Corpus:
 
     def faces(self, rng: Rng, runs: int, singles: int, others: int = 7) -> FaceBatch:
         """Draw runs of five frames and single frames, each from a clip of its own, with references from elsewhere."""
-        targets, references, mels, apart = [], [], [], []
+        targets, references, mels, lips, apart = [], [], [], [], []
         for length in [RUN] * runs + [1] * singles:
             clip = self.clip(int(rng.integers(len(self.folders))))
             start = int(rng.integers(len(clip.crops) - length + 1))
@@ -113,6 +121,7 @@ class Corpus:
             targets.append(clip.crops[start : start + length])
             references.append(np.repeat(clip.crops[reference : reference + 1], length, axis=0))
             mels.append(clip.mels[start : start + length])
+            lips.append(clip.lips[start : start + length])
             if length == RUN:
                 apart.append(clip.mels[_other_moments(rng, len(clip.mels), start + RUN // 2, others)])
         columns = self._window.columns
@@ -120,9 +129,16 @@ class Corpus:
             np.concatenate(targets),
             np.concatenate(references),
             np.concatenate(mels),
+            np.concatenate(lips),
             runs,
             np.stack(apart) if apart else np.zeros((0, others, MEL_BANDS, columns), np.float32),
         )
+
+    def speech(self, rng: Rng, clips: int, moments: int) -> list[tuple[Mels, NDArray[np.float32]]]:
+        """Draw moments from several clips; for each clip mels (moments,80,columns) and lips (moments,2)."""
+        chosen = (self.clip(int(rng.integers(len(self.folders)))) for _ in range(clips))
+        places = ((clip, rng.integers(len(clip.mels), size=moments)) for clip in chosen)
+        return [(clip.mels[place], clip.lips[place]) for clip, place in places]
 
     def moments(self, rng: Rng, clips: int, moments: int) -> SyncBatch:
         """Draw several moments from each of several clips."""
@@ -153,7 +169,8 @@ def load_clip(folder: Path, image_size: int, window: MelWindow) -> Clip:
     if len(samples) < 0.5 * len(crops) / meta.fps * SAMPLE_RATE_HZ:
         raise CorpusError(f"{folder.name}: its sound is less than half as long as its picture")
     times_s = np.arange(len(crops)) / meta.fps
-    return Clip(_resized(crops, image_size), _windows(mel_spectrogram(samples), first_columns(times_s, window), window))
+    mels = _windows(mel_spectrogram(samples), first_columns(times_s, window), window)
+    return Clip(_resized(crops, image_size), mels, _lips(folder, len(crops)))
 
 
 def choose_reference(rng: Rng, frames: int, start: int, length: int) -> int:
@@ -193,6 +210,20 @@ def _windows(mel: Mels, first: NDArray[np.int64], window: MelWindow) -> Mels:
     after = max(0, int(first.max()) + window.columns - mel.shape[1])
     padded = np.pad(mel, ((0, 0), (before, after)), constant_values=SILENCE)
     return np.stack([padded[:, start : start + window.columns] for start in first + before])
+
+
+def _lips(folder: Path, frames: int) -> NDArray[np.float32]:
+    """Read the optional labels, (T,2) float32."""
+    path = folder / "labels.npy"
+    if not path.is_file():
+        return np.full((frames, 2), np.nan, np.float32)
+    try:
+        labels = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise CorpusError(f"{folder.name}: its labels cannot be read ({error})") from error
+    if labels.shape != (frames, 2):
+        raise CorpusError(f"{folder.name}: labels.npy must be ({frames},2), not {labels.shape}")
+    return np.asarray(labels, np.float32)
 
 
 def _resized(crops: Pixels, size: int) -> Pixels:

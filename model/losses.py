@@ -60,3 +60,10 @@ def sync_loss(face: Tensor, audio: Tensor, others: Tensor, scale: Tensor) -> Ten
     sounds = torch.cat([audio[:, None], others], dim=1)  # (R,1+K,D)
     likeness = scale * torch.einsum("rd,rkd->rk", face, sounds)
     return F.cross_entropy(likeness, torch.zeros(len(face), dtype=torch.long, device=face.device))
+
+
+def lips_loss(heard: Tensor, known: Tensor) -> Tensor:
+    """Return the mean error of the lips heard where they are known. Two (N,2), `known` may hold NaN -> scalar."""
+    labelled = known.isfinite()
+    error = F.smooth_l1_loss(heard, torch.where(labelled, known, heard.detach()), reduction="none")
+    return (error * labelled).sum() / labelled.sum().clamp(min=1)

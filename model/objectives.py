@@ -15,10 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.audio import SILENCE
-from model.checkpoint import build_network, save_checkpoint, save_expert
+from model.checkpoint import save_checkpoint, save_expert
 from model.dataset import RUN, Corpus, FaceBatch, Rng, vary_mels
-from model.losses import edge_loss, matching_loss, motion_loss, mouth_loss, mouth_weights, pixel_loss, sync_loss
-from model.network.generator import Generator
+from model.losses import (
+    edge_loss,
+    lips_loss,
+    matching_loss,
+    motion_loss,
+    mouth_loss,
+    mouth_weights,
+    pixel_loss,
+    sync_loss,
+)
+from model.network.generator import Generator, normal_lips
 from model.network.sync_expert import SyncExpert, SyncExpertConfig, stack_lower_halves
 from model.perceptual import Lpips
 from model.recipe import Recipe
@@ -100,9 +109,9 @@ class GeneratorObjective:
     ) -> None:
         self._recipe, self._train, self._val, self._device = recipe, train, val, device
         config = recipe.checkpoint_config("")
-        self.network = build_network(config)
+        self.network = Generator(recipe.generator_config())
         self._weights = mouth_weights(config.image_size, config.framing).to(device)
-        if expert is not None and isinstance(self.network, Generator):
+        if expert is not None:
             adopt_hearing(self.network, expert)
         self._expert = expert.to(device).requires_grad_(False).eval() if expert else None
         self._lpips = Lpips(recipe.lpips.backbone).to(device) if recipe.losses.lpips else None
@@ -121,14 +130,33 @@ class GeneratorObjective:
         target, reference = vary_faces(
             rng, [to_faces(batch.targets, self._device), to_faces(batch.references, self._device)], groups
         )
-        drawn = self.network(join_faces(target, reference), mels)
+        latent, heard = self.network.listen(mels)
+        known = self._known_lips(rng, batch.lips) if self._recipe.losses.lips else torch.full_like(heard, torch.nan)
+        lips = torch.where(known.isfinite(), known, heard)
+        drawn = self.network.draw(join_faces(target, reference), latent, lips)
         others = [to_mels(mel[RUN:], self._device) for mel in varied[: part.runs]]
         terms = self._terms(drawn.float(), target, mels, others)
+        if self._recipe.losses.lips:
+            terms["lips"] = self._listening(rng)
         weights = self._recipe.losses
         total = sum(
             (getattr(weights, name) * term for name, term in terms.items()), torch.zeros((), device=self._device)
         )
         return {"total": total, **terms}
+
+    def _known_lips(self, rng: Rng, lips: NDArray[np.float32]) -> Tensor:
+        """Return the normal lips of a share of the batch, not a number for the others and where no label is."""
+        hidden = rng.random((len(lips), 1)) >= self._recipe.batch.known_lips
+        shown = torch.from_numpy(np.where(hidden, np.float32(np.nan), lips)).to(self._device)
+        return normal_lips(shown)
+
+    def _listening(self, rng: Rng) -> Tensor:
+        """Draw speech and return how far the lips heard are from the labels."""
+        part = self._recipe.batch
+        speech = self._train.speech(rng, part.speech_clips, part.speech_moments)
+        mels = np.concatenate([vary_mels(rng, mel) for mel, _ in speech])
+        _, heard = self.network.listen(to_mels(mels, self._device))
+        return lips_loss(heard, normal_lips(torch.from_numpy(np.concatenate([lips for _, lips in speech])).to(heard)))
 
     def _terms(self, drawn: Tensor, target: Tensor, mels: Tensor, others: list[Tensor]) -> Terms:
         weights, place = self._recipe.losses, self._weights
@@ -154,12 +182,20 @@ class GeneratorObjective:
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Measure the mouth's error with its own sound and with another's: the gap is what the sound is worth."""
+        """Measure the mouth's error with its own sound, with another's, and with its own lips known.
+
+        The gap between the first two is what the sound is worth, between the first and the last what better hearing
+        could bring.
+        """
         batch = self._validation(_VALIDATION_FACES)
-        target, right = to_faces(batch.targets, self._device), self._draw(network, batch, batch.mels)
-        wrong = self._draw(network, batch, np.roll(batch.mels, 1, axis=0))
-        errors = [float(mouth_loss(drawn, target, self._weights)) for drawn in (right, wrong)]
-        return {"val_mouth": errors[0], "val_mouth_wrong_sound": errors[1]}
+        ways = {
+            "val_mouth": self._draw(network, batch, batch.mels),
+            "val_mouth_wrong_sound": self._draw(network, batch, np.roll(batch.mels, 1, axis=0)),
+        }
+        if np.isfinite(batch.lips).all():
+            ways["val_mouth_known_lips"] = self._draw(network, batch, batch.mels, batch.lips)
+        target = to_faces(batch.targets, self._device)
+        return {name: float(mouth_loss(drawn, target, self._weights)) for name, drawn in ways.items()}
 
     @torch.no_grad()
     def sheet(self, network: nn.Module) -> NDArray[np.uint8]:
@@ -179,9 +215,16 @@ class GeneratorObjective:
     def _validation(self, count: int) -> FaceBatch:
         return self._val.faces(np.random.default_rng(_VALIDATION_SEED), 0, count)
 
-    def _draw(self, network: nn.Module, batch: FaceBatch, mels: NDArray[np.float32]) -> Tensor:
+    def _draw(
+        self,
+        network: nn.Module,
+        batch: FaceBatch,
+        mels: NDArray[np.float32],
+        lips: NDArray[np.float32] | None = None,
+    ) -> Tensor:
         faces = join_faces(to_faces(batch.targets, self._device), to_faces(batch.references, self._device))
-        drawn: Tensor = network(faces, to_mels(mels, self._device)).float()
+        known = None if lips is None else normal_lips(torch.from_numpy(lips).to(self._device))
+        drawn: Tensor = network(faces, to_mels(mels, self._device), known).float()
         return drawn
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model.checkpoint import CheckpointConfig
+from model.network.generator import GeneratorConfig
 
 
 class RecipeError(Exception):
@@ -50,13 +51,20 @@ class NetworkPart:
 
 @dataclass(frozen=True)
 class BatchPart:
-    """What a step sees: for the generator runs of five frames and single frames, for the expert moments of clips."""
+    """What a step sees: for the generator runs of five frames and single frames, for the expert moments of clips.
+
+    Where losses.lips is not 0, the generator also listens to moments of speech_clips, and draws the share `known_lips`
+    of its faces from the labels of their lips instead of from what it hears.
+    """
 
     runs: int = 2
     singles: int = 6
     others: int = 7
     clips: int = 8
     moments: int = 6
+    speech_clips: int = 4
+    speech_moments: int = 10
+    known_lips: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,7 @@ class LossPart:
     motion: float = 0.0
     sync: float = 0.0
     lpips: float = 0.0
+    lips: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,11 @@ class Recipe:
             raise RecipeError("losses.sync and losses.motion need batch.runs of at least 1")
         if self.batch.runs + self.batch.singles < 1:
             raise RecipeError("batch.runs and batch.singles leave nothing to draw")
+
+    def generator_config(self) -> GeneratorConfig:
+        """Return the shape of the generator."""
+        shape = self.network
+        return GeneratorConfig(shape.image_size, shape.width, shape.use_cbam, shape.use_ffc, shape.use_adain)
 
     def checkpoint_config(self, notes: str) -> CheckpointConfig:
         """Return the config of the generator's checkpoint."""

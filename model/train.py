@@ -54,8 +54,9 @@ def train(
 ) -> Path:
     """Train until the recipe's steps or the minutes are over; return the exported checkpoint.
 
-    expert: the exported sync expert; a generator needs one where losses.sync is not 0. Raises CorpusError, RecipeError,
-    CheckpointError, BackboneError, TrainingError (a loss that is not finite; a state of another recipe).
+    expert: the exported sync expert, whose hearing a generator starts from; needed where losses.sync is not 0.
+    Raises CorpusError, RecipeError, CheckpointError, BackboneError, and TrainingError for a loss that is not finite or
+    a state of another recipe.
     """
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
@@ -74,10 +75,10 @@ def _objective(recipe: Recipe, corpus_dir: Path, device: torch.device, expert: P
     clips, held_out = (Corpus(corpus_dir, split, size, window) for split in ("train", "val"))
     if recipe.run.objective == "expert":
         return ExpertObjective(recipe, clips, held_out, device)
-    if not recipe.losses.sync:
-        return GeneratorObjective(recipe, clips, held_out, device, None)
     if expert is None:
-        raise RecipeError("losses.sync needs a trained expert: train one first and name its file")
+        if recipe.losses.sync:
+            raise RecipeError("losses.sync needs a trained expert: train one first and name its file")
+        return GeneratorObjective(recipe, clips, held_out, device, None)
     judge = load_expert(expert)
     if judge.config.image_size != size:
         raise RecipeError(f"the expert is for {judge.config.image_size} px, the recipe for {size} px")

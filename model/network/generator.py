@@ -5,9 +5,11 @@ the whole face as it looks while saying what the mel window holds. Audio enters 
 with the visual features, and again through semantic alignment at 6, 12 and 24 (at 96 px), so that it does not fade
 with decoder depth. The scales 3 and 1 of Wav2Lip are dropped. Paper: https://arxiv.org/abs/2602.00189.
 
-Our own addition: beside the colours the head draws a mask, and where it is closed the known pixels show (the target
-above, the reference below). Crops are placed on a rigid template, so the reference is nearly in place; the network
-spends itself on what speech moves, and skin keeps the grain of the source.
+Our own addition: what is known (the target above, the reference below) is kept where it can be. Half-size features
+displace the known pixels, which moves lips and jaw with their grain; beside the colours the head draws a mask that says
+where they replace the displaced pixels, as for teeth. Crops are placed on a rigid template, so the reference is nearly
+in place and the network spends itself on what speech moves. And the latent is asked how open and how wide the lips
+are, so that where clips are labelled, hearing and drawing can be learned apart.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from model.network.encoders import LATENT, AudioEncoder, FaceEncoder
 
 _CHANNELS = (16, 32, 64, 128, 256)  # at S, S/2, S/4, S/8, S/16
 _FINEST = 24  # channels of the last map at full size, whatever the width
+_FIELDS = 16  # shared fields of displacement
+_REACH = 0.25  # of half the picture
 _ALIGNED_SCALES = (2, 3, 4)  # 24, 12 and 6 at 96 px
 
 
@@ -79,10 +83,44 @@ class FinestStage(nn.Module):
         return fused
 
 
-def given_face(faces: Tensor) -> Tensor:
+def normal_lips(lips: Tensor) -> Tensor:
+    """Bring aperture and width from template face units to about zero mean and unit spread, (N,2) -> (N,2)."""
+    return (lips - lips.new_tensor([0.04, 0.35])) / lips.new_tensor([0.03, 0.05])
+
+
+def known_face(faces: Tensor) -> Tensor:
     """Join what is known: the target above the middle, the reference below. (N,6,S,S) -> (N,3,S,S)."""
     half = faces.shape[2] // 2
     return torch.cat([faces[:, :3, :half], faces[:, 3:, half:]], dim=2)
+
+
+class Displacement(nn.Module):
+    """Move pixels: by a few fields that faces share, weighed by the coarsest map, and by a field of this face's own.
+
+    coarse (N,D,S/16,S/16), features (N,C,S/2,S/2), face (N,3,S,S) -> (N,3,S,S) float32. Crops lie on a template, so
+    an opening jaw is much the same field in every face. A pixel comes from at most an eighth of the picture away.
+    """
+
+    def __init__(self, coarse: int, channels: int, grid: int) -> None:
+        super().__init__()
+        self.weights = nn.Linear(coarse * grid * grid, _FIELDS)
+        self.fields = nn.Parameter(torch.randn(_FIELDS, 2, 2 * grid, 2 * grid) * 0.02)
+        self.own = nn.Conv2d(channels, 2, 3, padding=1)
+        nn.init.zeros_(self.own.weight)
+        if self.own.bias is not None:
+            nn.init.zeros_(self.own.bias)
+
+    def forward(self, coarse: Tensor, features: Tensor, face: Tensor) -> Tensor:
+        size = face.shape[2]
+        weights = self.weights(coarse.contiguous().flatten(1)).float()
+        shared = torch.einsum("nk,kdhw->ndhw", weights, self.fields.float())
+        shared = F.interpolate(shared, size=features.shape[2:], mode="bilinear", align_corners=False)
+        offset = torch.tanh(shared + self.own(features).float()) * _REACH
+        offset = F.interpolate(offset, size=(size, size), mode="bilinear", align_corners=False)
+        centres = (torch.arange(size, device=face.device, dtype=torch.float32) * 2 + 1) / size - 1
+        x, y = offset[:, 0] + centres, offset[:, 1] + centres[:, None]
+        grid = torch.stack([x, y], dim=3)
+        return F.grid_sample(face.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 class Generator(nn.Module):
@@ -95,6 +133,9 @@ class Generator(nn.Module):
         self.faces = FaceEncoder(channels, use_cbam=config.use_cbam)
         self.audio = AudioEncoder(use_cbam=config.use_cbam)
         heard = channels[-1] // 2
+        self.level = nn.LayerNorm(LATENT)  # so that the cue counts beside the latent, whatever its size
+        self.lips = nn.Linear(LATENT, 2)
+        self.cue = nn.Linear(2, LATENT)
         self.hear = nn.Linear(LATENT, heard)
         self.fuse = ResidualCBAM(channels[-1] + heard, channels[-1], use_cbam=config.use_cbam)
         # The finest stage sees the input pixels themselves beside their features.
@@ -113,22 +154,34 @@ class Generator(nn.Module):
                 for scale in _ALIGNED_SCALES
             }
         )
+        self.displace = Displacement(channels[-1], channels[1], config.image_size >> 4)
         self.head = nn.Conv2d(_FINEST, 4, 3, padding=1)  # red, green, blue, and how much of them to show
         if self.head.bias is not None:
             nn.init.constant_(self.head.bias[3], -2.0)
 
-    def forward(self, faces: Tensor, mels: Tensor) -> Tensor:
+    def listen(self, mels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the audio latent (N,512) and what it says of the lips (N,2), see `normal_lips`."""
+        latent: Tensor = self.level(self.audio(mels))
+        return latent, self.lips(torch.relu(latent))
+
+    def forward(self, faces: Tensor, mels: Tensor, lips: Tensor | None = None) -> Tensor:
+        latent, heard_lips = self.listen(mels)
+        return self.draw(faces, latent, heard_lips if lips is None else lips)
+
+    def draw(self, faces: Tensor, latent: Tensor, lips: Tensor) -> Tensor:
+        """Draw faces (N,6,S,S) with an audio latent (N,512) and lips (N,2), heard or, in training, known."""
         features = self.faces(faces)
         features[0] = torch.cat([features[0], faces.to(features[0].dtype)], dim=1)
-        latent = torch.relu(self.audio(mels))
+        latent = torch.relu(latent + self.cue(lips))
         coarsest = features[-1]
         heard = self.hear(latent)[:, :, None, None].expand(-1, -1, *coarsest.shape[2:])
         x: Tensor = self.fuse(torch.cat([coarsest, heard.to(coarsest.dtype)], dim=1))
-        x = self._align(x, latent, len(features) - 1)
-        for scale in range(len(features) - 2, -1, -1):
+        x = coarse = self._align(x, latent, len(features) - 1)
+        for scale in range(len(features) - 2, 0, -1):
             x = self._align(self.ups[scale](x, features[scale]), latent, scale)
-        drawn = torch.sigmoid(self.head(x).float())
-        return torch.lerp(given_face(faces).float(), drawn[:, :3], drawn[:, 3:])
+        displaced = self.displace(coarse, x, known_face(faces))
+        drawn = torch.sigmoid(self.head(self.ups[0](x, features[0])).float())
+        return torch.lerp(displaced, drawn[:, :3], drawn[:, 3:])
 
     def _align(self, x: Tensor, latent: Tensor, scale: int) -> Tensor:
         if scale not in _ALIGNED_SCALES:

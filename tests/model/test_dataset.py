@@ -68,6 +68,23 @@ def test_moments_come_from_one_clip_each(tmp_path: Path) -> None:
     assert (backgrounds == backgrounds[:, :1, :1]).all()
 
 
+def test_labels_are_optional_and_checked(tmp_path: Path) -> None:
+    folder = write_clip(tmp_path / "clip_7")
+    assert np.isnan(load_clip(folder, SIZE, CENTRED).lips).all()
+    labels = np.arange(50, dtype=np.float32).reshape(25, 2)
+    np.save(folder / "labels.npy", labels)
+    np.testing.assert_array_equal(load_clip(folder, SIZE, CENTRED).lips, labels)
+    np.save(folder / "labels.npy", labels[:-1])
+    with pytest.raises(CorpusError, match=r"clip_7: labels.npy must be \(25,2\)"):
+        load_clip(folder, SIZE, CENTRED)
+
+
+def test_speech_is_drawn_clip_by_clip(tmp_path: Path) -> None:
+    corpus = Corpus(write_corpus(tmp_path / "c"), "train", SIZE, CENTRED)
+    speech = corpus.speech(_rng(), clips=2, moments=6)
+    assert [(mels.shape, lips.shape) for mels, lips in speech] == [((6, 80, 16), (6, 2))] * 2
+
+
 def test_memory_of_the_cache_is_bounded(tmp_path: Path) -> None:
     corpus = Corpus(write_corpus(tmp_path / "c", train=4), "train", SIZE, CENTRED, cache_bytes=1)
     first = corpus.clip(0)

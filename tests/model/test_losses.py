@@ -2,7 +2,16 @@ import pytest
 import torch
 
 from model.framing import LOWER_FACE
-from model.losses import edge_loss, matching_loss, motion_loss, mouth_loss, mouth_weights, pixel_loss, sync_loss
+from model.losses import (
+    edge_loss,
+    lips_loss,
+    matching_loss,
+    motion_loss,
+    mouth_loss,
+    mouth_weights,
+    pixel_loss,
+    sync_loss,
+)
 
 
 def test_mouth_weights_peak_at_the_mouth_and_keep_the_scale() -> None:
@@ -43,3 +52,13 @@ def test_sync_prefers_its_own_moment() -> None:
     others = torch.eye(4)[2:].expand(2, 2, 4)
     good, bad = (float(sync_loss(face, audio, others, torch.tensor(10.0))) for audio in (face, -face))
     assert good < 0.01 < 5 < bad
+
+
+def test_unknown_lips_count_for_nothing() -> None:
+    heard = torch.tensor([[0.0, 0.0], [5.0, 5.0]], requires_grad=True)
+    known = torch.tensor([[3.0, float("nan")], [float("nan"), float("nan")]])
+    loss = lips_loss(heard, known)
+    loss.backward()
+    assert float(loss.detach()) == 2.5  # smooth L1 of 3
+    torch.testing.assert_close(heard.grad, torch.tensor([[-1.0, 0.0], [0.0, 0.0]]))
+    assert float(lips_loss(heard.detach(), torch.full((2, 2), float("nan")))) == 0

@@ -36,7 +36,7 @@ def test_every_ablation_draws_learns_and_folds(flags: tuple[bool, bool, bool]) -
     cbam, ffc, adain = flags
     network = Generator(GeneratorConfig(32, 0.5, use_cbam=cbam, use_ffc=ffc, use_adain=adain))
     faces, mels = torch.rand(2, 6, 32, 32), torch.randn(2, 1, 80, 16)
-    network(faces, mels).mean().backward()
+    (network(faces, mels) * torch.rand(2, 3, 32, 32)).mean().backward()
     assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in network.parameters())
     network.eval()
     with torch.no_grad():
@@ -45,6 +45,26 @@ def test_every_ablation_draws_learns_and_folds(flags: tuple[bool, bool, bool]) -
         torch.testing.assert_close(network(faces, mels), plain, atol=1e-4, rtol=1e-3)
     assert plain.shape == (2, 3, 32, 32)
     assert 0 <= float(plain.min()) <= float(plain.max()) <= 1
+
+
+def test_fresh_network_shows_what_is_known() -> None:
+    network = Generator(GeneratorConfig(32, 0.25)).eval()
+    torch.nn.init.zeros_(network.displace.fields)
+    torch.nn.init.constant_(network.head.bias, -40.0)  # a closed mask
+    faces = torch.rand(2, 6, 32, 32)
+    with torch.no_grad():
+        drawn = network(faces, torch.zeros(2, 1, 80, 16))
+    torch.testing.assert_close(drawn[:, :, :16], faces[:, :3, :16], atol=1e-4, rtol=0)
+    torch.testing.assert_close(drawn[:, :, 16:], faces[:, 3:, 16:], atol=1e-4, rtol=0)
+
+
+def test_known_lips_replace_those_heard() -> None:
+    network = Generator(GeneratorConfig(32, 0.25)).eval()
+    faces, mels = torch.rand(1, 6, 32, 32), torch.randn(1, 1, 80, 16)
+    with torch.no_grad():
+        heard = network.listen(mels)[1]
+        torch.testing.assert_close(network(faces, mels, heard), network(faces, mels))
+        assert not torch.equal(network(faces, mels, heard + 3), network(faces, mels))
 
 
 @pytest.mark.parametrize(("size", "width"), [(96, 1.0), (128, 0.5)])
