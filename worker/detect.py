@@ -14,14 +14,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from worker.colour import ColourMatrix, rgb_of_planes, split_planes
-from worker.crop import Transform, extract, extract_rgb, square_transform
+from worker.crop import square_transform
+from worker.picture import Picture, RgbPicture
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -30,7 +29,6 @@ FOREHEAD: Final = 10  # mesh indices of the top of the forehead and the chin
 CHIN: Final = 152
 OVERVIEW_PX: Final = 400  # longest side given to the detector, whose own input is 192 px
 MESH_PX: Final = 256  # square given to the mesh, whose own input is 192 px of it
-MESH_SPACING_PX: Final = 3.0  # coarse, but the mesh does not mind and it is asked often
 SQUARE_FACTOR: Final = 2.0  # side of that square in detection boxes, which end at the brows and below the lips
 MIN_SCORE: Final = 0.5
 MIN_TILED_PX: Final = 720  # pictures with a longer side than this are searched in tiles when nothing was found
@@ -62,59 +60,6 @@ class Face:
         """Return left, top, right, bottom of the landmarks."""
         low, high = self.landmarks.min(axis=0), self.landmarks.max(axis=0)
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-
-class Picture(Protocol):
-    """A frame that can be looked at as a whole and in squares, whatever its pixel format."""
-
-    width: int
-    height: int
-
-    def overview(self, left: int, top: int, width: int, height: int, factor: int) -> U8:
-        """Return a part of the picture as RGB, shrunk by a factor that is 1 or even."""
-
-    def square(self, transform: Transform) -> U8:
-        """Return the crop (S, S, 3) uint8 RGB."""
-
-
-class RgbPicture:
-    """Look at an RGB frame (H, W, 3) uint8."""
-
-    def __init__(self, rgb: U8) -> None:
-        self.rgb = rgb
-        self.height, self.width = rgb.shape[:2]
-
-    def overview(self, left: int, top: int, width: int, height: int, factor: int) -> U8:
-        """Return a part of the picture as RGB, shrunk by a factor that is 1 or even."""
-        return _shrink(self.rgb[top : top + height, left : left + width], factor)
-
-    def square(self, transform: Transform) -> U8:
-        """Return the crop (S, S, 3) uint8 RGB."""
-        return extract_rgb(self.rgb, transform, MESH_SPACING_PX)
-
-
-class PlanesPicture:
-    """Look at an I420 frame (H * 3/2, W) uint8; only what is looked at is converted to RGB."""
-
-    def __init__(self, planes: U8, colour: ColourMatrix) -> None:
-        self.planes, self.colour = planes, colour
-        self.height, self.width = planes.shape[0] * 2 // 3, planes.shape[1]
-
-    def overview(self, left: int, top: int, width: int, height: int, factor: int) -> U8:
-        """Return a part of the picture as RGB, shrunk by a factor that is 1 or even."""
-        y, u, v = split_planes(self.planes)
-        luma = _shrink(y[top : top + height, left : left + width], factor)
-        rows, columns = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
-        if factor == 1:
-            chroma = [cv2.resize(plane[rows, columns], luma.shape[::-1]) for plane in (u, v)]
-        else:
-            chroma = [_shrink(plane[rows, columns], factor // 2) for plane in (u, v)]
-        small_u, small_v = (np.asarray(plane[: luma.shape[0], : luma.shape[1]], np.uint8) for plane in chroma)
-        return rgb_of_planes(luma, small_u, small_v, self.colour)
-
-    def square(self, transform: Transform) -> U8:
-        """Return the crop (S, S, 3) uint8 RGB."""
-        return extract(self.planes, transform, self.colour, MESH_SPACING_PX)
 
 
 class FaceDetector:
@@ -199,15 +144,6 @@ def borrow_detector() -> Iterator[FaceDetector]:
         detector.close()  # one that was in use when something failed is not trusted again
         raise
     _idle.append(detector)
-
-
-def _shrink(image: U8, factor: int) -> U8:
-    """Average squares of `factor` pixels; of many rows every second or third will do for what looks at it."""
-    if factor == 1:
-        return np.ascontiguousarray(image)
-    size = (image.shape[1] // factor, image.shape[0] // factor)
-    kept = image[: size[1] * factor, : size[0] * factor]
-    return np.asarray(cv2.resize(kept[:: max(1, factor // 2)], size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _overview_factor(width: int, height: int) -> int:

@@ -14,7 +14,8 @@ from app.core.settings import Settings
 from model.checkpoint import CheckpointError, default_checkpoint, verify_checkpoint
 from model.synthesizer import Synthesizer, load_synthesizer
 from worker.decode import decode, open_source
-from worker.detect import FaceDetector, PlanesPicture
+from worker.detect import FaceDetector
+from worker.picture import PlanesPicture
 
 
 def checkpoint_path(settings: Settings) -> Path:

@@ -22,7 +22,8 @@ from model.framing import LOWER_FACE, Framing
 from worker.clock import Clock
 from worker.colour import ColourMatrix, planes_of_rgb
 from worker.crop import Transform, extract, face_transform
-from worker.detect import FaceDetector, PlanesPicture
+from worker.detect import FaceDetector
+from worker.picture import PlanesPicture
 from worker.subject import choose_subject
 from worker.track import Tracker
 

@@ -34,15 +34,12 @@ def gate_silence(samples: I16, work_dir: Path) -> I16:
     steps = -(-len(samples) // STEP)
     gain = gate_gain(levels_db(samples))
     path = work_dir / "gated.s16"
-    gated = np.memmap(path, np.int16, "w+", shape=samples.shape)
-    edges = np.arange(steps + 1) * STEP
-    for start in range(0, steps, BLOCK_STEPS):
-        stop = min(start + BLOCK_STEPS, steps)
-        part = slice(int(edges[start]), min(int(edges[stop]), len(samples)))
-        at = np.arange(part.start, part.stop) / STEP - 0.5
-        smooth = np.interp(at, np.arange(steps), gain)  # a fade of one step at each border
-        gated[part] = np.rint(samples[part] * smooth).astype(np.int16)
-    gated.flush()
+    with path.open("wb") as file:  # written, not mapped: a full disk is then an error and not a signal
+        for start in range(0, steps, BLOCK_STEPS):
+            part = np.asarray(samples[start * STEP : (start + BLOCK_STEPS) * STEP], np.float32)
+            at = np.arange(start * STEP, start * STEP + len(part)) / STEP - 0.5
+            smooth = np.interp(at, np.arange(steps), gain)  # a fade of one step at each border
+            file.write(np.rint(part * smooth).astype("<i2").tobytes())
     return np.memmap(path, np.int16, "r", shape=samples.shape)
 
 

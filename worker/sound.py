@@ -43,9 +43,11 @@ def read_voice(path: Path, facts: AudioFacts, work_dir: Path, ffmpeg_path: str, 
     with Child([str(word) for word in words], check) as child:
         status = child.wait()
         count = raw.stat().st_size // 2 if raw.exists() else 0
-        if status != 0 and count < MIN_VOICE_S * SAMPLE_RATE_HZ:
-            child.failure(ErrorCode.AUDIO_UNREADABLE, "")  # for the log
-            raise InputError(ErrorCode.AUDIO_UNREADABLE, "The sound cannot be decoded.")
+        error = child.failure(ErrorCode.AUDIO_UNREADABLE, "The sound cannot be decoded.") if status != 0 else None
+    if error is not None and error.code == ErrorCode.STORAGE_FULL:
+        raise error
+    if error is not None and count < MIN_VOICE_S * SAMPLE_RATE_HZ:  # what is there of a damaged file is used
+        raise InputError(error.code, error.message)
     if count < MIN_VOICE_S * SAMPLE_RATE_HZ:
         message = f"The sound lasts {count / SAMPLE_RATE_HZ:.3f} s; at least {MIN_VOICE_S:g} s are needed."
         raise InputError(ErrorCode.AUDIO_TOO_SHORT, message)

@@ -16,7 +16,8 @@ import numpy as np
 from app.core.errors import ErrorCode, InputError
 from worker.child import Check
 from worker.decode import Source, glimpse
-from worker.detect import Face, FaceDetector, PlanesPicture
+from worker.detect import Face, FaceDetector
+from worker.picture import PlanesPicture
 from worker.timeline import Indices
 
 GLIMPSES: Final = 5  # sparse frames looked at

@@ -22,7 +22,8 @@ from worker.child import Check
 from worker.clock import Clock
 from worker.colour import ColourMatrix, split_planes
 from worker.decode import Source, decode
-from worker.detect import CHIN, FOREHEAD, FaceDetector, PlanesPicture
+from worker.detect import CHIN, FOREHEAD, FaceDetector
+from worker.picture import PlanesPicture
 from worker.subject import MIN_HEIGHT_PX, Chooser
 from worker.timeline import Indices, play
 

@@ -13,7 +13,8 @@ from app.core.media import Limits, find_ffmpeg, probe_video
 from tests.worker.clips import portrait, write_clip
 from worker.colour import ColourMatrix, rgb_of_planes, split_planes
 from worker.decode import Source, decode, glimpse, open_source
-from worker.detect import FaceDetector, PlanesPicture
+from worker.detect import FaceDetector
+from worker.picture import PlanesPicture
 
 
 def nothing() -> None:

@@ -11,7 +11,8 @@ from skimage.data import astronaut, cat
 from model.framing import LOWER_FACE
 from worker.colour import ColourMatrix, planes_of_rgb
 from worker.crop import face_transform
-from worker.detect import FaceDetector, PlanesPicture
+from worker.detect import FaceDetector
+from worker.picture import PlanesPicture
 
 
 def test_a_face_is_found_where_it_is(detector: FaceDetector) -> None:
