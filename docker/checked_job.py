@@ -20,7 +20,7 @@ PORTRAIT: Final = Path(skimage.__file__).parent / "data" / "astronaut.png"  # NA
 READY_TIMEOUT_S: Final = 180.0
 POLL_S: Final = 0.3
 IMAGE_FPS: Final = 25  # of a video made from a still picture
-LOOK_PX: Final = 64  # the result is looked at in this size: averaging leaves little of the encoder's noise
+LOOK_PX: Final = 128  # the result is looked at in this size: averaging leaves little of the encoder's noise
 MOVED_LEVELS: Final = 4.0  # of 255: a mouth that opens darkens more than that
 
 
