@@ -117,6 +117,7 @@ def save_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     save_file(state, partial, metadata={"format": FORMAT, "config": config.to_json()})
+    partial.chmod(0o644)  # safetensors writes for the owner alone; a service may run as somebody else
     partial.replace(path)
 
 

@@ -133,9 +133,11 @@ class GeneratorObjective:
         latent, heard = self.network.listen(mels)
         known = self._known_lips(rng, batch.lips) if self._recipe.losses.lips else torch.full_like(heard, torch.nan)
         lips = torch.where(known.isfinite(), known, heard)
-        drawn = self.network.draw(join_faces(target, reference), latent, lips)
+        shown, drawn = self.network.draw(join_faces(target, reference), latent, lips)
         others = [to_mels(mel[RUN:], self._device) for mel in varied[: part.runs]]
-        terms = self._terms(drawn.float(), target, mels, others)
+        terms = self._terms(shown, target, mels, others)
+        if self._recipe.losses.behind:
+            terms["behind"] = mouth_loss(drawn, target, self._weights)
         if self._recipe.losses.lips:
             terms["lips"] = self._listening(rng)
         weights = self._recipe.losses

@@ -69,10 +69,15 @@ class BatchPart:
 
 @dataclass(frozen=True)
 class LossPart:
-    """The weight of each term of the generator's loss; 0 leaves a term out."""
+    """The weight of each term of the generator's loss; 0 leaves a term out.
+
+    behind is the mouth's error of the colours drawn behind the mask: without it the mask closes while the drawing is
+    still poor, and nothing makes it better.
+    """
 
     l1: float = 1.0
     mouth: float = 1.0
+    behind: float = 1.0
     edges: float = 0.0
     motion: float = 0.0
     sync: float = 0.0

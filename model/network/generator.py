@@ -27,6 +27,8 @@ from model.network.encoders import LATENT, AudioEncoder, FaceEncoder
 
 _CHANNELS = (16, 32, 64, 128, 256)  # at S, S/2, S/4, S/8, S/16
 _FINEST = 24  # channels of the last map at full size, whatever the width
+# Lips heard are an average over all that the sound allows and move less than real ones; aperture is emphasised.
+_EMPHASIS = (1.4, 1.0)
 _FIELDS = 16  # shared fields of displacement
 _REACH = 0.25  # of half the picture
 _ALIGNED_SCALES = (2, 3, 4)  # 24, 12 and 6 at 96 px
@@ -166,10 +168,14 @@ class Generator(nn.Module):
 
     def forward(self, faces: Tensor, mels: Tensor, lips: Tensor | None = None) -> Tensor:
         latent, heard_lips = self.listen(mels)
-        return self.draw(faces, latent, heard_lips if lips is None else lips)
+        shown, _ = self.draw(faces, latent, heard_lips * heard_lips.new_tensor(_EMPHASIS) if lips is None else lips)
+        return shown
 
-    def draw(self, faces: Tensor, latent: Tensor, lips: Tensor) -> Tensor:
-        """Draw faces (N,6,S,S) with an audio latent (N,512) and lips (N,2), heard or, in training, known."""
+    def draw(self, faces: Tensor, latent: Tensor, lips: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw faces (N,6,S,S) with an audio latent (N,512) and lips (N,2), heard or, in training, known.
+
+        Returns what is shown and what was drawn for it behind the mask, both (N,3,S,S).
+        """
         features = self.faces(faces)
         features[0] = torch.cat([features[0], faces.to(features[0].dtype)], dim=1)
         latent = torch.relu(latent + self.cue(lips))
@@ -181,7 +187,7 @@ class Generator(nn.Module):
             x = self._align(self.ups[scale](x, features[scale]), latent, scale)
         displaced = self.displace(coarse, x, known_face(faces))
         drawn = torch.sigmoid(self.head(self.ups[0](x, features[0])).float())
-        return torch.lerp(displaced, drawn[:, :3], drawn[:, 3:])
+        return torch.lerp(displaced, drawn[:, :3], drawn[:, 3:]), drawn[:, :3]
 
     def _align(self, x: Tensor, latent: Tensor, scale: int) -> Tensor:
         if scale not in _ALIGNED_SCALES:

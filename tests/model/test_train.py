@@ -81,7 +81,7 @@ def test_generator_run_with_every_term(corpus: Path, expert: Path, tmp_path: Pat
     config = verify_checkpoint(exported)
     assert (config.image_size, config.width, config.notes) == (SIZE, 0.25, "6 steps")
     rows = _log(tmp_path)
-    for name in ("total", "l1", "mouth", "edges", "motion", "sync", "lips"):
+    for name in ("total", "l1", "mouth", "behind", "edges", "motion", "sync", "lips"):
         assert all(np.isfinite(float(row[name])) for row in rows)
     assert float(rows[-1]["val_mouth_wrong_sound"]) > 0
     with Image.open(tmp_path / "sheet_000006.png") as sheet:
