@@ -36,6 +36,7 @@ GLIMPSE_SEEK_S: Final = 120.0  # longer ranges are glimpsed at by seeking instea
 MAX_MISSING: Final = 0.1  # share of a range that may fail to decode and is then held
 BT709, UNSPECIFIED = 1, 2  # H.273 numbers
 MATRIX_NAMES: Final = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
+KEPT_MATRICES: Final = (1, 2, 5, 6)
 HDR_TRANSFERS: Final = {16: "smpte2084", 18: "arib-std-b67"}
 WIDE_PRIMARIES: Final = 9
 STILL_FACTS: Final = PictureFacts(None, "1", False, True, UNSPECIFIED, UNSPECIFIED, UNSPECIFIED)
@@ -95,8 +96,9 @@ def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -
     picture = probe_picture(path, Limits())
     colour = _target_matrix(picture, facts.height)
     foreign = picture.transfer in HDR_TRANSFERS or picture.primaries == WIDE_PRIMARIES
-    tags = {
-        "colorspace": colour.tag,
+    kept = picture.matrix in KEPT_MATRICES and not picture.rgb and not foreign
+    tags = {  # what says nothing goes on saying nothing, so that every player shows both files alike
+        "colorspace": picture.matrix if kept else colour.tag,
         "color_primaries": BT709 if foreign else picture.primaries,
         "color_trc": BT709 if foreign else picture.transfer,
     }

@@ -40,7 +40,8 @@ def run(
     monitor.stage("sound")
     with clock.time("sound"):
         voice = read_voice(sources.audio, facts.audio, work_dir, binary, monitor.check)
-        heard = gate_silence(voice, work_dir) if options.silence_gate else voice
+        if options.silence_gate:
+            voice = gate_silence(voice, work_dir)
     with ExitStack() as stack:
         monitor.stage("faces")
         with clock.time("faces"):
@@ -49,7 +50,7 @@ def run(
             timeline = plan_timeline(options, source, len(voice) / SAMPLE_RATE_HZ)
             chooser = glimpse_subject(options.face, source, timeline, detector, monitor.check)
         monitor.stage("synthesize")
-        findings, lips = Findings(options, source.rate), Lips(synthesizer, heard, source, options, clock)
+        findings, lips = Findings(options, source.rate), Lips(synthesizer, voice, source, options, clock)
         frames = stack.enter_context(
             Ahead(
                 lambda check: tracked_frames(source, timeline, detector, chooser, clock, check),
