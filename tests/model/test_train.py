@@ -11,9 +11,9 @@ from model.audio import CENTRED
 from model.checkpoint import CheckpointError, load_expert, verify_checkpoint
 from model.dataset import Corpus, CorpusError
 from model.network.generator import Generator, GeneratorConfig
-from model.objectives import to_faces, to_mels, vary_faces
 from model.recipe import BatchPart, LossPart, NetworkPart, Recipe, RecipeError, RunPart
 from model.synthesizer import join_faces, load_synthesizer
+from model.tensors import to_faces, to_mels
 from model.train import TrainingError, train
 from tests.model.clips import SIZE, write_corpus
 
@@ -118,14 +118,6 @@ def test_time_budget_ends_a_run(corpus: Path, tmp_path: Path) -> None:
     endless = replace(GENERATOR, run=replace(GENERATOR.run, steps=10**9))
     assert train(endless, corpus, tmp_path, minutes=0.001).is_file()
     assert 1 <= len(_log(tmp_path)) < 50
-
-
-def test_colours_and_flips_are_shared_within_a_group() -> None:
-    faces = torch.rand(1, 3, 8, 8).expand(7, 3, 8, 8).contiguous()
-    varied, again = vary_faces(np.random.default_rng(1), [faces, faces.clone()], [5, 1, 1])
-    torch.testing.assert_close(varied, again)
-    torch.testing.assert_close(varied[:5], varied[:1].expand(5, 3, 8, 8))
-    assert not torch.allclose(varied[0], varied[6])
 
 
 @pytest.mark.parametrize(
