@@ -28,7 +28,7 @@ from model.network.encoders import LATENT, AudioEncoder, FaceEncoder
 _CHANNELS = (16, 32, 64, 128, 256)  # at S, S/2, S/4, S/8, S/16
 _FINEST = 24  # channels of the last map at full size, whatever the width
 # Lips heard are an average over all that the sound allows and move less than real ones; aperture is emphasised.
-_EMPHASIS = (1.4, 1.0)
+_EMPHASIS = (1.6, 1.0)
 _FIELDS = 16  # shared fields of displacement
 _REACH = 0.25  # of half the picture
 _ALIGNED_SCALES = (2, 3, 4)  # 24, 12 and 6 at 96 px
