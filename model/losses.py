@@ -20,13 +20,21 @@ def mouth_weights(size: int, framing: Framing) -> Tensor:
     return weights / weights.mean()
 
 
+def change_weights(target: Tensor, reference: Tensor, weights: Tensor) -> Tensor:
+    """Weigh places by how much they differ from the reference, too: what must be drawn anew is where the mouth opens.
+
+    Two (N,3,S,S) in 0..1 and place weights (S,S) -> (N,1,S,S); a difference of a tenth doubles a weight.
+    """
+    return weights * (1 + 10 * (target - reference).abs().mean(1, keepdim=True))
+
+
 def pixel_loss(drawn: Tensor, wanted: Tensor) -> Tensor:
     """Return the mean absolute difference. Two (N,3,S,S) -> scalar."""
     return (drawn - wanted).abs().mean()
 
 
 def mouth_loss(drawn: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean absolute difference weighted by place. Two (N,3,S,S), (S,S) -> scalar."""
+    """Return the mean absolute difference weighted by place. Two (N,3,S,S), weights (S,S) or (N,1,S,S) -> scalar."""
     return ((drawn - wanted).abs() * weights).mean()
 
 

@@ -18,6 +18,7 @@ from model.audio import SILENCE
 from model.checkpoint import save_checkpoint, save_expert
 from model.dataset import RUN, Corpus, FaceBatch, Rng, vary_mels
 from model.losses import (
+    change_weights,
     edge_loss,
     lips_loss,
     matching_loss,
@@ -137,8 +138,8 @@ class GeneratorObjective:
         shown, drawn = self.network.draw(join_faces(target, reference), latent, lips)
         others = [to_mels(mel[RUN:], self._device) for mel in varied[: part.runs]]
         terms = self._terms(shown, target, mels, others)
-        if self._recipe.losses.behind:
-            terms["behind"] = mouth_loss(drawn, target, self._weights)
+        changed = change_weights(target, reference, self._weights)
+        terms |= {"mouth": mouth_loss(shown, target, changed), "behind": mouth_loss(drawn, target, changed)}
         if self._recipe.losses.lips:
             terms["lips"] = self._listening(rng)
         weights = self._recipe.losses
@@ -163,7 +164,7 @@ class GeneratorObjective:
 
     def _terms(self, drawn: Tensor, target: Tensor, mels: Tensor, others: list[Tensor]) -> Terms:
         weights, place = self._recipe.losses, self._weights
-        terms = {"l1": pixel_loss(drawn, target), "mouth": mouth_loss(drawn, target, place)}
+        terms = {"l1": pixel_loss(drawn, target)}
         if weights.edges:
             terms["edges"] = edge_loss(drawn, target, place)
         if self._lpips is not None:

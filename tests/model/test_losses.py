@@ -3,6 +3,7 @@ import torch
 
 from model.framing import LOWER_FACE
 from model.losses import (
+    change_weights,
     edge_loss,
     lips_loss,
     matching_loss,
@@ -23,6 +24,16 @@ def test_mouth_weights_peak_at_the_mouth_and_keep_the_scale() -> None:
     drawn, wanted = torch.rand(2, 3, 96, 96), torch.rand(2, 3, 96, 96)
     flat = torch.ones(96, 96)
     torch.testing.assert_close(mouth_loss(drawn, wanted, flat), pixel_loss(drawn, wanted))
+
+
+def test_what_changes_weighs_more() -> None:
+    reference, place = torch.zeros(1, 3, 4, 4), torch.ones(4, 4)
+    target = reference.clone()
+    target[:, :, 1, 2] = 0.1
+    weights = change_weights(target, reference, place)
+    assert weights.shape == (1, 1, 4, 4)
+    assert float(weights[0, 0, 1, 2]) == pytest.approx(2.0)
+    assert float(weights.sum()) == pytest.approx(17.0)
 
 
 def test_blur_costs_edges_and_a_shift_of_colour_does_not() -> None:
