@@ -41,20 +41,24 @@ class Synthesizer:
         self.precision = precision
         self.batch_size = batch_size
 
-    def synthesize(self, crops: NDArray[np.uint8], mels: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Synthesize N faces; each crop is also its own reference.
+    def synthesize(
+        self, crops: NDArray[np.uint8], mels: NDArray[np.float32], references: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Synthesize N faces from the crops' upper halves and whole references; without these a crop is its own.
 
-        crops: (N,S,S,3) uint8 RGB, S = config.image_size. mels: (N,80,columns) float32 in -4..4. Returns (N,S,S,3)
-        uint8 RGB. Halves its batch size for good when memory runs out; raises MemoryError when one crop is too much,
-        ValueError for wrong shapes or types.
+        crops, references: (N,S,S,3) uint8 RGB, S = config.image_size. mels: (N,80,columns) float32 in -4..4.
+        Returns (N,S,S,3) uint8 RGB. Halves its batch size for good when memory runs out; raises MemoryError when one
+        crop is too much, ValueError for wrong shapes or types.
         """
-        self._check(crops, mels)
+        references = crops if references is None else references
+        for pixels in (crops, references):
+            self._check(pixels, mels)
         done = np.empty_like(crops)
         start = 0
         while start < len(crops):
             stop = min(start + self.batch_size, len(crops))
             try:
-                done[start:stop] = self._batch(crops[start:stop], mels[start:stop])
+                done[start:stop] = self._batch(crops[start:stop], references[start:stop], mels[start:stop])
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 self._shrink(error)
                 continue
@@ -79,21 +83,27 @@ class Synthesizer:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _batch(self, crops: NDArray[np.uint8], mels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def _batch(
+        self, crops: NDArray[np.uint8], references: NDArray[np.uint8], mels: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
         count = len(crops)
-        pixels = torch.zeros(self.batch_size, *crops.shape[1:], dtype=torch.uint8)
-        pixels[:count] = torch.from_numpy(np.ascontiguousarray(crops))
         heard = torch.zeros(self.batch_size, 1, *mels.shape[1:])
         heard[:count, 0] = torch.from_numpy(np.nan_to_num(mels))
-        faces = pixels.to(self._device).permute(0, 3, 1, 2).to(self._dtype) / 255  # channels last as it lies
-        if self.config.channel_order == "bgr":
-            faces = faces.flip(1)
-        drawn = self._network(join_faces(faces, faces), heard.to(self._device, self._dtype))
+        faces = join_faces(self._pixels(crops), self._pixels(references))
+        drawn = self._network(faces, heard.to(self._device, self._dtype))
         if self.config.channel_order == "bgr":
             drawn = drawn.flip(1)
         levels = (drawn * 255).round().clamp(0, 255).to(torch.uint8)
         result: NDArray[np.uint8] = levels[:count].permute(0, 2, 3, 1).cpu().numpy()
         return result
+
+
+    def _pixels(self, crops: NDArray[np.uint8]) -> Tensor:
+        """Bring crops to the device in the network's own order and range, filled up to a whole batch."""
+        pixels = torch.zeros(self.batch_size, *crops.shape[1:], dtype=torch.uint8)
+        pixels[: len(crops)] = torch.from_numpy(np.ascontiguousarray(crops))
+        faces = pixels.to(self._device).permute(0, 3, 1, 2).to(self._dtype) / 255  # channels last as it lies
+        return faces.flip(1) if self.config.channel_order == "bgr" else faces
 
 
 def join_faces(target: Tensor, reference: Tensor) -> Tensor:

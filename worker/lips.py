@@ -16,6 +16,7 @@ from worker.blend import blend
 from worker.clock import Clock
 from worker.crop import extract, face_transform
 from worker.decode import Source
+from worker.rest import RestingFaces
 from worker.track import Tracked
 
 U8 = npt.NDArray[np.uint8]
@@ -44,7 +45,7 @@ class SynthesizerConfig(Protocol):
 
 
 class SynthesizerLike(Protocol):
-    """Arrays in, arrays out: crops (N, S, S, 3) uint8 and mels (N, 80, T) float32 become (N, S, S, 3) uint8."""
+    """Arrays in, arrays out: crops and references (N, S, S, 3) uint8, mels (N, 80, T) float32 -> (N, S, S, 3) uint8."""
 
     @property
     def config(self) -> SynthesizerConfig:
@@ -58,7 +59,7 @@ class SynthesizerLike(Protocol):
     def device_name(self) -> str:
         """Return where it runs."""
 
-    def synthesize(self, crops: U8, mels: F32) -> U8:
+    def synthesize(self, crops: U8, mels: F32, references: U8 | None = None) -> U8:
         """Return the crops with the lips of the sound."""
 
 
@@ -77,11 +78,13 @@ class Lips:
         self,
         synthesizer: SynthesizerLike,
         voice: npt.NDArray[np.int16],
+        rest: RestingFaces,
         source: Source,
         options: JobOptions,
         clock: Clock,
     ) -> None:
-        self._synthesizer, self._voice, self._options, self._clock = synthesizer, voice, options, clock
+        self._synthesizer, self._voice, self._rest = synthesizer, voice, rest
+        self._options, self._clock = options, clock
         self._rate, self._colour = source.rate, source.colour
 
     def speak(self, batch: list[Shown]) -> list[U8]:
@@ -95,10 +98,11 @@ class Lips:
             transforms = [face_transform(face, config.framing, config.image_size) for _, face in faces]
             pairs = zip(faces, transforms, strict=True)
             crops = np.stack([extract(planes[at], transform, self._colour) for (at, _), transform in pairs])
+            references = self._rest.references(crops)
             times_s = np.array([float(batch[at].number / self._rate) for at, _ in faces])
             mels = mel_windows(self._voice, times_s, config.mel_window)
         with self._clock.time("synthesize"):
-            drawn = self._synthesizer.synthesize(crops, mels)
+            drawn = self._synthesizer.synthesize(crops, mels, references)
         with self._clock.time("blend"):
             for at in {at for at, _ in faces}:
                 planes[at] = planes[at].copy()

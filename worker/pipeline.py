@@ -16,9 +16,10 @@ from worker.encode import Encoder
 from worker.findings import Findings
 from worker.lips import Lips, SynthesizerLike, batches
 from worker.outcome import Monitor, Outcome, Sources
+from worker.rest import RestingFaces
 from worker.silence import gate_silence
 from worker.sound import read_voice
-from worker.subject import glimpse_subject
+from worker.subject import choose_subject, look_around
 from worker.timeline import plan_timeline
 from worker.track import tracked_frames
 
@@ -48,9 +49,11 @@ def run(
             detector = stack.enter_context(borrow_detector())
             source = open_source(sources.video, facts.video, binary, monitor.check)
             timeline = plan_timeline(options, source, len(voice) / SAMPLE_RATE_HZ)
-            chooser = glimpse_subject(options.face, source, timeline, detector, monitor.check)
+            sightings = look_around(source, timeline, detector, monitor.check)
+            chooser = choose_subject(options.face, [sighting.faces for sighting in sightings])
+            rest = RestingFaces(sightings, synthesizer.config, source.colour)
         monitor.stage("synthesize")
-        findings, lips = Findings(options, source.rate), Lips(synthesizer, voice, source, options, clock)
+        findings, lips = Findings(options, source.rate), Lips(synthesizer, voice, rest, source, options, clock)
         frames = stack.enter_context(
             Ahead(
                 lambda check: tracked_frames(source, timeline, detector, chooser, clock, check),

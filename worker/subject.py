@@ -18,9 +18,10 @@ from worker.child import Check
 from worker.decode import Source, glimpse
 from worker.detect import Face, FaceDetector
 from worker.picture import PlanesPicture
+from worker.rest import Sighting
 from worker.timeline import Indices
 
-GLIMPSES: Final = 5  # sparse frames looked at
+GLIMPSES: Final = 8  # sparse frames looked at
 MIN_HEIGHT_PX: Final = 24.0  # smaller faces are left alone
 LIKE_SIZE: Final = 0.6  # of the tallest face in the frame: smaller ones are background
 SAME_PERSON: Final = 0.8  # distance between two sightings, in face heights
@@ -98,12 +99,10 @@ def choose_subject(choice: str, sparse: Iterable[list[Face]]) -> Chooser:
     return Chooser(False, people, nearest, strict=True)
 
 
-def glimpse_subject(choice: str, source: Source, timeline: Indices, detector: FaceDetector, check: Check) -> Chooser:
-    """Choose from a few sparse frames of the part of the source that is shown; raises InputError."""
-    if choice == "all":
-        return Chooser(every=True)
+def look_around(source: Source, timeline: Indices, detector: FaceDetector, check: Check) -> list[Sighting]:
+    """Look at a few sparse frames of the part of the source that is shown; raises InputError."""
     sparse = glimpse(source, int(timeline.min()), int(timeline.max()) + 1, GLIMPSES, check)
-    return choose_subject(choice, [detector.detect_in(PlanesPicture(planes, source.colour)) for planes in sparse])
+    return [Sighting(planes, detector.detect_in(PlanesPicture(planes, source.colour))) for planes in sparse]
 
 
 def find_people(sparse: Iterable[list[Face]]) -> tuple[Person, ...]:

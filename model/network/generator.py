@@ -27,8 +27,8 @@ from model.network.encoders import LATENT, AudioEncoder, FaceEncoder
 
 _CHANNELS = (16, 32, 64, 128, 256)  # at S, S/2, S/4, S/8, S/16
 _FINEST = 24  # channels of the last map at full size, whatever the width
-# Lips heard are an average over all that the sound allows and move less than real ones; aperture is emphasised.
-_EMPHASIS = (1.6, 1.0)
+# Lips heard are an average over all that the sound allows and move less than real ones; both are emphasised.
+_EMPHASIS = (2.2, 1.3)
 _FIELDS = 16  # shared fields of displacement
 _REACH = 0.25  # of half the picture
 _ALIGNED_SCALES = (2, 3, 4)  # 24, 12 and 6 at 96 px

@@ -84,7 +84,7 @@ class FakeSynthesizer:
     device_name: str = "cpu"
     heard: list[float] = field(default_factory=list)
 
-    def synthesize(self, crops: U8, mels: npt.NDArray[np.float32]) -> U8:
+    def synthesize(self, crops: U8, mels: npt.NDArray[np.float32], references: U8 | None = None) -> U8:
         """Return the crops, painted."""
         assert crops.shape[1:] == (96, 96, 3)
         assert mels.shape == (len(crops), 80, 16)

@@ -1,0 +1,49 @@
+"""The reference at rest: the calmest look at the same face, the crop itself where no look is like it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.framing import LOWER_FACE
+from tests.worker.clips import portrait
+from worker.colour import ColourMatrix, planes_of_rgb
+from worker.crop import extract, face_transform
+from worker.rest import RestingFaces, Sighting
+
+COLOUR = ColourMatrix.BT601
+
+
+class Shape:
+    image_size = 96
+    framing = LOWER_FACE
+
+
+def sighting(detector, rgb):
+    return Sighting(planes_of_rgb(rgb, COLOUR), detector.detect(rgb))
+
+
+def crop_of(one):
+    return extract(one.planes, face_transform(one.faces[0].landmarks, LOWER_FACE, 96), COLOUR)
+
+
+@pytest.fixture(scope="module")
+def seen(detector):
+    return sighting(detector, portrait())
+
+
+def test_the_same_face_gets_the_resting_crop(detector, seen):
+    later = crop_of(sighting(detector, portrait(shift=6.0)))
+    reference = RestingFaces([seen], Shape, COLOUR).references(later[None])[0]
+    np.testing.assert_array_equal(reference, crop_of(seen))
+
+
+def test_a_strange_crop_is_its_own_reference(seen):
+    strange = np.random.default_rng(0).integers(0, 255, (1, 96, 96, 3), np.uint8)
+    strange = np.repeat(np.repeat(strange[:, ::24, ::24], 24, axis=1), 24, axis=2)
+    np.testing.assert_array_equal(RestingFaces([seen], Shape, COLOUR).references(strange), strange)
+
+
+def test_nobody_seen_leaves_every_crop_its_own(seen):
+    crop = crop_of(seen)[None]
+    np.testing.assert_array_equal(RestingFaces([], Shape, COLOUR).references(crop), crop)

@@ -1,0 +1,92 @@
+"""Give the network a reference at rest, so that it follows the voice and not the lips that were filmed.
+
+A network that is shown the very frame it has to redraw can copy the old mouth out of it. So the reference is another
+crop of the same face with its lips as closed as a few sparse frames of the clip show them. Which one belongs to a crop
+is judged by its upper half, which speech leaves alone; where none is like it (a head turned away, a shot that was not
+seen), the crop is its own reference, with a smooth passage between. Each crop is judged by itself: local in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from model.framing import Framing
+from worker.colour import ColourMatrix
+from worker.crop import extract, face_transform
+from worker.detect import Face
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+
+UPPER_LIP: Final = 13  # mesh indices of the lips' inner middle
+LOWER_LIP: Final = 14
+LIKENESS_PX: Final = (16, 8)  # to which the upper half is shrunk for comparing
+ALIKE: Final = 14.0  # mean difference in 8-bit levels up to which two crops show the same face alike
+STRANGE: Final = 26.0  # from which on they do not
+
+
+class CropShape(Protocol):
+    """What cutting a crop takes."""
+
+    @property
+    def image_size(self) -> int:
+        """Return the side in pixels."""
+
+    @property
+    def framing(self) -> Framing:
+        """Return which square of the face it is."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One sparse frame: planes (H * 3/2, W) uint8 and its faces."""
+
+    planes: U8
+    faces: list[Face]
+
+
+class RestingFaces:
+    """Hold the calmest crop of each face and view that the sparse frames show."""
+
+    def __init__(self, sightings: Sequence[Sighting], shape: CropShape, colour: ColourMatrix) -> None:
+        seen = [(_aperture(face), one.planes, face.landmarks) for one in sightings for face in one.faces]
+        self._crops: list[U8] = []
+        self._likenesses: list[F32] = []
+        for _, planes, landmarks in sorted(seen, key=lambda entry: entry[0]):
+            crop = extract(planes, face_transform(landmarks, shape.framing, shape.image_size), colour)
+            likeness = _likeness(crop)
+            if all(float(np.abs(likeness - other).mean()) > ALIKE for other in self._likenesses):
+                self._crops.append(crop)
+                self._likenesses.append(likeness)
+
+    def references(self, crops: U8) -> U8:
+        """Return a reference for each crop, both (N, S, S, 3) uint8 RGB."""
+        return np.stack([self._reference(crop) for crop in crops])
+
+    def _reference(self, crop: U8) -> U8:
+        likeness = _likeness(crop)
+        gaps = [float(np.abs(likeness - other).mean()) for other in self._likenesses]
+        if not gaps:
+            return crop
+        share = float(np.clip((STRANGE - min(gaps)) / (STRANGE - ALIKE), 0.0, 1.0))
+        rest = self._crops[int(np.argmin(gaps))]
+        return np.asarray(cv2.addWeighted(rest, share, crop, 1.0 - share, 0.0), np.uint8)
+
+
+def _aperture(face: Face) -> float:
+    """Return how open the lips are, in face heights."""
+    return float(np.hypot(*(face.landmarks[LOWER_LIP] - face.landmarks[UPPER_LIP]))) / face.height_px
+
+
+def _likeness(crop: U8) -> F32:
+    """Return the middle of a crop's upper half, shrunk to grey levels about zero, (8, 16) float32."""
+    size = crop.shape[0]
+    grey = cv2.cvtColor(crop[: size // 2, size // 8 : size - size // 8], cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, LIKENESS_PX, interpolation=cv2.INTER_AREA).astype(np.float32)
+    return np.asarray(small - small.mean(), np.float32)
