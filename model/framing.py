@@ -2,7 +2,7 @@
 
 The unit is the template face unit: 1 is the distance from the midpoint between the eyes to the chin of the mean
 face with its mouth closed. The template is rigid (eyes, brows, nose), so a moving jaw does not move the crop. In the
-mean face the tip of the nose lies 0.31 below the eyes, the base of the nose 0.39, the line of the lips about 0.58.
+mean face the tip of the nose lies 0.31 below the eyes, the base of the nose 0.42, the line of the lips about 0.62.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Framing:
         return (template_y - self.top) / self.side
 
 
-# The masked lower half starts just above the base of the nose (row 0.48), a closed chin lies at row 0.84, and a jaw
+# The masked lower half starts at the base of the nose (row 0.50), a closed chin lies at row 0.84, and a jaw
 # opened by a quarter unit still ends inside the crop (row 0.99).
 LOWER_FACE = Framing(side=1.70, center_y=0.42)
 
