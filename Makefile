@@ -80,7 +80,7 @@ bench: setup
 	@$(BIN)/lipsync bench $(ARGS)
 
 compose-check: setup
-	@$(BIN)/python docker/compose_check.py $(ARGS)
+	@$(BIN)/python -m docker.compose_check $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(STAMPS) build .mypy_cache .ruff_cache .pytest_cache
