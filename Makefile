@@ -39,7 +39,7 @@ $(STAMPS)/setup: $(STAMPS)/torch pyproject.toml
 	@touch $@
 
 $(STAMPS)/train: $(STAMPS)/setup
-	@echo "installing what training needs"
+	@echo "installing what training needs, for it and for its tests"
 	@$(PIP_INSTALL) -c constraints.txt -e ".[train]"
 	@touch $@
 
@@ -51,13 +51,13 @@ demo: setup
 serve: setup
 	@$(BIN)/lipsync serve
 
-test: setup
+test: $(STAMPS)/train
 	@$(BIN)/python -m pytest -q
 
-test-slow: setup $(STAMPS)/train
+test-slow: $(STAMPS)/train
 	@$(BIN)/python -m pytest -q -m slow --timeout 1800
 
-check: setup
+check: $(STAMPS)/train
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
