@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from socket import socket
 from typing import Final
 
 import httpx
+
+from app.core.embedded import free_port
 
 START_TIMEOUT_S: Final = 180
 STOP_TIMEOUT_S: Final = 30
@@ -25,7 +26,7 @@ def running_service(data_dir: Path) -> Iterator[str]:
 
     Raises RuntimeError where it is not ready in time; its log is `data_dir`/service.log.
     """
-    port = _free_port()
+    port = free_port("127.0.0.1")
     url = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "LIPSYNC_DATA_DIR": str(data_dir / "data"), "LIPSYNC_PORT": str(port)}
     log_path = data_dir / "service.log"
@@ -54,10 +55,3 @@ def _wait_until_ready(url: str, service: subprocess.Popen[bytes], log_path: Path
             pass  # not listening yet
         time.sleep(0.2)
     raise RuntimeError(f"the service was not ready after {START_TIMEOUT_S} s:\n" + log_path.read_text()[-2000:])
-
-
-def _free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
