@@ -27,6 +27,7 @@ F32 = npt.NDArray[np.float32]
 
 FOREHEAD: Final = 10  # mesh indices of the top of the forehead and the chin
 CHIN: Final = 152
+UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = 13, 14, 61, 291  # inner middles and corners of the lips
 OVERVIEW_PX: Final = 400  # longest side given to the detector, whose own input is 192 px
 MESH_PX: Final = 256  # square given to the mesh, whose own input is 192 px of it
 SQUARE_FACTOR: Final = 2.0  # side of that square in detection boxes, which end at the brows and below the lips
@@ -60,6 +61,13 @@ class Face:
         """Return left, top, right, bottom of the landmarks."""
         low, high = self.landmarks.min(axis=0), self.landmarks.max(axis=0)
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def mouth_size(landmarks: npt.NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Return lip aperture and mouth width of (468, 2) landmarks, in their unit."""
+    gap = landmarks[LOWER_LIP] - landmarks[UPPER_LIP]
+    across = landmarks[RIGHT_CORNER] - landmarks[LEFT_CORNER]
+    return float(np.hypot(*gap)), float(np.hypot(*across))
 
 
 class FaceDetector:

@@ -22,7 +22,7 @@ from model.framing import LOWER_FACE, Framing
 from worker.clock import Clock
 from worker.colour import ColourMatrix, planes_of_rgb
 from worker.crop import Transform, extract, face_transform
-from worker.detect import FaceDetector
+from worker.detect import FaceDetector, mouth_size
 from worker.picture import PlanesPicture
 from worker.subject import choose_subject
 from worker.track import Tracker
@@ -34,18 +34,10 @@ Floats = NDArray[np.floating[Any]]
 FPS = 25
 SAMPLES_PER_FRAME = 16_000 // FPS
 GLIMPSES = 3
-UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = 13, 14, 61, 291
 
 
 class FacelessClipError(ValueError):
     """A frame of the clip shows no face, or there are no frames."""
-
-
-def mouth_size(landmarks: Floats) -> tuple[float, float]:
-    """Return lip aperture and mouth width of (468, 2) landmarks, in their unit."""
-    gap = landmarks[LOWER_LIP] - landmarks[UPPER_LIP]
-    across = landmarks[RIGHT_CORNER] - landmarks[LEFT_CORNER]
-    return float(np.hypot(*gap)), float(np.hypot(*across))
 
 
 class Preparer:

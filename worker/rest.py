@@ -19,13 +19,11 @@ import numpy.typing as npt
 from model.framing import Framing
 from worker.colour import ColourMatrix
 from worker.crop import extract, face_transform
-from worker.detect import Face
+from worker.detect import Face, mouth_size
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 
-UPPER_LIP: Final = 13  # mesh indices of the lips' inner middle
-LOWER_LIP: Final = 14
 LIKENESS_PX: Final = (16, 8)  # to which the upper half is shrunk for comparing
 ALIKE: Final = 14.0  # mean difference in 8-bit levels up to which two crops show the same face alike
 STRANGE: Final = 26.0  # from which on they do not
@@ -81,7 +79,7 @@ class RestingFaces:
 
 def _aperture(face: Face) -> float:
     """Return how open the lips are, in face heights."""
-    return float(np.hypot(*(face.landmarks[LOWER_LIP] - face.landmarks[UPPER_LIP]))) / face.height_px
+    return mouth_size(face.landmarks)[0] / face.height_px
 
 
 def _likeness(crop: U8) -> F32:

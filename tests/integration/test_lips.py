@@ -15,9 +15,8 @@ from examples.sample import VOICE, portrait
 from model.checkpoint import default_checkpoint
 from model.framing import LOWER_FACE
 from worker.crop import face_transform
-from worker.detect import FaceDetector
+from worker.detect import FaceDetector, mouth_size
 from worker.local import sync_clip
-from worker.prepare import mouth_size
 
 pytestmark = pytest.mark.skipif(not default_checkpoint().is_file(), reason="no weights in the package")
 
