@@ -290,10 +290,11 @@ def bench(json_path: Path | None, clips: tuple[Path, ...], runs: int) -> None:
 @click.option("--faces", "faces_dir", type=click.Path(path_type=Path), help="A folder of faces with its INDEX.csv.")
 @click.option("--speech", "speech_dir", type=click.Path(path_type=Path), help="Recordings with transcripts.")
 @click.option("--clips", default=900, show_default=True, type=click.IntRange(1))
+@click.option("--voices", default=2400, show_default=True, type=click.IntRange(0), help="Voices without a face.")
 @click.option("--seed", default=7, show_default=True)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 def corpus(
-    out_dir: Path, faces_dir: Path | None, speech_dir: Path | None, clips: int, seed: int, workers: int
+    out_dir: Path, faces_dir: Path | None, speech_dir: Path | None, clips: int, voices: int, seed: int, workers: int
 ) -> None:
     """Make talking puppet clips with exact labels from still faces and speech."""
     from model.corpus.build import build_corpus
@@ -301,7 +302,7 @@ def corpus(
 
     preparer = Preparer()
     made = build_corpus(faces_dir, out_dir, clips, seed, preparer.landmarks, preparer.write_clip, workers, speech_dir,
-                        lambda text: click.echo(text, err=True))
+                        lambda text: click.echo(text, err=True), voices)
     click.echo(f"{out_dir}: {made.written} clips written, {made.kept} kept, {len(made.skipped)} skipped")
 
 
@@ -310,13 +311,15 @@ def corpus(
 @click.option("--config", required=True, type=click.Path(path_type=Path), help="A recipe: model/configs/*.toml.")
 @click.option("--corpus", "corpus_dir", required=True, type=click.Path(path_type=Path), help="A folder of clips.")
 @click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="State, curves, samples.")
-@click.option("--expert", type=click.Path(path_type=Path), help="The trained sync expert; a generator needs one.")
+@click.option("--expert", type=click.Path(path_type=Path), help="The trained sync expert, for a generator.")
+@click.option("--hearing", type=click.Path(path_type=Path), help="The trained hearing; a generator keeps it.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this long, all starts together.")
 @click.option("--resume/--anew", default=True, help="Go on where the run was stopped, or begin again.")
 def train(
-    config: Path, corpus_dir: Path, run_dir: Path, expert: Path | None, minutes: float | None, resume: bool
+    config: Path, corpus_dir: Path, run_dir: Path, expert: Path | None, hearing: Path | None, minutes: float | None,
+    resume: bool,
 ) -> None:
-    """Train the sync expert or the generator, as the recipe says; stop and resume at any moment."""
+    """Train hearing, sync expert or generator, as the recipe says; stop and resume at any moment."""
     from model.checkpoint import CheckpointError
     from model.dataset import CorpusError
     from model.perceptual import BackboneError
@@ -325,7 +328,7 @@ def train(
     from model.train import train as run
 
     try:
-        click.echo(str(run(read_recipe(config), corpus_dir, run_dir, minutes, resume, expert)))
+        click.echo(str(run(read_recipe(config), corpus_dir, run_dir, minutes, resume, expert, hearing)))
     except (BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError) as error:
         click.echo(f"error: option_invalid: {error}", err=True)
         sys.exit(EXIT_REFUSED)

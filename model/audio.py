@@ -39,11 +39,12 @@ class MelWindow:
     """Say which columns a frame hears: `columns` of them, the first `offset_columns` after the frame's own column."""
 
     columns: int = 16
-    offset_columns: int = -8
+    offset_columns: int = 0
 
 
-CENTRED = MelWindow()
-STARTING_AT_FRAME = MelWindow(offset_columns=0)  # published Wav2Lip weights
+# Lips part up to 0.3 s before they are heard and shape the sound to come: more is heard of what follows.
+AROUND_FRAME = MelWindow(columns=32, offset_columns=-12)  # 150 ms before to 250 ms after
+STARTING_AT_FRAME = MelWindow()  # published Wav2Lip weights
 
 
 def mel_spectrogram(samples: Samples) -> NDArray[np.float32]:

@@ -11,31 +11,34 @@ import json
 import os
 import pickle
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.audio import CENTRED, STARTING_AT_FRAME, MelWindow
+from model.audio import AROUND_FRAME, STARTING_AT_FRAME, MelWindow
 from model.framing import FOREHEAD_TO_CHIN, LOWER_FACE, Framing
 from model.network.generator import Generator, GeneratorConfig
+from model.network.hearing import Hearing, HearingConfig
 from model.network.sync_expert import SyncExpert, SyncExpertConfig
 from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
 from model.network.wav2lip import Wav2Lip
 
 FORMAT = "lipsync-checkpoint/1"
 EXPERT_FORMAT = "lipsync-expert/1"
+HEARING_FORMAT = "lipsync-hearing/1"
 # What the restricted reader raises depends on where in a strange file it stumbles.
 _UNREADABLE = (
     *(pickle.UnpicklingError, struct.error, EOFError, OSError),
     *(RuntimeError, ValueError, TypeError, LookupError, AttributeError),
 )
 Shapes = Mapping[str, tuple[int, ...]]
+_Part = TypeVar("_Part", bound=nn.Module)
 
 
 class CheckpointError(Exception):
@@ -56,7 +59,7 @@ class CheckpointConfig:
     use_ffc: bool = True
     use_adain: bool = True
     framing: Framing = field(default_factory=lambda: LOWER_FACE)
-    mel_window: MelWindow = field(default_factory=lambda: CENTRED)
+    mel_window: MelWindow = field(default_factory=lambda: AROUND_FRAME)
     channel_order: Literal["rgb", "bgr"] = "rgb"
     notes: str = ""
 
@@ -65,6 +68,11 @@ class CheckpointConfig:
             raise ValueError(f"the architecture {self.architecture!r} is not known")
         if self.channel_order not in ("rgb", "bgr"):
             raise ValueError(f"the channel order {self.channel_order!r} is not known")
+
+    @property
+    def keeps_detail(self) -> bool:
+        """Say whether crops may be larger than the network and keep their detail."""
+        return self.architecture == "lpips_attnwav2lip"
 
     def to_json(self) -> str:
         """Return the config as one JSON object."""
@@ -225,24 +233,43 @@ def _compare(found: Shapes, config: CheckpointConfig, path: Path) -> None:
 
 def save_expert(path: Path, expert: SyncExpert) -> None:
     """Write a sync expert, its config beside its weights."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in expert.state_dict().items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    save_file(state, partial, metadata={"format": EXPERT_FORMAT, "config": json.dumps(asdict(expert.config))})
-    partial.replace(path)
+    _save_part(path, expert, EXPERT_FORMAT, asdict(expert.config))
 
 
 def load_expert(path: Path) -> SyncExpert:
     """Read a sync expert to the CPU in eval mode. Raises CheckpointError."""
+    return _load_part(path, EXPERT_FORMAT, lambda config: SyncExpert(SyncExpertConfig(**config)))
+
+
+def save_hearing(path: Path, hearing: Hearing) -> None:
+    """Write a hearing, its config beside its weights."""
+    _save_part(path, hearing, HEARING_FORMAT, asdict(hearing.config))
+
+
+def load_hearing(path: Path) -> Hearing:
+    """Read a hearing to the CPU in eval mode. Raises CheckpointError."""
+    return _load_part(path, HEARING_FORMAT, lambda config: Hearing(HearingConfig(**config)))
+
+
+def _save_part(path: Path, part: nn.Module, kind: str, config: Mapping[str, Any]) -> None:
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in part.state_dict().items()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    save_file(state, partial, metadata={"format": kind, "config": json.dumps(config)})
+    partial.replace(path)
+
+
+def _load_part(path: Path, kind: str, build: Callable[[dict[str, Any]], _Part]) -> _Part:
     if not path.is_file():
-        raise CheckpointError(f"there is no sync expert {path.name} at {path.parent}")
+        raise CheckpointError(f"there is no {path.name} at {path.parent}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata.get("format") != EXPERT_FORMAT:
-            raise CheckpointError(f"{path.name} is not a {EXPERT_FORMAT} file")
-        expert = SyncExpert(SyncExpertConfig(**json.loads(metadata["config"])))
-        expert.load_state_dict(state, strict=True)
+        if metadata.get("format") != kind:
+            raise CheckpointError(f"{path.name} is not a {kind} file")
+        part = build(json.loads(metadata["config"]))
+        part.load_state_dict(state, strict=True)
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path.name} does not hold a sync expert") from error
-    return expert.eval()
+        raise CheckpointError(f"{path.name} does not hold what a {kind} file should") from error
+    part.eval()
+    return part

@@ -2,8 +2,9 @@
 
 A clip is a folder: `crops.npy` uint8 (T,S,S,3) RGB, `audio.npy` int16 (n,) at 16 kHz, `meta.json` with fps, identity,
 voice, split and source, and optionally `labels.npy` float32 (T,2), aperture and width of the lips in template face
-units. Everything random about a batch comes from one generator that the caller seeds with the number of the step, so a
-resumed run draws the same batches as one that was never interrupted.
+units. A puppet also has `articulation.npy` float32 (T,7) and `mesh.npy` float16 (T,468,2), where its mesh lies in the
+crop, -1..1. Everything random about a batch comes from one generator that the caller seeds with the number of the step,
+so a resumed run draws the same batches as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -12,17 +13,23 @@ import json
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.audio import MEL_BANDS, SAMPLE_RATE_HZ, SILENCE, MelWindow, first_columns, mel_spectrogram
+from model.network.hearing import APERTURE, CHANNELS, WIDTH
 
 RUN = 5  # consecutive frames the sync expert sees
+MESH_POINTS = 468
+FULL_APERTURE = 0.125  # in template face units, of an articulation of 1
+FULL_WIDTH = 0.2  # by which a mouth widens, as a share of its width, for an articulation of 1
 _REFERENCE_DISTANCE = 5  # frames between target and reference, where the clip allows
 Pixels = NDArray[np.uint8]
 Mels = NDArray[np.float32]
+Floats = NDArray[np.float32]
 Rng = np.random.Generator
 
 
@@ -42,28 +49,31 @@ class ClipMeta:
 class Clip:
     """One clip in memory, one entry a frame.
 
-    crops (T,S,S,3) uint8 RGB at the network's size; mels (T,80,columns); lips (T,2) float32, aperture and width in
-    template face units, not a number where the clip does not say.
+    crops (T,S,S,3) uint8 RGB at the network's size; mels (T,80,columns); articulation (T,7) float32 and mesh
+    (T,468,2) float32 in the crop from -1 to 1, both not a number where the clip does not say.
     """
 
     crops: Pixels
     mels: Mels
-    lips: NDArray[np.float32]
+    articulation: Floats
+    mesh: Floats
 
 
 @dataclass(frozen=True)
 class FaceBatch:
     """Draw the targets from the references and the sound.
 
-    targets, references (N,S,S,3) uint8; mels (N,80,columns); lips (N,2) of the targets. The first `runs` * 5 items are
-    runs of five consecutive frames with a reference in common; others (runs,K,80,columns) are windows from other
-    moments of the same clip.
+    targets, references (N,S,S,3) uint8; mels (N,80,columns); articulation (N,7) of the targets; target_mesh and
+    reference_mesh (N,468,2). The first `runs` * 5 items are runs of five consecutive frames with a reference in common;
+    others (runs,K,80,columns) are windows from other moments of the same clip.
     """
 
     targets: Pixels
     references: Pixels
     mels: Mels
-    lips: NDArray[np.float32]
+    articulation: Floats
+    target_mesh: Floats
+    reference_mesh: Floats
     runs: int
     others: Mels
 
@@ -90,7 +100,7 @@ class Corpus:
         self._cached_bytes = 0
         if not folder.is_dir():
             raise CorpusError(f"there is no folder {folder}")
-        metas = sorted(folder.glob("*/meta.json"))
+        metas = [path for path in sorted(folder.glob("*/meta.json")) if (path.parent / "crops.npy").is_file()]
         self.folders = [path.parent for path in metas if read_meta(path.parent).split == split]
         if not self.folders:
             raise CorpusError(f"{folder} holds {len(metas)} clips, none of them for {split!r}")
@@ -113,32 +123,35 @@ class Corpus:
 
     def faces(self, rng: Rng, runs: int, singles: int, others: int = 7) -> FaceBatch:
         """Draw runs of five frames and single frames, each from a clip of its own, with references from elsewhere."""
-        targets, references, mels, lips, apart = [], [], [], [], []
-        for length in [RUN] * runs + [1] * singles:
-            clip = self.clip(int(rng.integers(len(self.folders))))
-            start = int(rng.integers(len(clip.crops) - length + 1))
-            reference = choose_reference(rng, len(clip.crops), start, length)
-            targets.append(clip.crops[start : start + length])
-            references.append(np.repeat(clip.crops[reference : reference + 1], length, axis=0))
-            mels.append(clip.mels[start : start + length])
-            lips.append(clip.lips[start : start + length])
-            if length == RUN:
-                apart.append(clip.mels[_other_moments(rng, len(clip.mels), start + RUN // 2, others)])
-        columns = self._window.columns
+        chosen = [self._choose(rng, length) for length in [RUN] * runs + [1] * singles]
+        apart = [
+            clip.mels[_other_moments(rng, len(clip.mels), start + RUN // 2, others)]
+            for clip, start, _, length in chosen
+            if length == RUN
+        ]
+
+        def target(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(clip, name)[start : start + length] for clip, start, _, length in chosen])
+
+        def reference(name: str) -> NDArray[Any]:
+            return np.concatenate([np.repeat(getattr(clip, name)[[at]], length, 0) for clip, _, at, length in chosen])
+
         return FaceBatch(
-            np.concatenate(targets),
-            np.concatenate(references),
-            np.concatenate(mels),
-            np.concatenate(lips),
+            target("crops"),
+            reference("crops"),
+            target("mels"),
+            target("articulation"),
+            target("mesh"),
+            reference("mesh"),
             runs,
-            np.stack(apart) if apart else np.zeros((0, others, MEL_BANDS, columns), np.float32),
+            np.stack(apart) if apart else np.zeros((0, others, MEL_BANDS, self._window.columns), np.float32),
         )
 
-    def speech(self, rng: Rng, clips: int, moments: int) -> list[tuple[Mels, NDArray[np.float32]]]:
-        """Draw moments from several clips; for each clip mels (moments,80,columns) and lips (moments,2)."""
-        chosen = (self.clip(int(rng.integers(len(self.folders)))) for _ in range(clips))
-        places = ((clip, rng.integers(len(clip.mels), size=moments)) for clip in chosen)
-        return [(clip.mels[place], clip.lips[place]) for clip, place in places]
+    def _choose(self, rng: Rng, length: int) -> tuple[Clip, int, int, int]:
+        """Draw a clip, the first of `length` frames of it, and a reference."""
+        clip = self.clip(int(rng.integers(len(self.folders))))
+        start = int(rng.integers(len(clip.crops) - length + 1))
+        return clip, start, choose_reference(rng, clip.articulation[:, APERTURE], start, length), length
 
     def moments(self, rng: Rng, clips: int, moments: int) -> SyncBatch:
         """Draw several moments from each of several clips."""
@@ -169,20 +182,24 @@ def load_clip(folder: Path, image_size: int, window: MelWindow) -> Clip:
     if len(samples) < 0.5 * len(crops) / meta.fps * SAMPLE_RATE_HZ:
         raise CorpusError(f"{folder.name}: its sound is less than half as long as its picture")
     times_s = np.arange(len(crops)) / meta.fps
-    mels = _windows(mel_spectrogram(samples), first_columns(times_s, window), window)
-    return Clip(_resized(crops, image_size), mels, _lips(folder, len(crops)))
+    mels = cut_windows(mel_spectrogram(samples), first_columns(times_s, window), window)
+    return Clip(_resized(crops, image_size), mels, _articulation(folder, len(crops)), _mesh(folder, len(crops)))
 
 
-def choose_reference(rng: Rng, frames: int, start: int, length: int) -> int:
+def choose_reference(rng: Rng, openness: Floats, start: int, length: int) -> int:
     """Choose a frame outside start .. start+length-1, at least five frames from it where the clip allows.
 
-    Where it does not, the farthest frame. Raises ValueError where there is no other frame.
+    openness (T,): how open the mouth is, where known. Serving shows the network a face at rest, so the calmest of three
+    candidates is taken; one time in four any frame will do, since there not every face rests. Raises ValueError where
+    there is no other frame.
     """
-    index = np.arange(frames)
+    index = np.arange(len(openness))
     distance = np.maximum(start - index, index - (start + length - 1))
     if distance.max() < 1:
         raise ValueError("a clip needs a frame besides the target")
-    return int(rng.choice(np.flatnonzero(distance >= min(_REFERENCE_DISTANCE, int(distance.max())))))
+    far = np.flatnonzero(distance >= min(_REFERENCE_DISTANCE, int(distance.max())))
+    candidates = rng.choice(far, 1 if rng.random() < 0.25 else 3)
+    return int(candidates[int(np.nan_to_num(openness[candidates]).argmin())])
 
 
 def vary_mels(rng: Rng, mels: Mels) -> Mels:
@@ -204,7 +221,7 @@ def _other_moments(rng: Rng, frames: int, moment: int, count: int) -> NDArray[np
     return rng.choice(index, count, replace=len(index) < count)
 
 
-def _windows(mel: Mels, first: NDArray[np.int64], window: MelWindow) -> Mels:
+def cut_windows(mel: Mels, first: NDArray[np.int64], window: MelWindow) -> Mels:
     """Cut windows from a whole spectrogram, silence beyond its ends. (80,C), (T,) -> (T,80,columns)."""
     before = max(0, -int(first.min()))
     after = max(0, int(first.max()) + window.columns - mel.shape[1])
@@ -212,18 +229,46 @@ def _windows(mel: Mels, first: NDArray[np.int64], window: MelWindow) -> Mels:
     return np.stack([padded[:, start : start + window.columns] for start in first + before])
 
 
-def _lips(folder: Path, frames: int) -> NDArray[np.float32]:
-    """Read the optional labels, (T,2) float32."""
-    path = folder / "labels.npy"
+def read_articulation(folder: Path) -> Floats:
+    """Read the articulation of a clip or voice, (T,7) float32. Raises CorpusError."""
+    rows = _read_floats(folder / "articulation.npy")
+    if rows.ndim != 2 or rows.shape[1] != CHANNELS:
+        raise CorpusError(f"{folder.name}: articulation.npy must be (T,{CHANNELS}), not {rows.shape}")
+    return rows
+
+
+def _articulation(folder: Path, frames: int) -> Floats:
+    """Return what the clip says of its articulation, (T,7); of a real mouth only aperture and width are measured."""
+    rows = np.full((frames, CHANNELS), np.nan, np.float32)
+    if (folder / "articulation.npy").is_file():
+        rows = read_articulation(folder)
+    elif (folder / "labels.npy").is_file():
+        labels = _read_floats(folder / "labels.npy")
+        if labels.ndim != 2 or labels.shape[1] != 2:
+            raise CorpusError(f"{folder.name}: labels.npy must be ({frames},2), not {labels.shape}")
+        rows = np.full((len(labels), CHANNELS), np.nan, np.float32)
+        rows[:, APERTURE] = labels[:, 0] / FULL_APERTURE
+        rows[:, WIDTH] = (labels[:, 1] / max(1e-6, float(np.median(labels[:, 1]))) - 1) / FULL_WIDTH
+    if len(rows) != frames:
+        raise CorpusError(f"{folder.name}: its labels are for {len(rows)} frames, not {frames}")
+    return rows
+
+
+def _mesh(folder: Path, frames: int) -> Floats:
+    path = folder / "mesh.npy"
     if not path.is_file():
-        return np.full((frames, 2), np.nan, np.float32)
+        return np.full((frames, MESH_POINTS, 2), np.nan, np.float32)
+    mesh = _read_floats(path)
+    if mesh.shape != (frames, MESH_POINTS, 2):
+        raise CorpusError(f"{folder.name}: mesh.npy must be ({frames},{MESH_POINTS},2), not {mesh.shape}")
+    return mesh
+
+
+def _read_floats(path: Path) -> Floats:
     try:
-        labels = np.load(path)
+        return np.asarray(np.load(path), np.float32)
     except (OSError, ValueError, EOFError) as error:
-        raise CorpusError(f"{folder.name}: its labels cannot be read ({error})") from error
-    if labels.shape != (frames, 2):
-        raise CorpusError(f"{folder.name}: labels.npy must be ({frames},2), not {labels.shape}")
-    return np.asarray(labels, np.float32)
+        raise CorpusError(f"{path.parent.name}: its {path.name} cannot be read ({error})") from error
 
 
 def _resized(crops: Pixels, size: int) -> Pixels:

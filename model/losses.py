@@ -46,6 +46,41 @@ def edge_loss(drawn: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
     return down.mean() + across.mean()
 
 
+def flow_loss(offsets: Tensor, target_mesh: Tensor, reference_mesh: Tensor, hidden_from: float) -> Tensor:
+    """Return how far the displacement misses where the points of the mesh come from, in halves of the picture.
+
+    offsets (N,2,H,H); meshes (N,K,2) in -1..1, `NaN` where not known: at a point of the target the offset should lead
+    to the same point of the reference. Points above the hidden rows, which are given, count nothing.
+    """
+    known = target_mesh.isfinite().all(2) & reference_mesh.isfinite().all(2)
+    counted = known & (target_mesh[..., 1] > 2 * hidden_from - 1)
+    places = torch.nan_to_num(target_mesh)
+    read = F.grid_sample(offsets, places[:, :, None], mode="bilinear", padding_mode="border", align_corners=False)
+    wanted = torch.nan_to_num(reference_mesh) - places
+    missed = (read[..., 0].mT - wanted).abs().sum(2) * counted
+    return missed.sum() / counted.sum().clamp(min=1)
+
+
+def opening_masks(inner_lips: Tensor, size: int) -> Tensor:
+    """Draw where mouths are open. inner_lips (N,K,2): contours in -1..1 -> (N,1,size,size) float32, 0 or 1 inside.
+
+    A point is inside where the contour crosses a ray to its right an odd number of times.
+    """
+    centres = (torch.arange(size, device=inner_lips.device) * 2 + 1) / size - 1
+    x, y = centres[None, None, None, :], centres[None, None, :, None]
+    start, end = inner_lips[:, :, :, None, None], inner_lips.roll(-1, 1)[:, :, :, None, None]
+    straddles = (start[:, :, 1] > y) != (end[:, :, 1] > y)  # (N,K,size,1)
+    slope = (end[:, :, 0] - start[:, :, 0]) / (end[:, :, 1] - start[:, :, 1] + 1e-9)
+    crosses = straddles & (x < start[:, :, 0] + (y - start[:, :, 1]) * slope)
+    return (crosses.sum(1, keepdim=True) % 2).float()
+
+
+def mask_loss(mask: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Return the cross entropy of a mask, weighted by place. Two (N,1,S,S), the second 0 or 1; weights (S,S)."""
+    clear = mask.float().clamp(1e-4, 1 - 1e-4)
+    return (F.binary_cross_entropy(clear, wanted, reduction="none") * weights).mean()
+
+
 def motion_loss(drawn: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
     """Return the mean absolute difference of what changes from frame to frame. Two (R,5,3,S,S), (S,S) -> scalar."""
     return ((drawn.diff(dim=1) - wanted.diff(dim=1)).abs() * weights).mean()
@@ -70,8 +105,8 @@ def sync_loss(face: Tensor, audio: Tensor, others: Tensor, scale: Tensor) -> Ten
     return F.cross_entropy(likeness, torch.zeros(len(face), dtype=torch.long, device=face.device))
 
 
-def lips_loss(heard: Tensor, known: Tensor) -> Tensor:
-    """Return the mean error of the lips heard where they are known. Two (N,2), `known` may hold NaN -> scalar."""
+def heard_loss(heard: Tensor, known: Tensor) -> Tensor:
+    """Return the mean error of an articulation where it is known. Two (N,7), `known` may hold NaN -> scalar."""
     labelled = known.isfinite()
     error = F.smooth_l1_loss(heard, torch.where(labelled, known, heard.detach()), reduction="none")
     return (error * labelled).sum() / labelled.sum().clamp(min=1)

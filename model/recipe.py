@@ -23,7 +23,7 @@ class RunPart:
     `decay_from` of the run, then down to 2 %. ema_decay weighs the running average that is exported.
     """
 
-    objective: Literal["expert", "generator"]
+    objective: Literal["hearing", "expert", "generator"]
     steps: int
     learning_rate: float
     seed: int = 0
@@ -51,20 +51,20 @@ class NetworkPart:
 
 @dataclass(frozen=True)
 class BatchPart:
-    """What a step sees: for the generator runs of five frames and single frames, for the expert moments of clips.
+    """What a step sees.
 
-    Where losses.lips is not 0, the generator also listens to moments of speech_clips, and draws the share `known_lips`
-    of its faces from the labels of their lips instead of from what it hears.
+    The generator: runs of five frames and single frames, the share `known` of them drawn from the known articulation
+    instead of from the one heard. The expert: moments of clips. Hearing: moments of voices.
     """
 
     runs: int = 2
     singles: int = 6
     others: int = 7
+    known: float = 0.7
     clips: int = 8
     moments: int = 6
-    speech_clips: int = 4
-    speech_moments: int = 10
-    known_lips: float = 0.5
+    voices: int = 12
+    voice_moments: int = 12
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,19 @@ class LossPart:
     """The weight of each term of the generator's loss; 0 leaves a term out.
 
     behind is the mouth's error of the colours drawn behind the mask: without it the mask closes while the drawing is
-    still poor, and nothing makes it better.
+    still poor, and nothing makes it better. flow is how far points of the mesh are from where the displacement should
+    bring them, mask how far the mask is from the opening of the lips; both only where the clip knows its mesh.
     """
 
     l1: float = 1.0
     mouth: float = 1.0
     behind: float = 1.0
     edges: float = 0.0
+    flow: float = 0.0
+    mask: float = 0.0
     motion: float = 0.0
     sync: float = 0.0
     lpips: float = 0.0
-    lips: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ class Recipe:
     lpips: LpipsPart = field(default_factory=LpipsPart)
 
     def __post_init__(self) -> None:
-        if self.run.objective not in ("expert", "generator"):
-            raise RecipeError(f"run.objective must be expert or generator, not {self.run.objective!r}")
+        if self.run.objective not in ("hearing", "expert", "generator"):
+            raise RecipeError(f"run.objective must be hearing, expert or generator, not {self.run.objective!r}")
         if self.run.steps < 1 or self.run.save_every < 1 or self.run.validate_every < 1:
             raise RecipeError("run.steps, run.save_every and run.validate_every must be at least 1")
         if self.run.precision not in ("auto", "fp32", "bf16"):

@@ -1,8 +1,9 @@
 """The border of the network: arrays in, arrays out.
 
-Owns what every caller would otherwise have to know: device and precision, normalisation, hiding the lower half, channel
-order, batches. A crop's result does not depend on what else is in its batch: batches always have the same size, short
-ones are filled up, so that cutting a clip into segments changes no pixel.
+Owns what every caller would otherwise have to know: device and precision, normalisation, hiding the lower rows, channel
+order, batches, and the detail of crops that are larger than the network: it sees them shrunk, and what it draws is
+composed with the crops as they are. A crop's result does not depend on what else is in its batch: batches always have
+the same size, short ones are filled up, so that cutting a clip into segments changes no pixel.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model.audio import MEL_BANDS
 from model.checkpoint import CheckpointConfig, default_checkpoint, load_network
 from model.network.folding import fold_batch_norms
+from model.network.generator import Drawing, known_face
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -44,11 +47,11 @@ class Synthesizer:
     def synthesize(
         self, crops: NDArray[np.uint8], mels: NDArray[np.float32], references: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """Synthesize N faces from the crops' upper halves and whole references; without these a crop is its own.
+        """Synthesize N faces from the crops' upper parts and whole references; without these a crop is its own.
 
-        crops, references: (N,S,S,3) uint8 RGB, S = config.image_size. mels: (N,80,columns) float32 in -4..4.
-        Returns (N,S,S,3) uint8 RGB. Halves its batch size for good when memory runs out; raises MemoryError when one
-        crop is too much, ValueError for wrong shapes or types.
+        crops, references: (N,P,P,3) uint8 RGB, P a multiple of config.image_size where config.keeps_detail, else that
+        size itself. mels: (N,80,columns) float32 in -4..4. Returns (N,P,P,3) uint8 RGB. Halves its batch size for good
+        when memory runs out; raises MemoryError when one crop is too much, ValueError for wrong shapes or types.
         """
         references = crops if references is None else references
         for pixels in (crops, references):
@@ -67,8 +70,11 @@ class Synthesizer:
 
     def _check(self, crops: NDArray[np.uint8], mels: NDArray[np.float32]) -> None:
         size, columns = self.config.image_size, self.config.mel_window.columns
-        if crops.dtype != np.uint8 or crops.shape[1:] != (size, size, 3):
+        fits = crops.ndim == 4 and crops.shape[1:] == (crops.shape[1], crops.shape[1], 3)
+        if crops.dtype != np.uint8 or not fits or crops.shape[1] % size or crops.shape[1] < size:
             raise ValueError(f"crops must be (N,{size},{size},3) uint8, not {crops.shape} {crops.dtype}")
+        if crops.shape[1] > size and not self.config.keeps_detail:
+            raise ValueError(f"{self.config.architecture} takes crops of {size} px, not {crops.shape[1]}")
         if mels.shape != (len(crops), MEL_BANDS, columns):
             raise ValueError(f"mels must be ({len(crops)},{MEL_BANDS},{columns}), not {mels.shape}")
 
@@ -89,27 +95,35 @@ class Synthesizer:
         count = len(crops)
         heard = torch.zeros(self.batch_size, 1, *mels.shape[1:])
         heard[:count, 0] = torch.from_numpy(np.nan_to_num(mels))
-        faces = join_faces(self._pixels(crops), self._pixels(references))
+        target, reference = self._pixels(crops), self._pixels(references)
+        faces = join_faces(self._shrink_to_fit(target), self._shrink_to_fit(reference), self.config.framing.hidden_from)
         drawn = self._network(faces, heard.to(self._device, self._dtype))
+        if isinstance(drawn, Drawing):
+            drawn = drawn.compose(known_face(target, reference, self.config.framing.hidden_from))
         if self.config.channel_order == "bgr":
             drawn = drawn.flip(1)
         levels = (drawn * 255).round().clamp(0, 255).to(torch.uint8)
         result: NDArray[np.uint8] = levels[:count].permute(0, 2, 3, 1).cpu().numpy()
         return result
 
+    def _shrink_to_fit(self, pixels: Tensor) -> Tensor:
+        """Average crops (N,3,P,P) to the network's size, in its own precision."""
+        factor = pixels.shape[2] // self.config.image_size
+        small = F.avg_pool2d(pixels, factor) if factor > 1 else pixels
+        return small.to(self._dtype)
 
     def _pixels(self, crops: NDArray[np.uint8]) -> Tensor:
         """Bring crops to the device in the network's own order and range, filled up to a whole batch."""
         pixels = torch.zeros(self.batch_size, *crops.shape[1:], dtype=torch.uint8)
         pixels[: len(crops)] = torch.from_numpy(np.ascontiguousarray(crops))
-        faces = pixels.to(self._device).permute(0, 3, 1, 2).to(self._dtype) / 255  # channels last as it lies
+        faces = pixels.to(self._device).permute(0, 3, 1, 2).float() / 255  # channels last as it lies
         return faces.flip(1) if self.config.channel_order == "bgr" else faces
 
 
-def join_faces(target: Tensor, reference: Tensor) -> Tensor:
-    """Hide the lower half of the target and join the reference. Two (N,3,S,S) in 0..1 -> (N,6,S,S), channels last."""
+def join_faces(target: Tensor, reference: Tensor, hidden_from: float) -> Tensor:
+    """Hide the lower rows of the target and join the reference. Two (N,3,S,S) in 0..1 -> (N,6,S,S), channels last."""
     masked = target.clone()
-    masked[:, :, target.shape[2] // 2 :] = 0
+    masked[:, :, round(target.shape[2] * hidden_from) :] = 0
     return torch.cat([masked, reference], dim=1).contiguous(memory_format=torch.channels_last)
 
 
@@ -142,8 +156,8 @@ def choose_precision(precision: str, device: str) -> str:
     """Return fp32, bf16 or fp16 for a setting on a device. Raises ValueError where the device cannot do it."""
     on_cpu = device == "cpu"
     if precision == "auto":
-        # Without matrix tiles (AMX), a CPU is slower in bfloat16 than in float32, AVX512-BF16 included.
-        fast = torch.cpu._is_amx_tile_supported() if on_cpu else torch.cuda.is_bf16_supported()
+        # Older CPUs convert bfloat16 at every step and are slower in it than in float32.
+        fast = _multiplies_bf16() if on_cpu else torch.cuda.is_bf16_supported()
         return "bf16" if fast else "fp32"
     if precision not in _DTYPES:
         raise ValueError(f"the precision must be auto, {', '.join(_DTYPES)}, not {precision!r}")
@@ -157,3 +171,8 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return "not enough memory" in str(error) or "out of memory" in str(error).lower()
+
+
+def _multiplies_bf16() -> bool:
+    """Say whether this CPU multiplies bfloat16 itself (AMX, AVX512-BF16)."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

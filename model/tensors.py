@@ -21,7 +21,7 @@ def to_mels(mels: NDArray[np.float32], device: torch.device) -> Tensor:
 
 
 def vary_faces(rng: Rng, batches: list[Tensor], groups: list[int]) -> list[Tensor]:
-    """Change colours and flip, the same for all frames of a group and in every batch.
+    """Change colours, the same for all frames of a group and in every batch.
 
     batches of (N,3,S,S) in 0..1; groups: how many consecutive items belong together, N in all.
     """
@@ -29,10 +29,4 @@ def vary_faces(rng: Rng, batches: list[Tensor], groups: list[int]) -> list[Tenso
     gain = rng.uniform(0.85, 1.15, (count, 1)) * rng.uniform(0.94, 1.06, (count, 3))
     values = np.concatenate([gain, rng.uniform(-0.08, 0.08, (count, 1))], axis=1)
     spread = torch.from_numpy(np.repeat(values, groups, axis=0)).float()[:, :, None, None].to(batches[0].device)
-    flipped = torch.from_numpy(np.repeat(rng.random(count) < 0.5, groups)).to(batches[0].device)
-    varied = []
-    for faces in batches:
-        changed = ((faces - 0.5) * spread[:, :3] + 0.5 + spread[:, 3:]).clamp(0, 1)
-        changed[flipped] = changed[flipped].flip(3)
-        varied.append(changed)
-    return varied
+    return [((faces - 0.5) * spread[:, :3] + 0.5 + spread[:, 3:]).clamp(0, 1) for faces in batches]

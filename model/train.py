@@ -1,4 +1,4 @@
-"""The one training loop, for the sync expert and for the generator.
+"""The one training loop, for hearing, the sync expert and the generator.
 
 A run is a folder: `state.pt` (everything needed to go on after a kill at any moment), `log.csv`, `sheet_*.png`, and the
 exported checkpoint of the averaged weights. Batches depend on the seed and the number of the step alone, so a resumed
@@ -21,11 +21,15 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from model.checkpoint import CheckpointError, load_expert, load_plain
+from model.checkpoint import CheckpointError, load_expert, load_hearing, load_plain
 from model.dataset import Corpus
-from model.objectives import ExpertObjective, GeneratorObjective, Objective
+from model.objectives.expert import ExpertObjective
+from model.objectives.generator import GeneratorObjective
+from model.objectives.hearing import HearingObjective
+from model.objectives.protocol import Objective
 from model.recipe import Recipe, RecipeError
 from model.synthesizer import choose_device, choose_precision
+from model.voices import Voices
 
 _STATE, _LOG = "state.pt", "log.csv"
 _FINAL_RATE = 0.02  # of the learning rate, at the end
@@ -51,10 +55,12 @@ def train(
     minutes: float | None = None,
     resume: bool = True,
     expert: Path | None = None,
+    hearing: Path | None = None,
 ) -> Path:
     """Train until the recipe's steps or the minutes are over; return the exported checkpoint.
 
-    expert: the exported sync expert, whose hearing a generator starts from; needed where losses.sync is not 0.
+    expert: the exported sync expert, needed where a generator's losses.sync is not 0. hearing: the exported hearing,
+    which a generator keeps as it is; without it, it learns to hear by what it draws.
     Raises CorpusError, RecipeError, CheckpointError, BackboneError, and TrainingError for a loss that is not finite or
     a state of another recipe.
     """
@@ -63,26 +69,32 @@ def train(
     run_dir.mkdir(parents=True, exist_ok=True)
     device = torch.device(choose_device(recipe.run.device))
     torch.manual_seed(recipe.run.seed)
-    objective = _objective(recipe, corpus_dir, device, expert)
+    objective = _objective(recipe, corpus_dir, device, expert, hearing)
     run = _Run(recipe, objective, run_dir, device, minutes)
     if resume and (run_dir / _STATE).is_file():
         run.restore()
     return run.go()
 
 
-def _objective(recipe: Recipe, corpus_dir: Path, device: torch.device, expert: Path | None) -> Objective:
+def _objective(
+    recipe: Recipe, corpus_dir: Path, device: torch.device, expert: Path | None, hearing: Path | None
+) -> Objective:
     window, size = recipe.checkpoint_config("").mel_window, recipe.network.image_size
+    if recipe.run.objective == "hearing":
+        voices, unheard = (Voices(corpus_dir, split, window) for split in ("train", "val"))
+        return HearingObjective(recipe, voices, unheard, device)
     clips, held_out = (Corpus(corpus_dir, split, size, window) for split in ("train", "val"))
     if recipe.run.objective == "expert":
         return ExpertObjective(recipe, clips, held_out, device)
+    ear = load_hearing(hearing) if hearing is not None else None
     if expert is None:
         if recipe.losses.sync:
             raise RecipeError("losses.sync needs a trained expert: train one first and name its file")
-        return GeneratorObjective(recipe, clips, held_out, device, None)
+        return GeneratorObjective(recipe, clips, held_out, device, None, ear)
     judge = load_expert(expert)
     if judge.config.image_size != size:
         raise RecipeError(f"the expert is for {judge.config.image_size} px, the recipe for {size} px")
-    return GeneratorObjective(recipe, clips, held_out, device, judge)
+    return GeneratorObjective(recipe, clips, held_out, device, judge, ear)
 
 
 class _Run:

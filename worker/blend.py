@@ -28,7 +28,8 @@ MOUTH: Final = (61, 291)  # the corners
 CHIN_ROOM: Final = 0.10  # how far the mask reaches below the chin, in template units
 SIDE_MARGIN: Final = 0.05  # how far it stays inside the cheeks, whose outline is sharper as filmed
 FACE_HEIGHT: Final = 1.5  # forehead to chin in template units
-FADE_IN: Final = (0.46, 0.55)  # rows of the crop, as shares: 0 above the base of the nose, 1 at the upper lip
+FADE_IN: Final = (-0.07, 0.085)  # about the first hidden row, in template units: from the base of the nose to the lip
+TONE_Y: Final = 0.85  # tone is matched above this template y: below it an opening jaw moves the chin's shadow
 BORDER: Final = 0.06  # share of the crop at its left, right and lower border where the mask fades out
 FEATHER: Final = 0.035  # sigma of the mask's edge, as a share of the crop
 MAX_ZOOM: Final = 4  # the crop is enlarged smoothly this far before it is placed
@@ -53,8 +54,8 @@ def blend(
     planes: (H * 3/2, W) uint8. face: (468, 2) landmarks in frame pixels. filmed, synthesized: (S, S, 3) uint8 RGB, the
     crop before and after. strength 0..1 scales the mask; padding grows it, in face heights.
     """
-    mask = mouth_mask(transform.apply(face), transform.size, transform.size / framing.side, padding)
-    drawn = match_tone(ycc_of_rgb(synthesized, colour), ycc_of_rgb(filmed, colour), mask)
+    mask = mouth_mask(transform.apply(face), transform.size, framing, padding)
+    drawn = match_tone(ycc_of_rgb(synthesized, colour), ycc_of_rgb(filmed, colour), mask, framing)
     mask *= np.float32(strength)
     box = _frame_box(mask, transform, planes.shape[1], planes.shape[0] * 2 // 3)
     if box is None:
@@ -88,8 +89,9 @@ def _put(planes: U8, layers: F32, transform: Transform, box: tuple[int, int, int
             part[...] = cv2.blendLinear(np.ascontiguousarray(warped[..., number]), part, weight, rest)
 
 
-def mouth_mask(points: F64, size: int, unit_px: float, padding: float) -> F32:
-    """Draw the mask (size, size) float32 0..1 for landmarks (468, 2) in crop pixels; unit_px: pixels per unit."""
+def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
+    """Draw the mask (size, size) float32 0..1 for landmarks (468, 2) in crop pixels."""
+    unit_px = size / framing.side
     outline = points[list(JAW)]
     mouth = points[list(MOUTH)].mean(axis=0)
     drop = np.clip((outline[:, 1] - mouth[1]) / max(1.0, outline[:, 1].max() - mouth[1]), 0.0, 1.0)
@@ -103,17 +105,19 @@ def mouth_mask(points: F64, size: int, unit_px: float, padding: float) -> F32:
     soft = np.asarray(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), FEATHER * size), np.float32)
     at = (np.arange(size, dtype=np.float32) + 0.5) / size
     grown = max(0.0, padding) * FACE_HEIGHT * unit_px / size
-    rows = _ramp(at, FADE_IN[0] - grown, FADE_IN[1] - grown) * _ramp(1.0 - at, 0.0, BORDER)
+    # however much it grows, it fades in inside the crop
+    first, full = (framing.hidden_from + edge / framing.side for edge in FADE_IN)
+    rows = _ramp(at, first - min(grown, first), full - min(grown, first)) * _ramp(1.0 - at, 0.0, BORDER)
     columns = _ramp(at, 0.0, BORDER) * _ramp(1.0 - at, 0.0, BORDER)
     soft *= rows[:, None] * columns[None, :]
     soft[soft < 1.0 / 512] = 0.0  # less than half a level of the largest difference
     return soft
 
 
-def match_tone(drawn: F32, filmed: F32, mask: F32) -> F32:
+def match_tone(drawn: F32, filmed: F32, mask: F32, framing: Framing) -> F32:
     """Shift Y, Cb, Cr of the drawn crop (S, S, 3) to the filmed one's where the mask fades beside the mouth."""
     rows = np.arange(mask.shape[0])[:, None] / mask.shape[0]
-    weight = mask * (1.0 - mask) * (rows < np.float32(0.75))
+    weight = mask * (1.0 - mask) * (rows < np.float32(framing.row(TONE_Y)))
     total = float(weight.sum())
     if total < 1.0:
         return drawn

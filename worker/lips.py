@@ -43,9 +43,13 @@ class SynthesizerConfig(Protocol):
     def mel_window(self) -> MelWindow:
         """Return which columns a frame hears."""
 
+    @property
+    def keeps_detail(self) -> bool:
+        """Say whether crops may be larger than the side, by a whole factor, and keep their detail."""
+
 
 class SynthesizerLike(Protocol):
-    """Arrays in, arrays out: crops and references (N, S, S, 3) uint8, mels (N, 80, T) float32 -> (N, S, S, 3) uint8."""
+    """Arrays in, arrays out: crops and references (N, P, P, 3) uint8, mels (N, 80, T) float32 -> (N, P, P, 3) uint8."""
 
     @property
     def config(self) -> SynthesizerConfig:
@@ -95,7 +99,7 @@ class Lips:
         if not faces or self._options.strength == 0.0:
             return planes
         with self._clock.time("crop"):
-            transforms = [face_transform(face, config.framing, config.image_size) for _, face in faces]
+            transforms = [face_transform(face, config.framing, self._rest.size) for _, face in faces]
             pairs = zip(faces, transforms, strict=True)
             crops = np.stack([extract(planes[at], transform, self._colour) for (at, _), transform in pairs])
             references = self._rest.references(crops)

@@ -1,9 +1,11 @@
 """Turn frames and sound into one training clip, through the tracking and the crop that serving uses.
 
 A clip is a folder: `crops.npy` uint8 (T, S, S, 3) RGB, `audio.npy` int16 at 16 kHz, `labels.npy` float32 (T, 2) the lip
-aperture and the width of the mouth in template face units, `meta.json` with fps, identity, voice, split and source. It
-is written beside its place and renamed, so a folder that exists is whole. Frames pass as the decoder would give them
-(YUV 4:2:0), and `Tracker` and `extract` do the rest, so training sees exactly what serving will show the network.
+aperture and the width of the mouth in template face units, `meta.json` with fps, identity, voice, split and source; of
+a puppet also `articulation.npy` float32 (T, 7) and `mesh.npy` float16 (T, 468, 2), the points of its mesh in the crop,
+from -1 at the left and upper border to 1. It is written beside its place and renamed, so a folder that exists is whole.
+Frames pass as the decoder would give them (YUV 4:2:0), and `Tracker` and `extract` do the rest, so training sees
+exactly what serving will show the network.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.corpus.build import Truth
+from model.corpus.mesh import POINTS as MESH_POINTS
 from model.framing import LOWER_FACE, Framing
 from worker.clock import Clock
 from worker.colour import ColourMatrix, planes_of_rgb
@@ -29,7 +32,6 @@ from worker.track import Tracker
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
-Floats = NDArray[np.floating[Any]]
 
 FPS = 25
 SAMPLES_PER_FRAME = 16_000 // FPS
@@ -74,12 +76,12 @@ class Preparer:
         samples: NDArray[np.int16],
         folder: Path,
         meta: Mapping[str, object],
-        mouth_px: Floats | None = None,
+        truth: Truth | None = None,
     ) -> int:
         """Write RGB frames (H, W, 3) uint8, H and W even, as `write_planes` does."""
         colour = ColourMatrix.BT709
         return self.write_planes(
-            [planes_of_rgb(rgb, colour) for rgb in frames], colour, samples, folder, meta, mouth_px
+            [planes_of_rgb(rgb, colour) for rgb in frames], colour, samples, folder, meta, truth
         )
 
     def write_planes(
@@ -89,20 +91,23 @@ class Preparer:
         samples: NDArray[np.int16],
         folder: Path,
         meta: Mapping[str, object],
-        mouth_px: Floats | None = None,
+        truth: Truth | None = None,
     ) -> int:
         """Write one clip folder and return its number of frames.
 
         frames: I420 (H * 3/2, W) uint8 at 25 fps; samples: (n,) int16 at 16 kHz, cut or padded with silence to the
-        frames; mouth_px: (T, 2) known aperture and width of the mouth in frame pixels, else both are measured in every
-        frame. An existing folder is replaced. Raises FacelessClipError.
+        frames; truth: what is known of a puppet, else the mouth is measured in every frame. An existing folder is
+        replaced. Raises FacelessClipError.
         """
         crops: list[U8] = []
         labels = np.zeros((len(frames), 2), np.float32)
+        mesh = np.zeros((len(frames), MESH_POINTS, 2), np.float16)
         for index, transform in enumerate(self._placed(frames, colour)):
             crops.append(extract(frames[index], transform, colour))
-            sizes = mouth_px[index] if mouth_px is not None else self._measure(frames[index], colour, transform)
-            labels[index] = np.asarray(sizes) * transform.scale * self.framing.side / self.size
+            known = mouth_size(truth.mesh_px[index]) if truth else self._measure(frames[index], colour, transform)
+            labels[index] = np.asarray(known) * transform.scale * self.framing.side / self.size
+            if truth:
+                mesh[index] = transform.apply(truth.mesh_px[index]) * 2 / self.size - 1
         audio = np.zeros(len(crops) * SAMPLES_PER_FRAME, np.int16)
         audio[: len(samples)] = samples[: len(audio)]
         partial = folder.with_name(f".{folder.name}.partial")
@@ -111,6 +116,9 @@ class Preparer:
         np.save(partial / "crops.npy", np.stack(crops))
         np.save(partial / "audio.npy", audio)
         np.save(partial / "labels.npy", labels)
+        if truth:
+            np.save(partial / "articulation.npy", truth.articulation)
+            np.save(partial / "mesh.npy", mesh)
         (partial / "meta.json").write_text(json.dumps({"fps": FPS, **meta}, ensure_ascii=False, indent=1))
         if folder.exists():
             shutil.rmtree(folder)

@@ -2,8 +2,11 @@
 
 A network that is shown the very frame it has to redraw can copy the old mouth out of it. So the reference is another
 crop of the same face with its lips as closed as a few sparse frames of the clip show them. Which one belongs to a crop
-is judged by its upper half, which speech leaves alone; where none is like it (a head turned away, a shot that was not
+is judged by its upper part, which speech leaves alone; where none is like it (a head turned away, a shot that was not
 seen), the crop is its own reference, with a smooth passage between. Each crop is judged by itself: local in time.
+
+The same sparse frames say how large the faces are, and so how large crops must be to keep the detail that was filmed:
+a network that composes what it draws with the crop's own pixels is given as many of them as there are.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ from worker.detect import Face, mouth_size
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 
-LIKENESS_PX: Final = (16, 8)  # to which the upper half is shrunk for comparing
+LIKENESS_PX: Final = (16, 8)  # to which the upper part is shrunk for comparing
 ALIKE: Final = 14.0  # mean difference in 8-bit levels up to which two crops show the same face alike
+MAX_DETAIL: Final = 5  # crops are at most so many times as wide as the network
 STRANGE: Final = 26.0  # from which on they do not
 
 
@@ -40,6 +44,10 @@ class CropShape(Protocol):
     def framing(self) -> Framing:
         """Return which square of the face it is."""
 
+    @property
+    def keeps_detail(self) -> bool:
+        """Say whether crops may be larger than the side."""
+
 
 @dataclass(frozen=True)
 class Sighting:
@@ -50,15 +58,17 @@ class Sighting:
 
 
 class RestingFaces:
-    """Hold the calmest crop of each face and view that the sparse frames show."""
+    """Hold the calmest crop of each face and view that the sparse frames show; `size` is the side of all crops."""
 
     def __init__(self, sightings: Sequence[Sighting], shape: CropShape, colour: ColourMatrix) -> None:
         seen = [(_aperture(face), one.planes, face.landmarks) for one in sightings for face in one.faces]
+        self.size = crop_size([landmarks for _, _, landmarks in seen], shape)
+        self._hidden_from = shape.framing.hidden_from
         self._crops: list[U8] = []
         self._likenesses: list[F32] = []
         for _, planes, landmarks in sorted(seen, key=lambda entry: entry[0]):
-            crop = extract(planes, face_transform(landmarks, shape.framing, shape.image_size), colour)
-            likeness = _likeness(crop)
+            crop = extract(planes, face_transform(landmarks, shape.framing, self.size), colour)
+            likeness = _likeness(crop, self._hidden_from)
             if all(float(np.abs(likeness - other).mean()) > ALIKE for other in self._likenesses):
                 self._crops.append(crop)
                 self._likenesses.append(likeness)
@@ -68,7 +78,7 @@ class RestingFaces:
         return np.stack([self._reference(crop) for crop in crops])
 
     def _reference(self, crop: U8) -> U8:
-        likeness = _likeness(crop)
+        likeness = _likeness(crop, self._hidden_from)
         gaps = [float(np.abs(likeness - other).mean()) for other in self._likenesses]
         if not gaps:
             return crop
@@ -82,9 +92,17 @@ def _aperture(face: Face) -> float:
     return mouth_size(face.landmarks)[0] / face.height_px
 
 
-def _likeness(crop: U8) -> F32:
-    """Return the middle of a crop's upper half, shrunk to grey levels about zero, (8, 16) float32."""
+def crop_size(faces: Sequence[F32], shape: CropShape) -> int:
+    """Return the side of crops that keep the detail of most faces (468, 2), a multiple of the network's own."""
+    if not shape.keeps_detail or not faces:
+        return shape.image_size
+    sides_px = [shape.image_size / face_transform(face, shape.framing, shape.image_size).scale for face in faces]
+    return shape.image_size * int(np.clip(round(float(np.median(sides_px)) / shape.image_size), 1, MAX_DETAIL))
+
+
+def _likeness(crop: U8, hidden_from: float) -> F32:
+    """Return the middle of a crop's upper part, shrunk to grey levels about zero, (8, 16) float32."""
     size = crop.shape[0]
-    grey = cv2.cvtColor(crop[: size // 2, size // 8 : size - size // 8], cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(crop[: round(size * hidden_from), size // 8 : size - size // 8], cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, LIKENESS_PX, interpolation=cv2.INTER_AREA).astype(np.float32)
     return np.asarray(small - small.mean(), np.float32)

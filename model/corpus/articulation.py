@@ -3,8 +3,9 @@
 Each sound asks for a place of lips, jaw and tongue, each with a strength. A sound's pull is full inside it and fades
 outside (dominance functions, after Löfqvist, and Cohen and Massaro), so neighbours mix: rounding starts early, a weak
 consonant takes the shape of its vowels. What must happen happens: lips meet for p b m and the lower lip meets the teeth
-for f v, whatever the neighbours ask. Then come the limits of flesh: smoothing and a greatest speed. Lips lead the
-sound they make by a few hundredths of a second, as they do in recordings.
+for f v, whatever the neighbours ask. Then come the limits of flesh: smoothing and a greatest speed. Before somebody
+speaks, lips part: the mouth is seen to open 100 to 300 ms ahead of the voice (Chandrasekaran et al. 2009,
+https://doi.org/10.1371/journal.pcbi.1000436).
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from model.corpus.speech import Phone
 
 FPS = 25.0
 _STEP_S = 0.01  # the curves are built at 100 Hz
-_LEAD_S = 0.015
+_LEAD_S = 0.005
 _SMOOTHING_S = 0.018
+_LONG_PAUSE_S = 0.15  # lips part anew before speech after a pause longer than this
 _MAX_SPEED = 14.0  # full strokes of the aperture a second
 
 
@@ -56,12 +58,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Style:
-    """Describe how a speaker moves: size of opening, of width changes, of the jaw's share, and the lead of the lips."""
+    """Describe how a speaker moves: size of opening, of width changes, of the jaw's share, and the lead of the lips.
+
+    ready_s: how long before speech the lips part; smile: 0 none .. 1 wide with parted lips, a resting face of its own.
+    """
 
     opening: float = 1.0
     shaping: float = 1.0
     jaw: float = 1.0
     lead_s: float = _LEAD_S
+    ready_s: float = 0.25
+    smile: float = 0.0
 
     @staticmethod
     def random(rng: np.random.Generator) -> Style:
@@ -71,19 +78,22 @@ class Style:
             shaping=rng.uniform(0.8, 1.3),
             jaw=rng.uniform(0.7, 1.25),
             lead_s=_LEAD_S + rng.uniform(-0.01, 0.01),
+            ready_s=rng.uniform(0.15, 0.32),
+            smile=max(0.0, rng.uniform(-2.0, 1.0)),
         )
 
 
 _REST = Target(0.0, lips=1.0, shape=0.6)
+_READY = Target(0.22, jaw=0.18, lips=0.8, shape=0.3)
 _BILABIAL = Target(0.0, 0.05, jaw=0.12, lips=1.2, shape=0.25, closed=True)
 _LABIODENTAL = Target(0.12, 0.1, jaw=0.1, lips=1.2, shape=0.4, tucked=True)
-_HISS = Target(0.2, 0.35, jaw=0.06, tongue=0.3, lips=0.9, shape=0.45)
-_HUSH = Target(0.32, -0.5, 0.7, 0.12, 0.3, lips=1.0, shape=0.9)
-_SOFT_HUSH = Target(0.25, 0.1, 0.2, 0.1, 0.3, lips=0.9, shape=0.5)
-_ALVEOLAR = Target(0.27, 0.15, jaw=0.2, tongue=0.7, lips=0.55, shape=0.12)
-_VELAR = Target(0.38, 0.05, jaw=0.35, lips=0.3, shape=0.08)
-_LATERAL = Target(0.42, 0.1, jaw=0.4, tongue=0.95, lips=0.5, shape=0.15)
-_DENTAL = Target(0.26, 0.1, jaw=0.2, tongue=1.0, lips=0.8, shape=0.25)
+_HISS = Target(0.15, 0.35, jaw=0.06, tongue=0.3, lips=0.9, shape=0.45)
+_HUSH = Target(0.26, -0.5, 0.7, 0.12, 0.3, lips=1.0, shape=0.9)
+_SOFT_HUSH = Target(0.2, 0.1, 0.2, 0.1, 0.3, lips=0.9, shape=0.5)
+_ALVEOLAR = Target(0.2, 0.15, jaw=0.2, tongue=0.7, lips=0.55, shape=0.12)
+_VELAR = Target(0.29, 0.05, jaw=0.35, lips=0.3, shape=0.08)
+_LATERAL = Target(0.32, 0.1, jaw=0.4, tongue=0.95, lips=0.5, shape=0.15)
+_DENTAL = Target(0.2, 0.1, jaw=0.2, tongue=1.0, lips=0.8, shape=0.25)
 _WIDE = Target(0.3, 0.85, jaw=0.2, tongue=0.5, lips=0.9, shape=1.0)
 _ROUND = Target(0.26, -1.0, 1.0, 0.25, lips=1.0, shape=1.2)
 
@@ -101,9 +111,9 @@ _TARGETS: dict[str, Target] = {
     **dict.fromkeys("uʍ", _ROUND),
     "w": Target(0.16, -1.0, 1.0, 0.15, lips=1.1, shape=1.5),
     **dict.fromkeys("ɸβ", Target(0.07, 0.0, 0.2, 0.1, lips=1.1, shape=0.3)),
-    **dict.fromkeys("ɹɻ", Target(0.28, -0.45, 0.45, 0.2, lips=0.7, shape=0.6)),
-    "r": Target(0.3, 0.0, jaw=0.25, tongue=0.7, lips=0.5, shape=0.2),
-    **dict.fromkeys("hɦ", Target(0.4, 0.0, jaw=0.35, lips=0.15, shape=0.05)),
+    **dict.fromkeys("ɹɻ", Target(0.21, -0.45, 0.45, 0.2, lips=0.7, shape=0.6)),
+    "r": Target(0.23, 0.0, jaw=0.25, tongue=0.7, lips=0.5, shape=0.2),
+    **dict.fromkeys("hɦ", Target(0.32, 0.0, jaw=0.35, lips=0.15, shape=0.05)),
     **dict.fromkeys("aɑä", Target(1.0, 0.05, jaw=1.0)),
     **dict.fromkeys("æ", Target(0.85, 0.4, jaw=0.8)),
     **dict.fromkeys("ʌɐɶ", Target(0.68, 0.05, jaw=0.65, shape=0.7)),
@@ -130,16 +140,24 @@ class _Gesture:
     stress: float
 
 
-def _gestures(phones: Sequence[Phone]) -> list[_Gesture]:
-    """Split phones into single gestures: the halves of a diphthong share its time, affricates likewise."""
+def _gestures(phones: Sequence[Phone], ready_s: float) -> list[_Gesture]:
+    """Split phones into single gestures: the halves of a diphthong share its time, affricates likewise.
+
+    The end of a pause before speech gets the lips ready.
+    """
     found: list[_Gesture] = []
-    for phone in phones:
+    for phone, following in zip(phones, [*phones[1:], None], strict=False):
         letters = [letter for letter in unicodedata.normalize("NFD", phone.symbol) if letter in _TARGETS]
         stress = 1.12 if "ˈ" in phone.symbol else 1.0
         if not letters and phone.symbol:  # a mark of its own, such as palatalisation: its neighbours hold
             continue
         if not letters:
-            found.append(_Gesture(_REST, phone.start_s, phone.end_s, 1.0))
+            length_s = phone.end_s - phone.start_s
+            speaks = following is not None and bool(following.symbol)
+            ready_at_s = phone.end_s - (min(ready_s, 0.7 * length_s) if speaks and length_s > _LONG_PAUSE_S else 0.0)
+            found.append(_Gesture(_REST, phone.start_s, ready_at_s, 1.0))
+            if ready_at_s < phone.end_s:
+                found.append(_Gesture(_READY, ready_at_s, phone.end_s, 1.0))
             continue
         edges = np.linspace(phone.start_s, phone.end_s, len(letters) + 1)
         for letter, start_s, end_s in zip(letters, edges[:-1], edges[1:], strict=True):
@@ -189,10 +207,11 @@ def articulate(phones: Sequence[Phone], frames: int, style: Style | None = None)
     style = style or Style()
     count = int(np.ceil(frames / FPS / _STEP_S)) + 1
     times = np.arange(count) * _STEP_S + style.lead_s
-    curves = _mix(_gestures(phones), times, style)
+    gestures = _gestures(phones, style.ready_s)
+    curves = _mix(gestures, times, style)
     contacts = {Channel.PRESS: np.zeros(count), Channel.TUCK: np.zeros(count)}
     heard = times - style.lead_s  # contacts are heard as they are made: they do not lead
-    for gesture in _gestures(phones):
+    for gesture in gestures:
         held_s = gesture.end_s - 0.25 * (gesture.end_s - gesture.start_s)
         if gesture.target.closed:
             contacts[Channel.PRESS] = np.maximum(contacts[Channel.PRESS], _contact(heard, gesture.start_s, held_s))
@@ -233,3 +252,17 @@ def _mix(gestures: Sequence[_Gesture], times: NDArray[np.float64], style: Style)
     curves[:, Channel.JAW] *= style.jaw * style.opening
     curves[:, [Channel.WIDTH, Channel.PROTRUSION]] *= style.shaping
     return np.asarray(curves)
+
+
+def smiling(rows: NDArray[np.float32], smile: float) -> NDArray[np.float32]:
+    """Return an articulation (frames, len(Channel)) as a smiling face makes it: wider, parted at rest, still closing.
+
+    The smile belongs to the face, not to what it says: rows that label speech are without it.
+    """
+    if smile == 0.0:
+        return rows
+    shown = rows.copy()
+    contact = np.maximum(rows[:, Channel.PRESS], rows[:, Channel.TUCK])
+    shown[:, Channel.WIDTH] += 0.9 * smile * (1 - 0.4 * rows[:, Channel.PROTRUSION])
+    shown[:, Channel.APERTURE] += 0.28 * smile * (1 - contact) * np.exp(-rows[:, Channel.APERTURE] / 0.4)
+    return shown

@@ -4,14 +4,18 @@ Each clip is drawn from its own generator, seeded by the corpus seed and the cli
 again alone and a build that was stopped goes on where it was. Faces and voices are held out together: a clip of the
 split "val" shows a person and lets hear a voice that no clip of "train" has, except that silence has no voice.
 
+Beside the puppets there are voices without a face: sound and articulation alone, of which hearing takes many.
+
 What the model package must not know is handed in: finding landmarks and writing a clip (worker/prepare.py).
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,10 +30,10 @@ from tqdm import tqdm
 
 from model.audio import SAMPLE_RATE_HZ
 from model.corpus.acoustics import roughen
-from model.corpus.articulation import FPS, Style, articulate
+from model.corpus.articulation import FPS, Style, articulate, smiling
 from model.corpus.beard import grow_beard
 from model.corpus.camera import Camera, blend_faces, complexion, head_motion
-from model.corpus.mesh import Floats
+from model.corpus.mesh import POINTS, Floats
 from model.corpus.mouth import MouthLook
 from model.corpus.people import Person, astronaut_alone, choose_person, read_people, read_picture
 from model.corpus.puppet import Puppet
@@ -46,11 +50,24 @@ SILENT_EVERY = 20  # every twentieth clip says nothing
 BLEND_SHARE = 0.45
 RECORDED_SHARE = 0.3
 BEARD_SHARE = 0.45  # of men
-LEFT_CORNER, RIGHT_CORNER, UPPER_LIP, LOWER_LIP = 61, 291, 13, 14
+VOICE_SEED = 1_000_003  # voices without a face are drawn apart from the puppets
+VOICE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a puppet in every frame.
+
+    mesh_px (T,468,2): where each point of the mesh is, in pixels of the frame; articulation (T,7): what is said, as
+    `articulate` gives it.
+    """
+
+    mesh_px: NDArray[np.float32]
+    articulation: NDArray[np.float32]
 
 
 class ClipWriter(Protocol):
-    """Write frames, sound and labels as one clip folder; return the number of frames, raise ValueError to skip it."""
+    """Write frames, sound and what is known as one clip; return the number of frames, raise ValueError to skip it."""
 
     def __call__(
         self,
@@ -58,7 +75,7 @@ class ClipWriter(Protocol):
         samples: NDArray[np.int16],
         folder: Path,
         meta: Mapping[str, object],
-        mouth_px: Floats | None = None,
+        truth: Truth | None = None,
     ) -> int:
         """Write the clip."""
 
@@ -90,6 +107,11 @@ class Studio:
         self.landmarks, self.write_clip = landmarks, write_clip
         self._faces: dict[Path, tuple[U8, NDArray[np.float32]]] = {}
 
+    def produce(self, wanted: tuple[str, int]) -> tuple[str, int, str]:
+        """Make a "puppet" or a "voice" by number; return as `make`."""
+        kind, number = wanted
+        return self.make(number) if kind == "puppet" else self.speak(number)
+
     def make(self, number: int) -> tuple[str, int, str]:
         """Make clip `number`; return its name, its number of frames and why it was skipped ("" when it was not)."""
         name = f"puppet_{number:06d}"
@@ -97,13 +119,14 @@ class Studio:
         split = "val" if number % VAL_EVERY == VAL_EVERY - 1 else "train"
         try:
             puppet, identity, source = self._cast(chance, split)
-            speech, voice = self._speak(chance, split, number % SILENT_EVERY == 7)
-            frames, mouth = self._film(puppet, speech, chance)
+            duration_s = int(chance.integers(75, 126)) / FPS
+            speech, voice = self._speak(chance, split, number % SILENT_EVERY == 7, duration_s)
+            frames, truth = self._film(puppet, speech, chance)
             meta = {"identity": identity, "voice": voice, "split": split, "source": source, "seed": self.seed}
             samples = roughen(speech.samples, chance)
             if voice == "silence" and chance.random() < 0.5:
                 samples = np.zeros_like(samples)
-            return name, self.write_clip(frames, samples, self.out_dir / name, meta, mouth), ""
+            return name, self.write_clip(frames, samples, self.out_dir / name, meta, truth), ""
         except ValueError as error:
             return name, 0, str(error)
 
@@ -142,9 +165,10 @@ class Studio:
         )
         return puppet, identity, source
 
-    def _speak(self, chance: np.random.Generator, split: str, silent: bool) -> tuple[Utterance, str]:
-        """Draw what is said, 3 to 5 s long; nothing when silent."""
-        duration_s = int(chance.integers(75, 126)) / FPS
+    def _speak(
+        self, chance: np.random.Generator, split: str, silent: bool, duration_s: float
+    ) -> tuple[Utterance, str]:
+        """Draw what is said; nothing when silent."""
         if silent:
             return Utterance(np.zeros(round(duration_s * SAMPLE_RATE_HZ), np.float32), (), "silence"), "silence"
         rng = random.Random(int(chance.integers(2**62)))
@@ -155,22 +179,51 @@ class Studio:
             speech = talk(rng, choose_voice(rng, split), duration_s)
         return speech, speech.voice
 
+    def speak(self, number: int) -> tuple[str, int, str]:
+        """Make voice `number`; return as `make`."""
+        name = f"voice_{number:06d}"
+        chance = np.random.default_rng([self.seed, VOICE_SEED, number])
+        split = "val" if number % VAL_EVERY == VAL_EVERY - 1 else "train"
+        speech, voice = self._speak(chance, split, number % SILENT_EVERY == 7, VOICE_S)
+        meta = {"fps": FPS, "voice": voice, "split": split, "seed": self.seed}
+        write_voice(
+            self.out_dir / name, roughen(speech.samples, chance), articulate(speech.phones, round(VOICE_S * FPS)), meta
+        )
+        return name, round(VOICE_S * FPS), ""
+
     def _film(
         self, puppet: Puppet, speech: Utterance, chance: np.random.Generator
-    ) -> tuple[list[U8], NDArray[np.float32]]:
-        """Render all frames; return them with the aperture and width of the mouth in pixels, (T, 2)."""
+    ) -> tuple[list[U8], Truth]:
+        """Render all frames; return them with what is known of them."""
         count = round(speech.duration_s * FPS)
-        rows = articulate(speech.phones, count, Style.random(chance))
+        style = Style.random(chance)
+        rows = articulate(speech.phones, count, style)
+        shown = smiling(rows, style.smile)
         camera = Camera.random(chance)
         step = -1 if chance.random() < 0.5 else 1  # half of all clips are mirrored
         frames: list[U8] = []
-        mouth = np.zeros((count, 2), np.float32)
+        mesh_px = np.zeros((count, POINTS, 2), np.float32)
         for index, head in enumerate(head_motion(count, chance)):
-            frame, mesh = puppet.render(rows[index], head)
+            frame, mesh = puppet.render(shown[index], head)
             frames.append(camera.shoot(np.ascontiguousarray(frame[:, ::step]), chance))
-            mouth[index, 0] = np.hypot(*(mesh[LOWER_LIP] - mesh[UPPER_LIP]))
-            mouth[index, 1] = np.hypot(*(mesh[RIGHT_CORNER] - mesh[LEFT_CORNER]))
-        return frames, mouth
+            mesh_px[index] = mesh
+        if step < 0:
+            mesh_px[..., 0] = FRAME_PX - mesh_px[..., 0]
+        return frames, Truth(mesh_px, rows)
+
+
+def write_voice(
+    folder: Path, samples: NDArray[np.int16], articulation: NDArray[np.float32], meta: Mapping[str, object]
+) -> None:
+    """Write a voice without a face as a folder: sound, articulation (T,7) and meta.json; it is there whole or not."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    np.save(partial / "audio.npy", samples)
+    np.save(partial / "articulation.npy", articulation)
+    (partial / "meta.json").write_text(json.dumps(meta, ensure_ascii=False, indent=1))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
 
 
 _studio: Studio | None = None
@@ -182,10 +235,10 @@ def _open_studio(make_studio: Callable[[], Studio]) -> None:
     _studio = make_studio()
 
 
-def _make_in_studio(number: int) -> tuple[str, int, str]:
+def _make_in_studio(wanted: tuple[str, int]) -> tuple[str, int, str]:
     if _studio is None:
         raise RuntimeError("the studio of this process was not opened")
-    return _studio.make(number)
+    return _studio.produce(wanted)
 
 
 def build_corpus(
@@ -198,8 +251,9 @@ def build_corpus(
     workers: int = 1,
     speech_dir: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
+    voices: int = 0,
 ) -> Summary:
-    """Make clips 0..clips-1 of the corpus `seed` under `out_dir`; those already there are kept.
+    """Make puppets 0..clips-1 and voices 0..voices-1 of the corpus `seed` under `out_dir`; those there are kept.
 
     landmarks: picture (H, W, 3) uint8 RGB -> list of (468, 2) px, the main face first; it and write_clip must be
     picklable for workers > 1. speech_dir: recordings with transcripts (recordings.py). `tell` hears what is missing
@@ -212,15 +266,16 @@ def build_corpus(
         people = read_people(faces_dir)
     recordings = read_recordings(speech_dir, tell) if speech_dir is not None else []
     out_dir.mkdir(parents=True, exist_ok=True)
-    numbers = [n for n in range(clips) if not (out_dir / f"puppet_{n:06d}" / "meta.json").is_file()]
+    every = [("puppet", number) for number in range(clips)] + [("voice", number) for number in range(voices)]
+    wanted = [(kind, n) for kind, n in every if not (out_dir / f"{kind}_{n:06d}" / "meta.json").is_file()]
     make_studio = partial(Studio, people, recordings, seed, out_dir, landmarks, write_clip)
     skipped: dict[str, str] = {}
     frames = 0
-    bar = tqdm(total=clips, initial=clips - len(numbers), unit="clip", desc="corpus")
+    bar = tqdm(total=len(every), initial=len(every) - len(wanted), unit="clip", desc="corpus")
     with bar:
         if workers <= 1:
             studio = make_studio()
-            results: Iterable[tuple[str, int, str]] = map(studio.make, numbers)
+            results: Iterable[tuple[str, int, str]] = map(studio.produce, wanted)
             frames = _collect(results, bar, skipped)
         else:
             context = multiprocessing.get_context("spawn")
@@ -228,10 +283,10 @@ def build_corpus(
                 _one_thread_a_process(),
                 context.Pool(workers, _open_studio, (make_studio,), maxtasksperchild=200) as pool,
             ):
-                frames = _collect(pool.imap_unordered(_make_in_studio, numbers), bar, skipped)
+                frames = _collect(pool.imap_unordered(_make_in_studio, wanted), bar, skipped)
     for name, reason in sorted(skipped.items()):
         tell(f"{name} skipped: {reason}")
-    return Summary(len(numbers) - len(skipped), clips - len(numbers), skipped, frames)
+    return Summary(len(wanted) - len(skipped), len(every) - len(wanted), skipped, frames)
 
 
 @contextmanager

@@ -37,11 +37,11 @@ class FaceEncoder(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """Encode a mel window of 80 bands and 16 columns. (N,1,80,16) in -4..4 -> (N,512)."""
+    """Encode a mel window of 80 bands and 32 columns. (N,1,80,32) in -4..4 -> (N,512)."""
 
     def __init__(self, *, use_cbam: bool = True, latent: int = LATENT) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*conv_norm(1, 32, stride=(2, 1)), nn.ReLU())  # 40x16
+        self.stem = nn.Sequential(*conv_norm(1, 32, kernel=5, stride=2), nn.ReLU())  # 40x16
         self.stages = nn.Sequential(
             ResidualCBAM(32, 64, stride=2, use_cbam=use_cbam),  # 20x8
             ResidualCBAM(64, 128, stride=2, use_cbam=use_cbam),  # 10x4

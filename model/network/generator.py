@@ -8,8 +8,9 @@ with decoder depth. The scales 3 and 1 of Wav2Lip are dropped. Paper: https://ar
 Our own addition: what is known (the target above, the reference below) is kept where it can be. Half-size features
 displace the known pixels, which moves lips and jaw with their grain; beside the colours the head draws a mask that says
 where they replace the displaced pixels, as for teeth. Crops are placed on a rigid template, so the reference is nearly
-in place and the network spends itself on what speech moves. And the latent is asked how open and how wide the lips
-are, so that where clips are labelled, hearing and drawing can be learned apart.
+in place and the network spends itself on what speech moves. What it draws is a `Drawing`, which can be composed with
+the known pixels at any size: the skin of a close-up stays as sharp as it was filmed. And the latent is asked how the
+articulators stand (model/network/hearing.py), so that hearing and drawing are learned apart.
 """
 
 from __future__ import annotations
@@ -23,12 +24,11 @@ from torch.nn import functional as F
 
 from model.network.alignment import SemanticAlignment
 from model.network.attention import ResidualCBAM, conv_norm
-from model.network.encoders import LATENT, AudioEncoder, FaceEncoder
+from model.network.encoders import LATENT, FaceEncoder
+from model.network.hearing import CHANNELS, Hearing, HearingConfig
 
 _CHANNELS = (16, 32, 64, 128, 256)  # at S, S/2, S/4, S/8, S/16
 _FINEST = 24  # channels of the last map at full size, whatever the width
-# Lips heard are an average over all that the sound allows and move less than real ones; both are emphasised.
-_EMPHASIS = (2.2, 1.3)
 _FIELDS = 16  # shared fields of displacement
 _REACH = 0.25  # of half the picture
 _ALIGNED_SCALES = (2, 3, 4)  # 24, 12 and 6 at 96 px
@@ -85,22 +85,49 @@ class FinestStage(nn.Module):
         return fused
 
 
-def normal_lips(lips: Tensor) -> Tensor:
-    """Bring aperture and width from template face units to about zero mean and unit spread, (N,2) -> (N,2)."""
-    return (lips - lips.new_tensor([0.04, 0.35])) / lips.new_tensor([0.03, 0.05])
+@dataclass(frozen=True)
+class Drawing:
+    """Hold what is drawn for N faces, at the network's own size S.
+
+    offsets (N,2,S/2,S/2): how far off each pixel comes from, x and y, in halves of the picture; colours (N,3,S,S) in
+    0..1; mask (N,1,S,S) in 0..1, where they show. All float32.
+    """
+
+    offsets: Tensor
+    colours: Tensor
+    mask: Tensor
+
+    def compose(self, known: Tensor) -> Tensor:
+        """Return the faces with known pixels (N,3,P,P) in 0..1 displaced and the colours laid over; P is any size."""
+        size = known.shape[2]
+        colours, mask = self.colours, self.mask
+        if size != colours.shape[2]:
+            colours = F.interpolate(colours, size=(size, size), mode="bicubic", align_corners=False).clamp(0, 1)
+            mask = F.interpolate(mask, size=(size, size), mode="bilinear", align_corners=False)
+        return torch.lerp(displace(known, self.offsets), colours, mask)
 
 
-def known_face(faces: Tensor) -> Tensor:
-    """Join what is known: the target above the middle, the reference below. (N,6,S,S) -> (N,3,S,S)."""
-    half = faces.shape[2] // 2
-    return torch.cat([faces[:, :3, :half], faces[:, 3:, half:]], dim=2)
+def known_face(target: Tensor, reference: Tensor, hidden_from: float) -> Tensor:
+    """Join what is known: the target above the hidden rows, the reference below. Two (N,3,P,P) -> (N,3,P,P)."""
+    row = round(target.shape[2] * hidden_from)
+    return torch.cat([target[:, :, :row], reference[:, :, row:]], dim=2)
+
+
+def displace(known: Tensor, offsets: Tensor) -> Tensor:
+    """Fetch each pixel from where its offset says. known (N,3,P,P), offsets (N,2,H,H) -> (N,3,P,P) float32."""
+    size = known.shape[2]
+    offset = F.interpolate(offsets, size=(size, size), mode="bilinear", align_corners=False)
+    centres = (torch.arange(size, device=known.device, dtype=torch.float32) * 2 + 1) / size - 1
+    x, y = offset[:, 0] + centres, offset[:, 1] + centres[:, None]
+    grid = torch.stack([x, y], dim=3)
+    return F.grid_sample(known.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 class Displacement(nn.Module):
-    """Move pixels: by a few fields that faces share, weighed by the coarsest map, and by a field of this face's own.
+    """Say where pixels come from: a few fields that faces share, weighed by the coarsest map, and a field of its own.
 
-    coarse (N,D,S/16,S/16), features (N,C,S/2,S/2), face (N,3,S,S) -> (N,3,S,S) float32. Crops lie on a template, so
-    an opening jaw is much the same field in every face. A pixel comes from at most an eighth of the picture away.
+    coarse (N,D,S/16,S/16), features (N,C,S/2,S/2) -> offsets (N,2,S/2,S/2) float32. Crops lie on a template, so an
+    opening jaw is much the same field in every face. A pixel comes from at most an eighth of the picture away.
     """
 
     def __init__(self, coarse: int, channels: int, grid: int) -> None:
@@ -112,32 +139,24 @@ class Displacement(nn.Module):
         if self.own.bias is not None:
             nn.init.zeros_(self.own.bias)
 
-    def forward(self, coarse: Tensor, features: Tensor, face: Tensor) -> Tensor:
-        size = face.shape[2]
+    def forward(self, coarse: Tensor, features: Tensor) -> Tensor:
         weights = self.weights(coarse.contiguous().flatten(1)).float()
         shared = torch.einsum("nk,kdhw->ndhw", weights, self.fields.float())
         shared = F.interpolate(shared, size=features.shape[2:], mode="bilinear", align_corners=False)
-        offset = torch.tanh(shared + self.own(features).float()) * _REACH
-        offset = F.interpolate(offset, size=(size, size), mode="bilinear", align_corners=False)
-        centres = (torch.arange(size, device=face.device, dtype=torch.float32) * 2 + 1) / size - 1
-        x, y = offset[:, 0] + centres, offset[:, 1] + centres[:, None]
-        grid = torch.stack([x, y], dim=3)
-        return F.grid_sample(face.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+        return torch.tanh(shared + self.own(features).float()) * _REACH
 
 
 class Generator(nn.Module):
-    """Draw a face that speaks. faces (N,6,S,S) in 0..1, mels (N,1,80,16) in -4..4 -> (N,3,S,S) in 0..1."""
+    """Draw a face that speaks. faces (N,6,S,S) in 0..1, mels (N,1,80,32) in -4..4 -> `Drawing`."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
         channels = config.channels
         self.faces = FaceEncoder(channels, use_cbam=config.use_cbam)
-        self.audio = AudioEncoder(use_cbam=config.use_cbam)
+        self.hearing = Hearing(HearingConfig(config.use_cbam))
         heard = channels[-1] // 2
-        self.level = nn.LayerNorm(LATENT)  # so that the cue counts beside the latent, whatever its size
-        self.lips = nn.Linear(LATENT, 2)
-        self.cue = nn.Linear(2, LATENT)
+        self.cue = nn.Linear(CHANNELS, LATENT)
         self.hear = nn.Linear(LATENT, heard)
         self.fuse = ResidualCBAM(channels[-1] + heard, channels[-1], use_cbam=config.use_cbam)
         # The finest stage sees the input pixels themselves beside their features.
@@ -161,33 +180,23 @@ class Generator(nn.Module):
         if self.head.bias is not None:
             nn.init.constant_(self.head.bias[3], -2.0)
 
-    def listen(self, mels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the audio latent (N,512) and what it says of the lips (N,2), see `normal_lips`."""
-        latent: Tensor = self.level(self.audio(mels))
-        return latent, self.lips(torch.relu(latent))
+    def forward(self, faces: Tensor, mels: Tensor) -> Drawing:
+        latent, heard = self.hearing(mels)
+        return self.draw(faces, latent, heard * self.hearing.emphasis.to(heard.dtype))
 
-    def forward(self, faces: Tensor, mels: Tensor, lips: Tensor | None = None) -> Tensor:
-        latent, heard_lips = self.listen(mels)
-        shown, _ = self.draw(faces, latent, heard_lips * heard_lips.new_tensor(_EMPHASIS) if lips is None else lips)
-        return shown
-
-    def draw(self, faces: Tensor, latent: Tensor, lips: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw faces (N,6,S,S) with an audio latent (N,512) and lips (N,2), heard or, in training, known.
-
-        Returns what is shown and what was drawn for it behind the mask, both (N,3,S,S).
-        """
+    def draw(self, faces: Tensor, latent: Tensor, articulation: Tensor) -> Drawing:
+        """Draw faces (N,6,S,S) with an audio latent (N,512) and a normal articulation (N,7), heard or known."""
         features = self.faces(faces)
         features[0] = torch.cat([features[0], faces.to(features[0].dtype)], dim=1)
-        latent = torch.relu(latent + self.cue(lips))
+        latent = torch.relu(latent + self.cue(articulation))
         coarsest = features[-1]
         heard = self.hear(latent)[:, :, None, None].expand(-1, -1, *coarsest.shape[2:])
         x: Tensor = self.fuse(torch.cat([coarsest, heard.to(coarsest.dtype)], dim=1))
         x = coarse = self._align(x, latent, len(features) - 1)
         for scale in range(len(features) - 2, 0, -1):
             x = self._align(self.ups[scale](x, features[scale]), latent, scale)
-        displaced = self.displace(coarse, x, known_face(faces))
         drawn = torch.sigmoid(self.head(self.ups[0](x, features[0])).float())
-        return torch.lerp(displaced, drawn[:, :3], drawn[:, 3:]), drawn[:, :3]
+        return Drawing(self.displace(coarse, x), drawn[:, :3], drawn[:, 3:])
 
     def _align(self, x: Tensor, latent: Tensor, scale: int) -> Tensor:
         if scale not in _ALIGNED_SCALES:

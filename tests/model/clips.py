@@ -8,8 +8,10 @@ import numpy as np
 SIZE = 32
 
 
-def write_clip(folder: Path, seed: int = 0, frames: int = 25, split: str = "train", size: int = SIZE) -> Path:
-    """Write one clip whose dark mouth is as high as the hum of its frame is loud."""
+def write_clip(
+    folder: Path, seed: int = 0, frames: int = 25, split: str = "train", size: int = SIZE, labelled: bool = False
+) -> Path:
+    """Write one clip whose dark mouth is as high as the hum of its frame is loud; labelled: as a puppet's is."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     loudness = rng.random(frames)
@@ -18,6 +20,11 @@ def write_clip(folder: Path, seed: int = 0, frames: int = 25, split: str = "trai
         height = int(level * size / 4)
         frame[size * 3 // 4 - height // 2 : size * 3 // 4 + height // 2 + 1, size // 3 : size * 2 // 3] = 30
     hum = np.sin(np.arange(frames * 640) * 0.2) * np.repeat(loudness, 640)
+    if labelled:
+        np.save(folder / "articulation.npy", np.repeat(loudness[:, None], 7, axis=1).astype(np.float32))
+        mesh = np.zeros((frames, 468, 2), np.float16)
+        mesh[..., 1] = 0.5 + rng.uniform(-0.02, 0.02, (frames, 468))
+        np.save(folder / "mesh.npy", mesh)
     np.save(folder / "crops.npy", crops)
     np.save(folder / "audio.npy", (hum * 20_000).astype(np.int16))
     meta = {"fps": 25.0, "identity": f"p{seed}", "voice": "hum", "split": split, "source": "made"}

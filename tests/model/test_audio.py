@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.audio import CENTRED, MEL_RATE_HZ, SILENCE, STARTING_AT_FRAME, MelWindow, mel_spectrogram, mel_windows
+from model.audio import AROUND_FRAME, MEL_RATE_HZ, SILENCE, STARTING_AT_FRAME, MelWindow, mel_spectrogram, mel_windows
 
 
 def _noise(count: int, seed: int = 0) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_windows_from_a_file_equal_the_whole_spectrogram(tmp_path: Path) -> None
     on_disk = np.memmap(tmp_path / "audio.raw", np.int16, "r")
     whole = mel_spectrogram(samples)
     times_s = np.arange(10, 115) / 25
-    for window in (CENTRED, STARTING_AT_FRAME, MelWindow(columns=7, offset_columns=-3)):
+    for window in (AROUND_FRAME, STARTING_AT_FRAME, MelWindow(columns=7, offset_columns=-3)):
         got = mel_windows(on_disk, times_s, window)
         for k, time_s in enumerate(times_s):
             first = int(np.floor(time_s * MEL_RATE_HZ + 1e-6)) + window.offset_columns
@@ -44,14 +44,17 @@ def test_windows_from_a_file_equal_the_whole_spectrogram(tmp_path: Path) -> None
 def test_times_may_come_in_any_order_and_twice() -> None:
     samples = _noise(48_000)
     times_s = np.array([2.0, 0.04, 2.0, 1.0])
-    got = mel_windows(samples, times_s, CENTRED)
+    got = mel_windows(samples, times_s, AROUND_FRAME)
     for k, time_s in enumerate(times_s):
-        np.testing.assert_array_equal(got[k], mel_windows(samples, np.array([time_s]), CENTRED)[0])
+        np.testing.assert_array_equal(got[k], mel_windows(samples, np.array([time_s]), AROUND_FRAME)[0])
 
 
 @pytest.mark.parametrize(
     ("window", "frame", "first_heard"),
-    [(CENTRED, 0, -8), (CENTRED, 5, 8), (CENTRED, 1, -5), (STARTING_AT_FRAME, 5, 16), (STARTING_AT_FRAME, 1, 3)],
+    [
+        *((AROUND_FRAME, frame, first) for frame, first in ((0, -12), (5, 4), (1, -9))),
+        *((STARTING_AT_FRAME, frame, first) for frame, first in ((5, 16), (1, 3))),
+    ],
 )
 def test_a_click_is_heard_at_its_column(window: MelWindow, frame: int, first_heard: int) -> None:
     column = 20
@@ -67,8 +70,8 @@ def test_a_click_is_heard_at_its_column(window: MelWindow, frame: int, first_hea
 
 @pytest.mark.parametrize("time_s", [-5.0, 60.0])
 def test_silence_is_heard_beyond_the_ends(time_s: float) -> None:
-    assert (mel_windows(_noise(16_000), np.array([time_s]), CENTRED) == SILENCE).all()
-    assert (mel_windows(_noise(0), np.array([time_s]), CENTRED) == SILENCE).all()
+    assert (mel_windows(_noise(16_000), np.array([time_s]), AROUND_FRAME) == SILENCE).all()
+    assert (mel_windows(_noise(0), np.array([time_s]), AROUND_FRAME) == SILENCE).all()
     assert (mel_spectrogram(np.zeros(1600, np.float32)) == SILENCE).all()
 
 

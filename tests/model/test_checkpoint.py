@@ -21,7 +21,7 @@ from model.framing import Framing
 from model.network.wav2lip import Wav2Lip
 
 SMALL = CheckpointConfig(
-    image_size=32, width=0.25, framing=Framing(1.5, 0.4), mel_window=MelWindow(16, -7), notes="a test"
+    image_size=32, width=0.25, framing=Framing(1.5, 0.4), mel_window=MelWindow(32, -7), notes="a test"
 )
 
 

@@ -6,15 +6,21 @@ from model.framing import FOREHEAD_TO_CHIN, LOWER_FACE, Framing
 @pytest.mark.parametrize(
     ("framing", "template_y", "row"),
     [
-        (LOWER_FACE, 0.42, 0.5),
-        (LOWER_FACE, 1.0, 0.841),
-        (LOWER_FACE, 1.25, 0.988),
+        (LOWER_FACE, 0.413, LOWER_FACE.hidden_from),
+        (LOWER_FACE, 1.0, 0.836),
+        (LOWER_FACE, 1.2, 0.979),
         (FOREHEAD_TO_CHIN, 1.0, 0.946),
         (FOREHEAD_TO_CHIN, -0.4, 0.0),
     ],
 )
 def test_template_y_lands_on_row(framing: Framing, template_y: float, row: float) -> None:
     assert framing.row(template_y) == pytest.approx(row, abs=0.001)
+
+
+@pytest.mark.parametrize("row", [0.0, 1.0, float("nan")])
+def test_refuses_to_hide_all_or_nothing(row: float) -> None:
+    with pytest.raises(ValueError, match="hidden rows"):
+        Framing(side=1.0, center_y=0.4, hidden_from=row)
 
 
 def test_crop_is_centred_on_the_midline() -> None:

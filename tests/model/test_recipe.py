@@ -7,7 +7,7 @@ from model.recipe import RecipeError, read_recipe, shipped_recipe
 GENERATOR = '[run]\nobjective = "generator"\nsteps = 10\nlearning_rate = 1e-3\n'
 
 
-@pytest.mark.parametrize("name", ["expert", "generator"])
+@pytest.mark.parametrize("name", ["hearing", "expert", "generator"])
 def test_shipped_recipes_are_whole(name: str) -> None:
     recipe = read_recipe(shipped_recipe(name))
     assert recipe.run.objective == name
@@ -27,7 +27,7 @@ def test_shipped_recipes_are_whole(name: str) -> None:
         (GENERATOR + "[losses]\nlpips = 0.1", "needs lpips.backbone"),
         (GENERATOR + "[batch]\nruns = 0\n[losses]\nsync = 0.1", "need batch.runs"),
         (GENERATOR + "[batch]\nruns = 0\nsingles = 0", "nothing to draw"),
-        (GENERATOR.replace("generator", "critic"), "must be expert or generator"),
+        (GENERATOR.replace("generator", "critic"), "must be hearing, expert or generator"),
         (GENERATOR.replace("steps = 10", "steps = 0"), "at least 1"),
         (GENERATOR + 'precision = "fp16"', "run.precision must be"),
     ],

@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.audio import CENTRED, mel_windows
+from model.audio import AROUND_FRAME, mel_windows
 from model.checkpoint import PUBLISHED_WAV2LIP, CheckpointConfig, build_network, save_checkpoint
 from model.synthesizer import Synthesizer, choose_device, choose_precision, load_synthesizer
 
 SIZE = 32
 CONFIG = CheckpointConfig(image_size=SIZE, width=0.25)
+HIDDEN = round(SIZE * CONFIG.framing.hidden_from)
 
 
 class Echo(nn.Module):
@@ -33,7 +34,7 @@ def _crops(count: int) -> np.ndarray:
 
 
 def _mels(count: int) -> np.ndarray:
-    return np.random.default_rng(4).uniform(-4, 4, (count, 80, 16)).astype(np.float32)
+    return np.random.default_rng(4).uniform(-4, 4, (count, 80, 32)).astype(np.float32)
 
 
 def _synthesizer(network: nn.Module, batch_size: int = 4, config: CheckpointConfig = CONFIG) -> Synthesizer:
@@ -41,13 +42,13 @@ def _synthesizer(network: nn.Module, batch_size: int = 4, config: CheckpointConf
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_lower_half_is_hidden_and_the_reference_whole(order: str) -> None:
+def test_lower_rows_are_hidden_and_the_reference_whole(order: str) -> None:
     config = CheckpointConfig(image_size=SIZE, channel_order=order)  # type: ignore[arg-type]
     crops = _crops(5)
     target = _synthesizer(Echo(0), config=config).synthesize(crops, _mels(5))
     reference = _synthesizer(Echo(3), config=config).synthesize(crops, _mels(5))
-    np.testing.assert_array_equal(target[:, : SIZE // 2], crops[:, : SIZE // 2])
-    assert not target[:, SIZE // 2 :].any()
+    np.testing.assert_array_equal(target[:, :HIDDEN], crops[:, :HIDDEN])
+    assert not target[:, HIDDEN:].any()
     np.testing.assert_array_equal(reference, crops)
 
 
@@ -82,6 +83,7 @@ def test_too_little_memory_for_one_crop_is_said() -> None:
         (np.zeros((SIZE, SIZE, 3), np.uint8), _mels(1)),
         (_crops(2), _mels(3)),
         (_crops(2), _mels(2)[:, :, :15]),
+        (np.zeros((1, SIZE + 1, SIZE + 1, 3), np.uint8), _mels(1)),
     ],
 )
 def test_wrong_shapes_are_refused(crops: np.ndarray, mels: np.ndarray) -> None:
@@ -90,8 +92,8 @@ def test_wrong_shapes_are_refused(crops: np.ndarray, mels: np.ndarray) -> None:
 
 
 def test_broken_sound_still_gives_a_face() -> None:
-    mels = mel_windows(np.full(8000, np.nan, np.float32), np.array([0.1, 0.2]), CENTRED)
-    silence = mel_windows(np.zeros(8000, np.float32), np.array([0.1, 0.2]), CENTRED)
+    mels = mel_windows(np.full(8000, np.nan, np.float32), np.array([0.1, 0.2]), AROUND_FRAME)
+    silence = mel_windows(np.zeros(8000, np.float32), np.array([0.1, 0.2]), AROUND_FRAME)
     synthesizer = _synthesizer(build_network(CONFIG))
     np.testing.assert_array_equal(synthesizer.synthesize(_crops(2), mels), synthesizer.synthesize(_crops(2), silence))
 
@@ -108,8 +110,24 @@ def test_loads_from_a_file_in_both_precisions(tmp_path: Path) -> None:
 def test_published_weights_draw(tmp_path: Path) -> None:
     path = tmp_path / "wav2lip.pth"
     torch.save({"state_dict": build_network(PUBLISHED_WAV2LIP).state_dict()}, path)
-    drawn = load_synthesizer(path, "cpu", "fp32", 1).synthesize(np.zeros((1, 96, 96, 3), np.uint8), _mels(1))
+    drawn = load_synthesizer(path, "cpu", "fp32", 1).synthesize(np.zeros((1, 96, 96, 3), np.uint8), _mels(1)[..., :16])
     assert drawn.shape == (1, 96, 96, 3)
+
+
+def test_detail_of_large_crops_is_kept() -> None:
+    """A fresh network with a closed mask gives back a large crop as sharp as it was."""
+    network = build_network(CONFIG)
+    torch.nn.init.zeros_(network.displace.fields)
+    torch.nn.init.constant_(network.head.bias, -40.0)
+    crops = np.random.default_rng(6).integers(0, 256, (3, 3 * SIZE, 3 * SIZE, 3), dtype=np.uint8)
+    drawn = _synthesizer(network).synthesize(crops, _mels(3))
+    assert np.abs(drawn.astype(int) - crops).max() <= 1
+
+
+def test_published_networks_take_their_own_size_only() -> None:
+    synthesizer = Synthesizer(build_network(PUBLISHED_WAV2LIP).eval(), PUBLISHED_WAV2LIP, "cpu", "fp32", 1)
+    with pytest.raises(ValueError, match="takes crops of 96 px, not 192"):
+        synthesizer.synthesize(np.zeros((1, 192, 192, 3), np.uint8), _mels(1)[..., :16])
 
 
 @pytest.mark.parametrize("device", ["tpu", "cpu:1", "cuda:x", "cuda:99", ""])

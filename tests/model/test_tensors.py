@@ -12,7 +12,7 @@ def test_arrays_become_what_networks_take() -> None:
     assert to_mels(np.zeros((2, 80, 16), np.float32), torch.device("cpu")).shape == (2, 1, 80, 16)
 
 
-def test_colours_and_flips_are_shared_within_a_group() -> None:
+def test_colours_are_shared_within_a_group() -> None:
     faces = torch.rand(1, 3, 8, 8).expand(7, 3, 8, 8).contiguous()
     varied, again = vary_faces(np.random.default_rng(1), [faces, faces.clone()], [5, 1, 1])
     torch.testing.assert_close(varied, again)

@@ -16,7 +16,7 @@ from skimage.data import astronaut
 
 from app.core.jobs import JobInput
 from app.core.media import Limits, find_ffmpeg, probe_audio, probe_video
-from model.audio import CENTRED, MelWindow
+from model.audio import AROUND_FRAME, MelWindow
 from model.framing import LOWER_FACE, Framing
 from worker.pipeline import Sources
 
@@ -71,7 +71,8 @@ class FakeConfig:
     architecture: str = "fake"
     image_size: int = 96
     framing: Framing = LOWER_FACE
-    mel_window: MelWindow = CENTRED
+    mel_window: MelWindow = AROUND_FRAME
+    keeps_detail: bool = False
 
 
 @dataclass
@@ -86,13 +87,15 @@ class FakeSynthesizer:
 
     def synthesize(self, crops: U8, mels: npt.NDArray[np.float32], references: U8 | None = None) -> U8:
         """Return the crops, painted."""
+        window = self.config.mel_window
         assert crops.shape[1:] == (96, 96, 3)
-        assert mels.shape == (len(crops), 80, 16)
+        assert mels.shape == (len(crops), 80, window.columns)
         assert np.isfinite(mels).all()
-        self.heard += [float(mel[:, 7:9].mean()) for mel in mels]
+        own = -window.offset_columns
+        self.heard += [float(mel[:, own - 1 : own + 1].mean()) for mel in mels]
         drawn = crops.copy()
         if self.paint is not None:
-            drawn[:, 48:] = self.paint
+            drawn[:, round(96 * self.config.framing.hidden_from) :] = self.paint
         return drawn
 
 

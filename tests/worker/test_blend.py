@@ -27,7 +27,7 @@ def blended(scene: tuple[np.ndarray, np.ndarray], paint: tuple[int, int, int] | 
     crop = extract(planes, transform, COLOUR)
     drawn = crop.copy()
     if paint is not None:
-        drawn[48:] = paint
+        drawn[round(96 * LOWER_FACE.hidden_from) :] = paint
     result = planes.copy()
     blend(result, face, transform, crop, drawn, LOWER_FACE, COLOUR, **options)
     return result
@@ -81,7 +81,7 @@ def test_the_mask_follows_the_jaw(scene: tuple[np.ndarray, np.ndarray]) -> None:
     opened = points.copy()
     opened[list(JAW)[6:15], 1] += 6.0
     closed_rows, open_rows = (
-        int(np.flatnonzero(mouth_mask(p, 96, 96 / 1.7, 0.0).max(axis=1) > 0.5).max()) for p in (points, opened)
+        int(np.flatnonzero(mouth_mask(p, 96, LOWER_FACE, 0.0).max(axis=1) > 0.5).max()) for p in (points, opened)
     )
     assert open_rows > closed_rows + 3
 
@@ -89,7 +89,7 @@ def test_the_mask_follows_the_jaw(scene: tuple[np.ndarray, np.ndarray]) -> None:
 @pytest.mark.parametrize("padding", [-0.3, 0.0, 0.5])
 def test_the_mask_is_soft_and_ends_before_the_border(scene: tuple[np.ndarray, np.ndarray], padding: float) -> None:
     points = face_transform(scene[1], LOWER_FACE, 96).apply(scene[1])
-    mask = mouth_mask(points, 96, 96 / 1.7, padding)
+    mask = mouth_mask(points, 96, LOWER_FACE, padding)
     assert mask.min() == 0.0
     assert mask.max() <= 1.0
     assert max(mask[:, 0].max(), mask[:, -1].max(), mask[-1].max(), mask[0].max()) < 0.05
@@ -100,10 +100,10 @@ def test_the_mask_is_soft_and_ends_before_the_border(scene: tuple[np.ndarray, np
 def test_a_shift_of_tone_is_taken_back(scene: tuple[np.ndarray, np.ndarray]) -> None:
     transform = face_transform(scene[1], LOWER_FACE, 96)
     filmed = ycc_of_rgb(extract(scene[0], transform, COLOUR), COLOUR)
-    mask = mouth_mask(transform.apply(scene[1]), 96, 96 / 1.7, 0.0)
+    mask = mouth_mask(transform.apply(scene[1]), 96, LOWER_FACE, 0.0)
     shifted = filmed + np.array([6.0, -3.0, 2.0], np.float32)
-    assert np.allclose(match_tone(shifted, filmed, mask), filmed, atol=0.01)
-    assert np.abs(match_tone(filmed + 50.0, filmed, mask) - filmed).max() == pytest.approx(38.0, abs=0.01)
+    assert np.allclose(match_tone(shifted, filmed, mask, LOWER_FACE), filmed, atol=0.01)
+    assert np.abs(match_tone(filmed + 50.0, filmed, mask, LOWER_FACE) - filmed).max() == pytest.approx(38.0, abs=0.01)
 
 
 @pytest.mark.parametrize("corner", [(-300.0, -200.0), (-150.0, 0.0), (450.0, 700.0)])

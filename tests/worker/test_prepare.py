@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from model.corpus.build import Truth
 from model.framing import LOWER_FACE
 from worker.colour import ColourMatrix, planes_of_rgb
 from worker.crop import extract, face_transform
@@ -62,13 +63,20 @@ def test_the_head_moves_but_the_crop_follows(preparer: Preparer, frames: list[np
     assert not audio[10:].any()
 
 
-def test_known_mouth_sizes_become_template_units(preparer: Preparer, frames: list[np.ndarray], tmp_path: Path) -> None:
-    known = np.tile(np.array([[10.0, 40.0]], np.float32), (COUNT, 1))
-    preparer.write_clip(frames, np.zeros(10, np.int16), tmp_path / "c", {}, known)
+def test_what_is_known_becomes_labels_in_the_crop(
+    preparer: Preparer, frames: list[np.ndarray], tmp_path: Path
+) -> None:
+    mesh = np.zeros((COUNT, 468, 2), np.float32)
+    mesh[:, 14, 1], mesh[:, 291, 0] = 10.0, 40.0  # ten pixels open, forty wide, the rest at the frame's corner
+    truth = Truth(mesh, np.arange(COUNT * 7, dtype=np.float32).reshape(COUNT, 7))
+    preparer.write_clip(frames, np.zeros(10, np.int16), tmp_path / "c", {}, truth)
     _, _, labels = clip(tmp_path / "c")
-    scale = face_transform(preparer.landmarks(frames[0])[0], LOWER_FACE, 96).scale
-    assert labels[0] == pytest.approx(known[0] * scale * LOWER_FACE.side / 96, rel=0.03)
+    placed = face_transform(preparer.landmarks(frames[0])[0], LOWER_FACE, 96)
+    assert labels[0] == pytest.approx(np.array([10.0, 40.0]) * placed.scale * LOWER_FACE.side / 96, rel=0.03)
     assert labels[:, 1] == pytest.approx(4 * labels[:, 0], rel=1e-4)
+    np.testing.assert_array_equal(np.load(tmp_path / "c" / "articulation.npy"), truth.articulation)
+    corner = placed.apply([(0.0, 0.0)])[0] / 48 - 1
+    assert np.load(tmp_path / "c" / "mesh.npy")[0, 0] == pytest.approx(corner, rel=0.03)
 
 
 def test_an_existing_clip_is_replaced_whole(preparer: Preparer, frames: list[np.ndarray], tmp_path: Path) -> None:

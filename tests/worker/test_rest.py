@@ -9,7 +9,7 @@ from model.framing import LOWER_FACE
 from tests.worker.clips import portrait
 from worker.colour import ColourMatrix, planes_of_rgb
 from worker.crop import extract, face_transform
-from worker.rest import RestingFaces, Sighting
+from worker.rest import MAX_DETAIL, RestingFaces, Sighting, crop_size
 
 COLOUR = ColourMatrix.BT601
 
@@ -17,6 +17,11 @@ COLOUR = ColourMatrix.BT601
 class Shape:
     image_size = 96
     framing = LOWER_FACE
+    keeps_detail = False
+
+
+class DetailedShape(Shape):
+    keeps_detail = True
 
 
 def sighting(detector, rgb):
@@ -47,3 +52,14 @@ def test_a_strange_crop_is_its_own_reference(seen):
 def test_nobody_seen_leaves_every_crop_its_own(seen):
     crop = crop_of(seen)[None]
     np.testing.assert_array_equal(RestingFaces([], Shape, COLOUR).references(crop), crop)
+
+
+@pytest.mark.parametrize(("zoom", "shape", "factor"), [
+    (1, DetailedShape, 1), (2, DetailedShape, 2), (4, DetailedShape, 3), (20, DetailedShape, MAX_DETAIL), (4, Shape, 1),
+])
+def test_crops_are_as_large_as_the_faces_that_were_filmed(detector, zoom: float, shape: type, factor: int) -> None:
+    face = detector.detect(portrait(320, 320))[0].landmarks
+    side_px = 96 / face_transform(face, LOWER_FACE, 96).scale
+    scaled = face * (zoom * 80 / side_px)
+    assert crop_size([scaled, scaled], shape) == 96 * factor
+    assert crop_size([], shape) == 96

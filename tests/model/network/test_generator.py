@@ -7,8 +7,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.network.alignment import AdaptiveInstanceNorm
 from model.network.folding import fold_batch_norms
 from model.network.fourier import dft_matrices
-from model.network.generator import Generator, GeneratorConfig
+from model.network.generator import Drawing, Generator, GeneratorConfig, known_face
+from model.network.hearing import Hearing, HearingConfig
 from model.network.sync_expert import SyncExpert, SyncExpertConfig, stack_lower_halves
+from model.synthesizer import join_faces
 
 
 @pytest.mark.parametrize(("height", "width"), [(6, 6), (12, 12), (7, 5), (1, 4)])
@@ -35,14 +37,14 @@ def test_adain_starts_as_instance_norm_and_then_obeys_the_latent() -> None:
 def test_every_ablation_draws_learns_and_folds(flags: tuple[bool, bool, bool]) -> None:
     cbam, ffc, adain = flags
     network = Generator(GeneratorConfig(32, 0.5, use_cbam=cbam, use_ffc=ffc, use_adain=adain))
-    faces, mels = torch.rand(2, 6, 32, 32), torch.randn(2, 1, 80, 16)
-    (network(faces, mels) * torch.rand(2, 3, 32, 32)).mean().backward()
+    faces, mels, known = torch.rand(2, 6, 32, 32), torch.randn(2, 1, 80, 32), torch.rand(2, 3, 32, 32)
+    (network(faces, mels).compose(known) * torch.rand(2, 3, 32, 32)).mean().backward()
     assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in network.parameters())
     network.eval()
     with torch.no_grad():
-        plain = network(faces, mels)
+        plain = network(faces, mels).compose(known)
         fold_batch_norms(network)
-        torch.testing.assert_close(network(faces, mels), plain, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(network(faces, mels).compose(known), plain, atol=1e-4, rtol=1e-3)
     assert plain.shape == (2, 3, 32, 32)
     assert 0 <= float(plain.min()) <= float(plain.max()) <= 1
 
@@ -51,29 +53,54 @@ def test_fresh_network_shows_what_is_known() -> None:
     network = Generator(GeneratorConfig(32, 0.25)).eval()
     torch.nn.init.zeros_(network.displace.fields)
     torch.nn.init.constant_(network.head.bias, -40.0)  # a closed mask
-    faces = torch.rand(2, 6, 32, 32)
+    target, reference = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        drawn = network(faces, torch.zeros(2, 1, 80, 16))
-    torch.testing.assert_close(drawn[:, :, :16], faces[:, :3, :16], atol=1e-4, rtol=0)
-    torch.testing.assert_close(drawn[:, :, 16:], faces[:, 3:, 16:], atol=1e-4, rtol=0)
+        drawing = network(join_faces(target, reference, 0.25), torch.zeros(2, 1, 80, 32))
+    drawn = drawing.compose(known_face(target, reference, 0.25))
+    torch.testing.assert_close(drawn[:, :, :8], target[:, :, :8], atol=1e-4, rtol=0)
+    torch.testing.assert_close(drawn[:, :, 8:], reference[:, :, 8:], atol=1e-4, rtol=0)
 
 
-def test_known_lips_replace_those_heard() -> None:
+def test_a_drawing_is_composed_at_any_size() -> None:
+    """An offset moves the same part of a picture whatever its size, and the mask lays one colour over it."""
+    offsets = torch.zeros(1, 2, 8, 8)
+    offsets[:, 0] = 0.25  # an eighth of the picture to the right
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[:, :, 12:] = 1
+    drawing = Drawing(offsets, torch.full((1, 3, 16, 16), 0.5), mask)
+    for size in (16, 64):
+        ramp = torch.linspace(0, 1, size).expand(1, 3, size, size)
+        shown = drawing.compose(ramp)
+        assert shown.shape == (1, 3, size, size)
+        middle = slice(size // 4, size // 2)
+        moved = ramp[:, :, middle, size // 8 + size // 4 : size // 8 + size // 2]
+        torch.testing.assert_close(shown[:, :, middle, middle], moved, atol=1e-5, rtol=0)
+        torch.testing.assert_close(shown[:, :, -size // 8 :], torch.full_like(shown[:, :, -size // 8 :], 0.5))
+
+
+def test_a_known_articulation_replaces_the_one_heard() -> None:
     network = Generator(GeneratorConfig(32, 0.25)).eval()
-    faces, mels = torch.rand(1, 6, 32, 32), torch.randn(1, 1, 80, 16)
+    faces, mels = torch.rand(1, 6, 32, 32), torch.randn(1, 1, 80, 32)
+    network.hearing.emphasis.fill_(1.5)
     with torch.no_grad():
-        heard = network.listen(mels)[1]
-        emphasised = heard * torch.tensor([2.2, 1.3])
-        torch.testing.assert_close(network(faces, mels, emphasised), network(faces, mels))
-        assert not torch.equal(network(faces, mels, heard + 3), network(faces, mels))
+        latent, heard = network.hearing(mels)
+        torch.testing.assert_close(network.draw(faces, latent, heard * 1.5).colours, network(faces, mels).colours)
+        assert not torch.equal(network.draw(faces, latent, heard + 3).colours, network(faces, mels).colours)
+
+
+def test_emphasis_brings_back_the_spread() -> None:
+    hearing = Hearing(HearingConfig())
+    known = torch.randn(400, 7, generator=torch.Generator().manual_seed(2))
+    hearing.calibrate(known * torch.tensor([0.5, 0.8, 1.0, 2.0, 0.1, 0.5, 0.5]), known)
+    torch.testing.assert_close(hearing.emphasis, torch.tensor([2.0, 1.25, 1.0, 1.0, 2.5, 2.0, 2.0]))
 
 
 @pytest.mark.parametrize(("size", "width"), [(96, 1.0), (128, 0.5)])
 def test_cost_of_a_crop(size: int, width: float) -> None:
     network = Generator(GeneratorConfig(size, width)).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        drawn = network(torch.rand(1, 6, size, size), torch.zeros(1, 1, 80, 16))
-    assert drawn.shape == (1, 3, size, size)
+        drawing = network(torch.rand(1, 6, size, size), torch.zeros(1, 1, 80, 32))
+    assert drawing.colours.shape == (1, 3, size, size)
     assert counter.get_total_flops() < 4e9
 
 
@@ -94,5 +121,5 @@ def test_expert_embeds_on_the_unit_sphere() -> None:
     halves = stack_lower_halves(crops)
     assert halves.shape == (3, 15, 32, 64)
     torch.testing.assert_close(halves[:, 3:6], crops[:, 1, :, 32:])
-    for vector in expert(halves, torch.randn(3, 1, 80, 16)):
+    for vector in expert(halves, torch.randn(3, 1, 80, 32)):
         torch.testing.assert_close(vector.norm(dim=1), torch.ones(3))

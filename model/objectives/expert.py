@@ -1,0 +1,66 @@
+"""Train the sync expert: does this mouth say this sound?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.checkpoint import save_expert
+from model.dataset import RUN, Corpus, Rng, vary_mels
+from model.losses import matching_loss
+from model.network.sync_expert import SyncExpert, SyncExpertConfig, stack_lower_halves
+from model.objectives.protocol import VALIDATION_SEED, Terms
+from model.recipe import Recipe
+from model.tensors import to_faces, to_mels, vary_faces
+
+
+class ExpertObjective:
+    """Train the expert to match mouths with sounds within a clip."""
+
+    def __init__(self, recipe: Recipe, train: Corpus, val: Corpus, device: torch.device) -> None:
+        self._recipe, self._train, self._val, self._device = recipe, train, val, device
+        self.network = SyncExpert(SyncExpertConfig(recipe.network.image_size, recipe.network.width))
+
+    def losses(self, rng: Rng) -> Terms:
+        """Draw moments, return the matching loss and the share of mouths that found their sound."""
+        loss, found = self._match(self.network, self._train, rng, vary=True)
+        return {"total": loss, "found": found}
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Measure loss and hit rate over 48 clips of the validation split."""
+        expert = _as_expert(network)
+        rng = np.random.default_rng(VALIDATION_SEED)
+        rounds = [self._match(expert, self._val, rng, vary=False) for _ in range(6)]
+        loss, found = (torch.stack(values).mean() for values in zip(*rounds, strict=True))
+        return {"val_loss": float(loss), "val_found": float(found)}
+
+    def sheet(self, network: nn.Module) -> None:
+        """Draw nothing: an expert draws nothing."""
+
+    def export(self, network: nn.Module, path: Path, notes: str) -> None:
+        """Write the expert."""
+        save_expert(path, _as_expert(network))
+
+    def _match(self, network: SyncExpert, corpus: Corpus, rng: Rng, *, vary: bool) -> tuple[Tensor, Tensor]:
+        batch = corpus.moments(rng, self._recipe.batch.clips, self._recipe.batch.moments)
+        clips, moments = batch.mels.shape[:2]
+        mels = np.stack([vary_mels(rng, clip) for clip in batch.mels]) if vary else batch.mels
+        size = batch.runs.shape[3]
+        faces = to_faces(batch.runs.reshape(-1, size, size, 3), self._device)
+        if vary:
+            faces = vary_faces(rng, [faces], [moments * RUN] * clips)[0]
+        halves = stack_lower_halves(faces.reshape(clips * moments, RUN, *faces.shape[1:]))
+        audio, face = network(halves, to_mels(mels.reshape(-1, *mels.shape[2:]), self._device))
+        return matching_loss(
+            audio.reshape(clips, moments, -1), face.reshape(clips, moments, -1), network.log_scale.exp()
+        )
+
+
+def _as_expert(network: nn.Module) -> SyncExpert:
+    if not isinstance(network, SyncExpert):
+        raise TypeError(f"this objective trains sync experts, not {type(network).__name__}")
+    return network
