@@ -285,17 +285,23 @@ def bench(json_path: Path | None, clips: tuple[Path, ...], runs: int) -> None:
 # ---- the model
 
 
-@main.command()
-@click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Where the clips go.")
+@main.group(invoke_without_command=True)
+@click.option("--out", "out_dir", type=click.Path(path_type=Path), help="Where the clips go.")
 @click.option("--faces", "faces_dir", type=click.Path(path_type=Path), help="A folder of faces with its INDEX.csv.")
 @click.option("--speech", "speech_dir", type=click.Path(path_type=Path), help="Recordings with transcripts.")
 @click.option("--clips", default=900, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=7, show_default=True)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@click.pass_context
 def corpus(
-    out_dir: Path, faces_dir: Path | None, speech_dir: Path | None, clips: int, seed: int, workers: int
+    ctx: click.Context, out_dir: Path | None, faces_dir: Path | None, speech_dir: Path | None, clips: int, seed: int,
+    workers: int,
 ) -> None:
     """Make talking puppet clips with exact labels from still faces and speech."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if out_dir is None:
+        raise click.UsageError("Missing option '--out'.")
     from model.corpus.build import build_corpus
     from worker.prepare import Preparer
 
@@ -304,6 +310,25 @@ def corpus(
                         lambda text: click.echo(text, err=True))
     click.echo(f"{out_dir}: {made.written} clips written, {made.kept} kept, {len(made.skipped)} skipped")
 
+
+@corpus.command("fetch")
+@click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Where the materials go.")
+@click.option("--from", "local_dir", type=click.Path(path_type=Path, file_okay=False, exists=True), help=(
+    "Take them from this folder (faces/, avatars/, speech/) instead of the network."))
+def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
+    """Get the faces and recordings that the default weights learn from; can be stopped and goes on."""
+    from model.corpus.fetch import fetch, take
+    from worker.originals import cut_face, read_sound
+
+    def tell(text: str) -> None:
+        click.echo(text, err=True)
+
+    got = fetch(out_dir, cut_face, read_sound, tell) if local_dir is None else take(out_dir, local_dir, tell)
+    click.echo(f"{out_dir}: {got.written} files written, {got.kept} kept, {len(got.missing)} missing")
+    if got.missing:
+        click.echo(f"error: url_fetch_failed: {len(got.missing)} files could not be had; the others can be used, and "
+                   "the same command tries again.", err=True)
+        sys.exit(EXIT_REFUSED)
 
 
 @main.command()
