@@ -108,5 +108,5 @@ class Reaper:
                 self._storage.delete(job_id)
         for job_id, attempt, folder in self._storage.idle_work(ORPHAN_IDLE_S):
             job = self._records.get(job_id)
-            if job is None or job.attempt != attempt or job.status.is_terminal:
+            if job is None or job.attempt != attempt or job.status.is_terminal:  # a segment's is written to all along
                 remove_folder(folder)

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: Positive = 1
     batch_size: Positive = 16
+    segment_s: float = Field(30.0, ge=1.0, description="Longer clips are done in segments of about this length.")
     max_upload_bytes: Positive = 2 * 1024**3
     max_duration_s: float = Field(3600.0, gt=0)
     max_pixels: Positive = 4096 * 2304

@@ -2,10 +2,12 @@
 
     <root>/jobs/<id>/video, audio, audio_mix      as uploaded: the format is recognised from the content
     <root>/jobs/<id>/result-<attempt>.mp4         put there complete, by one rename
+    <root>/jobs/<id>/pieces/<name>                what the segments of a long clip share and make, by one rename each
     <root>/work/<id>-<attempt>/                   an attempt's own; gone when it ends
+    <root>/work/<id>.<segment>-<attempt>/         that of an attempt at one segment
 
 Service and workers see the same root. A result carries its attempt's number, so that a worker that was given up on
-but lives cannot replace the result of the one that followed it.
+but lives cannot replace the result of the one that followed it; so does a piece.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from app.core.errors import CapacityError, ErrorCode
 RESERVE_BYTES: Final = 256 * 1024**2  # kept free for results, records and the machine itself
 PARTS: Final = ("video", "audio", "audio_mix")
 _ID: Final = re.compile(r"[0-9a-f]{32}")
+_PIECE: Final = re.compile(r"[a-z0-9-]+\.[a-z0-9]+")
 
 
 class LocalStorage:
@@ -69,6 +72,28 @@ class LocalStorage:
         """Remove a result that was not accepted."""
         self.result(job_id, attempt).unlink(missing_ok=True)
 
+    def piece(self, job_id: str, name: str) -> Path:
+        """Return where a piece lies that an attempt at the plan or at a segment left for the others."""
+        if not _PIECE.fullmatch(name):
+            raise ValueError("not the name of a piece")
+        return self.folder(job_id) / "pieces" / name
+
+    def publish_piece(self, job_id: str, name: str, made: Path) -> None:
+        """Make a file a piece, complete or not at all; raises FileNotFoundError for a deleted job."""
+        target = self.piece(job_id, name)
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
+        made.replace(target)
+
+    def drop_piece(self, job_id: str, name: str) -> None:
+        """Remove a piece that was not accepted."""
+        self.piece(job_id, name).unlink(missing_ok=True)
+
+    def drop_pieces(self, job_id: str) -> None:
+        """Remove all pieces of a job that has its result."""
+        remove_folder(self.folder(job_id) / "pieces")
+
     def delete(self, job_id: str) -> None:
         """Remove everything of a job, whether or not it is there; a writer in the same moment is waited for briefly."""
         folder = self.folder(job_id)
@@ -78,12 +103,13 @@ class LocalStorage:
                 return
             time.sleep(0.05)
 
-    def work_folder(self, job_id: str, attempt: int) -> Path:
+    def work_folder(self, job_id: str, attempt: int, segment: int | None = None) -> Path:
         """Make and return an attempt's own folder, on the disk of the results; those of dead attempts go."""
         self.folder(job_id)
-        for old in (self._root / "work").glob(f"{job_id}-*"):
+        unit = job_id if segment is None else f"{job_id}.{segment}"
+        for old in (self._root / "work").glob(f"{unit}-*"):
             remove_folder(old)
-        folder = self._root / "work" / f"{job_id}-{attempt}"
+        folder = self._root / "work" / f"{unit}-{attempt}"
         folder.mkdir(mode=0o700)
         return folder
 
@@ -102,12 +128,13 @@ class LocalStorage:
             if _ID.fullmatch(folder.name) and _idle_s(folder) > idle_s:
                 yield folder.name
 
-    def idle_work(self, idle_s: float) -> Iterator[tuple[str, int, Path]]:
-        """Yield job id, attempt and path of work folders in which nothing was written for that long."""
+    def idle_work(self, idle_s: float) -> Iterator[tuple[str, int | None, Path]]:
+        """Yield job id, attempt (None: one at a segment) and path of work folders not written to for that long."""
         for folder in (self._root / "work").iterdir():
-            job_id, _, attempt = folder.name.partition("-")
+            unit, _, attempt = folder.name.partition("-")
+            job_id, _, segment = unit.partition(".")
             if _ID.fullmatch(job_id) and attempt.isdigit() and _idle_s(folder) > idle_s:
-                yield job_id, int(attempt), folder
+                yield job_id, None if segment else int(attempt), folder
 
 
 def remove_folder(folder: Path) -> None:

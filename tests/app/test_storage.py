@@ -53,6 +53,31 @@ def test_a_deleted_job_takes_no_result(storage):
         storage.publish(ID, 1, output)
 
 
+def test_a_piece_is_there_for_all_attempts_until_dropped(storage):
+    storage.create(ID)
+    for name in ("plan-1.npz", "segment-0-1.mp4"):
+        made = storage.work_folder(ID, 1, segment=0) / "made"
+        made.write_bytes(b"x")
+        storage.publish_piece(ID, name, made)
+        assert storage.piece(ID, name).read_bytes() == b"x" and not made.exists()
+    storage.drop_piece(ID, "plan-1.npz")
+    assert [path.name for path in storage.piece(ID, "plan-1.npz").parent.iterdir()] == ["segment-0-1.mp4"]
+    storage.drop_pieces(ID)
+    assert list(storage.folder(ID).iterdir()) == []
+    for name in ("../x.mp4", ".mp4", "a/b.mp4", "plan"):
+        with pytest.raises(ValueError, match="piece"):
+            storage.piece(ID, name)
+
+
+def test_attempts_at_segments_do_not_disturb_each_other(storage):
+    whole, first, second = (storage.work_folder(ID, 1, segment) for segment in (None, 0, 1))
+    again = storage.work_folder(ID, 2, segment=1)
+    assert whole.is_dir() and first.is_dir() and again.is_dir() and not second.exists()
+    old = time.time() - 100
+    os.utime(first, (old, old))
+    assert list(storage.idle_work(50)) == [(ID, None, first)]
+
+
 def test_delete_removes_all_and_may_be_repeated(storage):
     (storage.create(ID) / "video").write_bytes(b"x")
     storage.delete(ID)
