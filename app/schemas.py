@@ -65,7 +65,9 @@ class JobView(BaseModel):
     status: JobStatus
     stage: str | None
     progress: Progress
-    queue_position: int | None = Field(description="Place among all waiting jobs, from 1.")
+    queue_position: int | None = Field(description=(
+        "Place among all waiting jobs, from 1, if no more come: callers take turns, each with its own jobs in order "
+        "of priority and arrival."))
     attempt: int
     created_at: datetime
     started_at: datetime | None = Field(description="When the current attempt began.")

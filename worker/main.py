@@ -89,8 +89,8 @@ _host: Final = _Host()
 
 @celery.task(name=TASK_RUN_JOB)  # type: ignore[untyped-decorator]
 def run_job(job_id: str) -> None:
-    """Do one job."""
-    tasks.run_job(_host.use(), job_id)
+    """Do one job: the one whose turn it is, which need not be the one that the message was sent for."""
+    tasks.run_job(_host.use())
 
 
 @celery.task(name=TASK_FIND_FACES)  # type: ignore[untyped-decorator]

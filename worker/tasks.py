@@ -160,20 +160,21 @@ class Heartbeat:
             self._done.wait(HEARTBEAT_S)
 
 
-def run_job(runtime: Runtime, job_id: str) -> None:
-    """Do the job if there is still something to do; raises only where Redis stays away."""
+def run_job(runtime: Runtime) -> None:
+    """Do the job whose turn it is, if any waits; raises only where Redis stays away."""
     records = runtime.records
-    attempt = records.claim(job_id, runtime.name, secrets.token_hex(8))
-    job = records.get(job_id) if attempt is not None else None
-    if attempt is None or job is None:
-        _log.info("nothing to do job=%s", job_id)
+    claim = records.claim(runtime.name, secrets.token_hex(8))
+    job = records.get(claim.job_id) if claim is not None else None
+    if claim is None or job is None:
+        _log.info("nothing to do")
         return
-    _log.info("claimed job=%s attempt=%d", job_id, attempt)
+    attempt = claim.attempt
+    _log.info("claimed job=%s attempt=%d", job.id, attempt)
     limit_s = runtime.settings.run_timeout_s
     monitor = JobMonitor(limit_s, runtime.is_stopping)
-    with Heartbeat(records, job_id, attempt, monitor, limit_s + OVERRUN_S):
+    with Heartbeat(records, job.id, attempt, monitor, limit_s + OVERRUN_S):
         outcome = _attempt(runtime, job, attempt, monitor)
-    _log.info("ended job=%s attempt=%d outcome=%s seconds=%.1f", job_id, attempt, outcome, monitor.elapsed_s)
+    _log.info("ended job=%s attempt=%d outcome=%s seconds=%.1f", job.id, attempt, outcome, monitor.elapsed_s)
 
 
 def _attempt(runtime: Runtime, job: Job, attempt: int, monitor: JobMonitor) -> str:

@@ -45,6 +45,8 @@ LEGAL_MOVES: Final[dict[JobStatus, frozenset[JobStatus]]] = {
 }
 
 SYNC_MODES = Literal["cut_off", "loop", "bounce", "silence", "remap"]
+PRIORITIES = Literal["low", "normal", "high"]
+PRIORITY_LEAD_S: Final[dict[PRIORITIES, int]] = {"low": -3600, "normal": 0, "high": 3600}
 PRESETS = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
 MAX_METADATA_BYTES: Final = 4096
 
@@ -91,6 +93,9 @@ class JobOptions(BaseModel):
     output_height: int | None = Field(None, ge=64, le=4320, description="Scale the output to this height.")
     start_s: float = Field(0.0, ge=0, description="Use the picture from here on; the voice starts at its beginning.")
     end_s: float | None = Field(None, gt=0, description="Use the picture up to here.")
+    priority: PRIORITIES = Field("normal", description=(
+        "Which of your own waiting jobs goes first: each step up is worth an hour of waiting. Other callers' jobs are "
+        "not touched by it: callers take turns."))
     metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back unchanged (at most 4 KiB).")
 
     @model_validator(mode="after")

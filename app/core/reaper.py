@@ -36,10 +36,10 @@ class Reaper:
         records: Records,
         storage: LocalStorage,
         send: Callable[[str], None],
-        waiting: Callable[[], set[str]],
+        waiting: Callable[[], int],
         interval_s: float = REAP_INTERVAL_S,
     ) -> None:
-        """`send` sends a job's message; `waiting` names the jobs whose message lies undelivered in the broker."""
+        """`send` sends a job's message; `waiting` counts those that lie undelivered in the broker."""
         self._records = records
         self._storage = storage
         self._send = send
@@ -92,11 +92,11 @@ class Reaper:
                 raise
 
     def find_lost_messages(self) -> None:
-        """Have the message of each job sent again that waits long with none in the broker."""
+        """Have messages sent again where jobs wait long and fewer lie in the broker than jobs wait."""
         overdue = self._records.overdue(RESEND_AFTER_S)
         if overdue:
-            waiting = self._waiting()
-            self._records.mark_unsent(job_id for job_id in overdue if job_id not in waiting)
+            missing = max(0, self._records.queued_count() - self._waiting())
+            self._records.mark_unsent(overdue[:missing])
 
     def sweep(self) -> None:
         """Remove the files of expired jobs and what crashes left behind; never what a job may still need."""

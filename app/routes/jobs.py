@@ -19,14 +19,18 @@ from app.schemas import FaceView, JobPage, JobView, ValidationView
 from app.services import Services
 
 MAX_PAGE: Final = 100
-_FORM_PROBLEMS: Final = problems(409, 413, 415, 422, 503, 507)
+_FORM_PROBLEMS: Final = problems(409, 413, 415, 422, 429, 503, 507)
 
 router = APIRouter(tags=["jobs"])
 
 
+def _views(records: Records, jobs: list[Job]) -> list[JobView]:
+    positions = records.queue_positions(job.id for job in jobs if job.status is JobStatus.QUEUED)
+    return [JobView.of(job, positions.get(job.id)) for job in jobs]
+
+
 def _view(records: Records, job: Job) -> JobView:
-    position = records.queue_position(job.id) if job.status is JobStatus.QUEUED else None
-    return JobView.of(job, position)
+    return _views(records, [job])[0]
 
 
 @router.post(
@@ -40,7 +44,7 @@ async def create_job(
     idempotency_key: Annotated[str | None, Header(description="The same key and request give the same job.")] = None,
 ) -> JSONResponse:
     """Take a video and a voice; the answer is the queued job, `Location` says where to poll it."""
-    await run_in_threadpool(services.records.check_room)
+    await run_in_threadpool(services.records.check_room, owner, idempotency_key)
     async with taken_in(request, services) as intake:
         created = await run_in_threadpool(save_job, services, intake, owner, idempotency_key)
         view = await run_in_threadpool(_current_view, services.records, created.job_id)
@@ -92,7 +96,7 @@ def list_jobs(
     """Return the caller's jobs, newest first."""
     jobs, following = records.page(owner, status, limit, None if cursor is None else int(cursor))
     next_cursor = None if following is None else str(following)
-    return JobPage(jobs=[_view(records, job) for job in jobs], next_cursor=next_cursor)
+    return JobPage(jobs=_views(records, jobs), next_cursor=next_cursor)
 
 
 @router.get("/jobs/{job_id}", summary="Poll a job", responses=problems(404, 422, 503))

@@ -24,9 +24,15 @@ def redis_url(tmp_path_factory):
         yield url
 
 
+@pytest.fixture(scope="session")
+def bare_redis_url(redis_url):
+    """Return the address of a database of the same Redis that no application and no reaper looks into."""
+    return f"{redis_url}?db=1"
+
+
 @pytest.fixture
-def redis_client(redis_url):
-    client = connect(redis_url)
+def redis_client(bare_redis_url):
+    client = connect(bare_redis_url)
     client.flushall()
     yield client
     client.close()
@@ -34,7 +40,8 @@ def redis_client(redis_url):
 
 @pytest.fixture
 def records(redis_client):
-    return Records(redis_client, RecordLimits(retention_s=60, max_attempts=2, max_queued_jobs=5))
+    return Records(redis_client, RecordLimits(
+        retention_s=60, max_attempts=2, max_queued_jobs=5, max_active_per_owner=4))
 
 
 @dataclass

@@ -26,7 +26,7 @@ def files(tmp_path):
 
 
 def finish(service, job_id):
-    attempt = service.services.records.claim(job_id, "w", "c")
+    attempt = service.services.records.claim("w", "c").attempt
     service.services.storage.result(job_id, attempt).write_bytes(MP4)
     assert service.services.records.succeed(job_id, attempt, RESULT, REPORT, [])
 

@@ -147,6 +147,17 @@ def test_a_full_queue_is_said_at_the_door(make_service):
     assert int(answer.headers["retry-after"]) > 0
 
 
+def test_too_many_jobs_of_one_caller_are_said_at_the_door(make_service):
+    service = make_service(max_active_per_key=1)
+    first = service.post(headers={"Idempotency-Key": "once"}).json()["id"]
+    answer = service.post()
+    assert_problem(answer, 429, "concurrency_limited")
+    assert int(answer.headers["retry-after"]) > 0 and folders(service) == [first]
+    assert service.post(headers={"Idempotency-Key": "once"}).json()["id"] == first
+    service.http.post(f"/jobs/{first}/cancel")
+    assert service.post(data={"priority": "high"}).json()["options"]["priority"] == "high"
+
+
 def test_idempotency_key(service):
     headers = {"Idempotency-Key": "once"}
     first, again = service.post(headers=headers), service.post(headers=headers)
@@ -196,8 +207,8 @@ def test_pages(service):
 
 def test_cancel_waiting_and_running(service):
     records = service.services.records
-    waiting, running = (service.post().json()["id"] for _ in range(2))
-    records.claim(running, "w", "c")
+    running, waiting = (service.post().json()["id"] for _ in range(2))
+    records.claim("w", "c")
     records.beat(running, 1, "synthesize", Progress(percent=50))
     answers = [service.http.post(f"/jobs/{job_id}/cancel") for job_id in (waiting, running, waiting)]
     assert [answer.status_code for answer in answers] == [202] * 3
@@ -209,7 +220,7 @@ def test_cancel_waiting_and_running(service):
 def test_delete_in_any_state(service, state):
     job_id = service.post().json()["id"]
     if state is JobStatus.RUNNING:
-        service.services.records.claim(job_id, "w", "c")
+        service.services.records.claim("w", "c")
     if state is JobStatus.CANCELED:
         service.http.post(f"/jobs/{job_id}/cancel")
     answer = service.http.delete(f"/jobs/{job_id}")

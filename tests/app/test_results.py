@@ -19,7 +19,7 @@ REPORT = Report(face_coverage=1, face_height_px=120, stage_seconds={}, realtime_
 @pytest.fixture
 def finished(service):
     job_id = service.post().json()["id"]
-    attempt = service.services.records.claim(job_id, "w", "c")
+    attempt = service.services.records.claim("w", "c").attempt
     service.services.storage.result(job_id, attempt).write_bytes(MP4)
     assert service.services.records.succeed(job_id, attempt, RESULT, REPORT, [])
     return service, job_id
@@ -98,7 +98,7 @@ def test_no_result_yet_or_never_or_no_more(service, finished):
 
     waiting = service.post().json()["id"]
     assert_problem(answer(waiting), 409, "result_not_ready")
-    records.claim(waiting, "w", "c")
+    records.claim("w", "c2")
     assert_problem(answer(waiting), 409, "result_not_ready")
     records.fail(waiting, 1, {"code": "no_face_detected", "message": "m", "stage": "detect", "retryable": False,
                               "hint": "h"})
