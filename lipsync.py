@@ -356,5 +356,39 @@ def train(
         sys.exit(EXIT_REFUSED)
 
 
+@main.command()
+@click.option("--corpus", "corpus_dir", type=click.Path(path_type=Path), help="Prepared clips; those held out count.")
+@click.option("--clips", multiple=True, type=click.Path(path_type=Path), help=(
+    "Real videos or folders of them, redrawn by their own sound through the whole pipeline; repeatable."))
+@click.option("--result", "results", multiple=True, type=click.Path(path_type=Path), help="A finished video.")
+@click.option("--reference", "references", multiple=True, type=click.Path(path_type=Path), help="Its film.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Generator weights; else LIPSYNC_CHECKPOINT's.")
+@click.option("--limit", type=click.IntRange(1), default=48, show_default=True, help="Judge at most so many clips.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+def evaluate(
+    corpus_dir: Path | None, clips: tuple[Path, ...], results: tuple[Path, ...], references: tuple[Path, ...],
+    checkpoint: Path | None, limit: int, json_path: Path | None,
+) -> None:
+    """Judge drawn lips: beside the real video, in silence, and with a stranger's voice."""
+    from model.dataset import CorpusError
+    from model.evaluate import evaluate as run
+    from model.evaluate import summarise, table
+    from worker.evaluation import Request, opened_cases
+
+    settings = load_settings()
+    if checkpoint is not None:
+        settings = settings.model_copy(update={"checkpoint": checkpoint})
+    try:
+        with opened_cases(settings, Request(corpus_dir, clips, results, references, limit)) as cases:
+            takes = run(cases, tell=lambda name: click.echo(name, err=True))
+    except CorpusError as error:
+        click.echo(f"error: option_invalid: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    figures = summarise(takes)
+    if json_path is not None:
+        json_path.write_text(json.dumps(figures, indent=1) + "\n")
+    click.echo(table(figures))
+
+
 if __name__ == "__main__":
     main()
