@@ -350,7 +350,9 @@ def train(
     from model.train import train as run
 
     try:
-        click.echo(str(run(read_recipe(config), corpus_dir, run_dir, minutes, resume, expert)))
+        exported = run(read_recipe(config), corpus_dir, run_dir, minutes, resume, expert,
+                       lambda text: click.echo(text, err=True))
+        click.echo(str(exported))
     except (BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError) as error:
         click.echo(f"error: option_invalid: {error}", err=True)
         sys.exit(EXIT_REFUSED)
