@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Final, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
 
@@ -11,10 +10,8 @@ from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job
 from app.core.records import Records
 from app.core.settings import Settings
-from app.core.storage import LocalStorage
+from app.core.storage import Storage, is_id
 from app.services import Services
-
-_JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def _services(request: Request) -> Services:
@@ -32,7 +29,7 @@ def _records(services: ServicesDep) -> Records:
     return services.records
 
 
-def _storage(services: ServicesDep) -> LocalStorage:
+def _storage(services: ServicesDep) -> Storage:
     return services.storage
 
 
@@ -42,7 +39,7 @@ def _owner() -> str:
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 RecordsDep = Annotated[Records, Depends(_records)]
-StorageDep = Annotated[LocalStorage, Depends(_storage)]
+StorageDep = Annotated[Storage, Depends(_storage)]
 OwnerDep = Annotated[str, Depends(_owner)]
 
 
@@ -50,7 +47,7 @@ def _own_job(
     records: RecordsDep, owner: OwnerDep, job_id: Annotated[str, Path(description="The job's id.", max_length=200)]
 ) -> Job:
     """Return the caller's job; another's is not found, as one that never was."""
-    job = records.get(job_id) if _JOB_ID.fullmatch(job_id) else None
+    job = records.get(job_id) if is_id(job_id) else None
     if job is None or job.owner != owner:
         raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
     return job

@@ -31,10 +31,12 @@ def create_app(settings: Settings, prober: Prober | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services.storage.prepare()
+        services.workspace.prepare()
         services.reaper.start()
+        services.sweeper.start()
         yield
         services.reaper.stop()
+        services.sweeper.stop()
         services.redis.close()
 
     app = FastAPI(title=TITLE, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json")

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.core.errors import ERROR_FACTS, ErrorCode, LipSyncError, public_error
+from app.core.storage import StorageAwayError
 from app.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"
@@ -86,6 +87,13 @@ def _on_store_away(request: Request, error: Exception) -> Response:
     return problem(request, 503, ErrorCode.INTERNAL, "The job store does not answer; try again shortly.", headers)
 
 
+def _on_storage_away(request: Request, error: Exception) -> Response:
+    _log.warning("storage unreachable request=%s", request.scope.get("request_id"))
+    shown = public_error(error)
+    headers = {"Retry-After": str(shown.retry_after_s)}
+    return problem(request, 503, shown.code, shown.message, headers)
+
+
 def _on_disconnect(request: Request, error: Exception) -> Response:
     _log.info("client gone request=%s", request.scope.get("request_id"))
     return Response(status_code=499)
@@ -94,6 +102,7 @@ def _on_disconnect(request: Request, error: Exception) -> Response:
 def install_handlers(app: FastAPI) -> None:
     """Answer every failure of this application as a problem."""
     app.add_exception_handler(LipSyncError, on_error)
+    app.add_exception_handler(StorageAwayError, _on_storage_away)
     app.add_exception_handler(OSError, on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)

@@ -18,7 +18,9 @@ from app.core.queue import make_celery, send_job, waiting_messages
 from app.core.reaper import Reaper
 from app.core.records import RecordLimits, Records
 from app.core.settings import Settings
-from app.core.storage import LocalStorage
+from app.core.storage import Storage, open_storage
+from app.core.sweeper import Sweeper
+from app.core.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ class Services:
     settings: Settings
     redis: redis.Redis
     records: Records
-    storage: LocalStorage
+    storage: Storage
+    workspace: Workspace
     celery: Celery
     prober: Prober
     reaper: Reaper
+    sweeper: Sweeper
     probes: anyio.CapacityLimiter  # probing costs a process each: no more at once than there are cores
 
 
@@ -55,8 +59,17 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
     client = connect(settings.redis_url)
     records = Records(client, RecordLimits.of(settings))
-    storage = LocalStorage(settings.data_dir)
+    storage, workspace = open_storage(settings), Workspace(settings.data_dir)
     celery = make_celery(settings)
-    reaper = Reaper(records, storage, lambda job_id: send_job(celery, job_id), lambda: waiting_messages(client))
-    probes = anyio.CapacityLimiter(max(2, os.cpu_count() or 2))
-    return Services(settings, client, records, storage, celery, prober or Prober.of(settings), reaper, probes)
+    return Services(
+        settings=settings,
+        redis=client,
+        records=records,
+        storage=storage,
+        workspace=workspace,
+        celery=celery,
+        prober=prober or Prober.of(settings),
+        reaper=Reaper(records, lambda job_id: send_job(celery, job_id), lambda: waiting_messages(client)),
+        sweeper=Sweeper(records, storage, workspace),
+        probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
+    )

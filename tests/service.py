@@ -88,6 +88,14 @@ def fake_prober() -> Prober:
     return Prober(video, audio)
 
 
+def put(storage, job_id, name, content):
+    """Have the storage keep these bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(content)
+        storage.put(job_id, name, path)
+
+
 def wait_until(condition, timeout_s: float, poll_s: float = 0.05):
     """Return the first true value of the condition; fail after the time."""
     deadline = time.monotonic() + timeout_s

@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     redis_url: str | None = Field(None, description="Where the records and the queue live; unset: a private one.")
-    data_dir: Path = Field(Path("data"), description="Uploads, results and the private Redis.")
+    data_dir: Path = Field(Path("data"), description="This host's own files and the private Redis.")
+    storage: str | None = Field(
+        None, description="Where the files of jobs are kept: a folder that all hosts mount; unset: DATA_DIR.")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     checkpoint: Path | None = Field(None, description="Generator weights; unset: the ones in the package.")

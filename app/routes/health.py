@@ -8,7 +8,7 @@ import redis
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.core.errors import ErrorCode
+from app.core.errors import ErrorCode, LipSyncError
 from app.core.version import service_version
 from app.dependencies import RecordsDep, ServicesDep, SettingsDep
 from app.openapi import problems
@@ -34,16 +34,20 @@ def check_ready(services: Services) -> dict[str, str]:
     except redis.RedisError:
         wrong["redis"] = "Redis does not answer."
     try:
-        if services.storage.free_bytes() <= 0:
+        if services.workspace.free_bytes() <= 0:
             wrong["disk"] = "There is no disk space left."
     except OSError:
         wrong["disk"] = "The data folder cannot be reached."
+    try:
+        services.storage.check_room(0)
+    except LipSyncError as error:
+        wrong["storage"] = error.message
     return wrong
 
 
 @router.get("/readyz", summary="Able to work", response_model=dict[str, str], responses=problems(503))
 def readyz(services: ServicesDep, request: Request) -> Response | dict[str, str]:
-    """Say whether a job sent now would be done: Redis answers, a worker is alive with its model, the disk has room."""
+    """Say whether a job sent now would be done: Redis and storage answer, a worker is alive with its model."""
     wrong = check_ready(services)
     if wrong:
         return problem(request, 503, ErrorCode.INTERNAL, " ".join(wrong.values()), checks=wrong)

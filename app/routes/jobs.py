@@ -80,6 +80,7 @@ async def validate(request: Request, services: ServicesDep) -> ValidationView:
 def _find_faces(services: Services, intake: Intake) -> list[FaceView] | None:
     if not services.records.live_workers():
         return None
+    intake.store(services)
     send_find_faces(services.celery, intake.job_id)
     faces = wait_for_faces(services.redis, intake.job_id)
     return None if faces is None else [FaceView.model_validate(face) for face in faces]
@@ -115,6 +116,7 @@ def cancel_job(job: OwnJobDep, records: RecordsDep) -> JobView:
 @router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 422, 503))
 def delete_job(job: OwnJobDep, records: RecordsDep, storage: StorageDep) -> Response:
     """Remove the job, its inputs and its result; a running one is stopped."""
+    storage.delete(job.id)  # before the record, so that a call that failed here can be repeated
     records.delete(job.id)
-    storage.delete(job.id)
+    storage.delete(job.id)  # and what its worker put there meanwhile
     return Response(status_code=204)

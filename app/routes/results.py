@@ -5,16 +5,17 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app.core.errors import ErrorCode, RequestError
-from app.core.jobs import Job, JobStatus, now
+from app.core.jobs import Job, JobStatus, ResultFacts, now
+from app.core.storage import Storage, result_name
 from app.dependencies import OwnJobDep, StorageDep
 from app.openapi import problems
-from app.ranges import file_response
+from app.ranges import Served, serve
 
 router = APIRouter(tags=["jobs"])
 
 
-def _check_ready(job: Job) -> str:
-    """Return the result's digest; raises RequestError where there is none (any more)."""
+def _ready_result(job: Job) -> ResultFacts:
+    """Return what the result is; raises RequestError where there is none (any more)."""
     if job.status is JobStatus.CANCELED:
         raise RequestError(ErrorCode.CANCELED, "The job was canceled and has no result.")
     if job.status is JobStatus.FAILED:
@@ -23,7 +24,17 @@ def _check_ready(job: Job) -> str:
         raise RequestError(ErrorCode.RESULT_NOT_READY, f"The job is still {job.status}.")
     if job.expires_at <= now():
         raise RequestError(ErrorCode.RESULT_EXPIRED, "The result was kept until it expired.")
-    return job.result.sha256
+    return job.result
+
+
+def _send(job: Job, storage: Storage, request: Request) -> Response:
+    result = _ready_result(job)
+    name = result_name(job.attempt)
+    served = Served(result.bytes, f'"{result.sha256}"', f"lipsync-{job.id[:8]}.mp4", "video/mp4")
+    try:
+        return serve(request, served, lambda start, end: storage.read(job.id, name, start, end))
+    except FileNotFoundError:
+        raise RequestError(ErrorCode.RESULT_EXPIRED, "The result is gone.") from None
 
 
 @router.head("/jobs/{job_id}/result", include_in_schema=False)
@@ -37,9 +48,4 @@ def _check_ready(job: Job) -> str:
 )
 def get_result(job: OwnJobDep, storage: StorageDep, request: Request) -> Response:
     """Send the MP4, or the part of it that `Range` asks for."""
-    digest = _check_ready(job)
-    path = storage.result(job.id, job.attempt)
-    try:
-        return file_response(request, path, f'"{digest}"', f"lipsync-{job.id[:8]}.mp4", "video/mp4")
-    except FileNotFoundError:
-        raise RequestError(ErrorCode.RESULT_EXPIRED, "The result is gone.") from None
+    return _send(job, storage, request)

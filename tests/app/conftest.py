@@ -85,6 +85,6 @@ def standing_service(redis_url, tmp_path_factory):
 @pytest.fixture
 def service(standing_service, redis_client):
     """Return the application that all tests share, with no jobs."""
-    for folder in (standing_service.data_dir / "jobs").iterdir():
+    for folder in (standing_service.data_dir / "jobs").glob("*"):
         shutil.rmtree(folder)
     return standing_service

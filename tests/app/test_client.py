@@ -8,7 +8,9 @@ import pytest
 
 from app.client import Client
 from app.core.errors import LipSyncError, ServiceError
+from app.core.storage import result_name
 from tests.app.test_results import MP4, REPORT, RESULT
+from tests.service import put
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def files(tmp_path):
 
 def finish(service, job_id):
     attempt = service.services.records.claim("w", "c").attempt
-    service.services.storage.result(job_id, attempt).write_bytes(MP4)
+    put(service.services.storage, job_id, result_name(attempt), MP4)
     assert service.services.records.succeed(job_id, attempt, RESULT, REPORT, [])
 
 

@@ -26,7 +26,7 @@ def assert_problem(answer, status, code):
 
 
 def folders(service):
-    return [path.name for path in (service.data_dir / "jobs").iterdir()]
+    return [path.name for place in ("jobs", "incoming") for path in (service.data_dir / place).glob("*")]
 
 
 def test_post_gives_a_queued_job(service):

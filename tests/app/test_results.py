@@ -6,8 +6,10 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from app.core.jobs import Report, ResultFacts
+from app.core.storage import result_name
 from app.ranges import Span, parse_range
 from tests.app.test_jobs_api import assert_problem
+from tests.service import put
 
 MP4 = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(MP4).hexdigest()
@@ -20,7 +22,7 @@ REPORT = Report(face_coverage=1, face_height_px=120, stage_seconds={}, realtime_
 def finished(service):
     job_id = service.post().json()["id"]
     attempt = service.services.records.claim("w", "c").attempt
-    service.services.storage.result(job_id, attempt).write_bytes(MP4)
+    put(service.services.storage, job_id, result_name(attempt), MP4)
     assert service.services.records.succeed(job_id, attempt, RESULT, REPORT, [])
     return service, job_id
 
@@ -115,6 +117,6 @@ def test_no_result_yet_or_never_or_no_more(service, finished):
 def test_expired_files_answer_gone(finished):
     service, job_id = finished
     service.services.redis.zadd("lipsync:expiry", {job_id: 1})
-    service.services.reaper.sweep()
+    service.services.sweeper.sweep_expired()
     assert_problem(service.http.get(f"/jobs/{job_id}/result"), 410, "result_expired")
     assert service.http.get(f"/jobs/{job_id}").json()["status"] == "succeeded"

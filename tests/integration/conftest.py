@@ -32,7 +32,7 @@ class Stack:
         client = connect(self.redis_url)
         client.flushall()
         client.close()
-        for folder in [*(self.data_dir / "jobs").iterdir(), *(self.data_dir / "work").iterdir()]:
+        for folder in [*(self.data_dir / "jobs").glob("*"), *(self.data_dir / "work").glob("*")]:
             shutil.rmtree(folder)
 
     def start_worker(self, **settings):
