@@ -366,29 +366,41 @@ def train(
 @click.option("--reference", "references", multiple=True, type=click.Path(path_type=Path), help="Its film.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Generator weights; else LIPSYNC_CHECKPOINT's.")
 @click.option("--limit", type=click.IntRange(1), default=48, show_default=True, help="Judge at most so many clips.")
+@click.option("--lpips-backbone", help="torchvision's AlexNet weights, for LPIPS; or 'random'.")
+@click.option("--inception", type=click.Path(path_type=Path), help="torchvision's Inception v3 weights, for FID.")
+@click.option("--syncnet", type=click.Path(path_type=Path), help="syncnet_v2 weights, for LSE-D and LSE-C.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--html", "html_dir", type=click.Path(path_type=Path), help="Write a page with pictures and plots here.")
 def evaluate(
     corpus_dir: Path | None, clips: tuple[Path, ...], results: tuple[Path, ...], references: tuple[Path, ...],
-    checkpoint: Path | None, limit: int, json_path: Path | None,
+    checkpoint: Path | None, limit: int, lpips_backbone: str | None, inception: Path | None, syncnet: Path | None,
+    json_path: Path | None, html_dir: Path | None,
 ) -> None:
     """Judge drawn lips: beside the real video, in silence, and with a stranger's voice."""
     from model.dataset import CorpusError
     from model.evaluate import evaluate as run
     from model.evaluate import summarise, table
+    from model.judges import load_judges
+    from model.perceptual import BackboneError
+    from model.report import write_report
     from worker.evaluation import Request, opened_cases
 
     settings = load_settings()
     if checkpoint is not None:
         settings = settings.model_copy(update={"checkpoint": checkpoint})
     try:
-        with opened_cases(settings, Request(corpus_dir, clips, results, references, limit)) as cases:
-            takes = run(cases, tell=lambda name: click.echo(name, err=True))
-    except CorpusError as error:
+        judges = load_judges(lpips_backbone, inception, syncnet)
+        request = Request(corpus_dir, clips, results, references, limit, wide=syncnet is not None)
+        with opened_cases(settings, request) as cases:
+            takes = run(cases, judges, tell=lambda name: click.echo(name, err=True))
+    except (BackboneError, CorpusError) as error:
         click.echo(f"error: option_invalid: {error}", err=True)
         sys.exit(EXIT_REFUSED)
-    figures = summarise(takes)
+    figures = {"judged": request.subject(settings), **summarise(takes, judges)}
     if json_path is not None:
         json_path.write_text(json.dumps(figures, indent=1) + "\n")
+    if html_dir is not None:
+        click.echo(write_report(html_dir, figures, takes, figures["judged"]))
     click.echo(table(figures))
 
 

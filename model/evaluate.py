@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from model import metrics
 from model.cases import Case, Footage, Pixels, Samples
+from model.judges import Judges
 from model.metrics import Curve
 
 REAL, OWN, SILENT, SHUFFLED = "real video", "own audio", "silent audio", "shuffled audio"
@@ -32,22 +33,6 @@ _MEANS = (
 )
 _LAGS = {"aperture_lag_frames": "aperture_r", "voice_lag_frames": "voice_r"}
 
-PictureJudge = Callable[[Pixels, Pixels], float]
-SyncJudge = Callable[[Footage, Samples, float], tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Judges:
-    """Judges that need weights of others, each absent where these are not given.
-
-    lpips: drawn and filmed (T, S, S, 3) -> distance. sync: footage, voice, fps -> LSE-D, LSE-C. features: crops
-    (T, S, S, 3) -> (T, D) for FID, which `fid` compares.
-    """
-
-    lpips: PictureJudge | None = None
-    sync: SyncJudge | None = None
-    features: Callable[[Pixels], NDArray[np.float64]] | None = None
-    fid: Callable[[NDArray[np.float64], NDArray[np.float64]], float] | None = None
 
 
 @dataclass
@@ -60,6 +45,7 @@ class Take:
 
     clip: str
     row: str
+    fps: float
     groups: dict[str, str]
     values: dict[str, float]
     filmed: Curve
@@ -70,10 +56,9 @@ class Take:
 
 
 def evaluate(
-    cases: Sequence[Case], judges: Judges | None = None, tell: Callable[[str], None] = lambda _: None
+    cases: Sequence[Case], judges: Judges, tell: Callable[[str], None] = lambda _: None
 ) -> list[Take]:
     """Measure all cases in all rows; `tell` hears the name of each case when its turn comes."""
-    judges = judges or Judges()
     takes: list[Take] = []
     for number, case in enumerate(cases):
         tell(case.name)
@@ -137,7 +122,8 @@ class _Clip:
             values["lse_d"], values["lse_c"] = self._judges.sync(drawn, voice, self._case.fps)
         features = self._judges.features(drawn.crops) if self._judges.features else None
         mouths = film.reading.mouth, drawn.reading.mouth
-        return Take(self._case.name, row, self._groups, values, *mouths, lags, _stills(film, drawn), features)
+        case, stills = self._case, _stills(film, drawn)
+        return Take(case.name, row, case.fps, self._groups, values, *mouths, lags, stills, features)
 
     def _lips(
         self, film: Footage, drawn: Footage, voice: Samples
@@ -186,7 +172,7 @@ class _Clip:
         return values
 
 
-def summarise(takes: Sequence[Take], judges: Judges | None = None) -> dict[str, Any]:
+def summarise(takes: Sequence[Take], judges: Judges) -> dict[str, Any]:
     """Return the figures as JSON: `rows`, the same `by` group, and every clip by itself."""
     groups = sorted({(kind, value) for take in takes for kind, value in take.groups.items()})
     by: dict[str, dict[str, Any]] = {}
@@ -199,7 +185,7 @@ def summarise(takes: Sequence[Take], judges: Judges | None = None) -> dict[str, 
     return {"rows": rows(takes, judges), "by": by, "clips": clips}
 
 
-def rows(takes: Sequence[Take], judges: Judges | None = None) -> list[dict[str, Any]]:
+def rows(takes: Sequence[Take], judges: Judges) -> list[dict[str, Any]]:
     """Return one row of figures for each of ROWS: medians of correlations, means of the rest, None for what is not."""
     real = [take.features for take in takes if take.row == REAL and take.features is not None]
     table: list[dict[str, Any]] = []
@@ -213,8 +199,7 @@ def rows(takes: Sequence[Take], judges: Judges | None = None) -> list[dict[str, 
         for lag, curve in _LAGS.items():
             row[lag] = _number(metrics.best_lag([take.lags[curve] for take in mine if curve in take.lags]))
         drawn = [take.features for take in mine if take.features is not None]
-        fid = judges.fid if judges is not None else None
-        row["fid"] = _number(fid(np.concatenate(drawn), np.concatenate(real))) if fid and drawn and real else None
+        row["fid"] = _number(judges.fid(np.concatenate(drawn), np.concatenate(real))) if drawn and real else None
         table.append(row)
     _share_silence(table)
     return table

@@ -23,6 +23,7 @@ Pixels = NDArray[np.uint8]
 
 MAX_LAG_FRAMES = 5
 _LEAST_FRAMES = 8
+_LEAST_PEAK_R = 0.2
 _LEAST_MOTION = 0.015  # the mesh's own noise on lips that do not move
 _QUIET_BELOW_DB = 40.0
 _CLOSED_SHARE = 0.25  # of the speaking range
@@ -35,7 +36,7 @@ def correlation(first: Curve, second: Curve) -> float:
     """Return Pearson's r of two curves."""
     known = np.isfinite(first) & np.isfinite(second)
     a, b = first[known], second[known]
-    if len(a) < _LEAST_FRAMES or a.std() < 1e-9 or b.std() < 1e-9:
+    if len(a) < _LEAST_FRAMES or min(a.std(), b.std()) < 1e-6:
         return float("nan")
     return float(np.corrcoef(a, b)[0, 1])
 
@@ -52,12 +53,10 @@ def lag_curve(drawn: Curve, reference: Curve, reach: int = MAX_LAG_FRAMES) -> ND
 
 
 def best_lag(curves: Sequence[NDArray[np.float64]]) -> float:
-    """Return the lag in frames at which the mean of several lag curves is highest."""
+    """Return the lag in frames at which the mean of several lag curves peaks, where it has a peak worth the name."""
     known = [curve for curve in curves if np.isfinite(curve).all()]
-    if not known:
-        return float("nan")
-    mean = np.mean(known, axis=0)
-    return float(np.argmax(mean) - len(mean) // 2)
+    mean = np.mean(known, axis=0) if known else np.zeros(1)
+    return float(np.argmax(mean) - len(mean) // 2) if mean.max() > _LEAST_PEAK_R else float("nan")
 
 
 def loudness_db(samples: NDArray[np.int16], frames: int, fps: float) -> NDArray[np.float64]:

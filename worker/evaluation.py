@@ -35,7 +35,7 @@ from worker.clock import Clock
 from worker.crop import extract, face_transform
 from worker.decode import Source, decode, open_source
 from worker.detect import LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP, FaceDetector, mouth_size
-from worker.engine import load, verify
+from worker.engine import checkpoint_path, load, verify
 from worker.lips import SynthesizerLike
 from worker.picture import RgbPicture
 from worker.pipeline import Sources, run
@@ -250,6 +250,13 @@ class Request:
     limit: int = 48
     wide: bool = False
 
+    def subject(self, settings: Settings) -> str:
+        """Say in a sentence what is judged."""
+        if self.results:
+            return f"{len(self.results)} finished videos against their films."
+        what = f"prepared clips of {self.corpus.name}" if self.corpus else "videos redrawn by the whole pipeline"
+        return f"{checkpoint_path(settings).name} on {what}."
+
 
 @contextmanager
 def opened_cases(settings: Settings, request: Request) -> Iterator[list[Case]]:
@@ -270,9 +277,15 @@ def _cases(settings: Settings, request: Request, detector: FaceDetector) -> list
             raise option_error(f"reference: {counts[0]} results need as many references, not {counts[1]}.")
         pairs = zip(request.results, request.references, strict=True)
         return [FinishedCase(*pair, settings, detector, request.wide) for pair in pairs]
+    paths = video_paths(request.clips)[: request.limit] if request.clips else []
     verify(settings)
     synthesizer = load(settings)
     if request.corpus is not None:
         return [*prepared_cases(request.corpus, synthesizer, MeshReader(detector), request.limit)]
-    paths = video_paths(request.clips)[: request.limit]
-    return [VideoCase(path, settings, synthesizer, detector, request.wide) for path in paths]
+    found: list[Case] = []
+    for path in paths:
+        try:
+            found.append(VideoCase(path, settings, synthesizer, detector, request.wide))
+        except InputError as error:
+            raise InputError(error.code, f"{path.name}: {error.message}") from error
+    return found
