@@ -215,6 +215,15 @@ def cancel(url: str, api_key: str | None, job_id: str) -> None:
 
 @main.command()
 @click.argument("job_id")
+@_service
+def retry(url: str, api_key: str | None, job_id: str) -> None:
+    """Try a failed or canceled job again; print its status."""
+    with _client(url, api_key) as client:
+        click.echo(client.retry(job_id)["status"])
+
+
+@main.command()
+@click.argument("job_id")
 @click.option("--output", required=True, type=click.Path(path_type=Path))
 @_service
 def download(url: str, api_key: str | None, job_id: str, output: Path) -> None:

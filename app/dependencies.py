@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 from fastapi import Depends, Path, Request
 
@@ -11,7 +11,9 @@ from app.core.jobs import Job
 from app.core.records import Records
 from app.core.settings import Settings
 from app.core.storage import Storage, is_id
+from app.listeners import Listeners
 from app.services import Services
+from app.shutdown import stopping_error
 
 
 def _services(request: Request) -> Services:
@@ -33,6 +35,16 @@ def _storage(services: ServicesDep) -> Storage:
     return services.storage
 
 
+def _listeners(services: ServicesDep) -> Listeners:
+    return services.listeners
+
+
+def _accepting(services: ServicesDep) -> None:
+    """Refuse new work where this process is about to end."""
+    if services.shutdown.has_begun:
+        raise stopping_error()
+
+
 def _owner() -> str:
     return ""  # LIPSYNC_AUTH=off: all callers are one
 
@@ -40,6 +52,8 @@ def _owner() -> str:
 SettingsDep = Annotated[Settings, Depends(_settings)]
 RecordsDep = Annotated[Records, Depends(_records)]
 StorageDep = Annotated[Storage, Depends(_storage)]
+ListenersDep = Annotated[Listeners, Depends(_listeners)]
+ACCEPTING: Final = Depends(_accepting)
 OwnerDep = Annotated[str, Depends(_owner)]
 
 

@@ -124,14 +124,19 @@ def save_job(services: Services, intake: Intake, owner: str, idempotency_key: st
         _log.info("replayed job=%s", created.job_id)
         return created
     intake.kept = True
-    try:
-        send_job(services.celery, created.job_id)
-    except OperationalError:
-        services.records.mark_unsent([created.job_id])
-        _log.warning("message not sent job=%s", created.job_id)
+    send_message(services, created.job_id)
     video = intake.input.video
     _log.info("accepted job=%s frames=%d bytes=%d", created.job_id, video.frames, video.bytes)
     return created
+
+
+def send_message(services: Services, job_id: str) -> None:
+    """Tell the workers that a job waits; where that fails now, the reaper does it later."""
+    try:
+        send_job(services.celery, job_id)
+    except OperationalError:
+        services.records.mark_unsent([job_id])
+        _log.warning("message not sent job=%s", job_id)
 
 
 def _checked_key(key: str) -> str:

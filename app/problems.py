@@ -14,6 +14,7 @@ import redis
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from kombu.exceptions import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -23,6 +24,8 @@ from app.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"
 STORE_RETRY_AFTER_S: Final = 5
+_STORE_AWAY: Final = (
+    redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError, OperationalError)
 
 _log = logging.getLogger("lipsync.api")
 
@@ -106,6 +109,6 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(OSError, on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
-    app.add_exception_handler(redis.ConnectionError, _on_store_away)
-    app.add_exception_handler(redis.TimeoutError, _on_store_away)
+    for away in _STORE_AWAY:
+        app.add_exception_handler(away, _on_store_away)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)

@@ -12,7 +12,7 @@ import redis
 from celery import Celery
 
 from app.core import media
-from app.core.connection import connect
+from app.core.connection import connect, connect_listener
 from app.core.jobs import AudioFacts, VideoFacts
 from app.core.queue import make_celery, send_job, waiting_messages
 from app.core.reaper import Reaper
@@ -21,6 +21,8 @@ from app.core.settings import Settings
 from app.core.storage import Storage, open_storage
 from app.core.sweeper import Sweeper
 from app.core.workspace import Workspace
+from app.listeners import MAX_LISTENERS, QUIET_S, Listeners
+from app.shutdown import Shutdown
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Services:
     prober: Prober
     reaper: Reaper
     sweeper: Sweeper
+    listeners: Listeners
+    shutdown: Shutdown
     probes: anyio.CapacityLimiter  # probing costs a process each: no more at once than there are cores
 
 
@@ -61,6 +65,7 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
     records = Records(client, RecordLimits.of(settings))
     storage, workspace = open_storage(settings), Workspace(settings.data_dir)
     celery = make_celery(settings)
+    shutdown = Shutdown()
     return Services(
         settings=settings,
         redis=client,
@@ -71,5 +76,7 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         prober=prober or Prober.of(settings),
         reaper=Reaper(records, lambda job_id: send_job(celery, job_id), lambda: waiting_messages(client)),
         sweeper=Sweeper(records, storage, workspace),
+        listeners=Listeners(connect_listener(settings.redis_url, QUIET_S, MAX_LISTENERS), shutdown),
+        shutdown=shutdown,
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
     )

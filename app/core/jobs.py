@@ -6,6 +6,10 @@
       ├──▶ canceled
       └──▶ failed            (its worker was lost too often)
     running ──▶ queued       (its worker was lost; the next attempt starts from the inputs)
+    failed, canceled ──▶ queued     only by the caller's own wish: a retry
+
+Nothing else moves a job that has ended. A retry is the same job once more: same id, inputs and options; attempts are
+counted on, so that whoever still works on an earlier one is refused.
 
 `Job` is the record in the store and travels as JSON; what a client sees of it is `app.schemas.JobView`.
 """
@@ -36,13 +40,6 @@ class JobStatus(StrEnum):
 
 
 TERMINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED})
-LEGAL_MOVES: Final[dict[JobStatus, frozenset[JobStatus]]] = {
-    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELED, JobStatus.FAILED}),
-    JobStatus.RUNNING: frozenset({JobStatus.QUEUED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}),
-    JobStatus.SUCCEEDED: frozenset(),
-    JobStatus.FAILED: frozenset(),
-    JobStatus.CANCELED: frozenset(),
-}
 
 SYNC_MODES = Literal["cut_off", "loop", "bounce", "silence", "remap"]
 PRIORITIES = Literal["low", "normal", "high"]
@@ -188,6 +185,7 @@ class Job(BaseModel):
     worker: str | None = None
     owner: str = ""  # the API key it belongs to; empty where keys are off
     cancel_requested: bool = False
+    last_event: str = "0-0"  # the id of the newest event that this state includes
     progress: Progress = Field(default_factory=Progress)
     created_at: datetime
     started_at: datetime | None = None

@@ -7,6 +7,7 @@
     lipsync:turns         zset    owners with waiting jobs by turn; lipsync:turn counts turns up
     lipsync:sent          zset    all waiting jobs by when a message was sent for them; 0 = to be sent
     lipsync:claim:<word>  string  the job that a claim got, for as long as the same claim may be sent again
+    lipsync:events:<id>   stream  what happened to the job, for those who listen; of its progress only the latest
     lipsync:leases        zset    running jobs by when their lease ends
     lipsync:expiry        zset    ended jobs by when their files, later their record, go
     lipsync:idem:<..>     hash    an idempotency key's job and the request's fingerprint
@@ -35,6 +36,17 @@ local function now_ms() return math.floor(time_us() / 1000) end
 local function whole(number) return string.format('%.0f', number) end
 local function key(id) return 'lipsync:job:' .. id end
 local function field(id, name) return redis.call('HGET', key(id), name) end
+local function events(id) return 'lipsync:events:' .. id end
+local function tell(id, event, ...)
+  local told = redis.call('XADD', events(id), 'MAXLEN', 100, '*', 'event', event, 'attempt', field(id, 'attempt'), ...)
+  redis.call('HSET', key(id), 'event', told)
+  return told
+end
+local function tell_progress(id)
+  local now = redis.call('HMGET', key(id), 'stage', 'progress', 'progress_event')
+  if now[3] then redis.call('XDEL', events(id), now[3]) end
+  redis.call('HSET', key(id), 'progress_event', tell(id, 'progress', 'stage', now[1] or '', 'progress', now[2] or '{}'))
+end
 local function queue(owner) return 'lipsync:queue:' .. owner end
 local function go_last(owner)
   redis.call('ZADD', 'lipsync:turns', whole(redis.call('INCR', 'lipsync:turn')), owner)
@@ -53,6 +65,7 @@ local function enter_queue(id, sent)
   redis.call('ZADD', queue(bound[1]), bound[2], id)
   if not redis.call('ZSCORE', 'lipsync:turns', bound[1]) then go_last(bound[1]) end
   redis.call('ZADD', 'lipsync:sent', sent, id)
+  tell(id, 'status', 'status', 'queued')
 end
 local function refusal(owner, most_queued, most_active)
   if redis.call('SCARD', 'lipsync:active:' .. owner) >= tonumber(most_active) then return 'busy' end
@@ -63,10 +76,13 @@ local function finish(id, status, retention_ms)
   leave_queue(id)
   redis.call('SREM', 'lipsync:active:' .. field(id, 'owner'), id)
   redis.call('ZREM', 'lipsync:leases', id)
+  if status == 'succeeded' then tell_progress(id) end
   redis.call('HDEL', key(id), 'stage')
   redis.call('HSET', key(id), 'status', status, 'finished_at', whole(time), 'expires_at', whole(time + retention_ms))
   redis.call('ZADD', 'lipsync:expiry', whole(time + retention_ms), id)
   redis.call('HINCRBY', 'lipsync:totals', status, 1)
+  tell(id, 'status', 'status', status)
+  tell(id, 'end', 'status', status, 'error', field(id, 'error') or '')
 end
 local function is_current(id, attempt)
   return field(id, 'status') == 'running' and field(id, 'attempt') == attempt
@@ -81,7 +97,7 @@ local function forget(id)
   if bound[2] then redis.call('DEL', bound[2]) end
   redis.call('ZREM', 'lipsync:leases', id)
   redis.call('ZREM', 'lipsync:expiry', id)
-  redis.call('DEL', key(id))
+  redis.call('DEL', key(id), events(id))
 end
 """
 
@@ -102,7 +118,8 @@ local last = redis.call('ZREVRANGE', 'lipsync:owner:' .. owner, 0, 0, 'WITHSCORE
 if last[2] then time = math.max(time, tonumber(last[2]) + 1) end
 local ms = math.floor(time / 1000)
 redis.call('HSET', key(id), 'doc', ARGV[3], 'owner', owner, 'status', 'queued', 'attempt', 0, 'losses', 0,
-  'created_at', whole(ms), 'expires_at', whole(ms + retention), 'order', whole(time - tonumber(ARGV[5]) * 1000))
+  'created_at', whole(ms), 'expires_at', whole(ms + retention), 'lead', ARGV[5],
+  'order', whole(time - tonumber(ARGV[5]) * 1000))
 redis.call('ZADD', 'lipsync:owner:' .. owner, whole(time), id)
 redis.call('SADD', 'lipsync:active:' .. owner, id)
 enter_queue(id, whole(ms))
@@ -141,6 +158,7 @@ local attempt = redis.call('HINCRBY', key(id), 'attempt', 1)
 redis.call('HSET', key(id), 'status', 'running', 'worker', ARGV[1], 'claim', ARGV[2], 'started_at', whole(time))
 redis.call('ZADD', 'lipsync:leases', whole(time + tonumber(ARGV[3])), id)
 redis.call('SET', 'lipsync:claim:' .. ARGV[2], id, 'PX', ARGV[3])
+tell(id, 'status', 'status', 'running')
 return {id, whole(attempt)}
 """
 
@@ -177,7 +195,9 @@ BEAT: Final = _PRELUDE + """
 local id = ARGV[1]
 if not is_current(id, ARGV[2]) then return 'lost' end
 redis.call('ZADD', 'lipsync:leases', whole(now_ms() + tonumber(ARGV[3])), id)
+local was = redis.call('HMGET', key(id), 'stage', 'progress')
 redis.call('HSET', key(id), 'stage', ARGV[4], 'progress', ARGV[5])
+if was[1] ~= ARGV[4] or was[2] ~= ARGV[5] then tell_progress(id) end
 if field(id, 'cancel') then return 'cancel' end
 return 'ok'
 """
@@ -208,6 +228,30 @@ local status = field(id, 'status')
 if status == 'queued' then finish(id, 'canceled', tonumber(ARGV[2])) return 'canceled' end
 if status == 'running' then redis.call('HSET', key(id), 'cancel', 1) end
 return status or ''
+"""
+
+# ARGV: id, retention ms, most queued jobs, most active jobs of an owner. Returns `ok`, or why not: the status of a job
+# that did not fail and was not canceled, `expired`, a refusal as of a new job, or '' for no such job. The attempts are
+# counted on, so that no worker of before can move the job; its losses are not.
+RETRY: Final = _PRELUDE + """
+local id = ARGV[1]
+local status = field(id, 'status')
+if status ~= 'failed' and status ~= 'canceled' then return status or '' end
+if field(id, 'expired') then return 'expired' end
+local bound = redis.call('HMGET', key(id), 'owner', 'lead')
+local refused = refusal(bound[1], ARGV[3], ARGV[4])
+if refused then return refused end
+local time = time_us()
+local ms = math.floor(time / 1000)
+redis.call('ZREM', 'lipsync:expiry', id)
+redis.call('HDEL', key(id), 'error', 'cancel', 'started_at', 'finished_at', 'warnings', 'progress_event')
+redis.call('HSET', key(id), 'losses', 0, 'expires_at', whole(ms + tonumber(ARGV[2])),
+  'order', whole(time - tonumber(bound[2]) * 1000))
+redis.call('SADD', 'lipsync:active:' .. bound[1], id)
+redis.call('XTRIM', events(id), 'MAXLEN', 0)
+enter_queue(id, whole(ms))
+redis.call('HINCRBY', 'lipsync:totals', 'retried', 1)
+return 'ok'
 """
 
 # ARGV: most losses, retention ms, the error of a job that was lost too often. Returns id, status, id, status, ...

@@ -175,6 +175,20 @@ class Records:
         status = self._move("CANCEL", job_id, self._retention_ms)
         return JobStatus(status) if status else None
 
+    def retry(self, job_id: str) -> None:
+        """Queue a failed or canceled job once more, as a new one is queued.
+
+        Raises RequestError(not_found, retry_refused, result_expired), CapacityError(queue_full, concurrency_limited).
+        """
+        outcome = self._move("RETRY", job_id, self._retention_ms, *self._bounds)
+        _raise_refusal(outcome)
+        if outcome == "":
+            raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
+        if outcome == "expired":
+            raise RequestError(ErrorCode.RESULT_EXPIRED, "The job's inputs were kept until they expired.")
+        if outcome != "ok":
+            raise RequestError(ErrorCode.RETRY_REFUSED, f"The job is {outcome}.")
+
     def delete(self, job_id: str) -> bool:
         """Forget the job in whatever state; a worker that has it loses its lease. False where there was none."""
         return bool(self._move("DELETE", job_id))

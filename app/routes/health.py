@@ -12,7 +12,7 @@ from app.core.errors import ErrorCode, LipSyncError
 from app.core.version import service_version
 from app.dependencies import RecordsDep, ServicesDep, SettingsDep
 from app.openapi import problems
-from app.problems import problem
+from app.problems import STORE_RETRY_AFTER_S, problem
 from app.schemas import InfoView
 from app.services import Services
 
@@ -28,6 +28,8 @@ def healthz() -> dict[str, str]:
 def check_ready(services: Services) -> dict[str, str]:
     """Return what keeps the service from working, each with a sentence; empty where it can."""
     wrong: dict[str, str] = {}
+    if services.shutdown.has_begun:
+        wrong["process"] = "This process is about to end."
     try:
         if not services.records.live_workers():
             wrong["worker"] = "No worker with its model loaded is alive."
@@ -50,7 +52,8 @@ def readyz(services: ServicesDep, request: Request) -> Response | dict[str, str]
     """Say whether a job sent now would be done: Redis and storage answer, a worker is alive with its model."""
     wrong = check_ready(services)
     if wrong:
-        return problem(request, 503, ErrorCode.INTERNAL, " ".join(wrong.values()), checks=wrong)
+        headers = {"Retry-After": str(STORE_RETRY_AFTER_S)}
+        return problem(request, 503, ErrorCode.INTERNAL, " ".join(wrong.values()), headers, checks=wrong)
     return {"status": "ready"}
 
 

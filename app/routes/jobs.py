@@ -12,13 +12,14 @@ from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records import Records
-from app.dependencies import OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
-from app.intake import Intake, save_job, taken_in
+from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
+from app.intake import Intake, save_job, send_message, taken_in
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
 from app.services import Services
 
 MAX_PAGE: Final = 100
+MAX_WAIT_S: Final = 60
 _FORM_PROBLEMS: Final = problems(409, 413, 415, 422, 429, 503, 507)
 
 router = APIRouter(tags=["jobs"])
@@ -35,7 +36,7 @@ def _view(records: Records, job: Job) -> JobView:
 
 @router.post(
     "/jobs", status_code=202, response_model=JobView, summary="Create a job", responses=_FORM_PROBLEMS,
-    openapi_extra=form_body(),
+    openapi_extra=form_body(), dependencies=[ACCEPTING],
 )
 async def create_job(
     request: Request,
@@ -63,7 +64,7 @@ def _current_view(records: Records, job_id: str) -> JobView:
 
 @router.post(
     "/jobs/validate", response_model=ValidationView, summary="Check files and options without a job",
-    responses=problems(413, 415, 422, 503, 507), openapi_extra=form_body(),
+    responses=problems(413, 415, 422, 503, 507), openapi_extra=form_body(), dependencies=[ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
     """Make the checks that a job would get, and look for faces in one frame; nothing is kept."""
@@ -101,9 +102,18 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id}", summary="Poll a job", responses=problems(404, 422, 503))
-def get_job(job: OwnJobDep, records: RecordsDep) -> JobView:
-    """Return the job as it is now."""
-    return _view(records, job)
+async def get_job(
+    job: OwnJobDep,
+    records: RecordsDep,
+    listeners: ListenersDep,
+    wait: Annotated[float, Query(ge=0, le=MAX_WAIT_S, allow_inf_nan=False, description=(
+        "Hold the answer for up to so many seconds until the status, the stage or the progress changes."))] = 0,
+) -> JobView:
+    """Return the job as it is now, or with `wait` as it is after its next change; a job that has ended at once."""
+    if wait > 0 and not job.status.is_terminal and listeners.has_room:
+        await listeners.wait(job.id, job.last_event, wait)
+        return await run_in_threadpool(_current_view, records, job.id)
+    return await run_in_threadpool(_view, records, job)
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, summary="Cancel a job", responses=problems(404, 422, 503))
@@ -111,6 +121,21 @@ def cancel_job(job: OwnJobDep, records: RecordsDep) -> JobView:
     """End a waiting job at once, a running one within seconds; one that has ended stays as it is."""
     records.cancel(job.id)
     return _current_view(records, job.id)
+
+
+@router.post(
+    "/jobs/{job_id}/retry", status_code=202, summary="Try a job again",
+    responses=problems(404, 409, 410, 422, 429, 503), dependencies=[ACCEPTING],
+)
+def retry_job(job: OwnJobDep, services: ServicesDep) -> JobView:
+    """Queue a failed or canceled job once more: same id, inputs and options, its attempts counted on.
+
+    Nothing but this call ever moves a job that has ended. It is one more job to the queue, and refused where a new one
+    would be; 410 says that the inputs have expired.
+    """
+    services.records.retry(job.id)
+    send_message(services, job.id)
+    return _current_view(services.records, job.id)
 
 
 @router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 422, 503))

@@ -15,7 +15,7 @@ from app.core.records import RecordLimits, Records
 from app.core.settings import Settings
 from app.main import create_app
 from app.services import Services
-from tests.service import fake_prober, live_server, running_redis
+from tests.service import LiveServer, fake_prober, live_server, running_redis
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,11 @@ class Service:
     http: httpx.Client
     services: Services
     data_dir: Path
-    url: str
+    server: LiveServer
+
+    @property
+    def url(self):
+        return self.server.url
 
     def post(self, path="/jobs", files=None, **parts):
         files = {"video": b"moving", "audio": b"sound"} if files is None else files
@@ -60,8 +64,8 @@ class Service:
 def running_service(prober=None, **settings):
     values = {"max_upload_bytes": 100_000} | settings
     app = create_app(Settings(**values), prober or fake_prober())
-    with live_server(app) as url, httpx.Client(base_url=url, timeout=20) as http:
-        yield Service(http, app.state.services, values["data_dir"], url)
+    with live_server(app) as server, httpx.Client(base_url=server.url, timeout=20) as http:
+        yield Service(http, app.state.services, values["data_dir"], server)
 
 
 @pytest.fixture

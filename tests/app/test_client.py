@@ -72,6 +72,36 @@ def test_cancel_delete_and_same_key(client, files):
         client.status(first["id"])
 
 
+def test_wait_asks_seldom(client, files, service):
+    job_id = client.submit(*files)["id"]
+    states = []
+    with pytest.raises(TimeoutError):
+        client.wait(job_id, states.append, timeout_s=1.5)
+    assert 2 <= len(states) <= 3, "one at once, one held, perhaps one at the end"
+
+
+def test_wait_bears_a_service_that_is_away_for_a_while():
+    answers = [httpx.Response(503), httpx.ConnectError("away"), httpx.Response(200, json={"status": "running"}),
+               httpx.Response(503), httpx.Response(200, json={"status": "succeeded"})]
+
+    def answer(request):
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    with Client("http://test", transport=httpx.MockTransport(answer)) as client:
+        assert client.wait("0" * 32)["status"] == "succeeded"
+
+
+def test_retry(client, files):
+    job_id = client.submit(*files)["id"]
+    with pytest.raises(LipSyncError, match="retry_refused"):
+        client.retry(job_id)
+    client.cancel(job_id)
+    assert client.retry(job_id)["status"] == "queued"
+
+
 def test_problems_become_errors_with_their_code(client, files, tmp_path):
     with pytest.raises(LipSyncError, match="option_invalid: crf"):
         client.submit(*files, {"crf": 99})

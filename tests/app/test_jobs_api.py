@@ -7,6 +7,7 @@ import json
 import pytest
 
 from app.core.jobs import JobStatus, Progress
+from app.core.queue import waiting_messages
 from app.services import Prober
 from tests.service import wait_until
 
@@ -178,6 +179,9 @@ WRONG_CALLS = [
     ("GET", "/jobs/" + "0" * 32 + "/result", 404, "not_found"),
     ("GET", "/jobs/*/result", 404, "not_found"),
     ("POST", "/jobs/" + "0" * 32 + "/cancel", 404, "not_found"),
+    ("POST", "/jobs/" + "0" * 32 + "/retry", 404, "not_found"),
+    ("GET", "/jobs/" + "0" * 32 + "/events", 404, "not_found"),
+    ("GET", "/jobs/" + "0" * 32 + "?wait=9", 404, "not_found"),
     ("DELETE", "/jobs/" + "0" * 32, 404, "not_found"),
     ("DELETE", "/jobs/%00", 404, "not_found"),
     ("GET", "/jobs/" + "x" * 300, 422, "option_invalid"),
@@ -214,6 +218,22 @@ def test_cancel_waiting_and_running(service):
     assert [answer.status_code for answer in answers] == [202] * 3
     assert [answer.json()["status"] for answer in answers] == ["canceled", "running", "canceled"]
     assert records.get(running).cancel_requested
+
+
+def test_retry(service):
+    job_id = service.post().json()["id"]
+    body = assert_problem(service.http.post(f"/jobs/{job_id}/retry"), 409, "retry_refused")
+    assert "queued" in body["detail"] and "failed" in body["hint"]
+    service.http.post(f"/jobs/{job_id}/cancel")
+    messages = waiting_messages(service.services.redis)
+    answer = service.http.post(f"/jobs/{job_id}/retry")
+    assert (answer.status_code, answer.json()["id"], answer.json()["status"]) == (202, job_id, "queued")
+    assert answer.json()["queue_position"] == 1
+    assert waiting_messages(service.services.redis) == messages + 1
+    service.http.post(f"/jobs/{job_id}/cancel")
+    service.services.redis.zadd("lipsync:expiry", {job_id: 1})
+    service.services.sweeper.sweep_expired()
+    assert_problem(service.http.post(f"/jobs/{job_id}/retry"), 410, "result_expired")
 
 
 @pytest.mark.parametrize("state", [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELED])

@@ -117,6 +117,75 @@ def test_terminal_states_never_change(records, redis_client, terminal):
     assert records.get(job_id) == before
 
 
+ENDS = {
+    "failed": lambda records, job_id: records.claim("w", "c") and records.fail(job_id, 1, {
+        "code": "internal", "message": "m", "stage": None, "retryable": True, "hint": ""}),
+    "canceled while it ran": lambda records, job_id: (
+        records.claim("w", "c") and records.cancel(job_id) and records.end_canceled(job_id, 1)),
+    "canceled while it waited": lambda records, job_id: records.cancel(job_id),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_retry_is_the_same_job_once_more(records, redis_client, end):
+    before = records.get(created(records))
+    end(records, before.id)
+    attempt = records.get(before.id).attempt
+    records.retry(before.id)
+    job = records.get(before.id)
+    same = {"id", "owner", "created_at", "input", "options", "warnings", "progress", "worker", "stage"}
+    assert job.model_dump(include=same) == before.model_dump(include=same)
+    assert (job.status, job.attempt, job.error, job.started_at, job.finished_at) == (
+        JobStatus.QUEUED, attempt, None, None, None)
+    assert not job.cancel_requested and job.expires_at >= before.expires_at
+    assert records.queue_positions([job.id]) == {job.id: 1} and redis_client.zscore("lipsync:expiry", job.id) is None
+    assert records.counts()["total_retried"] == 1
+    for refused in (lambda: records.fail(job.id, attempt, {}), lambda: records.end_canceled(job.id, attempt)):
+        assert not refused(), "whoever worked on it before can do nothing"
+    assert records.claim("w", "c2") == Claim(job.id, attempt + 1)
+    assert records.succeed(job.id, attempt + 1, RESULT, REPORT, [])
+
+
+def test_a_retry_counts_losses_anew(records, redis_client):
+    job_id = created(records)
+    for word in ("c1", "c2"):
+        records.claim("w", word)
+        end_lease(redis_client, job_id)
+        records.reap()
+    assert records.get(job_id).status is JobStatus.FAILED
+    records.retry(job_id)
+    records.claim("w", "c3")
+    end_lease(redis_client, job_id)
+    assert records.reap() == {job_id: JobStatus.QUEUED}
+
+
+def test_only_what_failed_or_was_canceled_is_tried_again(records, redis_client):
+    def refused(job_id):
+        with pytest.raises(LipSyncError) as caught:
+            records.retry(job_id)
+        return str(caught.value.code)
+
+    job_id = created(records)
+    assert refused("0" * 32) == "not_found"
+    assert refused(job_id) == "retry_refused"
+    records.claim("w", "c")
+    assert refused(job_id) == "retry_refused"
+    records.succeed(job_id, 1, RESULT, REPORT, [])
+    assert refused(job_id) == "retry_refused"
+    ended = [created(records, owner) for owner in ("busy", "idle", "old")]
+    for other in ended:
+        records.cancel(other)
+    redis_client.zadd("lipsync:expiry", {ended[2]: 1}, xx=True)
+    assert records.expire() == [ended[2]]
+    assert refused(ended[2]) == "result_expired"
+    for _ in range(4):
+        created(records, "busy")
+    assert refused(ended[0]) == "concurrency_limited"
+    created(records, "another")
+    assert refused(ended[1]) == "queue_full"
+    assert records.get(ended[1]).status is JobStatus.CANCELED
+
+
 def test_a_waiting_job_is_canceled_at_once_and_never_starts(records):
     job_id = created(records)
     assert records.cancel(job_id) is JobStatus.CANCELED

@@ -78,7 +78,7 @@ def standing_stack(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("data")
     with running_redis(tmp_path_factory.mktemp("redis")) as url:
         app = create_app(Settings(redis_url=url, data_dir=data_dir), fake_prober())
-        with live_server(app) as address, httpx.Client(base_url=address, timeout=20) as http:
+        with live_server(app) as server, httpx.Client(base_url=server.url, timeout=20) as http:
             yield Stack(url, data_dir, http, app.state.services)
 
 
