@@ -76,7 +76,17 @@ class Storage(Protocol):
 
 
 def open_storage(settings: Settings) -> Storage:
-    """Return the storage that the settings name; connects to nothing yet."""
+    """Return the storage that the settings name; connects to nothing yet.
+
+    Raises ServiceError where S3 is named and its library is not installed.
+    """
+    if settings.storage is not None and settings.storage.startswith("s3://"):
+        try:
+            from app.core.objects import connect_objects
+        except ModuleNotFoundError:
+            raise ServiceError(
+                ErrorCode.INTERNAL, "LIPSYNC_STORAGE names a bucket: install the extra `s3`.") from None
+        return connect_objects(settings)
     from app.core.folder import FolderStorage
 
     return FolderStorage(settings.data_dir if settings.storage is None else Path(settings.storage))

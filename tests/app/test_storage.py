@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.core.embedded import free_port
 from app.core.errors import CapacityError
 from app.core.folder import FolderStorage
 from app.core.settings import Settings
@@ -27,15 +28,27 @@ def stop():
     raise StopError
 
 
-@pytest.fixture(params=["folder"])
+@pytest.fixture(params=["folder", "s3"])
 def storage(request, tmp_path):
+    if request.param == "s3":
+        server = request.getfixturevalue("s3")
+        return open_storage(Settings(**server.settings(f"{tmp_path.name}/files")))
     (tmp_path / "storage").mkdir()
     return FolderStorage(tmp_path / "storage", reserve_bytes=0)
 
 
-@pytest.fixture
-def away(tmp_path):
-    return FolderStorage(tmp_path / "unmounted")
+@pytest.fixture(params=["folder", "bucket", "server", "credentials"])
+def away(request, tmp_path):
+    if request.param == "folder":
+        return FolderStorage(tmp_path / "unmounted")
+    server = request.getfixturevalue("s3")
+    if request.param == "server":
+        return open_storage(Settings(storage="s3://bucket", s3_endpoint_url=f"http://127.0.0.1:{free_port('127.0.0.1')}"))
+    if request.param == "bucket":
+        return open_storage(Settings(storage="s3://other", s3_endpoint_url=server.url))
+    environment = request.getfixturevalue("monkeypatch")
+    environment.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    return open_storage(Settings(**server.settings("x")))
 
 
 def content(storage, job_id, name, start=0, end=SIZE):
@@ -121,9 +134,10 @@ def test_a_put_that_is_stopped_leaves_nothing(storage, tmp_path):
     with pytest.raises(StopError):
         storage.put(ID, "video", path, stop)
     assert storage.names(ID) == [] and path.read_bytes() == CONTENT
-    put(storage, ID, "video", CONTENT)
+    put(storage, ID, "audio", CONTENT)
     with pytest.raises(StopError):
-        storage.fetch(ID, "video", tmp_path / "copies", stop)
+        storage.fetch(ID, "audio", tmp_path, stop)
+    assert storage.fetch(ID, "audio", tmp_path).read_bytes() == CONTENT
 
 
 def test_idle_jobs_are_those_nothing_was_written_to(storage):
@@ -151,8 +165,9 @@ def test_from_another_disk_a_file_is_copied(tmp_path):
     assert content(storage, ID, "video") == CONTENT
 
 
-def test_folders_are_private(storage, tmp_path):
-    put(storage, ID, "video", b"x")
+def test_folders_are_private(tmp_path):
+    (tmp_path / "storage").mkdir()
+    put(FolderStorage(tmp_path / "storage"), ID, "video", b"x")
     assert (tmp_path / "storage" / "jobs" / ID).stat().st_mode & 0o777 == 0o700
 
 
@@ -172,8 +187,14 @@ def test_the_setting_names_the_folder(tmp_path, setting):
     assert (tmp_path / ("" if setting == "unset" else "mount") / "jobs" / ID / "video").is_file()
 
 
-def test_a_storage_that_is_away_says_so(away):
-    with pytest.raises(StorageAwayError):
+def test_a_storage_that_is_away_says_so(away, tmp_path):
+    with pytest.raises(StorageAwayError, match="storage does not answer"):
         away.check_room(0)
     with pytest.raises(StorageAwayError):
         put(away, ID, "video", b"x")
+
+
+@pytest.mark.parametrize("setting", ["bucket", "s3:/bucket", "s3://", "s3://a", "http://host/x", "s3://bucket/x y", ""])
+def test_what_is_no_storage_is_refused(setting):
+    with pytest.raises(ValueError, match="storage"):
+        Settings(storage=setting)
