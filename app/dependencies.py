@@ -57,14 +57,18 @@ ACCEPTING: Final = Depends(_accepting)
 OwnerDep = Annotated[str, Depends(_owner)]
 
 
+def find_job(records: Records, job_id: str, owner: str | None = None) -> Job:
+    """Return a job, of this owner where one is given; another's is not found, as one that never was."""
+    job = records.get(job_id) if is_id(job_id) else None
+    if job is None or owner not in (None, job.owner):
+        raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
+    return job
+
+
 def _own_job(
     records: RecordsDep, owner: OwnerDep, job_id: Annotated[str, Path(description="The job's id.", max_length=200)]
 ) -> Job:
-    """Return the caller's job; another's is not found, as one that never was."""
-    job = records.get(job_id) if is_id(job_id) else None
-    if job is None or job.owner != owner:
-        raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
-    return job
+    return find_job(records, job_id, owner)
 
 
 OwnJobDep = Annotated[Job, Depends(_own_job)]

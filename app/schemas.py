@@ -101,6 +101,13 @@ class JobPage(BaseModel):
     next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last.")
 
 
+class LinkView(BaseModel):
+    """An address of the result that needs no key."""
+
+    url: str
+    expires_at: datetime = Field(description="Never later than the job's own `expires_at`.")
+
+
 class FaceView(BaseModel):
     """One face, in pixels of the upright picture."""
 

@@ -14,6 +14,7 @@ from celery import Celery
 from app.core import media
 from app.core.connection import connect, connect_listener
 from app.core.jobs import AudioFacts, VideoFacts
+from app.core.links import LinkSigner
 from app.core.queue import make_celery, send_job, waiting_messages
 from app.core.reaper import Reaper
 from app.core.records import RecordLimits, Records
@@ -48,6 +49,7 @@ class Services:
     records: Records
     storage: Storage
     workspace: Workspace
+    links: LinkSigner
     celery: Celery
     prober: Prober
     reaper: Reaper
@@ -72,6 +74,7 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         records=records,
         storage=storage,
         workspace=workspace,
+        links=LinkSigner(client),
         celery=celery,
         prober=prober or Prober.of(settings),
         reaper=Reaper(records, lambda job_id: send_job(celery, job_id), lambda: waiting_messages(client)),
