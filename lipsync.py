@@ -341,6 +341,35 @@ def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
 
 
 @main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Where the clips go.")
+@click.option("--val-share", default=0.1, show_default=True, type=click.FloatRange(0, 0.9), help="Identities held out.")
+@click.option("--seed", default=7, show_default=True, help="Decides who is held out.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@click.option("--expert", type=click.Path(path_type=Path), help="A trained sync expert, to find late sound with.")
+def prepare(
+    folder: Path, out_dir: Path, val_share: float, seed: int, workers: int, expert: Path | None
+) -> None:
+    """Turn a folder of talking videos (GRID, LRS2, HDTF or any) into training clips."""
+    from model.checkpoint import CheckpointError
+    from worker.library import Plan, prepare_folder
+
+    def tell(text: str) -> None:
+        click.echo(text, err=True)
+
+    try:
+        account = prepare_folder(folder, out_dir, Plan(val_share, seed, workers, expert), tell)
+    except CheckpointError as error:
+        click.echo(f"error: checkpoint_invalid: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    for line in account.lines():
+        click.echo(line)
+    if not account.clips:
+        click.echo("error: no_face_detected: No clip could be made of any film.", err=True)
+        sys.exit(EXIT_REFUSED)
+
+
+@main.command()
 @click.option("--config", required=True, type=click.Path(path_type=Path), help="A recipe: model/configs/*.toml.")
 @click.option("--corpus", "corpus_dir", required=True, type=click.Path(path_type=Path), help="A folder of clips.")
 @click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="State, curves, samples.")

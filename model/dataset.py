@@ -170,7 +170,7 @@ def load_clip(folder: Path, image_size: int, window: MelWindow) -> Clip:
         raise CorpusError(f"{folder.name}: its sound is less than half as long as its picture")
     times_s = np.arange(len(crops)) / meta.fps
     mels = _windows(mel_spectrogram(samples), first_columns(times_s, window), window)
-    return Clip(_resized(crops, image_size), mels, _lips(folder, len(crops)))
+    return Clip(resized(crops, image_size), mels, _lips(folder, len(crops)))
 
 
 def choose_reference(rng: Rng, frames: int, start: int, length: int) -> int:
@@ -226,13 +226,14 @@ def _lips(folder: Path, frames: int) -> NDArray[np.float32]:
     return np.asarray(labels, np.float32)
 
 
-def _resized(crops: Pixels, size: int) -> Pixels:
+def resized(crops: Pixels, size: int) -> Pixels:
+    """Resize crops (T,S,S,3), by area where they shrink."""
     if crops.shape[1] == size:
         return np.array(crops)
     shrinking = crops.shape[1] > size
     method = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-    resized = [cv2.resize(crop, (size, size), interpolation=method) for crop in crops]
-    stacked: Pixels = np.stack(resized).astype(np.uint8, copy=False)
+    scaled = [cv2.resize(crop, (size, size), interpolation=method) for crop in crops]
+    stacked: Pixels = np.stack(scaled).astype(np.uint8, copy=False)
     return stacked
 
 
