@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-import redis.asyncio
-
+from app.core.connection import connect_listener
 from app.core.errors import CapacityError, ErrorCode
 from app.shutdown import Shutdown
 
@@ -35,10 +34,13 @@ class Event:
 class Listeners:
     """Read the events of jobs for the calls of one process."""
 
-    def __init__(self, client: redis.asyncio.Redis, shutdown: Shutdown, most: int = MAX_LISTENERS) -> None:
-        self._redis = client
+    def __init__(
+        self, url: str, shutdown: Shutdown, most: int = MAX_LISTENERS, quiet_s: float = QUIET_S
+    ) -> None:
+        self._redis = connect_listener(url, quiet_s, most)
         self._shutdown = shutdown
         self._most = most
+        self._quiet_s = quiet_s
         self.count = 0
 
     @property
@@ -64,13 +66,13 @@ class Listeners:
             self.count -= 1
 
     async def follow(self, job_id: str, after: str) -> AsyncIterator[list[Event]]:
-        """Yield what happens after an event, and an empty list whenever nothing did for QUIET_S.
+        """Yield what happens after an event, and an empty list whenever nothing did for a while.
 
         Ends behind `end`, and where the job was deleted or this process is about to end. May raise RedisError.
         """
         with self._counted():
             while not self._shutdown.has_begun:
-                news = await self._news(job_id, after, QUIET_S)
+                news = await self._news(job_id, after, self._quiet_s)
                 yield news
                 if news:
                     after = news[-1].id
@@ -84,7 +86,7 @@ class Listeners:
         deadline = time.monotonic() + within_s
         with self._counted():
             while (left_s := deadline - time.monotonic()) > 0 and not self._shutdown.has_begun:
-                if await self._news(job_id, after, min(left_s, QUIET_S)):
+                if await self._news(job_id, after, min(left_s, self._quiet_s)):
                     return
 
     async def _news(self, job_id: str, after: str, within_s: float) -> list[Event]:
@@ -93,8 +95,7 @@ class Listeners:
             streams = await self._redis.xread({_key(job_id): after}, block=max(1, int(within_s * 1000)))
         if not streams:
             return []
-        entries = streams[_key(job_id)][0] if isinstance(streams, dict) else streams[0][1]
-        return [_event(*entry) for entry in cast("list[tuple[str, dict[str, str]]]", entries)]
+        return [_event(*entry) for entry in cast("list[tuple[str, dict[str, str]]]", streams[0][1])]
 
 
 def is_before(event_id: str, other_id: str) -> bool:

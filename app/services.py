@@ -12,7 +12,7 @@ import redis
 from celery import Celery
 
 from app.core import media
-from app.core.connection import connect, connect_listener
+from app.core.connection import connect
 from app.core.jobs import AudioFacts, VideoFacts
 from app.core.links import LinkSigner
 from app.core.queue import make_celery, send_job, waiting_messages
@@ -22,7 +22,7 @@ from app.core.settings import Settings
 from app.core.storage import Storage, open_storage
 from app.core.sweeper import Sweeper
 from app.core.workspace import Workspace
-from app.listeners import MAX_LISTENERS, QUIET_S, Listeners
+from app.listeners import Listeners
 from app.shutdown import Shutdown
 
 
@@ -79,7 +79,7 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         prober=prober or Prober.of(settings),
         reaper=Reaper(records, lambda job_id: send_job(celery, job_id), lambda: waiting_messages(client)),
         sweeper=Sweeper(records, storage, workspace),
-        listeners=Listeners(connect_listener(settings.redis_url, QUIET_S, MAX_LISTENERS), shutdown),
+        listeners=Listeners(settings.redis_url, shutdown),
         shutdown=shutdown,
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
     )

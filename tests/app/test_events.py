@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from app.core.jobs import Progress
+from app.listeners import MAX_LISTENERS
 from tests.app.test_jobs_api import assert_problem
 from tests.app.test_results import REPORT, RESULT
 from tests.service import running_redis, wait_until
@@ -223,6 +224,18 @@ def test_wait_ends_in_time_and_at_once_where_nothing_can_come(service):
     service.http.post(f"/jobs/{job_id}/cancel")
     assert service.http.get(f"/jobs/{job_id}?wait=60", timeout=5).json()["status"] == "canceled"
     assert service.services.listeners.count == 0
+
+
+def test_where_no_place_is_left_listeners_are_refused_and_waits_do_not_hold(service):
+    job_id, listeners = post(service), service.services.listeners
+    listeners.count += MAX_LISTENERS
+    try:
+        answer = service.http.get(f"/jobs/{job_id}/events")
+        assert_problem(answer, 429, "rate_limited")
+        assert answer.headers["retry-after"]
+        assert service.http.get(f"/jobs/{job_id}?wait=60", timeout=5).status_code == 200
+    finally:
+        listeners.count -= MAX_LISTENERS
 
 
 @pytest.mark.parametrize("wait", ["61", "-1", "nan", "inf", "x", ""])
