@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -23,7 +24,7 @@ from app.core.queue import post_faces
 from app.core.records import Beat, Records
 from app.core.room import work_bytes
 from app.core.settings import Settings
-from app.core.storage import Check, Storage, StorageAwayError, go_on, result_name
+from app.core.storage import Check, Storage, StorageAwayError, go_on, keep_result, result_name
 from app.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -220,6 +221,9 @@ def _produce(
     if not accepted:
         storage.remove(job.id, name)
         return "lost"
+    if attempt > 1:
+        with suppress(StorageAwayError):  # they go with the job at the latest
+            keep_result(storage, job.id, attempt)
     return "succeeded"
 
 
