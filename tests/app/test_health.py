@@ -84,6 +84,7 @@ def test_openapi(service):
         ("/jobs", "get"), ("/jobs", "post"), ("/jobs/validate", "post"), ("/jobs/{job_id}", "get"),
         ("/jobs/{job_id}", "delete"), ("/jobs/{job_id}/cancel", "post"), ("/jobs/{job_id}/result", "get"),
         ("/jobs/{job_id}/events", "get"), ("/jobs/{job_id}/retry", "post"),
+        ("/jobs/{job_id}/result/link", "get"), ("/links/{job_id}", "get"),
         ("/healthz", "get"), ("/readyz", "get"), ("/metrics", "get"), ("/info", "get")}
     form = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["video", "audio"] and form["properties"]["video"]["format"] == "binary"
