@@ -215,6 +215,15 @@ def cancel(url: str, api_key: str | None, job_id: str) -> None:
 
 @main.command()
 @click.argument("job_id")
+@_service
+def retry(url: str, api_key: str | None, job_id: str) -> None:
+    """Try a failed or canceled job again; print its status."""
+    with _client(url, api_key) as client:
+        click.echo(client.retry(job_id)["status"])
+
+
+@main.command()
+@click.argument("job_id")
 @click.option("--output", required=True, type=click.Path(path_type=Path))
 @_service
 def download(url: str, api_key: str | None, job_id: str, output: Path) -> None:
@@ -285,18 +294,24 @@ def bench(json_path: Path | None, clips: tuple[Path, ...], runs: int) -> None:
 # ---- the model
 
 
-@main.command()
-@click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Where the clips go.")
+@main.group(invoke_without_command=True)
+@click.option("--out", "out_dir", type=click.Path(path_type=Path), help="Where the clips go.")
 @click.option("--faces", "faces_dir", type=click.Path(path_type=Path), help="A folder of faces with its INDEX.csv.")
 @click.option("--speech", "speech_dir", type=click.Path(path_type=Path), help="Recordings with transcripts.")
 @click.option("--clips", default=900, show_default=True, type=click.IntRange(1))
 @click.option("--voices", default=2400, show_default=True, type=click.IntRange(0), help="Voices without a face.")
 @click.option("--seed", default=7, show_default=True)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@click.pass_context
 def corpus(
-    out_dir: Path, faces_dir: Path | None, speech_dir: Path | None, clips: int, voices: int, seed: int, workers: int
+    ctx: click.Context, out_dir: Path | None, faces_dir: Path | None, speech_dir: Path | None, clips: int, voices: int,
+    seed: int, workers: int,
 ) -> None:
     """Make talking puppet clips with exact labels from still faces and speech."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if out_dir is None:
+        raise click.UsageError("Missing option '--out'.")
     from model.corpus.build import build_corpus
     from worker.prepare import Preparer
 
@@ -305,6 +320,54 @@ def corpus(
                         lambda text: click.echo(text, err=True), voices)
     click.echo(f"{out_dir}: {made.written} clips written, {made.kept} kept, {len(made.skipped)} skipped")
 
+
+@corpus.command("fetch")
+@click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Where the materials go.")
+@click.option("--from", "local_dir", type=click.Path(path_type=Path, file_okay=False, exists=True), help=(
+    "Take them from this folder (faces/, avatars/, speech/) instead of the network."))
+def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
+    """Get the faces and recordings that the default weights learn from; can be stopped and goes on."""
+    from model.corpus.fetch import fetch, take
+    from worker.originals import cut_face, read_sound
+
+    def tell(text: str) -> None:
+        click.echo(text, err=True)
+
+    got = fetch(out_dir, cut_face, read_sound, tell) if local_dir is None else take(out_dir, local_dir, tell)
+    click.echo(f"{out_dir}: {got.written} files written, {got.kept} kept, {len(got.missing)} missing")
+    if got.missing:
+        click.echo(f"error: url_fetch_failed: {len(got.missing)} files could not be had; the others can be used, and "
+                   "the same command tries again.", err=True)
+        sys.exit(EXIT_REFUSED)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Where the clips go.")
+@click.option("--val-share", default=0.1, show_default=True, type=click.FloatRange(0, 0.9), help="Identities held out.")
+@click.option("--seed", default=7, show_default=True, help="Decides who is held out.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@click.option("--expert", type=click.Path(path_type=Path), help="A trained sync expert, to find late sound with.")
+def prepare(
+    folder: Path, out_dir: Path, val_share: float, seed: int, workers: int, expert: Path | None
+) -> None:
+    """Turn a folder of talking videos (GRID, LRS2, HDTF or any) into training clips."""
+    from model.checkpoint import CheckpointError
+    from worker.library import Plan, prepare_folder
+
+    def tell(text: str) -> None:
+        click.echo(text, err=True)
+
+    try:
+        account = prepare_folder(folder, out_dir, Plan(val_share, seed, workers, expert), tell)
+    except CheckpointError as error:
+        click.echo(f"error: checkpoint_invalid: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    for line in account.lines():
+        click.echo(line)
+    if not account.clips:
+        click.echo("error: no_face_detected: No clip could be made of any film.", err=True)
+        sys.exit(EXIT_REFUSED)
 
 
 @main.command()
@@ -328,10 +391,58 @@ def train(
     from model.train import train as run
 
     try:
-        click.echo(str(run(read_recipe(config), corpus_dir, run_dir, minutes, resume, expert, hearing)))
+        exported = run(read_recipe(config), corpus_dir, run_dir, minutes, resume, expert, hearing,
+                       lambda text: click.echo(text, err=True))
+        click.echo(str(exported))
     except (BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError) as error:
         click.echo(f"error: option_invalid: {error}", err=True)
         sys.exit(EXIT_REFUSED)
+
+
+@main.command()
+@click.option("--corpus", "corpus_dir", type=click.Path(path_type=Path), help="Prepared clips; those held out count.")
+@click.option("--clips", multiple=True, type=click.Path(path_type=Path), help=(
+    "Real videos or folders of them, redrawn by their own sound through the whole pipeline; repeatable."))
+@click.option("--result", "results", multiple=True, type=click.Path(path_type=Path), help="A finished video.")
+@click.option("--reference", "references", multiple=True, type=click.Path(path_type=Path), help="Its film.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Generator weights; else LIPSYNC_CHECKPOINT's.")
+@click.option("--limit", type=click.IntRange(1), default=48, show_default=True, help="Judge at most so many clips.")
+@click.option("--lpips-backbone", help="torchvision's AlexNet weights, for LPIPS; or 'random'.")
+@click.option("--inception", type=click.Path(path_type=Path), help="torchvision's Inception v3 weights, for FID.")
+@click.option("--syncnet", type=click.Path(path_type=Path), help="syncnet_v2 weights, for LSE-D and LSE-C.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--html", "html_dir", type=click.Path(path_type=Path), help="Write a page with pictures and plots here.")
+def evaluate(
+    corpus_dir: Path | None, clips: tuple[Path, ...], results: tuple[Path, ...], references: tuple[Path, ...],
+    checkpoint: Path | None, limit: int, lpips_backbone: str | None, inception: Path | None, syncnet: Path | None,
+    json_path: Path | None, html_dir: Path | None,
+) -> None:
+    """Judge drawn lips: beside the real video, in silence, and with a stranger's voice."""
+    from model.dataset import CorpusError
+    from model.evaluate import evaluate as run
+    from model.evaluate import summarise, table
+    from model.judges import load_judges
+    from model.perceptual import BackboneError
+    from model.report import write_report
+    from worker.evaluation import Request, opened_cases
+
+    settings = load_settings()
+    if checkpoint is not None:
+        settings = settings.model_copy(update={"checkpoint": checkpoint})
+    try:
+        judges = load_judges(lpips_backbone, inception, syncnet)
+        request = Request(corpus_dir, clips, results, references, limit, wide=syncnet is not None)
+        with opened_cases(settings, request) as cases:
+            takes = run(cases, judges, tell=lambda name: click.echo(name, err=True))
+    except (BackboneError, CorpusError) as error:
+        click.echo(f"error: option_invalid: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    figures = {"judged": request.subject(settings), **summarise(takes, judges)}
+    if json_path is not None:
+        json_path.write_text(json.dumps(figures, indent=1) + "\n")
+    if html_dir is not None:
+        click.echo(write_report(html_dir, figures, takes, figures["judged"]))
+    click.echo(table(figures))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -14,7 +15,9 @@ import httpx
 from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
 
 TERMINAL: Final = frozenset({"succeeded", "failed", "canceled"})
-POLL_S: Final = 0.5
+PAUSE_S: Final = 0.5  # between tries while the service does not answer, and the least between two answers
+PATIENCE_S: Final = 60.0
+HOLD_S: Final = 20.0
 CHUNK_BYTES: Final = 1024**2
 
 
@@ -61,6 +64,10 @@ class Client:
         """Cancel the job and return it."""
         return self._call("POST", f"/jobs/{job_id}/cancel")
 
+    def retry(self, job_id: str) -> dict[str, Any]:
+        """Have a failed or canceled job tried again and return it."""
+        return self._call("POST", f"/jobs/{job_id}/retry")
+
     def delete(self, job_id: str) -> None:
         """Delete the job with its files."""
         self._send(self._http.build_request("DELETE", f"/jobs/{job_id}")).close()
@@ -75,28 +82,31 @@ class Client:
         on_change: Callable[[dict[str, Any]], None] | None = None,
         timeout_s: float | None = None,
     ) -> dict[str, Any]:
-        """Poll until the job has ended and return it, whatever its status; tell each state on the way.
+        """Wait until the job has ended and return it, whatever its status; tell each state on the way.
 
-        Raises TimeoutError, LipSyncError; an answer that says `retryable` is asked for again meanwhile.
+        The service holds each answer until the job changes. Raises TimeoutError, LipSyncError; a service that does not
+        answer is asked again for PATIENCE_S.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        patience = 20
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        answered_at, hold_s = time.monotonic(), 0.0
         while True:
+            asked_at = time.monotonic()
             try:
-                job = self.status(job_id)
-                patience = 20
+                job = self._call("GET", f"/jobs/{job_id}", params={"wait": round(hold_s, 2)})
+                answered_at = time.monotonic()
             except ServiceError:
-                patience -= 1
-                if patience == 0:
+                if time.monotonic() - answered_at > PATIENCE_S:
                     raise
             else:
                 if on_change is not None:
                     on_change(job)
                 if job["status"] in TERMINAL:
                     return job
-            if deadline is not None and time.monotonic() > deadline:
+            left_s = deadline - time.monotonic()
+            if left_s < 0:
                 raise TimeoutError(f"job {job_id} has not ended")
-            time.sleep(POLL_S)
+            time.sleep(min(left_s, max(0.0, asked_at + PAUSE_S - time.monotonic())))
+            hold_s = max(0.0, min(HOLD_S, deadline - time.monotonic()))
 
     def download(self, job_id: str, output: Path) -> None:
         """Write the result to a file, which appears only when it is complete."""

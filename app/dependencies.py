@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final, cast
 
 from fastapi import Depends, Path, Request
@@ -11,10 +10,10 @@ from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job
 from app.core.records import Records
 from app.core.settings import Settings
-from app.core.storage import LocalStorage
+from app.core.storage import Storage, is_id
+from app.listeners import Listeners
 from app.services import Services
-
-_JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
+from app.shutdown import stopping_error
 
 
 def _services(request: Request) -> Services:
@@ -32,8 +31,18 @@ def _records(services: ServicesDep) -> Records:
     return services.records
 
 
-def _storage(services: ServicesDep) -> LocalStorage:
+def _storage(services: ServicesDep) -> Storage:
     return services.storage
+
+
+def _listeners(services: ServicesDep) -> Listeners:
+    return services.listeners
+
+
+def _accepting(services: ServicesDep) -> None:
+    """Refuse new work where this process is about to end."""
+    if services.shutdown.has_begun:
+        raise stopping_error()
 
 
 def _owner() -> str:
@@ -42,18 +51,24 @@ def _owner() -> str:
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 RecordsDep = Annotated[Records, Depends(_records)]
-StorageDep = Annotated[LocalStorage, Depends(_storage)]
+StorageDep = Annotated[Storage, Depends(_storage)]
+ListenersDep = Annotated[Listeners, Depends(_listeners)]
+ACCEPTING: Final = Depends(_accepting)
 OwnerDep = Annotated[str, Depends(_owner)]
+
+
+def find_job(records: Records, job_id: str, owner: str | None = None) -> Job:
+    """Return a job, of this owner where one is given; another's is not found, as one that never was."""
+    job = records.get(job_id) if is_id(job_id) else None
+    if job is None or owner not in (None, job.owner):
+        raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
+    return job
 
 
 def _own_job(
     records: RecordsDep, owner: OwnerDep, job_id: Annotated[str, Path(description="The job's id.", max_length=200)]
 ) -> Job:
-    """Return the caller's job; another's is not found, as one that never was."""
-    job = records.get(job_id) if _JOB_ID.fullmatch(job_id) else None
-    if job is None or job.owner != owner:
-        raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
-    return job
+    return find_job(records, job_id, owner)
 
 
 OwnJobDep = Annotated[Job, Depends(_own_job)]

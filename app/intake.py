@@ -1,4 +1,4 @@
-"""From a form to an accepted job: receive, check, probe, save the record, then send the message.
+"""From a form to an accepted job: receive, check, probe, store, save the record, then send the message.
 
 Until the record is saved a failure leaves nothing behind. After it the job is accepted: if its message cannot be sent
 now, the reaper sends it later.
@@ -25,8 +25,10 @@ from app.core.jobs import JobInput, JobOptions, new_job_id
 from app.core.options import check_options_fit, option_error, options_from_text
 from app.core.queue import send_job
 from app.core.records import Created
+from app.core.room import output_bytes
+from app.core.storage import StorageAwayError
 from app.services import Services
-from app.uploads import Form, declared_bytes, receive_form
+from app.uploads import Form, receive_form, wanted_bytes
 
 MAX_KEY_CHARACTERS: Final = 255
 
@@ -36,33 +38,53 @@ _Facts = TypeVar("_Facts")
 
 @dataclass
 class Intake:
-    """An upload that passed every check and lies in its folder; dropped at the end unless kept."""
+    """An upload that passed every check; its files lie on this host until stored, and are dropped unless kept."""
 
     job_id: str
+    files: dict[str, Path]
     input: JobInput
     options: JobOptions
+    stored: bool = False
     kept: bool = False
+
+    def store(self, services: Services) -> None:
+        """Hand the files to the storage, where workers find them."""
+        self.stored = True
+        for name, path in self.files.items():
+            services.storage.put(self.job_id, name, path)
 
 
 @asynccontextmanager
 async def taken_in(request: Request, services: Services) -> AsyncIterator[Intake]:
-    """Receive and check a form; raises InputError, CapacityError(storage_full), ClientDisconnect, OSError."""
-    await run_in_threadpool(services.storage.check_room, declared_bytes(request))
-    job_id = new_job_id()
-    folder = await run_in_threadpool(services.storage.create, job_id)
+    """Receive and check a form.
+
+    Raises InputError, CapacityError(storage_full), StorageAwayError, ClientDisconnect, OSError.
+    """
+    max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
+    wanted = wanted_bytes(request, max_bytes)
+    await run_in_threadpool(services.storage.check_room, wanted)
     intake: Intake | None = None
     try:
-        form = await receive_form(request, folder, services.settings.max_upload_bytes)
-        options = options_from_text(form.options)
-        job_input = await _probe(services, form)
-        check_options_fit(options, job_input)
-        intake = Intake(job_id, job_input, options)
-        yield intake
+        with services.workspace.room(wanted), services.workspace.incoming(job_id) as folder:
+            form = await receive_form(request, folder, max_bytes)
+            options = options_from_text(form.options)
+            job_input = await _probe(services, form)
+            check_options_fit(options, job_input)
+            await run_in_threadpool(services.storage.check_room, output_bytes(job_input, options))
+            intake = Intake(job_id, form.files, job_input, options)
+            yield intake
     finally:
-        if intake is None or not intake.kept:
+        if intake is not None and intake.stored and not intake.kept:
             # Shielded: a request that is being canceled must not leave a stranger's file behind.
             with anyio.CancelScope(shield=True):
-                await run_in_threadpool(services.storage.delete, job_id)
+                await run_in_threadpool(_drop, services, job_id)
+
+
+def _drop(services: Services, job_id: str) -> None:
+    try:
+        services.storage.delete(job_id)
+    except (StorageAwayError, OSError) as error:  # the request has its answer; the sweeper removes what no record keeps
+        _log.warning("upload not dropped job=%s error=%s", job_id, type(error).__name__)
 
 
 async def _probe(services: Services, form: Form) -> JobInput:
@@ -88,10 +110,11 @@ async def _probe(services: Services, form: Form) -> JobInput:
 
 
 def save_job(services: Services, intake: Intake, owner: str, idempotency_key: str | None) -> Created:
-    """Save the record and send the message; an idempotency key seen before gives the job it made then."""
+    """Store the files, save the record and send the message; an idempotency key seen before gives the job it made."""
     idempotency = None
     if idempotency_key is not None:
         idempotency = (_checked_key(idempotency_key), _fingerprint(intake))
+    intake.store(services)
     try:
         created = services.records.create(intake.job_id, owner, intake.input, intake.options, idempotency)
     except redis.RedisError:
@@ -101,14 +124,19 @@ def save_job(services: Services, intake: Intake, owner: str, idempotency_key: st
         _log.info("replayed job=%s", created.job_id)
         return created
     intake.kept = True
-    try:
-        send_job(services.celery, created.job_id)
-    except OperationalError:
-        services.records.mark_unsent([created.job_id])
-        _log.warning("message not sent job=%s", created.job_id)
+    send_message(services, created.job_id)
     video = intake.input.video
     _log.info("accepted job=%s frames=%d bytes=%d", created.job_id, video.frames, video.bytes)
     return created
+
+
+def send_message(services: Services, job_id: str) -> None:
+    """Tell the workers that a job waits; where that fails now, the reaper does it later."""
+    try:
+        send_job(services.celery, job_id)
+    except OperationalError:
+        services.records.mark_unsent([job_id])
+        _log.warning("message not sent job=%s", job_id)
 
 
 def _checked_key(key: str) -> str:

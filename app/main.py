@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.concurrency import run_in_threadpool
+from uvicorn.config import STARTUP_FAILURE
 
 from app.core.settings import Settings
 from app.core.version import service_version
@@ -15,14 +19,16 @@ from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.openapi import use_problem_type
 from app.problems import install_handlers
-from app.routes import health, jobs, pages, results
+from app.routes import events, health, jobs, pages, results
 from app.services import Prober, build_services
+from app.shutdown import CUT_S, Server
 
 TITLE = "lipsync"
 DESCRIPTION = """A video and a voice go in, a video whose lips follow the voice comes out.
 
-`POST /jobs` answers at once with a queued job; poll it until its status is `succeeded`, `failed` or `canceled`, then
-fetch the result. Every problem is `application/problem+json` with a `code` that never changes its meaning."""
+`POST /jobs` answers at once with a queued job; follow its events, or poll it (with `?wait=30` in few calls) until its
+status is `succeeded`, `failed` or `canceled`, then fetch the result. Every problem is `application/problem+json` with a
+`code` that never changes its meaning."""
 
 
 def create_app(settings: Settings, prober: Prober | None = None) -> FastAPI:
@@ -31,16 +37,20 @@ def create_app(settings: Settings, prober: Prober | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services.storage.prepare()
+        services.workspace.prepare()
         services.reaper.start()
+        services.sweeper.start()
         yield
-        services.reaper.stop()
+        services.shutdown.begin()
+        await services.listeners.close()
+        await run_in_threadpool(services.reaper.stop)
+        await run_in_threadpool(services.sweeper.stop)
         services.redis.close()
 
     app = FastAPI(title=TITLE, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.state.services = services
     app.state.metrics = Metrics(services)
-    for module in (jobs, results, health, pages):
+    for module in (jobs, events, results, health, pages):
         app.include_router(module.router)
     install_handlers(app)
     app.add_middleware(RequestMiddleware)
@@ -57,10 +67,14 @@ def create_app(settings: Settings, prober: Prober | None = None) -> FastAPI:
 
 
 def run_api(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; answers that are under way may end."""
-    import uvicorn
-
-    uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False,
-        timeout_graceful_shutdown=8, server_header=False,
+    """Serve until SIGTERM or SIGINT; answers that are under way may end. Raises SystemExit where it cannot start."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, log_config=None, access_log=False,
+        timeout_graceful_shutdown=CUT_S, server_header=False,
     )
+    server = Server(config, app.state.services.shutdown)
+    with suppress(KeyboardInterrupt):  # uvicorn drains first, then raises the signal again
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)

@@ -44,8 +44,9 @@ class _StateCollector:
         for status in ("queued", "running"):
             jobs.add_metric([status], counts[status])
         yield jobs
-        moves = CounterMetricFamily("lipsync_job_moves", "Jobs created, ended, and attempts lost.", labels=["move"])
-        for name in ("created", "succeeded", "failed", "canceled", "lost"):
+        moves = CounterMetricFamily(
+            "lipsync_job_moves", "Jobs created, ended and tried again, and attempts lost.", labels=["move"])
+        for name in ("created", "succeeded", "failed", "canceled", "retried", "lost"):
             moves.add_metric([name], counts.get(f"total_{name}", 0))
         yield moves
         workers = len(self._services.records.live_workers())

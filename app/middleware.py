@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -12,6 +13,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.problems import on_error
+from app.shutdown import stopping_error
 
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -48,6 +50,10 @@ class RequestMiddleware:
 
         try:
             await self._app(scope, receive, send_named)
+        except asyncio.CancelledError:
+            if status or not scope["app"].state.services.shutdown.has_begun:
+                raise
+            await on_error(Request(scope), stopping_error())(scope, receive, send_named)
         except Exception as error:  # noqa: BLE001  the last door: logged and answered here
             if status:
                 _log.error("broke off request=%s", request_id, exc_info=error)

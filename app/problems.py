@@ -14,14 +14,18 @@ import redis
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from kombu.exceptions import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.core.errors import ERROR_FACTS, ErrorCode, LipSyncError, public_error
+from app.core.storage import StorageAwayError
 from app.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"
 STORE_RETRY_AFTER_S: Final = 5
+_STORE_AWAY: Final = (
+    redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError, OperationalError)
 
 _log = logging.getLogger("lipsync.api")
 
@@ -86,6 +90,13 @@ def _on_store_away(request: Request, error: Exception) -> Response:
     return problem(request, 503, ErrorCode.INTERNAL, "The job store does not answer; try again shortly.", headers)
 
 
+def _on_storage_away(request: Request, error: Exception) -> Response:
+    _log.warning("storage unreachable request=%s", request.scope.get("request_id"))
+    shown = public_error(error)
+    headers = {"Retry-After": str(shown.retry_after_s)}
+    return problem(request, 503, shown.code, shown.message, headers)
+
+
 def _on_disconnect(request: Request, error: Exception) -> Response:
     _log.info("client gone request=%s", request.scope.get("request_id"))
     return Response(status_code=499)
@@ -94,9 +105,10 @@ def _on_disconnect(request: Request, error: Exception) -> Response:
 def install_handlers(app: FastAPI) -> None:
     """Answer every failure of this application as a problem."""
     app.add_exception_handler(LipSyncError, on_error)
+    app.add_exception_handler(StorageAwayError, _on_storage_away)
     app.add_exception_handler(OSError, on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
-    app.add_exception_handler(redis.ConnectionError, _on_store_away)
-    app.add_exception_handler(redis.TimeoutError, _on_store_away)
+    for away in _STORE_AWAY:
+        app.add_exception_handler(away, _on_store_away)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)

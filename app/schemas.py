@@ -28,7 +28,8 @@ EXAMPLE_JOB: Final[dict[str, Any]] = {
     "finished_at": None, "expires_at": "2026-03-02T12:00:00Z",
     "input": {"video": _EXAMPLE_VIDEO, "audio": _EXAMPLE_AUDIO, "audio_mix": None},
     "options": JobOptions().model_dump(mode="json"), "warnings": [], "error": None, "result": None, "report": None,
-    "links": {"self": f"/jobs/{_ID}", "result": f"/jobs/{_ID}/result", "cancel": f"/jobs/{_ID}/cancel"},
+    "links": {"self": f"/jobs/{_ID}", "result": f"/jobs/{_ID}/result", "events": f"/jobs/{_ID}/events",
+              "cancel": f"/jobs/{_ID}/cancel"},
 }
 
 
@@ -53,6 +54,7 @@ class Links(BaseModel):
 
     self_: str = Field(serialization_alias="self")
     result: str
+    events: str
     cancel: str
 
 
@@ -65,7 +67,9 @@ class JobView(BaseModel):
     status: JobStatus
     stage: str | None
     progress: Progress
-    queue_position: int | None = Field(description="Place among all waiting jobs, from 1.")
+    queue_position: int | None = Field(description=(
+        "Place among all waiting jobs, from 1, if no more come: callers take turns, each with its own jobs in order "
+        "of priority and arrival."))
     attempt: int
     created_at: datetime
     started_at: datetime | None = Field(description="When the current attempt began.")
@@ -83,10 +87,10 @@ class JobView(BaseModel):
     def of(cls, job: Job, queue_position: int | None) -> JobView:
         """Show a job."""
         address = f"/jobs/{job.id}"
-        shared = job.model_dump(exclude={"worker", "owner", "cancel_requested", "result"})
+        shared = job.model_dump(exclude={"worker", "owner", "cancel_requested", "last_event", "result"})
         url = f"{address}/result"
         result = None if job.result is None else ResultView(**job.result.model_dump(), url=url)
-        links = Links(self_=address, result=url, cancel=f"{address}/cancel")
+        links = Links(self_=address, result=url, events=f"{address}/events", cancel=f"{address}/cancel")
         return cls(**shared, queue_position=queue_position, result=result, links=links)
 
 
@@ -95,6 +99,13 @@ class JobPage(BaseModel):
 
     jobs: list[JobView]
     next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last.")
+
+
+class LinkView(BaseModel):
+    """An address of the result that needs no key."""
+
+    url: str
+    expires_at: datetime = Field(description="Never later than the job's own `expires_at`.")
 
 
 class FaceView(BaseModel):

@@ -14,11 +14,16 @@ from celery import Celery
 from app.core import media
 from app.core.connection import connect
 from app.core.jobs import AudioFacts, VideoFacts
+from app.core.links import LinkSigner
 from app.core.queue import make_celery, send_job, waiting_messages
 from app.core.reaper import Reaper
 from app.core.records import RecordLimits, Records
 from app.core.settings import Settings
-from app.core.storage import LocalStorage
+from app.core.storage import Storage, open_storage
+from app.core.sweeper import Sweeper
+from app.core.workspace import Workspace
+from app.listeners import Listeners
+from app.shutdown import Shutdown
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,15 @@ class Services:
     settings: Settings
     redis: redis.Redis
     records: Records
-    storage: LocalStorage
+    storage: Storage
+    workspace: Workspace
+    links: LinkSigner
     celery: Celery
     prober: Prober
     reaper: Reaper
+    sweeper: Sweeper
+    listeners: Listeners
+    shutdown: Shutdown
     probes: anyio.CapacityLimiter  # probing costs a process each: no more at once than there are cores
 
 
@@ -55,8 +65,21 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
     client = connect(settings.redis_url)
     records = Records(client, RecordLimits.of(settings))
-    storage = LocalStorage(settings.data_dir)
+    storage, workspace = open_storage(settings), Workspace(settings.data_dir)
     celery = make_celery(settings)
-    reaper = Reaper(records, storage, lambda job_id: send_job(celery, job_id), lambda: waiting_messages(client))
-    probes = anyio.CapacityLimiter(max(2, os.cpu_count() or 2))
-    return Services(settings, client, records, storage, celery, prober or Prober.of(settings), reaper, probes)
+    shutdown = Shutdown()
+    return Services(
+        settings=settings,
+        redis=client,
+        records=records,
+        storage=storage,
+        workspace=workspace,
+        links=LinkSigner(client),
+        celery=celery,
+        prober=prober or Prober.of(settings),
+        reaper=Reaper(records, lambda job_id: send_job(celery, job_id), lambda: waiting_messages(client)),
+        sweeper=Sweeper(records, storage, workspace),
+        listeners=Listeners(settings.redis_url, shutdown),
+        shutdown=shutdown,
+        probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
+    )

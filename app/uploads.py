@@ -1,4 +1,4 @@
-"""Receive a multipart form as it arrives: files go straight to their place on disk, under one limit for all bytes.
+"""Receive a multipart form as it arrives: files go straight to disk, under one limit for all bytes.
 
 The parser is fed block by block in a thread, so that neither parsing nor the disk holds up the event loop, and no
 file is ever in memory or written twice.
@@ -60,10 +60,16 @@ async def receive_form(request: Request, folder: Path, max_bytes: int) -> Form:
         raise
 
 
-def declared_bytes(request: Request) -> int:
-    """Return the length that the caller declares, 0 where none is."""
-    text = request.headers.get("content-length", "0")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+def wanted_bytes(request: Request, max_bytes: int) -> int:
+    """Return how much disk a form may want: what the caller declares, all that is allowed where nothing is."""
+    most = max_bytes + FORM_OVERHEAD_BYTES
+    declared = _declared_bytes(request)
+    return most if declared is None else min(declared, most)
+
+
+def _declared_bytes(request: Request) -> int | None:
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _boundary(request: Request) -> bytes:
@@ -74,7 +80,7 @@ def _boundary(request: Request) -> bytes:
 
 
 def _check_length(request: Request, max_bytes: int) -> None:
-    if declared_bytes(request) > max_bytes + FORM_OVERHEAD_BYTES:
+    if (_declared_bytes(request) or 0) > max_bytes + FORM_OVERHEAD_BYTES:
         raise _too_large(max_bytes)
 
 

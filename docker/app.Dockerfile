@@ -2,6 +2,8 @@
 #
 #   docker build -f docker/app.Dockerfile -t lipsync-app .
 #
+# EXTRAS=s3 adds what keeps the files in a bucket.
+#
 # Behind a mirror the PIP_* arguments are pip's own settings; a private CA may be the build secret `ca`:
 #   --secret id=ca,src=FILE --build-arg PIP_CERT=/run/secrets/ca
 ARG BASE_IMAGE=python:3.11-slim-bookworm
@@ -14,9 +16,10 @@ WORKDIR /build
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/venv
 ENV PATH=/opt/build/bin:$PATH
 COPY pyproject.toml constraints.txt docker/requirements.py ./
+ARG EXTRAS=
 # The 160 MB ffmpeg inside imageio-ffmpeg is the worker's tool; uploads are probed with PyAV.
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
-    python requirements.py app > requirements.txt \
+    python requirements.py app $EXTRAS > requirements.txt \
     && pip install "setuptools>=77" \
     && pip --python /opt/venv/bin/python install -c constraints.txt -r requirements.txt \
     && rm /opt/venv/lib/python3*/site-packages/imageio_ffmpeg/binaries/ffmpeg*

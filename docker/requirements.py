@@ -9,31 +9,32 @@ import argparse
 import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def requirements(project: Path, extra: str) -> dict[str, str]:
-    """Return the base requirements and those of one extra, by the distribution's name in lower case.
+def requirements(project: Path, extras: Sequence[str]) -> dict[str, str]:
+    """Return the base requirements and those of the extras, by the distribution's name in lower case.
 
     Raises KeyError where the project has no such extra.
     """
     table = tomllib.loads(project.read_text())["project"]
-    wanted = [*table["dependencies"], *table["optional-dependencies"][extra]]
+    wanted = [*table["dependencies"], *(line for extra in extras for line in table["optional-dependencies"][extra])]
     return {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower(): line for line in wanted}
 
 
 def main() -> None:
     """Read the command line and write the lines to standard output."""
     parser = argparse.ArgumentParser(description="list the requirements of an image")
-    parser.add_argument("extra")
+    parser.add_argument("extras", nargs="+")
     parser.add_argument("--project", type=Path, default=Path("pyproject.toml"))
     parser.add_argument("--without", nargs="+", default=[], metavar="NAME", help="leave these out")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these and no others")
     chosen = parser.parse_args()
-    wanted = requirements(chosen.project, chosen.extra)
+    wanted = requirements(chosen.project, chosen.extras)
     # A stale name would hide what an image really holds.
     if unknown := {*chosen.without, *chosen.only} - set(wanted):
-        parser.error(f"not required by {chosen.extra}: {', '.join(sorted(unknown))}")
+        parser.error(f"not required by {' '.join(chosen.extras)}: {', '.join(sorted(unknown))}")
     names = chosen.only or [name for name in wanted if name not in chosen.without]
     sys.stdout.writelines(f"{wanted[name]}\n" for name in names)
 

@@ -8,6 +8,8 @@
 # index that has it cannot be reached, the build fails, and several GB of CUDA never arrive by surprise. PyPI's own
 # torch carries CUDA; the machine needs NVIDIA's driver and container toolkit only.
 #
+# EXTRAS=s3 adds what keeps the files in a bucket.
+#
 # Behind a mirror the PIP_* arguments are pip's own settings; a private CA may be the build secret `ca`:
 #   --secret id=ca,src=FILE --build-arg PIP_CERT=/run/secrets/ca
 ARG BASE_IMAGE=python:3.11-slim-bookworm
@@ -28,12 +30,13 @@ RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
     && pip --python /opt/venv/bin/python install -c constraints.txt \
         ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} "$TORCH" \
     && rm -rf /opt/venv/lib/python3*/site-packages/torch/include /opt/venv/lib/python3*/site-packages/torch/test
+ARG EXTRAS=
 # mediapipe is installed without its dependencies, and what its face solutions import is named here. Left out are jax,
 # jaxlib, sentencepiece and sounddevice (400 MB; its converters for language models and its microphone), and
 # opencv-contrib gives way to the headless build, so that no libGL, X11 or portaudio has to be in the image.
 # The last stage proves that nothing is missing.
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
-    python requirements.py worker --without torch mediapipe > requirements.txt \
+    python requirements.py worker $EXTRAS --without torch mediapipe > requirements.txt \
     && pip --python /opt/venv/bin/python install -c constraints.txt -r requirements.txt \
         absl-py attrs flatbuffers matplotlib "protobuf>=4.25.3,<5" "opencv-python-headless<4.12" \
     && pip --python /opt/venv/bin/python install --no-deps "$(python requirements.py worker --only mediapipe)"

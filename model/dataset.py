@@ -183,7 +183,7 @@ def load_clip(folder: Path, image_size: int, window: MelWindow) -> Clip:
         raise CorpusError(f"{folder.name}: its sound is less than half as long as its picture")
     times_s = np.arange(len(crops)) / meta.fps
     mels = cut_windows(mel_spectrogram(samples), first_columns(times_s, window), window)
-    return Clip(_resized(crops, image_size), mels, _articulation(folder, len(crops)), _mesh(folder, len(crops)))
+    return Clip(resized(crops, image_size), mels, _articulation(folder, len(crops)), _mesh(folder, len(crops)))
 
 
 def choose_reference(rng: Rng, openness: Floats, start: int, length: int) -> int:
@@ -271,13 +271,14 @@ def _read_floats(path: Path) -> Floats:
         raise CorpusError(f"{path.parent.name}: its {path.name} cannot be read ({error})") from error
 
 
-def _resized(crops: Pixels, size: int) -> Pixels:
+def resized(crops: Pixels, size: int) -> Pixels:
+    """Resize crops (T,S,S,3), by area where they shrink."""
     if crops.shape[1] == size:
         return np.array(crops)
     shrinking = crops.shape[1] > size
     method = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-    resized = [cv2.resize(crop, (size, size), interpolation=method) for crop in crops]
-    stacked: Pixels = np.stack(resized).astype(np.uint8, copy=False)
+    scaled = [cv2.resize(crop, (size, size), interpolation=method) for crop in crops]
+    stacked: Pixels = np.stack(scaled).astype(np.uint8, copy=False)
     return stacked
 
 

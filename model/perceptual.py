@@ -79,3 +79,23 @@ def _load_backbone(slices: nn.Module, path: Path) -> None:
     if missing:
         raise BackboneError(f"{path} does not fit the LPIPS backbone: {missing[0]} is missing")
     slices.load_state_dict({name: state[source] for name, source in layers.items()})
+
+
+def load_whole(network: nn.Module, path: Path, name: str) -> None:
+    """Load all weights of a network from a file of them. Raises BackboneError naming the first that does not fit."""
+    if not path.is_file():
+        raise BackboneError(f"{name} needs its weights: there is no file {path}")
+    try:
+        found = load_plain(path)
+    except CheckpointError as error:
+        raise BackboneError(f"{path} is not a file of plain weights") from error
+    wanted = network.state_dict()
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise BackboneError(f"{path} holds no table of weights")
+    for key in sorted(wanted.keys() | found.keys()):
+        if key not in found or key not in wanted:
+            raise BackboneError(f"{path} does not fit {name}: {key} is {'missing' if key in wanted else 'too much'}")
+        if found[key].shape != wanted[key].shape:
+            shapes = tuple(found[key].shape), tuple(wanted[key].shape)
+            raise BackboneError(f"{path} does not fit {name}: {key} has shape {shapes[0]}, not {shapes[1]}")
+    network.load_state_dict(found)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model.checkpoint import CheckpointConfig
+from model.dataset import RUN
 from model.network.generator import GeneratorConfig
 
 
@@ -20,7 +21,8 @@ class RunPart:
     """How long and how fast to train, and how often to look.
 
     With a time budget the learning rate follows the clock, otherwise the step: a linear warm-up, constant until
-    `decay_from` of the run, then down to 2 %. ema_decay weighs the running average that is exported.
+    `decay_from` of the run, then down to 2 %. ema_decay weighs the running average that is exported. precision: auto,
+    fp32, bf16 or, on a GPU, fp16 with scaled gradients. compile matters on a GPU only.
     """
 
     objective: Literal["hearing", "expert", "generator"]
@@ -36,6 +38,7 @@ class RunPart:
     threads: int = 0  # 0: as many as torch chooses
     device: str = "auto"
     precision: str = "auto"
+    compile: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,20 @@ class Recipe:
             raise RecipeError(f"run.objective must be hearing, expert or generator, not {self.run.objective!r}")
         if self.run.steps < 1 or self.run.save_every < 1 or self.run.validate_every < 1:
             raise RecipeError("run.steps, run.save_every and run.validate_every must be at least 1")
-        if self.run.precision not in ("auto", "fp32", "bf16"):
-            raise RecipeError(f"run.precision must be auto, fp32 or bf16, not {self.run.precision!r}")
+        if self.run.precision not in ("auto", "fp32", "bf16", "fp16"):
+            raise RecipeError(f"run.precision must be auto, fp32, bf16 or fp16, not {self.run.precision!r}")
         if self.run.objective == "generator" and self.losses.lpips and not self.lpips.backbone:
             raise RecipeError('losses.lpips needs lpips.backbone: the file of AlexNet weights, or "random"')
         if self.batch.runs == 0 and (self.losses.sync or self.losses.motion):
             raise RecipeError("losses.sync and losses.motion need batch.runs of at least 1")
         if self.batch.runs + self.batch.singles < 1:
             raise RecipeError("batch.runs and batch.singles leave nothing to draw")
+
+    @property
+    def crops_per_step(self) -> int:
+        """Return how many crops a step looks at, for a speed in crops a second."""
+        part = self.batch
+        return RUN * part.clips * part.moments if self.run.objective == "expert" else RUN * part.runs + part.singles
 
     def generator_config(self) -> GeneratorConfig:
         """Return the shape of the generator."""

@@ -1,16 +1,16 @@
 """The one training loop, for hearing, the sync expert and the generator.
 
-A run is a folder: `state.pt` (everything needed to go on after a kill at any moment), `log.csv`, `sheet_*.png`, and the
-exported checkpoint of the averaged weights. Batches depend on the seed and the number of the step alone, so a resumed
-run follows the same curve as an uninterrupted one.
+A run is a folder: `state.pt` (everything needed to go on after a kill at any moment), `log.csv`, `tensorboard/`,
+`sheet_*.png`, and the exported checkpoint of the averaged weights. Chance depends on the seed and the number of the
+step alone, so a resumed run follows the same curve as an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import copy
-import csv
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch import nn
 from tqdm import tqdm
 
 from model.checkpoint import CheckpointError, load_expert, load_hearing, load_plain
+from model.curves import Curves
 from model.dataset import Corpus
 from model.objectives.expert import ExpertObjective
 from model.objectives.generator import GeneratorObjective
@@ -31,9 +32,10 @@ from model.recipe import Recipe, RecipeError
 from model.synthesizer import choose_device, choose_precision
 from model.voices import Voices
 
-_STATE, _LOG = "state.pt", "log.csv"
+_STATE = "state.pt"
 _FINAL_RATE = 0.02  # of the learning rate, at the end
 _CLIP_NORM = 5.0
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrainingError(Exception):
@@ -56,24 +58,29 @@ def train(
     resume: bool = True,
     expert: Path | None = None,
     hearing: Path | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Train until the recipe's steps or the minutes are over; return the exported checkpoint.
 
     expert: the exported sync expert, needed where a generator's losses.sync is not 0. hearing: the exported hearing,
-    which a generator keeps as it is; without it, it learns to hear by what it draws.
-    Raises CorpusError, RecipeError, CheckpointError, BackboneError, and TrainingError for a loss that is not finite or
-    a state of another recipe.
+    which a generator keeps as it is; without it, it learns to hear by what it draws. `tell` hears what a person should
+    know. Raises CorpusError, RecipeError, CheckpointError, BackboneError, and TrainingError for a device that is
+    absent, a folder that cannot be written, a loss that is not finite or a state of another recipe.
     """
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    device = torch.device(choose_device(recipe.run.device))
+    try:
+        device = torch.device(choose_device(recipe.run.device))
+        precision = choose_precision(recipe.run.precision, device.type)
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        raise TrainingError(str(error)) from error
     torch.manual_seed(recipe.run.seed)
     objective = _objective(recipe, corpus_dir, device, expert, hearing)
-    run = _Run(recipe, objective, run_dir, device, minutes)
+    run = _Run(recipe, objective, run_dir, device, precision, minutes)
     if resume and (run_dir / _STATE).is_file():
         run.restore()
-    return run.go()
+    return run.go(tell)
 
 
 def _objective(
@@ -101,37 +108,52 @@ class _Run:
     """One start of a run: the loop with what it changes."""
 
     def __init__(
-        self, recipe: Recipe, objective: Objective, folder: Path, device: torch.device, minutes: float | None
+        self,
+        recipe: Recipe,
+        objective: Objective,
+        folder: Path,
+        device: torch.device,
+        precision: str,
+        minutes: float | None,
     ) -> None:
         self.recipe, self.objective, self.folder, self.minutes = recipe, objective, folder, minutes
         self.network = objective.network.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        if recipe.run.compile and device.type == "cuda":  # on a CPU it takes minutes to save seconds
+            compile_parts(self.network)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), recipe.run.learning_rate, (0.9, 0.98), weight_decay=recipe.run.weight_decay
         )
-        precision = choose_precision(recipe.run.precision, device.type)
-        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+        self.autocast = torch.autocast(device.type, _DTYPES[precision], enabled=precision != "fp32")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.progress = Progress()
 
-    def go(self) -> Path:
+    def go(self, tell: Callable[[str], None]) -> Path:
         """Take steps until the end, then export."""
         run, started_s = self.recipe.run, time.monotonic() - self.progress.elapsed_s
-        log = _Log(self.folder / _LOG, self.progress.step)
         exported = self.folder / f"{run.objective}.safetensors"
-        with tqdm(total=run.steps, initial=self.progress.step, desc=run.objective, dynamic_ncols=True) as bar:
+        with (
+            closing(Curves(self.folder, self.progress.step, tell)) as curves,
+            tqdm(total=run.steps, initial=self.progress.step, desc=run.objective, dynamic_ncols=True) as bar,
+        ):
+            shown: dict[str, str] = {}
             while self.share_done() < 1:
+                step_started_s = time.monotonic()
                 terms = self.step()
+                crops_per_s = self.recipe.crops_per_step / (time.monotonic() - step_started_s)
                 self.progress.step += 1
                 self.progress.elapsed_s = time.monotonic() - started_s
-                bar.update()
                 last = self.share_done() >= 1
                 if last or self.progress.step % run.validate_every == 0:
                     terms |= self.look()
-                    bar.set_postfix({name: f"{value:.4f}" for name, value in terms.items()}, refresh=False)
-                log.write(self.progress, self.optimizer.param_groups[0]["lr"], terms)
+                    shown = {name: f"{value:.4f}" for name, value in terms.items()}
+                bar.set_postfix({"crops/s": f"{crops_per_s:.0f}", **shown}, refresh=False)
+                bar.update()
+                rate = self.optimizer.param_groups[0]["lr"]
+                curves.write(self.progress.step, self.progress.elapsed_s, rate, crops_per_s, terms)
                 if last or self.progress.step % run.save_every == 0:
-                    log.flush()
+                    curves.flush()
                     self.save()
                     self.objective.export(self.average, exported, f"{self.progress.step} steps")
         return exported
@@ -142,8 +164,9 @@ class _Run:
         return max(by_step, self.progress.elapsed_s / (60 * self.minutes)) if self.minutes else by_step
 
     def step(self) -> dict[str, float]:
-        """Take one step; return its terms. Raises TrainingError for a loss that is not finite."""
+        """Take one step; return its terms. Raises TrainingError for a loss or a gradient that is not finite."""
         run, number = self.recipe.run, self.progress.step
+        torch.manual_seed(run.seed + number)  # a resumed run meets the same chance
         warm = min(1.0, (number + 1) / max(1, run.warmup_steps))
         late = max(0.0, self.share_done() - run.decay_from) / (1 - run.decay_from) if run.decay_from < 1 else 0.0
         for group in self.optimizer.param_groups:
@@ -154,9 +177,13 @@ class _Run:
             terms = self.objective.losses(np.random.default_rng((run.seed, number)))
         if not bool(torch.isfinite(terms["total"])):
             raise TrainingError(f"the loss of step {number} is not finite; resume with a lower learning rate")
-        terms["total"].backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
-        self.optimizer.step()
+        self.scaler.scale(terms["total"]).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
+        if not self.scaler.is_enabled() and not bool(torch.isfinite(norm)):  # a scaler skips such a step
+            raise TrainingError(f"the gradient of step {number} is not finite; resume with a lower learning rate")
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         _follow(self.average, self.network, min(run.ema_decay, (1 + number) / (10 + number)))
         return {name: float(term.detach()) for name, term in terms.items()}
 
@@ -177,6 +204,7 @@ class _Run:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
         }
         partial = self.folder / f".{_STATE}.partial"
         torch.save(state, partial)
@@ -195,41 +223,27 @@ class _Run:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler.is_enabled() and state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
-
-
-class _Log:
-    """A CSV of every step; what a killed run logged after its last saved state is dropped."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
-        self.rows: list[dict[str, Any]] = []
-        if path.is_file() and step:
-            with path.open(newline="") as file:
-                self.rows = [dict(row) for row in csv.DictReader(file) if int(row["step"]) <= step]
-
-    def write(self, progress: Progress, rate: float, terms: Mapping[str, float]) -> None:
-        """Add a step."""
-        rounded = {name: f"{value:.6f}" for name, value in terms.items()}
-        self.rows.append(
-            {"step": progress.step, "elapsed_s": f"{progress.elapsed_s:.1f}", "rate": f"{rate:.2e}", **rounded}
-        )
-
-    def flush(self) -> None:
-        """Write the whole table anew: it gains columns at the first validation."""
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
-        partial = self.path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        partial.replace(self.path)
 
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
     """Return what must not change between the starts of a run; its length, rate and looks may."""
     parts = asdict(recipe)
     return {"objective": parts["run"]["objective"], "network": parts["network"]}
+
+
+def compile_parts(network: nn.Module) -> None:
+    """Have the parts of a network compiled at their first use; names of weights stay as they are.
+
+    The parts, not the whole: objectives call the network by its methods, which only then profit.
+    """
+    for part in network.children():
+        if isinstance(part, nn.ModuleList | nn.ModuleDict):
+            compile_parts(part)
+        else:
+            part.compile()
 
 
 @torch.no_grad()

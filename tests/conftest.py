@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.s3 import CREDENTIALS, S3Server
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -17,3 +19,12 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("reference media not present (set LIPSYNC_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    """Return an S3 server, with the credentials for it in the environment."""
+    with pytest.MonkeyPatch.context() as environment, S3Server(tmp_path_factory.mktemp("s3")) as server:
+        for name, value in CREDENTIALS.items():
+            environment.setenv(name, value)
+        yield server

@@ -20,6 +20,7 @@ from app.core.embedded import redis_command
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import AudioFacts, JobInput, VideoFacts
 from app.services import Prober
+from app.shutdown import CUT_S, DRAIN_S, Server
 
 VIDEO = VideoFacts(
     kind="video", format="mov", codec="h264", width=640, height=480, fps="25", frames=250, duration_s=10.0, rotation=0,
@@ -30,10 +31,14 @@ INPUT = JobInput(video=VIDEO, audio=AUDIO)
 
 
 @contextmanager
-def running_redis(data: Path) -> Iterator[str]:
-    """Run a private redis-server and yield its address; short folder name, because socket paths are limited."""
+def running_redis(data: Path, url: str | None = None) -> Iterator[str]:
+    """Run a private redis-server on the data of before and yield its address, a given one where it has to come back.
+
+    Short folder name, because socket paths are limited.
+    """
     with tempfile.TemporaryDirectory(prefix="ls-") as folder:
-        address = Path(folder, "r.sock")
+        address = Path(url.removeprefix("unix://")) if url else Path(folder, "r.sock")
+        address.parent.mkdir(exist_ok=True)
         process = subprocess.Popen(redis_command(data, address))
         try:
             client = connect(f"unix://{address}")
@@ -52,20 +57,38 @@ def _answers(client: redis.Redis) -> bool:
         return False
 
 
+class LiveServer:
+    """An application on a real socket, served by a thread."""
+
+    def __init__(self, app: FastAPI) -> None:
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, ws="none",
+                                timeout_graceful_shutdown=CUT_S)
+        self._server = Server(config, app.state.services.shutdown)
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        wait_until(lambda: self._server.started, 10)
+        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+
+    def ask_to_end(self, drain_s: float = DRAIN_S) -> None:
+        """Do what a signal does."""
+        self._server.drain_s = drain_s
+        self._server.should_exit = True
+
+    def join(self) -> None:
+        """Wait for its end; fail where it does not come."""
+        self._thread.join(15)
+        assert not self._thread.is_alive()
+
+
 @contextmanager
-def live_server(app: FastAPI) -> Iterator[str]:
-    """Serve an application on a real socket in a thread and yield its address."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
+def live_server(app: FastAPI) -> Iterator[LiveServer]:
+    """Serve an application until left."""
+    server = LiveServer(app)
     try:
-        wait_until(lambda: server.started, 10)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
+        yield server
     finally:
-        server.should_exit = True
-        thread.join(15)
+        server.ask_to_end()
+        server.join()
 
 
 def fake_prober() -> Prober:
@@ -86,6 +109,14 @@ def fake_prober() -> Prober:
         return AUDIO.model_copy(update={"bytes": size, "sha256": sha256})
 
     return Prober(video, audio)
+
+
+def put(storage, job_id, name, content):
+    """Have the storage keep these bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(content)
+        storage.put(job_id, name, path)
 
 
 def wait_until(condition, timeout_s: float, poll_s: float = 0.05):

@@ -118,13 +118,16 @@ class FaceDetector:
                 box = detection.location_data.relative_bounding_box
                 center = (left + (box.xmin + box.width / 2) * width, top + (box.ymin + box.height / 2) * height)
                 side = max(box.width * width, box.height * height) * SQUARE_FACTOR
-                face = self._fit_mesh(picture, center, side, float(detection.score[0]))
+                face = self.fit_mesh(picture, center, side, float(detection.score[0]))
                 if face is not None and all(_overlap(face, other) < SAME_FACE_IOU for other in faces):
                     faces.append(face)
         return faces
 
-    def _fit_mesh(self, picture: Picture, center: tuple[float, float], side: float, score: float) -> Face | None:
-        """Return the face nearest to the middle of the square, or None where the mesh sees none."""
+    def fit_mesh(self, picture: Picture, center: tuple[float, float], side: float, score: float) -> Face | None:
+        """Return the face nearest to the middle of the square around a point, or None where the mesh sees none.
+
+        center in pixels of the picture, side in the same; score is what the caller knows of the face.
+        """
         transform = square_transform(center, side, MESH_PX)
         with contextlib.nullcontext() if self._warm else _quiet_native_logs():  # the first mesh logs once more
             found = self._mesh.process(picture.square(transform)).multi_face_landmarks or []

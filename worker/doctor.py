@@ -31,7 +31,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Look at everything a job needs; a check that fails is a finding, never an exception."""
     checks: dict[str, Callable[[Settings], str]] = {
         "ffmpeg": _ffmpeg, "encoder": _encoder, "device": _device, "weights": _weights, "face models": _face_models,
-        "redis": _redis, "disk": _disk,
+        "redis": _redis, "storage": _storage, "disk": _disk,
     }
     findings = []
     for name, check in checks.items():
@@ -95,6 +95,15 @@ def _redis(settings: Settings) -> str:
                         socket_connect_timeout=REDIS_TIMEOUT_S) as client:
         client.ping()
     return "answers"
+
+
+def _storage(settings: Settings) -> str:
+    if settings.storage is None:
+        return "the data folder"
+    from app.core.storage import open_storage
+
+    open_storage(settings).check_room(0)
+    return f"{settings.storage} answers"
 
 
 def _disk(settings: Settings) -> str:

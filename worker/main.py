@@ -1,8 +1,8 @@
 """The worker process: a Celery parent that delivers, and pool children that hold the network and do the jobs.
 
-The parent checks the checkpoint before it takes a job, runs the reaper, and touches neither CUDA nor the network; each
-child loads the network once. Importing this module loads no torch. When the parent is told to end, a byte of memory
-shared with the children says so, and running jobs are handed back to the queue within a second.
+The parent checks the checkpoint before it takes a job, runs reaper and sweeper, and touches neither CUDA nor the
+network; each child loads the network once. Importing this module loads no torch. When the parent is told to end, a byte
+of memory shared with the children says so, and running jobs are handed back to the queue within a second.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ from app.core.queue import (
 from app.core.reaper import Reaper
 from app.core.records import RecordLimits, Records, WorkerFacts
 from app.core.settings import Settings
-from app.core.storage import LocalStorage
+from app.core.storage import open_storage
+from app.core.sweeper import Sweeper
 from app.core.tether import die_with_parent
 from app.core.version import service_version
+from app.core.workspace import Workspace
 from worker import tasks
 from worker.tasks import Runtime
 
@@ -89,8 +91,8 @@ _host: Final = _Host()
 
 @celery.task(name=TASK_RUN_JOB)  # type: ignore[untyped-decorator]
 def run_job(job_id: str) -> None:
-    """Do one job."""
-    tasks.run_job(_host.use(), job_id)
+    """Do one job: the one whose turn it is, which need not be the one that the message was sent for."""
+    tasks.run_job(_host.use())
 
 
 @celery.task(name=TASK_FIND_FACES)  # type: ignore[untyped-decorator]
@@ -115,7 +117,8 @@ def _build_runtime(settings: Settings, engine: Engine) -> Runtime:
         settings=settings,
         redis=client,
         records=Records(client, RecordLimits.of(settings)),
-        storage=LocalStorage(settings.data_dir),
+        storage=open_storage(settings),
+        workspace=Workspace(settings.data_dir),
         synthesizer=engine.load(settings),
         run=engine.run,
         find_faces=engine.find_faces,
@@ -153,14 +156,15 @@ def _start_child(settings: Settings, engine: Engine, parent_pid: int) -> None:
     _log.info("ready device=%s precision=%s", runtime.synthesizer.device_name, runtime.synthesizer.precision)
 
 
-def _make_reaper(settings: Settings) -> Reaper:
-    """Return the parent's reaper, with a Celery object of its own: the worker's belongs to its event loop."""
+def _make_keepers(settings: Settings) -> tuple[Reaper, Sweeper]:
+    """Return the parent's threads, with a Celery object of their own: the worker's belongs to its event loop."""
     client = connect(settings.redis_url or "")
-    storage = LocalStorage(settings.data_dir)
-    storage.prepare()
+    workspace = Workspace(settings.data_dir)
+    workspace.prepare()
     sender = make_celery(settings)
     records = Records(client, RecordLimits.of(settings))
-    return Reaper(records, storage, lambda job_id: send_job(sender, job_id), lambda: waiting_messages(client))
+    reaper = Reaper(records, lambda job_id: send_job(sender, job_id), lambda: waiting_messages(client))
+    return reaper, Sweeper(records, open_storage(settings), workspace)
 
 
 def run_worker(settings: Settings, engine: Engine | None = None) -> int:
@@ -171,14 +175,15 @@ def run_worker(settings: Settings, engine: Engine | None = None) -> int:
     engine = engine or default_engine()
     configure(celery, settings)
     engine.verify(settings)
-    reaper = _make_reaper(settings)
+    keepers = _make_keepers(settings)
     parent_pid = os.getpid()
 
     def on_child(**_: Any) -> None:
         _start_child(settings, engine, parent_pid)
 
     def on_ready(**_: Any) -> None:
-        reaper.start()  # after the first forks, so that they copy no running thread
+        for keeper in keepers:
+            keeper.start()  # after the first forks, so that they copy no running thread
 
     def on_stop(**_: Any) -> None:
         _host.stop()

@@ -39,7 +39,11 @@ GLIMPSES = 3
 
 
 class FacelessClipError(ValueError):
-    """A frame of the clip shows no face, or there are no frames."""
+    """A frame of the clip shows no face, or there are no frames; `frame` is its number where it is known."""
+
+    def __init__(self, message: str, frame: int | None = None) -> None:
+        super().__init__(message)
+        self.frame = frame
 
 
 class Preparer:
@@ -138,7 +142,7 @@ class Preparer:
         tracker = Tracker(self.detector, chooser, read, len(frames), Fraction(FPS), colour, Clock())
         for tracked in tracker.track(0, len(frames)):
             if not tracked.faces:
-                raise FacelessClipError(f"no face in frame {tracked.index}")
+                raise FacelessClipError(f"no face in frame {tracked.index}", tracked.index)
             yield face_transform(tracked.faces[0], self.framing, self.size)
 
     def _measure(self, frame: U8, colour: ColourMatrix, transform: Transform) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -21,15 +22,17 @@ from app.core.errors import ErrorCode, LipSyncError, RequestError, ServiceError,
 from app.core.jobs import Job, Progress
 from app.core.queue import post_faces
 from app.core.records import Beat, Records
+from app.core.room import work_bytes
 from app.core.settings import Settings
-from app.core.storage import LocalStorage, remove_folder
+from app.core.storage import Check, Storage, StorageAwayError, go_on, keep_result, result_name
+from app.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from worker.pipeline import Outcome
 
 HEARTBEAT_S: Final = 0.7
 OVERRUN_S: Final = 30.0  # past its time limit by this, a job that does not stop is ended over its head
-PATIENCE_S: Final = 300.0  # how long a finished attempt waits for a Redis that is away
+PATIENCE_S: Final = 300.0  # how long an attempt waits for a Redis or a storage that is away
 
 _log = logging.getLogger("lipsync.worker")
 _T = TypeVar("_T")
@@ -57,7 +60,8 @@ class Runtime:
     settings: Settings
     redis: redis.Redis
     records: Records
-    storage: LocalStorage
+    storage: Storage
+    workspace: Workspace
     synthesizer: Any
     run: Callable[..., Outcome]
     find_faces: Callable[[Settings, Path], list[dict[str, Any]]]
@@ -160,60 +164,66 @@ class Heartbeat:
             self._done.wait(HEARTBEAT_S)
 
 
-def run_job(runtime: Runtime, job_id: str) -> None:
-    """Do the job if there is still something to do; raises only where Redis stays away."""
+def run_job(runtime: Runtime) -> None:
+    """Do the job whose turn it is, if any waits; raises only where Redis stays away."""
     records = runtime.records
-    attempt = records.claim(job_id, runtime.name, secrets.token_hex(8))
-    job = records.get(job_id) if attempt is not None else None
-    if attempt is None or job is None:
-        _log.info("nothing to do job=%s", job_id)
+    claim = records.claim(runtime.name, secrets.token_hex(8))
+    job = records.get(claim.job_id) if claim is not None else None
+    if claim is None or job is None:
+        _log.info("nothing to do")
         return
-    _log.info("claimed job=%s attempt=%d", job_id, attempt)
+    attempt = claim.attempt
+    _log.info("claimed job=%s attempt=%d", job.id, attempt)
     limit_s = runtime.settings.run_timeout_s
     monitor = JobMonitor(limit_s, runtime.is_stopping)
-    with Heartbeat(records, job_id, attempt, monitor, limit_s + OVERRUN_S):
+    with Heartbeat(records, job.id, attempt, monitor, limit_s + OVERRUN_S):
         outcome = _attempt(runtime, job, attempt, monitor)
-    _log.info("ended job=%s attempt=%d outcome=%s seconds=%.1f", job_id, attempt, outcome, monitor.elapsed_s)
+    _log.info("ended job=%s attempt=%d outcome=%s seconds=%.1f", job.id, attempt, outcome, monitor.elapsed_s)
 
 
 def _attempt(runtime: Runtime, job: Job, attempt: int, monitor: JobMonitor) -> str:
     """Try once and record how it ended; return a word for the log."""
-    records = runtime.records
-    work_dir: Path | None = None
+    records, workspace = runtime.records, runtime.workspace
     try:
-        work_dir = runtime.storage.work_folder(job.id, attempt)
-        return _produce(runtime, job, attempt, work_dir, monitor)
+        with workspace.work_folder(job.id, attempt) as work_dir, workspace.inputs(job.id) as inputs:
+            return _produce(runtime, job, attempt, work_dir, inputs, monitor)
     except AttemptLostError:
         return "lost"
     except HandedBackError:
         return "handed back" if _patiently(lambda: records.hand_back(job.id, attempt)) else "lost"
     except Exception as error:  # noqa: BLE001  whatever it was, the job's record has to say so
         return _record_failure(records, job.id, attempt, error, monitor.snapshot()[0])
-    finally:
-        if work_dir is not None:
-            remove_folder(work_dir)
 
 
-def _produce(runtime: Runtime, job: Job, attempt: int, work_dir: Path, monitor: JobMonitor) -> str:
+def _produce(
+    runtime: Runtime, job: Job, attempt: int, work_dir: Path, inputs: Path, monitor: JobMonitor
+) -> str:
     from worker.pipeline import Sources  # brings the media libraries, which only a pool child needs
 
     storage = runtime.storage
-    mix = storage.upload(job.id, "audio_mix") if job.input.audio_mix else None
-    sources = Sources(storage.upload(job.id, "video"), storage.upload(job.id, "audio"), mix, job.input)
+
+    def fetch(name: str) -> Path:
+        return _patiently(lambda: storage.fetch(job.id, name, inputs, monitor.check), monitor.check)
+
+    runtime.workspace.check_room(work_bytes(job.input, job.options))  # now, not in the middle
+    monitor.stage("fetch")
+    mix = fetch("audio_mix") if job.input.audio_mix else None
+    sources = Sources(fetch("video"), fetch("audio"), mix, job.input)
     output = work_dir / "result.mp4"
     outcome = runtime.run(
         sources, job.options, runtime.synthesizer, output, work_dir, monitor, ffmpeg=runtime.settings.ffmpeg)
     monitor.stage("publish")
     monitor.check()
-    try:
-        storage.publish(job.id, attempt, output)
-    except FileNotFoundError:
-        raise AttemptLostError from None  # the job was deleted with its folder
+    name = result_name(attempt)
+    _patiently(lambda: storage.put(job.id, name, output, monitor.check), monitor.check)
     accepted = _patiently(
         lambda: runtime.records.succeed(job.id, attempt, outcome.result, outcome.report, outcome.warnings))
     if not accepted:
-        storage.drop_result(job.id, attempt)
+        storage.remove(job.id, name)
         return "lost"
+    if attempt > 1:
+        with suppress(StorageAwayError):  # they go with the job at the latest
+            keep_result(storage, job.id, attempt)
     return "succeeded"
 
 
@@ -227,20 +237,24 @@ def _record_failure(records: Records, job_id: str, attempt: int, error: Exceptio
     return str(shown.code) if recorded else "lost"
 
 
-def _patiently(move: Callable[[], _T]) -> _T:
-    """Make a move, again and again while Redis is away; raises redis.RedisError after PATIENCE_S."""
+def _patiently(move: Callable[[], _T], check: Check = go_on) -> _T:
+    """Make a move, again and again while Redis or the storage is away; raises what it raised after PATIENCE_S."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return move()
-        except (redis.ConnectionError, redis.TimeoutError):
+        except (redis.ConnectionError, redis.TimeoutError, StorageAwayError):
             if time.monotonic() > deadline:
                 raise
+            check()
             time.sleep(1.0)
 
 
 def find_faces(runtime: Runtime, upload_id: str) -> None:
     """Look for faces in one frame of an upload and leave the answer for the API that waits."""
-    path = runtime.storage.upload(upload_id, "video")
-    if path.exists():
+    with runtime.workspace.inputs(upload_id) as folder:
+        try:
+            path = runtime.storage.fetch(upload_id, "video", folder)
+        except FileNotFoundError:
+            return  # the API waits no more
         post_faces(runtime.redis, upload_id, runtime.find_faces(runtime.settings, path))

@@ -100,11 +100,11 @@ class Tracker:
     def _known_frames(self, start: int, end: int) -> Iterator[_Seen]:
         """Yield frames in order, each with its faces before smoothing."""
         pending: list[_Seen] = []  # from the last frame that was looked at
-        thumbnail: U8 | None = None
+        small: U8 | None = None
         shot = 0
         for index, planes in enumerate(self._read(start, end), start):
-            before, thumbnail = thumbnail, _thumbnail(planes)
-            if before is not None and float(cv2.absdiff(before, thumbnail).mean()) > CUT_LEVELS:
+            before, small = small, thumbnail(planes)
+            if before is not None and is_cut(before, small):
                 shot += 1
                 yield from self._resolve(pending)
                 pending = []
@@ -208,7 +208,13 @@ def _gap(a: F32, b: F32) -> float:
     return float(np.hypot(*(a.mean(axis=0) - b.mean(axis=0))))
 
 
-def _thumbnail(planes: U8) -> U8:
+def is_cut(before: U8, after: U8) -> bool:
+    """Tell from the thumbnails of two frames that follow each other whether a cut lies between them."""
+    return float(cv2.absdiff(before, after).mean()) > CUT_LEVELS
+
+
+def thumbnail(planes: U8) -> U8:
+    """Return the luma of a frame at 32x18 pixels."""
     luma = split_planes(planes)[0]
     step = max(1, min(luma.shape) // 160)  # every so many pixels will do for this
     return np.asarray(cv2.resize(luma[::step, ::step], THUMBNAIL_PX, interpolation=cv2.INTER_AREA), np.uint8)

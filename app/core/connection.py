@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 SOCKET_TIMEOUT_S: Final = 3.0
+CONNECT_TIMEOUT_S: Final = 2.0
 
 
 def connect(url: str) -> redis.Redis:
@@ -17,6 +20,18 @@ def connect(url: str) -> redis.Redis:
         url,
         decode_responses=True,
         socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=2.0 if not url.startswith("unix:") else None,
+        socket_connect_timeout=CONNECT_TIMEOUT_S if not url.startswith("unix:") else None,
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 1),
+    )
+
+
+def connect_listener(url: str, block_s: float, most: int) -> redis.asyncio.Redis:
+    """Return a client for an event loop whose reads may block that long, with at most so many connections."""
+    return redis.asyncio.Redis.from_url(
+        url,
+        decode_responses=True,
+        max_connections=most,
+        socket_timeout=block_s + SOCKET_TIMEOUT_S,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        retry=AsyncRetry(ExponentialBackoff(cap=0.2, base=0.02), 1),
     )

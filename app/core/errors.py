@@ -53,6 +53,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     RESULT_NOT_READY = "result_not_ready"
     RESULT_EXPIRED = "result_expired"
+    RETRY_REFUSED = "retry_refused"
     INTERNAL = "internal"
 
 
@@ -89,7 +90,7 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.RUN_TIMEOUT: ErrorFacts(500, True, "Send a shorter clip, or raise LIPSYNC_RUN_TIMEOUT_S."),
     ErrorCode.ENCODE_FAILED: ErrorFacts(500, True, "Try again; `lipsync doctor` checks the encoder."),
     ErrorCode.STORAGE_FULL: ErrorFacts(507, True, "Try again later: the service has no disk space left."),
-    ErrorCode.CANCELED: ErrorFacts(409, False, "Create a new job if you still want the result."),
+    ErrorCode.CANCELED: ErrorFacts(409, False, "Try the job again (/jobs/ID/retry) if you still want its result."),
     ErrorCode.QUEUE_FULL: ErrorFacts(503, True, "Try again after the time in Retry-After."),
     ErrorCode.RATE_LIMITED: ErrorFacts(429, True, "Try again after the time in Retry-After."),
     ErrorCode.CONCURRENCY_LIMITED: ErrorFacts(429, True, "Wait for one of your jobs to end."),
@@ -98,6 +99,7 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.NOT_FOUND: ErrorFacts(404, False, "Check the address and the job's id."),
     ErrorCode.RESULT_NOT_READY: ErrorFacts(409, True, "Poll the job until its status is succeeded."),
     ErrorCode.RESULT_EXPIRED: ErrorFacts(410, False, "Create the job again: results are kept for a limited time."),
+    ErrorCode.RETRY_REFUSED: ErrorFacts(409, False, "Only a job that failed or was canceled can be tried again."),
     ErrorCode.INTERNAL: ErrorFacts(500, True, "Try again; if it repeats, report the request_id."),
 }
 

@@ -6,6 +6,10 @@
       ├──▶ canceled
       └──▶ failed            (its worker was lost too often)
     running ──▶ queued       (its worker was lost; the next attempt starts from the inputs)
+    failed, canceled ──▶ queued     only by the caller's own wish: a retry
+
+Nothing else moves a job that has ended. A retry is the same job once more: same id, inputs and options; attempts are
+counted on, so that whoever still works on an earlier one is refused.
 
 `Job` is the record in the store and travels as JSON; what a client sees of it is `app.schemas.JobView`.
 """
@@ -36,15 +40,10 @@ class JobStatus(StrEnum):
 
 
 TERMINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED})
-LEGAL_MOVES: Final[dict[JobStatus, frozenset[JobStatus]]] = {
-    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELED, JobStatus.FAILED}),
-    JobStatus.RUNNING: frozenset({JobStatus.QUEUED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}),
-    JobStatus.SUCCEEDED: frozenset(),
-    JobStatus.FAILED: frozenset(),
-    JobStatus.CANCELED: frozenset(),
-}
 
 SYNC_MODES = Literal["cut_off", "loop", "bounce", "silence", "remap"]
+PRIORITIES = Literal["low", "normal", "high"]
+PRIORITY_LEAD_S: Final[dict[PRIORITIES, int]] = {"low": -3600, "normal": 0, "high": 3600}
 PRESETS = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
 MAX_METADATA_BYTES: Final = 4096
 
@@ -91,6 +90,9 @@ class JobOptions(BaseModel):
     output_height: int | None = Field(None, ge=64, le=4320, description="Scale the output to this height.")
     start_s: float = Field(0.0, ge=0, description="Use the picture from here on; the voice starts at its beginning.")
     end_s: float | None = Field(None, gt=0, description="Use the picture up to here.")
+    priority: PRIORITIES = Field("normal", description=(
+        "Which of your own waiting jobs goes first: each step up is worth an hour of waiting. Other callers' jobs are "
+        "not touched by it: callers take turns."))
     metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back unchanged (at most 4 KiB).")
 
     @model_validator(mode="after")
@@ -183,6 +185,7 @@ class Job(BaseModel):
     worker: str | None = None
     owner: str = ""  # the API key it belongs to; empty where keys are off
     cancel_requested: bool = False
+    last_event: str = "0-0"  # the id of the newest event that this state includes
     progress: Progress = Field(default_factory=Progress)
     created_at: datetime
     started_at: datetime | None = None

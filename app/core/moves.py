@@ -2,8 +2,12 @@
 
     lipsync:job:<id>      hash    doc (id, owner, input, options as JSON) and the changing fields
     lipsync:owner:<name>  zset    the owner's jobs by creation (microseconds, unique: the cursor of a listing)
-    lipsync:queued        zset    waiting jobs in order of arrival
-    lipsync:sent          zset    waiting jobs by when their message was sent; 0 = to be sent
+    lipsync:active:<name> set     the owner's jobs that have not ended
+    lipsync:queue:<name>  zset    the owner's waiting jobs by `order`: arrival less the lead of their priority
+    lipsync:turns         zset    owners with waiting jobs by turn; lipsync:turn counts turns up
+    lipsync:sent          zset    all waiting jobs by when a message was sent for them; 0 = to be sent
+    lipsync:claim:<word>  string  the job that a claim got, for as long as the same claim may be sent again
+    lipsync:events:<id>   stream  what happened to the job, for those who listen; of its progress only the latest
     lipsync:leases        zset    running jobs by when their lease ends
     lipsync:expiry        zset    ended jobs by when their files, later their record, go
     lipsync:idem:<..>     hash    an idempotency key's job and the request's fingerprint
@@ -13,6 +17,10 @@
 Times are milliseconds by Redis' own clock: hosts need not agree on theirs. The attempt number fences: whoever lost its
 lease finds another number and can no longer move the job. `losses` counts attempts that died; one that was handed back
 in order is not a loss.
+
+Owners take turns: a claim gets the first job of the owner whose turn it is, who then goes behind all others that wait.
+Whoever begins to wait comes last in the round, so no job waits for more than one round per own job before it. A job
+that is queued again keeps its `order`, and so its place.
 """
 
 from __future__ import annotations
@@ -28,81 +36,158 @@ local function now_ms() return math.floor(time_us() / 1000) end
 local function whole(number) return string.format('%.0f', number) end
 local function key(id) return 'lipsync:job:' .. id end
 local function field(id, name) return redis.call('HGET', key(id), name) end
-local function leave_queue(id)
-  redis.call('ZREM', 'lipsync:queued', id)
-  redis.call('ZREM', 'lipsync:sent', id)
+local function events(id) return 'lipsync:events:' .. id end
+local function tell(id, event, ...)
+  local told = redis.call('XADD', events(id), 'MAXLEN', 100, '*', 'event', event, 'attempt', field(id, 'attempt'), ...)
+  redis.call('HSET', key(id), 'event', told)
+  return told
 end
-local function enter_queue(id)
-  local time = time_us()
+local function tell_progress(id)
+  local now = redis.call('HMGET', key(id), 'stage', 'progress', 'progress_event')
+  if now[3] then redis.call('XDEL', events(id), now[3]) end
+  redis.call('HSET', key(id), 'progress_event', tell(id, 'progress', 'stage', now[1] or '', 'progress', now[2] or '{}'))
+end
+local function queue(owner) return 'lipsync:queue:' .. owner end
+local function go_last(owner)
+  redis.call('ZADD', 'lipsync:turns', whole(redis.call('INCR', 'lipsync:turn')), owner)
+end
+local function leave_queue(id)
+  if redis.call('ZREM', 'lipsync:sent', id) == 0 then return end
+  local owner = field(id, 'owner')
+  redis.call('ZREM', queue(owner), id)
+  if redis.call('ZCARD', queue(owner)) == 0 then redis.call('ZREM', 'lipsync:turns', owner) end
+end
+local function enter_queue(id, sent)
+  local bound = redis.call('HMGET', key(id), 'owner', 'order')
   redis.call('ZREM', 'lipsync:leases', id)
   redis.call('HSET', key(id), 'status', 'queued')
   redis.call('HDEL', key(id), 'worker', 'claim', 'stage', 'progress')
-  redis.call('ZADD', 'lipsync:queued', whole(time), id)
-  redis.call('ZADD', 'lipsync:sent', 0, id)
+  redis.call('ZADD', queue(bound[1]), bound[2], id)
+  if not redis.call('ZSCORE', 'lipsync:turns', bound[1]) then go_last(bound[1]) end
+  redis.call('ZADD', 'lipsync:sent', sent, id)
+  tell(id, 'status', 'status', 'queued')
+end
+local function refusal(owner, most_queued, most_active)
+  if redis.call('SCARD', 'lipsync:active:' .. owner) >= tonumber(most_active) then return 'busy' end
+  if redis.call('ZCARD', 'lipsync:sent') >= tonumber(most_queued) then return 'full' end
 end
 local function finish(id, status, retention_ms)
   local time = now_ms()
   leave_queue(id)
+  redis.call('SREM', 'lipsync:active:' .. field(id, 'owner'), id)
   redis.call('ZREM', 'lipsync:leases', id)
+  if status == 'succeeded' then tell_progress(id) end
   redis.call('HDEL', key(id), 'stage')
   redis.call('HSET', key(id), 'status', status, 'finished_at', whole(time), 'expires_at', whole(time + retention_ms))
   redis.call('ZADD', 'lipsync:expiry', whole(time + retention_ms), id)
   redis.call('HINCRBY', 'lipsync:totals', status, 1)
+  tell(id, 'status', 'status', status)
+  tell(id, 'end', 'status', status, 'error', field(id, 'error') or '')
 end
 local function is_current(id, attempt)
   return field(id, 'status') == 'running' and field(id, 'attempt') == attempt
 end
 local function forget(id)
   local bound = redis.call('HMGET', key(id), 'owner', 'idem')
-  if bound[1] then redis.call('ZREM', 'lipsync:owner:' .. bound[1], id) end
+  if bound[1] then
+    leave_queue(id)
+    redis.call('ZREM', 'lipsync:owner:' .. bound[1], id)
+    redis.call('SREM', 'lipsync:active:' .. bound[1], id)
+  end
   if bound[2] then redis.call('DEL', bound[2]) end
-  leave_queue(id)
   redis.call('ZREM', 'lipsync:leases', id)
   redis.call('ZREM', 'lipsync:expiry', id)
-  redis.call('DEL', key(id))
+  redis.call('DEL', key(id), events(id))
 end
 """
 
-# ARGV: id, owner, doc, retention ms, most queued jobs, idempotency key or '', fingerprint
+# ARGV: id, owner, doc, retention ms, lead ms, most queued jobs, most active jobs of an owner, idempotency key or '',
+# fingerprint
 CREATE: Final = _PRELUDE + """
-local id, owner, retention, idem = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[6]
+local id, owner, retention, idem = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[8]
 if redis.call('EXISTS', key(id)) == 1 then return {'created', id} end
 if idem ~= '' then
   local bound = redis.call('HMGET', idem, 'id', 'fingerprint')
-  if bound[1] and bound[2] == ARGV[7] then return {'replayed', bound[1]} end
+  if bound[1] and bound[2] == ARGV[9] then return {'replayed', bound[1]} end
   if bound[1] then return {'conflict', bound[1]} end
 end
-if redis.call('ZCARD', 'lipsync:queued') >= tonumber(ARGV[5]) then return {'full', ''} end
+local refused = refusal(owner, ARGV[6], ARGV[7])
+if refused then return {refused, ''} end
 local time = time_us()
 local last = redis.call('ZREVRANGE', 'lipsync:owner:' .. owner, 0, 0, 'WITHSCORES')
 if last[2] then time = math.max(time, tonumber(last[2]) + 1) end
 local ms = math.floor(time / 1000)
 redis.call('HSET', key(id), 'doc', ARGV[3], 'owner', owner, 'status', 'queued', 'attempt', 0, 'losses', 0,
-  'created_at', whole(ms), 'expires_at', whole(ms + retention))
+  'created_at', whole(ms), 'expires_at', whole(ms + retention), 'lead', ARGV[5],
+  'order', whole(time - tonumber(ARGV[5]) * 1000))
 redis.call('ZADD', 'lipsync:owner:' .. owner, whole(time), id)
-redis.call('ZADD', 'lipsync:queued', whole(time), id)
-redis.call('ZADD', 'lipsync:sent', whole(ms), id)
+redis.call('SADD', 'lipsync:active:' .. owner, id)
+enter_queue(id, whole(ms))
 redis.call('HINCRBY', 'lipsync:totals', 'created', 1)
 if idem ~= '' then
-  redis.call('HSET', idem, 'id', id, 'fingerprint', ARGV[7])
+  redis.call('HSET', idem, 'id', id, 'fingerprint', ARGV[9])
   redis.call('PEXPIRE', idem, whole(retention))
   redis.call('HSET', key(id), 'idem', idem)
 end
 return {'created', id}
 """
 
-# ARGV: id, worker, claim (a random word: the same claim sent twice is one claim), lease ms. Returns the attempt or 0.
+# ARGV: owner, most queued jobs, most active jobs of an owner, idempotency key or ''. Returns why a new job would be
+# refused, or ''.
+ROOM: Final = _PRELUDE + """
+if ARGV[4] ~= '' and redis.call('EXISTS', ARGV[4]) == 1 then return '' end
+return refusal(ARGV[1], ARGV[2], ARGV[3]) or ''
+"""
+
+# ARGV: worker, claim (a random word: the same claim sent twice is one claim), lease ms. Returns id and attempt, or
+# nothing where no job waits.
 CLAIM: Final = _PRELUDE + """
-local id = ARGV[1]
-local status = field(id, 'status')
-if status == 'running' and field(id, 'claim') == ARGV[3] then return tonumber(field(id, 'attempt')) end
-if status ~= 'queued' then return 0 end
+local held = redis.call('GET', 'lipsync:claim:' .. ARGV[2])
+if held then
+  local was = redis.call('HMGET', key(held), 'status', 'claim', 'attempt')
+  if was[1] == 'running' and was[2] == ARGV[2] then return {held, was[3]} end
+  return {}
+end
+local owner = redis.call('ZRANGE', 'lipsync:turns', 0, 0)[1]
+if not owner then return {} end
+local id = redis.call('ZRANGE', queue(owner), 0, 0)[1]
 local time = now_ms()
 leave_queue(id)
+if redis.call('ZSCORE', 'lipsync:turns', owner) then go_last(owner) end
 local attempt = redis.call('HINCRBY', key(id), 'attempt', 1)
-redis.call('HSET', key(id), 'status', 'running', 'worker', ARGV[2], 'claim', ARGV[3], 'started_at', whole(time))
-redis.call('ZADD', 'lipsync:leases', whole(time + tonumber(ARGV[4])), id)
-return attempt
+redis.call('HSET', key(id), 'status', 'running', 'worker', ARGV[1], 'claim', ARGV[2], 'started_at', whole(time))
+redis.call('ZADD', 'lipsync:leases', whole(time + tonumber(ARGV[3])), id)
+redis.call('SET', 'lipsync:claim:' .. ARGV[2], id, 'PX', ARGV[3])
+tell(id, 'status', 'status', 'running')
+return {id, whole(attempt)}
+"""
+
+# ARGV: ids. Returns the place in line of each, from 1, in the order in which claims will take them; 0 where it does not
+# wait. By the time that `ahead` own jobs were taken, every other owner has had as many turns, and one more where its
+# turn comes first.
+POSITIONS: Final = _PRELUDE + """
+local turns = redis.call('ZRANGE', 'lipsync:turns', 0, -1, 'WITHSCORES')
+local waiting, turn = {}, {}
+for i = 1, #turns, 2 do
+  waiting[turns[i]] = redis.call('ZCARD', queue(turns[i]))
+  turn[turns[i]] = tonumber(turns[i + 1])
+end
+local places = {}
+for i, id in ipairs(ARGV) do
+  local owner = field(id, 'owner')
+  local ahead = owner and redis.call('ZRANK', queue(owner), id)
+  places[i] = 0
+  if ahead then
+    places[i] = ahead + 1
+    for other, count in pairs(waiting) do
+      if other ~= owner then
+        local first = turn[other] < turn[owner] and 1 or 0
+        places[i] = places[i] + math.min(count, ahead + first)
+      end
+    end
+  end
+end
+return places
 """
 
 # ARGV: id, attempt, lease ms, stage, progress. Returns ok, cancel or lost.
@@ -110,7 +195,9 @@ BEAT: Final = _PRELUDE + """
 local id = ARGV[1]
 if not is_current(id, ARGV[2]) then return 'lost' end
 redis.call('ZADD', 'lipsync:leases', whole(now_ms() + tonumber(ARGV[3])), id)
+local was = redis.call('HMGET', key(id), 'stage', 'progress')
 redis.call('HSET', key(id), 'stage', ARGV[4], 'progress', ARGV[5])
+if was[1] ~= ARGV[4] or was[2] ~= ARGV[5] then tell_progress(id) end
 if field(id, 'cancel') then return 'cancel' end
 return 'ok'
 """
@@ -130,7 +217,7 @@ return 1
 HAND_BACK: Final = _PRELUDE + """
 if not is_current(ARGV[1], ARGV[2]) then return 0 end
 if field(ARGV[1], 'cancel') then return 0 end
-enter_queue(ARGV[1])
+enter_queue(ARGV[1], 0)
 return 1
 """
 
@@ -141,6 +228,30 @@ local status = field(id, 'status')
 if status == 'queued' then finish(id, 'canceled', tonumber(ARGV[2])) return 'canceled' end
 if status == 'running' then redis.call('HSET', key(id), 'cancel', 1) end
 return status or ''
+"""
+
+# ARGV: id, retention ms, most queued jobs, most active jobs of an owner. Returns `ok`, or why not: the status of a job
+# that did not fail and was not canceled, `expired`, a refusal as of a new job, or '' for no such job. The attempts are
+# counted on, so that no worker of before can move the job; its losses are not.
+RETRY: Final = _PRELUDE + """
+local id = ARGV[1]
+local status = field(id, 'status')
+if status ~= 'failed' and status ~= 'canceled' then return status or '' end
+if field(id, 'expired') then return 'expired' end
+local bound = redis.call('HMGET', key(id), 'owner', 'lead')
+local refused = refusal(bound[1], ARGV[3], ARGV[4])
+if refused then return refused end
+local time = time_us()
+local ms = math.floor(time / 1000)
+redis.call('ZREM', 'lipsync:expiry', id)
+redis.call('HDEL', key(id), 'error', 'cancel', 'started_at', 'finished_at', 'warnings', 'progress_event')
+redis.call('HSET', key(id), 'losses', 0, 'expires_at', whole(ms + tonumber(ARGV[2])),
+  'order', whole(time - tonumber(bound[2]) * 1000))
+redis.call('SADD', 'lipsync:active:' .. bound[1], id)
+redis.call('XTRIM', events(id), 'MAXLEN', 0)
+enter_queue(id, whole(ms))
+redis.call('HINCRBY', 'lipsync:totals', 'retried', 1)
+return 'ok'
 """
 
 # ARGV: most losses, retention ms, the error of a job that was lost too often. Returns id, status, id, status, ...
@@ -156,7 +267,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:leases', '-inf', whole(
       redis.call('HSET', key(id), 'error', ARGV[3])
       finish(id, 'failed', tonumber(ARGV[2]))
     else
-      enter_queue(id)
+      enter_queue(id, 0)
     end
     redis.call('HINCRBY', 'lipsync:totals', 'lost', 1)
     moved[#moved + 1] = id
@@ -166,14 +277,14 @@ end
 return moved
 """
 
-# Returns the waiting jobs whose message has to be sent, and marks them as sent now.
+# Returns the waiting jobs for which a message has to be sent, and marks them as sent now.
 TAKE_UNSENT: Final = _PRELUDE + """
 local ids = redis.call('ZRANGEBYSCORE', 'lipsync:sent', 0, 0, 'LIMIT', 0, 100)
 for _, id in ipairs(ids) do redis.call('ZADD', 'lipsync:sent', 'XX', whole(now_ms()), id) end
 return ids
 """
 
-# ARGV: ms. Returns the waiting jobs whose message was sent longer ago than that.
+# ARGV: ms. Returns the waiting jobs whose message was sent longer ago than that, the longest first.
 OVERDUE: Final = _PRELUDE + """
 return redis.call('ZRANGEBYSCORE', 'lipsync:sent', 1, whole(now_ms() - tonumber(ARGV[1])))
 """

@@ -1,7 +1,8 @@
 """The way from the service to the workers: a task's name and a job's id, as JSON, over Redis.
 
-The message only says that there is something to claim; `app.core.records` decides who may. So a message delivered
-twice or too late does nothing, and one that was lost is sent again by the reaper.
+The message only says that a job waits: whoever gets it claims the job whose turn it is (`app.core.records`), which may
+be another. So there must be as many messages as waiting jobs: one too many does nothing, one too few is sent again by
+the reaper.
 """
 
 from __future__ import annotations
@@ -85,10 +86,10 @@ def send_find_faces(celery: Celery, upload_id: str) -> None:
     celery.send_task(TASK_FIND_FACES, args=[upload_id], retry=False, expires=FACES_WAIT_S)
 
 
-def waiting_messages(client: redis.Redis) -> set[str]:
-    """Return the ids of the jobs whose message lies in the broker, not yet delivered."""
+def waiting_messages(client: redis.Redis) -> int:
+    """Return how many messages of jobs lie in the broker, not yet delivered."""
     messages = cast("list[str]", client.lrange(JOBS_QUEUE, 0, -1))
-    return {str(json.loads(message)["headers"]["id"]) for message in messages}
+    return sum(json.loads(message)["headers"]["task"] == TASK_RUN_JOB for message in messages)
 
 
 def post_faces(client: redis.Redis, upload_id: str, faces: list[dict[str, Any]]) -> None:

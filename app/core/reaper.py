@@ -1,8 +1,8 @@
 """The thread that keeps the promise that no accepted job is lost.
 
 It runs wherever a service or a worker runs, any number at once, because each step is one atomic script: jobs whose
-lease ended go back into the queue, messages that were not sent or got lost are sent again, and what has expired is
-removed. After Redis was away, leases are given time to be renewed before any is called dead.
+lease ended go back into the queue, and messages that were not sent or got lost are sent again. After Redis was away,
+leases are given time to be renewed before any is called dead.
 """
 
 from __future__ import annotations
@@ -17,31 +17,26 @@ import redis
 from kombu.exceptions import OperationalError
 
 from app.core.records import LEASE_S, Records
-from app.core.storage import LocalStorage, remove_folder
 
 REAP_INTERVAL_S: Final = 2.0
 RESEND_AFTER_S: Final = 8.0
 RESEND_INTERVAL_S: Final = 5.0
-SWEEP_INTERVAL_S: Final = 30.0
-ORPHAN_IDLE_S: Final = 3600.0
 
 _log = logging.getLogger("lipsync.reaper")
 
 
 class Reaper:
-    """Re-queue, re-send and sweep until stopped."""
+    """Re-queue and re-send until stopped."""
 
     def __init__(
         self,
         records: Records,
-        storage: LocalStorage,
         send: Callable[[str], None],
-        waiting: Callable[[], set[str]],
+        waiting: Callable[[], int],
         interval_s: float = REAP_INTERVAL_S,
     ) -> None:
-        """`send` sends a job's message; `waiting` names the jobs whose message lies undelivered in the broker."""
+        """`send` sends a job's message; `waiting` counts those that lie undelivered in the broker."""
         self._records = records
-        self._storage = storage
         self._send = send
         self._waiting = waiting
         self._interval_s = interval_s
@@ -67,14 +62,10 @@ class Reaper:
                 self.send_unsent()
                 if self._records.only_once("resend", RESEND_INTERVAL_S):
                     self.find_lost_messages()
-                if self._records.only_once("sweep", SWEEP_INTERVAL_S):
-                    self.sweep()
             except (redis.RedisError, OperationalError) as error:
                 if time.monotonic() >= quiet_until:  # once an outage, not once a try
                     _log.warning("redis unreachable error=%s", type(error).__name__)
                 quiet_until = time.monotonic() + LEASE_S
-            except OSError as error:
-                _log.warning("sweep failed errno=%s", error.errno)
 
     def reap(self) -> None:
         """Move the jobs whose worker died."""
@@ -92,21 +83,8 @@ class Reaper:
                 raise
 
     def find_lost_messages(self) -> None:
-        """Have the message of each job sent again that waits long with none in the broker."""
+        """Have messages sent again where jobs wait long and fewer lie in the broker than jobs wait."""
         overdue = self._records.overdue(RESEND_AFTER_S)
         if overdue:
-            waiting = self._waiting()
-            self._records.mark_unsent(job_id for job_id in overdue if job_id not in waiting)
-
-    def sweep(self) -> None:
-        """Remove the files of expired jobs and what crashes left behind; never what a job may still need."""
-        for job_id in self._records.expire():
-            self._storage.delete(job_id)
-            _log.info("expired job=%s", job_id)
-        for job_id in self._storage.idle_jobs(ORPHAN_IDLE_S):
-            if not self._records.keeps_files(job_id):
-                self._storage.delete(job_id)
-        for job_id, attempt, folder in self._storage.idle_work(ORPHAN_IDLE_S):
-            job = self._records.get(job_id)
-            if job is None or job.attempt != attempt or job.status.is_terminal:
-                remove_folder(folder)
+            missing = max(0, self._records.queued_count() - self._waiting())
+            self._records.mark_unsent(overdue[:missing])

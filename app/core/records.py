@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from app.core import moves
 from app.core.errors import CapacityError, ErrorCode, RequestError, ServiceError, error_payload
-from app.core.jobs import Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
+from app.core.jobs import PRIORITY_LEAD_S, Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
 from app.core.settings import Settings
 from app.core.stored import job_of_hash
 
@@ -57,17 +57,27 @@ class Created:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Say which job a worker got, and the number of the attempt that it now makes."""
+
+    job_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
 class RecordLimits:
     """How long and how often, in the units of the settings."""
 
     retention_s: int
     max_attempts: int
     max_queued_jobs: int
+    max_active_per_owner: int
 
     @classmethod
     def of(cls, settings: Settings) -> RecordLimits:
         """Take the limits from the settings."""
-        return cls(settings.retention_s, settings.max_attempts, settings.max_queued_jobs)
+        return cls(
+            settings.retention_s, settings.max_attempts, settings.max_queued_jobs, settings.max_active_per_key)
 
 
 class Records:
@@ -86,6 +96,10 @@ class Records:
     def _retention_ms(self) -> int:
         return self._limits.retention_s * 1000
 
+    @property
+    def _bounds(self) -> tuple[int, int]:
+        return self._limits.max_queued_jobs, self._limits.max_active_per_owner
+
     # ---- the API's side
 
     def create(
@@ -98,19 +112,18 @@ class Records:
     ) -> Created:
         """Save a new queued job, or find the one that the same idempotency key (key, fingerprint) made before.
 
-        Raises RequestError(idempotency_conflict) for a key used with another request, CapacityError(queue_full).
+        Raises RequestError(idempotency_conflict) for a key used with another request,
+        CapacityError(queue_full, concurrency_limited).
         """
         doc = json.dumps({"input": job_input.model_dump(mode="json"), "options": options.model_dump(mode="json")})
-        key, fingerprint = idempotency or ("", "")
-        if key:
-            digest = hashlib.sha256(f"{owner}\n{key}".encode()).hexdigest()
-            key = f"lipsync:idem:{digest}"
-        most = self._limits.max_queued_jobs
-        outcome, found = self._move("CREATE", job_id, owner, doc, self._retention_ms, most, key, fingerprint)
+        key, fingerprint = idempotency or (None, "")
+        lead_ms = PRIORITY_LEAD_S[options.priority] * 1000
+        outcome, found = self._move(
+            "CREATE", job_id, owner, doc, self._retention_ms, lead_ms, *self._bounds, _idempotency(owner, key),
+            fingerprint)
         if outcome == "conflict":
             raise RequestError(ErrorCode.IDEMPOTENCY_CONFLICT, "This Idempotency-Key was used with another request.")
-        if outcome == "full":
-            raise queue_full()
+        _raise_refusal(outcome)
         return Created(found, outcome == "replayed")
 
     def get(self, job_id: str) -> Job | None:
@@ -140,24 +153,41 @@ class Records:
             if len(rows) < _LIST_CHUNK:
                 return found, None
 
-    def queue_position(self, job_id: str) -> int | None:
-        """Return the place in the queue, from 1, or None for a job that does not wait."""
-        rank = cast("int | None", self._redis.zrank("lipsync:queued", job_id))
-        return None if rank is None else rank + 1
+    def queue_positions(self, job_ids: Iterable[str]) -> dict[str, int]:
+        """Return the place of each waiting job, from 1, in the order in which workers will take them."""
+        asked = list(job_ids)
+        places = cast("list[int]", self._move("POSITIONS", *asked)) if asked else []
+        return {job_id: place for job_id, place in zip(asked, places, strict=True) if place}
 
     def queued_count(self) -> int:
         """Return how many jobs wait."""
-        return int(self._redis.zcard("lipsync:queued"))
+        return int(self._redis.zcard("lipsync:sent"))
 
-    def check_room(self) -> None:
-        """Raise CapacityError(queue_full) where no further job may wait."""
-        if self.queued_count() >= self._limits.max_queued_jobs:
-            raise queue_full()
+    def check_room(self, owner: str, idempotency_key: str | None = None) -> None:
+        """Raise CapacityError(queue_full, concurrency_limited) where no further job of this owner may wait.
+
+        A key that has made a job needs no room: its request is answered with that job.
+        """
+        _raise_refusal(self._move("ROOM", owner, *self._bounds, _idempotency(owner, idempotency_key)))
 
     def cancel(self, job_id: str) -> JobStatus | None:
         """End a waiting job, or ask the worker of a running one to stop; return the status after it."""
         status = self._move("CANCEL", job_id, self._retention_ms)
         return JobStatus(status) if status else None
+
+    def retry(self, job_id: str) -> None:
+        """Queue a failed or canceled job once more, as a new one is queued.
+
+        Raises RequestError(not_found, retry_refused, result_expired), CapacityError(queue_full, concurrency_limited).
+        """
+        outcome = self._move("RETRY", job_id, self._retention_ms, *self._bounds)
+        _raise_refusal(outcome)
+        if outcome == "":
+            raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
+        if outcome == "expired":
+            raise RequestError(ErrorCode.RESULT_EXPIRED, "The job's inputs were kept until they expired.")
+        if outcome != "ok":
+            raise RequestError(ErrorCode.RETRY_REFUSED, f"The job is {outcome}.")
 
     def delete(self, job_id: str) -> bool:
         """Forget the job in whatever state; a worker that has it loses its lease. False where there was none."""
@@ -184,12 +214,13 @@ class Records:
         """Say that this worker lives and has its model loaded."""
         self._move("ANNOUNCE", facts.name, facts.model_dump_json(), int(ANNOUNCE_TTL_S * 1000))
 
-    def claim(self, job_id: str, worker: str, claim: str) -> int | None:
-        """Take a waiting job under a lease; return the attempt's number, or None where there is nothing to take.
+    def claim(self, worker: str, claim: str) -> Claim | None:
+        """Take the job whose turn it is, under a lease; None where none waits.
 
         `claim` is a random word: the same one sent twice, because an answer was lost, is one claim.
         """
-        return int(self._move("CLAIM", job_id, worker, claim, int(LEASE_S * 1000))) or None
+        taken = self._move("CLAIM", worker, claim, int(LEASE_S * 1000))
+        return Claim(taken[0], int(taken[1])) if taken else None
 
     def beat(self, job_id: str, attempt: int, stage: str, progress: Progress) -> Beat:
         """Renew the lease and publish the progress of this attempt."""
@@ -233,11 +264,11 @@ class Records:
         return {job_id: JobStatus(status) for job_id, status in zip(moved[::2], moved[1::2], strict=True)}
 
     def take_unsent(self) -> list[str]:
-        """Return waiting jobs whose message has to be sent; each is given to one caller."""
+        """Return waiting jobs for which a message has to be sent; each is given to one caller."""
         return list(self._move("TAKE_UNSENT"))
 
     def overdue(self, older_than_s: float) -> list[str]:
-        """Return waiting jobs whose message was sent longer ago than that."""
+        """Return waiting jobs whose message was sent longer ago than that, the longest first."""
         return list(self._move("OVERDUE", int(older_than_s * 1000)))
 
     def mark_unsent(self, job_ids: Iterable[str]) -> None:
@@ -260,6 +291,18 @@ class Records:
         return bool(self._redis.set(f"lipsync:turn:{name}", "1", nx=True, px=int(every_s * 1000)))
 
 
-def queue_full() -> CapacityError:
-    """Return the refusal of a job that would wait behind too many others."""
-    return CapacityError(ErrorCode.QUEUE_FULL, "Too many jobs are waiting.", retry_after_s=30)
+def _idempotency(owner: str, key: str | None) -> str:
+    """Return where a caller's idempotency key is kept; '' for none."""
+    if key is None:
+        return ""
+    digest = hashlib.sha256(f"{owner}\n{key}".encode()).hexdigest()
+    return f"lipsync:idem:{digest}"
+
+
+def _raise_refusal(outcome: str) -> None:
+    """Raise what a script's answer means for a job that would be one too many."""
+    if outcome == "full":
+        raise CapacityError(ErrorCode.QUEUE_FULL, "Too many jobs are waiting.", retry_after_s=30)
+    if outcome == "busy":
+        raise CapacityError(
+            ErrorCode.CONCURRENCY_LIMITED, "Too many of your jobs have not ended yet.", retry_after_s=30)

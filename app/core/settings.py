@@ -26,7 +26,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     redis_url: str | None = Field(None, description="Where the records and the queue live; unset: a private one.")
-    data_dir: Path = Field(Path("data"), description="Uploads, results and the private Redis.")
+    data_dir: Path = Field(Path("data"), description="This host's own files and the private Redis.")
+    storage: str | None = Field(
+        None, pattern=r"^(/.*|s3://[A-Za-z0-9._-]{3,63}(/[A-Za-z0-9._/-]*)?)$", description=(
+            "Where the files of jobs are kept: a folder that all hosts mount, or s3://bucket/prefix; unset: DATA_DIR."))
+    s3_endpoint_url: str | None = Field(None, description="The S3 server; unset: Amazon's.")
+    s3_public_url: str | None = Field(None, description="The same server as clients reach it, for links.")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     checkpoint: Path | None = Field(None, description="Generator weights; unset: the ones in the package.")
@@ -34,12 +39,14 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: Positive = 1
     batch_size: Positive = 16
+    segment_s: float = Field(30.0, ge=1.0, description="Longer clips are done in segments of about this length.")
     max_upload_bytes: Positive = 2 * 1024**3
     max_duration_s: float = Field(3600.0, gt=0)
     max_pixels: Positive = 4096 * 2304
     max_fps: float = Field(120.0, gt=0)
     retention_s: Positive = 24 * 3600
     max_queued_jobs: Positive = 1000
+    max_active_per_key: Positive = Field(250, description="Jobs of one caller that have not ended.")
     run_timeout_s: Positive = 2 * 3600
     max_attempts: Positive = 3
     auth: Literal["off"] = "off"

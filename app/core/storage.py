@@ -1,124 +1,127 @@
-"""Where the bytes of a job are: one folder a job, named by its id alone.
+"""Where the bytes of jobs are kept: a port with two implementations, chosen in `open_storage` alone.
 
-    <root>/jobs/<id>/video, audio, audio_mix      as uploaded: the format is recognised from the content
-    <root>/jobs/<id>/result-<attempt>.mp4         put there complete, by one rename
-    <root>/work/<id>-<attempt>/                   an attempt's own; gone when it ends
+    <job id>/video, audio, audio_mix      as uploaded: the format is recognised from the content
+    <job id>/result-<attempt>.mp4         complete or not there
+    <job id>/<any other name>             what the segments of a long clip share and make, until there is a result
 
-Service and workers see the same root. A result carries its attempt's number, so that a worker that was given up on
-but lives cannot replace the result of the one that followed it.
+API and workers on any number of hosts see the same files. A result carries its attempt's number, so that a worker that
+was given up on but lives cannot replace the result of the one that followed it; so does a piece. What is still being
+written lies in a host's own `app.core.workspace`.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from app.core.errors import CapacityError, ErrorCode
+from app.core.errors import ErrorCode, ServiceError
+from app.core.settings import Settings
 
-RESERVE_BYTES: Final = 256 * 1024**2  # kept free for results, records and the machine itself
 PARTS: Final = ("video", "audio", "audio_mix")
+CHUNK_BYTES: Final = 256 * 1024
 _ID: Final = re.compile(r"[0-9a-f]{32}")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+Check = Callable[[], None]
 
 
-class LocalStorage:
-    """Hold the files of jobs under one folder."""
+class StorageAwayError(ServiceError):
+    """Report a storage that does not answer; the same call can succeed later."""
 
-    def __init__(self, root: Path, reserve_bytes: int = RESERVE_BYTES) -> None:
-        self._root = root.resolve()
-        self._reserve_bytes = reserve_bytes
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.INTERNAL, "The storage does not answer; try again shortly.", retry_after_s=5)
 
-    def prepare(self) -> None:
-        """Make the folders; only this user may look into them."""
-        for folder in (self._root, self._root / "jobs", self._root / "work"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def folder(self, job_id: str) -> Path:
-        """Return the folder of a job, which may not exist; raises ValueError for what is no id."""
-        if not _ID.fullmatch(job_id):
-            raise ValueError("not a job id")
-        return self._root / "jobs" / job_id
+class Storage(Protocol):
+    """Keep the files of jobs.
 
-    def upload(self, job_id: str, part: str) -> Path:
-        """Return where an uploaded part lies."""
-        if part not in PARTS:
-            raise ValueError("not a part of a job")
-        return self.folder(job_id) / part
+    Every method may raise StorageAwayError or OSError, and ValueError for what is no job's id or no name. `check` is
+    called at least once a second while bytes move; what it raises stops the move and leaves nothing half done.
+    """
 
-    def result(self, job_id: str, attempt: int) -> Path:
-        """Return where the result of an attempt lies."""
-        return self.folder(job_id) / f"result-{attempt}.mp4"
+    def put(self, job_id: str, name: str, path: Path, check: Check = ...) -> None:
+        """Keep the file at the path, complete or not at all, instead of one of the same name; it may leave its place.
 
-    def create(self, job_id: str) -> Path:
-        """Make the folder of a new job."""
-        folder = self.folder(job_id)
-        folder.mkdir(mode=0o700)
-        return folder
+        Raises CapacityError(storage_full).
+        """
 
-    def publish(self, job_id: str, attempt: int, output: Path) -> None:
-        """Make an attempt's output its result, complete or not at all; raises FileNotFoundError for a deleted job."""
-        with output.open("rb") as file:
-            os.fsync(file.fileno())
-        output.replace(self.result(job_id, attempt))
+    def fetch(self, job_id: str, name: str, folder: Path, check: Check = ...) -> Path:
+        """Return where the file can be read on this host, in `folder` if it had to be copied; never write there.
 
-    def drop_result(self, job_id: str, attempt: int) -> None:
-        """Remove a result that was not accepted."""
-        self.result(job_id, attempt).unlink(missing_ok=True)
+        A copy that lies in the folder already is taken for it. Raises FileNotFoundError.
+        """
+
+    def read(self, job_id: str, name: str, start: int, end: int) -> Iterator[bytes]:
+        """Return the bytes from `start` up to but not including `end`, in chunks; raises FileNotFoundError at once."""
+
+    def link(self, job_id: str, name: str, filename: str, media_type: str, expires_s: int) -> str | None:
+        """Return an address that gives the file to anyone for that long; None where the service has to serve it."""
+
+    def names(self, job_id: str) -> list[str]:
+        """Return the names of the job's files, sorted; none for a job that is not there."""
+
+    def remove(self, job_id: str, name: str) -> None:
+        """Remove a file, whether or not it is there."""
 
     def delete(self, job_id: str) -> None:
-        """Remove everything of a job, whether or not it is there; a writer in the same moment is waited for briefly."""
-        folder = self.folder(job_id)
-        for _ in range(5):
-            shutil.rmtree(folder, ignore_errors=True)
-            if not folder.exists():
-                return
-            time.sleep(0.05)
-
-    def work_folder(self, job_id: str, attempt: int) -> Path:
-        """Make and return an attempt's own folder, on the disk of the results; those of dead attempts go."""
-        self.folder(job_id)
-        for old in (self._root / "work").glob(f"{job_id}-*"):
-            remove_folder(old)
-        folder = self._root / "work" / f"{job_id}-{attempt}"
-        folder.mkdir(mode=0o700)
-        return folder
-
-    def free_bytes(self) -> int:
-        """Return what uploads and results may still take."""
-        return shutil.disk_usage(self._root).free - self._reserve_bytes
+        """Remove everything of a job, whether or not it is there."""
 
     def check_room(self, wanted_bytes: int) -> None:
-        """Raise CapacityError(storage_full) where that much does not fit."""
-        if self.free_bytes() < wanted_bytes:
-            raise CapacityError(ErrorCode.STORAGE_FULL, "The service has no disk space left.", retry_after_s=60)
+        """Raise CapacityError(storage_full) where that much does not fit, StorageAwayError where nothing answers."""
 
     def idle_jobs(self, idle_s: float) -> Iterator[str]:
-        """Yield ids of jobs in whose folder nothing was written for that long."""
-        for folder in (self._root / "jobs").iterdir():
-            if _ID.fullmatch(folder.name) and _idle_s(folder) > idle_s:
-                yield folder.name
-
-    def idle_work(self, idle_s: float) -> Iterator[tuple[str, int, Path]]:
-        """Yield job id, attempt and path of work folders in which nothing was written for that long."""
-        for folder in (self._root / "work").iterdir():
-            job_id, _, attempt = folder.name.partition("-")
-            if _ID.fullmatch(job_id) and attempt.isdigit() and _idle_s(folder) > idle_s:
-                yield job_id, int(attempt), folder
+        """Yield ids of jobs of which nothing was written for that long."""
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a work folder with all in it."""
-    shutil.rmtree(folder, ignore_errors=True)
+def open_storage(settings: Settings) -> Storage:
+    """Return the storage that the settings name; connects to nothing yet.
+
+    Raises ServiceError where S3 is named and its library is not installed.
+    """
+    if settings.storage is not None and settings.storage.startswith("s3://"):
+        try:
+            from app.core.objects import connect_objects
+        except ModuleNotFoundError:
+            raise ServiceError(
+                ErrorCode.INTERNAL, "LIPSYNC_STORAGE names a bucket: install the extra `s3`.") from None
+        return connect_objects(settings)
+    from app.core.folder import FolderStorage
+
+    return FolderStorage(settings.data_dir if settings.storage is None else Path(settings.storage))
 
 
-def _idle_s(folder: Path) -> float:
-    """Return the seconds since anything in the folder was last written; 0 where it vanishes meanwhile."""
-    try:
-        newest = max([folder.stat().st_mtime, *(path.stat().st_mtime for path in folder.iterdir())])
-    except FileNotFoundError:
-        return 0.0
-    return time.time() - newest
+def go_on() -> None:
+    """Stop nothing: the check of a move that nobody can cancel."""
+
+
+def check_id(job_id: str) -> str:
+    """Return the id; raises ValueError for what is none."""
+    if not _ID.fullmatch(job_id):
+        raise ValueError("not a job id")
+    return job_id
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text is a job's id."""
+    return _ID.fullmatch(text) is not None
+
+
+def check_name(name: str) -> str:
+    """Return the name of a file; raises ValueError for what is none."""
+    if not _NAME.fullmatch(name):
+        raise ValueError("not a name of a job's file")
+    return name
+
+
+def keep_result(storage: Storage, job_id: str, attempt: int) -> None:
+    """Remove the pieces of a job that has its result, and the results of attempts that were given up on."""
+    for name in storage.names(job_id):
+        if name not in (*PARTS, result_name(attempt)):
+            storage.remove(job_id, name)
+
+
+def result_name(attempt: int) -> str:
+    """Return the name of an attempt's result."""
+    return f"result-{attempt}.mp4"

@@ -25,6 +25,7 @@ def job_of_hash(job_id: str, fields: Mapping[str, str]) -> Job:
         "worker": fields.get("worker"),
         "owner": fields["owner"],
         "cancel_requested": "cancel" in fields,
+        "last_event": fields["event"],
         "progress": json.loads(fields.get("progress") or "{}"),
         "created_at": _time(fields["created_at"]),
         "started_at": _time(fields.get("started_at")),

@@ -12,26 +12,31 @@ from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records import Records
-from app.dependencies import OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
-from app.intake import Intake, save_job, taken_in
+from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
+from app.intake import Intake, save_job, send_message, taken_in
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
 from app.services import Services
 
 MAX_PAGE: Final = 100
-_FORM_PROBLEMS: Final = problems(409, 413, 415, 422, 503, 507)
+MAX_WAIT_S: Final = 60
+_FORM_PROBLEMS: Final = problems(409, 413, 415, 422, 429, 503, 507)
 
 router = APIRouter(tags=["jobs"])
 
 
+def _views(records: Records, jobs: list[Job]) -> list[JobView]:
+    positions = records.queue_positions(job.id for job in jobs if job.status is JobStatus.QUEUED)
+    return [JobView.of(job, positions.get(job.id)) for job in jobs]
+
+
 def _view(records: Records, job: Job) -> JobView:
-    position = records.queue_position(job.id) if job.status is JobStatus.QUEUED else None
-    return JobView.of(job, position)
+    return _views(records, [job])[0]
 
 
 @router.post(
     "/jobs", status_code=202, response_model=JobView, summary="Create a job", responses=_FORM_PROBLEMS,
-    openapi_extra=form_body(),
+    openapi_extra=form_body(), dependencies=[ACCEPTING],
 )
 async def create_job(
     request: Request,
@@ -40,7 +45,7 @@ async def create_job(
     idempotency_key: Annotated[str | None, Header(description="The same key and request give the same job.")] = None,
 ) -> JSONResponse:
     """Take a video and a voice; the answer is the queued job, `Location` says where to poll it."""
-    await run_in_threadpool(services.records.check_room)
+    await run_in_threadpool(services.records.check_room, owner, idempotency_key)
     async with taken_in(request, services) as intake:
         created = await run_in_threadpool(save_job, services, intake, owner, idempotency_key)
         view = await run_in_threadpool(_current_view, services.records, created.job_id)
@@ -59,7 +64,7 @@ def _current_view(records: Records, job_id: str) -> JobView:
 
 @router.post(
     "/jobs/validate", response_model=ValidationView, summary="Check files and options without a job",
-    responses=problems(413, 415, 422, 503, 507), openapi_extra=form_body(),
+    responses=problems(413, 415, 422, 503, 507), openapi_extra=form_body(), dependencies=[ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
     """Make the checks that a job would get, and look for faces in one frame; nothing is kept."""
@@ -76,6 +81,7 @@ async def validate(request: Request, services: ServicesDep) -> ValidationView:
 def _find_faces(services: Services, intake: Intake) -> list[FaceView] | None:
     if not services.records.live_workers():
         return None
+    intake.store(services)
     send_find_faces(services.celery, intake.job_id)
     faces = wait_for_faces(services.redis, intake.job_id)
     return None if faces is None else [FaceView.model_validate(face) for face in faces]
@@ -92,13 +98,22 @@ def list_jobs(
     """Return the caller's jobs, newest first."""
     jobs, following = records.page(owner, status, limit, None if cursor is None else int(cursor))
     next_cursor = None if following is None else str(following)
-    return JobPage(jobs=[_view(records, job) for job in jobs], next_cursor=next_cursor)
+    return JobPage(jobs=_views(records, jobs), next_cursor=next_cursor)
 
 
 @router.get("/jobs/{job_id}", summary="Poll a job", responses=problems(404, 422, 503))
-def get_job(job: OwnJobDep, records: RecordsDep) -> JobView:
-    """Return the job as it is now."""
-    return _view(records, job)
+async def get_job(
+    job: OwnJobDep,
+    records: RecordsDep,
+    listeners: ListenersDep,
+    wait: Annotated[float, Query(ge=0, le=MAX_WAIT_S, allow_inf_nan=False, description=(
+        "Hold the answer for up to so many seconds until the status, the stage or the progress changes."))] = 0,
+) -> JobView:
+    """Return the job as it is now, or with `wait` as it is after its next change; a job that has ended at once."""
+    if wait > 0 and not job.status.is_terminal and listeners.has_room:
+        await listeners.wait(job.id, job.last_event, wait)
+        return await run_in_threadpool(_current_view, records, job.id)
+    return await run_in_threadpool(_view, records, job)
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, summary="Cancel a job", responses=problems(404, 422, 503))
@@ -108,9 +123,25 @@ def cancel_job(job: OwnJobDep, records: RecordsDep) -> JobView:
     return _current_view(records, job.id)
 
 
+@router.post(
+    "/jobs/{job_id}/retry", status_code=202, summary="Try a job again",
+    responses=problems(404, 409, 410, 422, 429, 503), dependencies=[ACCEPTING],
+)
+def retry_job(job: OwnJobDep, services: ServicesDep) -> JobView:
+    """Queue a failed or canceled job once more: same id, inputs and options, its attempts counted on.
+
+    Nothing but this call ever moves a job that has ended. It is one more job to the queue, and refused where a new one
+    would be; 410 says that the inputs have expired.
+    """
+    services.records.retry(job.id)
+    send_message(services, job.id)
+    return _current_view(services.records, job.id)
+
+
 @router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 422, 503))
 def delete_job(job: OwnJobDep, records: RecordsDep, storage: StorageDep) -> Response:
     """Remove the job, its inputs and its result; a running one is stopped."""
+    storage.delete(job.id)  # before the record, so that a call that failed here can be repeated
     records.delete(job.id)
-    storage.delete(job.id)
+    storage.delete(job.id)  # and what its worker put there meanwhile
     return Response(status_code=204)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.core.errors import ErrorCode, RequestError
-from app.core.jobs import Job, JobStatus, now
-from app.dependencies import OwnJobDep, StorageDep
+from app.core.jobs import Job, JobStatus, ResultFacts, now
+from app.core.links import MAX_S
+from app.core.storage import Storage, result_name
+from app.dependencies import OwnJobDep, ServicesDep, StorageDep, find_job
 from app.openapi import problems
-from app.ranges import file_response
+from app.ranges import Served, serve
+from app.schemas import LinkView
+
+MEDIA_TYPE: Final = "video/mp4"
+_MP4: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The MP4.", "content": {MEDIA_TYPE: {}}},
+    206: {"description": "The part that `Range` asked for.", "content": {MEDIA_TYPE: {}}},
+}
 
 router = APIRouter(tags=["jobs"])
 
 
-def _check_ready(job: Job) -> str:
-    """Return the result's digest; raises RequestError where there is none (any more)."""
+def _ready_result(job: Job) -> ResultFacts:
+    """Return what the result is; raises RequestError where there is none (any more)."""
     if job.status is JobStatus.CANCELED:
         raise RequestError(ErrorCode.CANCELED, "The job was canceled and has no result.")
     if job.status is JobStatus.FAILED:
@@ -23,23 +35,65 @@ def _check_ready(job: Job) -> str:
         raise RequestError(ErrorCode.RESULT_NOT_READY, f"The job is still {job.status}.")
     if job.expires_at <= now():
         raise RequestError(ErrorCode.RESULT_EXPIRED, "The result was kept until it expired.")
-    return job.result.sha256
+    return job.result
+
+
+def _filename(job: Job) -> str:
+    return f"lipsync-{job.id[:8]}.mp4"
+
+
+def _send(job: Job, storage: Storage, request: Request) -> Response:
+    result = _ready_result(job)
+    name = result_name(job.attempt)
+    served = Served(result.bytes, f'"{result.sha256}"', _filename(job), MEDIA_TYPE)
+    try:
+        return serve(request, served, lambda start, end: storage.read(job.id, name, start, end))
+    except FileNotFoundError:
+        raise RequestError(ErrorCode.RESULT_EXPIRED, "The result is gone.") from None
 
 
 @router.head("/jobs/{job_id}/result", include_in_schema=False)
 @router.get(
     "/jobs/{job_id}/result", summary="Download the result", response_class=Response,
-    responses={
-        200: {"description": "The MP4.", "content": {"video/mp4": {}}},
-        206: {"description": "The part that `Range` asked for.", "content": {"video/mp4": {}}},
-        **problems(404, 409, 410, 416, 422, 503),
-    },
+    responses={**_MP4, **problems(404, 409, 410, 416, 422, 503)},
 )
 def get_result(job: OwnJobDep, storage: StorageDep, request: Request) -> Response:
     """Send the MP4, or the part of it that `Range` asks for."""
-    digest = _check_ready(job)
-    path = storage.result(job.id, job.attempt)
-    try:
-        return file_response(request, path, f'"{digest}"', f"lipsync-{job.id[:8]}.mp4", "video/mp4")
-    except FileNotFoundError:
-        raise RequestError(ErrorCode.RESULT_EXPIRED, "The result is gone.") from None
+    return _send(job, storage, request)
+
+
+@router.get(
+    "/jobs/{job_id}/result/link", summary="Get a link to the result", responses=problems(404, 409, 410, 422, 503),
+)
+def get_result_link(
+    job: OwnJobDep,
+    services: ServicesDep,
+    request: Request,
+    expires_s: Annotated[int, Query(ge=1, le=MAX_S, description="For how long, in seconds.")] = 3600,
+) -> LinkView:
+    """Give an address of the MP4 to hand on: whoever has it needs no key, until it expires."""
+    _ready_result(job)
+    left_s = max(1, min(expires_s, int((job.expires_at - now()).total_seconds())))
+    expires_at = int(now().timestamp()) + left_s
+    url = services.storage.link(job.id, result_name(job.attempt), _filename(job), MEDIA_TYPE, left_s)
+    if url is None:
+        query = {"expires": expires_at, "signature": services.links.sign(job.id, expires_at)}
+        url = str(request.url_for("get_linked_result", job_id=job.id).include_query_params(**query))
+    return LinkView(url=url, expires_at=datetime.fromtimestamp(expires_at, UTC))
+
+
+@router.head("/links/{job_id}", include_in_schema=False)
+@router.get(
+    "/links/{job_id}", summary="Download by a link", response_class=Response,
+    responses={**_MP4, **problems(404, 410, 416, 422, 503)},
+)
+def get_linked_result(
+    services: ServicesDep,
+    request: Request,
+    job_id: Annotated[str, Path(max_length=200)],
+    expires: Annotated[int, Query(ge=0, lt=2**40)],
+    signature: Annotated[str, Query(pattern="^[0-9a-f]{64}$")],
+) -> Response:
+    """Send the MP4 that a link names; the link is the permission."""
+    services.links.check(job_id, expires, signature)
+    return _send(find_job(services.records, job_id), services.storage, request)

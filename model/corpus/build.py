@@ -123,6 +123,7 @@ class Studio:
             speech, voice = self._speak(chance, split, number % SILENT_EVERY == 7, duration_s)
             frames, truth = self._film(puppet, speech, chance)
             meta = {"identity": identity, "voice": voice, "split": split, "source": source, "seed": self.seed}
+            meta["phones"] = [[phone.symbol, round(phone.start_s, 3), round(phone.end_s, 3)] for phone in speech.phones]
             samples = roughen(speech.samples, chance)
             if voice == "silence" and chance.random() < 0.5:
                 samples = np.zeros_like(samples)

@@ -15,7 +15,7 @@ from app.core.records import RecordLimits, Records
 from app.core.settings import Settings
 from app.main import create_app
 from app.services import Services
-from tests.service import fake_prober, live_server, running_redis
+from tests.service import LiveServer, fake_prober, live_server, running_redis
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +24,15 @@ def redis_url(tmp_path_factory):
         yield url
 
 
+@pytest.fixture(scope="session")
+def bare_redis_url(redis_url):
+    """Return the address of a database of the same Redis that no application and no reaper looks into."""
+    return f"{redis_url}?db=1"
+
+
 @pytest.fixture
-def redis_client(redis_url):
-    client = connect(redis_url)
+def redis_client(bare_redis_url):
+    client = connect(bare_redis_url)
     client.flushall()
     yield client
     client.close()
@@ -34,7 +40,8 @@ def redis_client(redis_url):
 
 @pytest.fixture
 def records(redis_client):
-    return Records(redis_client, RecordLimits(retention_s=60, max_attempts=2, max_queued_jobs=5))
+    return Records(redis_client, RecordLimits(
+        retention_s=60, max_attempts=2, max_queued_jobs=5, max_active_per_owner=4))
 
 
 @dataclass
@@ -42,7 +49,11 @@ class Service:
     http: httpx.Client
     services: Services
     data_dir: Path
-    url: str
+    server: LiveServer
+
+    @property
+    def url(self):
+        return self.server.url
 
     def post(self, path="/jobs", files=None, **parts):
         files = {"video": b"moving", "audio": b"sound"} if files is None else files
@@ -53,8 +64,8 @@ class Service:
 def running_service(prober=None, **settings):
     values = {"max_upload_bytes": 100_000} | settings
     app = create_app(Settings(**values), prober or fake_prober())
-    with live_server(app) as url, httpx.Client(base_url=url, timeout=20) as http:
-        yield Service(http, app.state.services, values["data_dir"], url)
+    with live_server(app) as server, httpx.Client(base_url=server.url, timeout=20) as http:
+        yield Service(http, app.state.services, values["data_dir"], server)
 
 
 @pytest.fixture
@@ -78,6 +89,6 @@ def standing_service(redis_url, tmp_path_factory):
 @pytest.fixture
 def service(standing_service, redis_client):
     """Return the application that all tests share, with no jobs."""
-    for folder in (standing_service.data_dir / "jobs").iterdir():
+    for folder in (standing_service.data_dir / "jobs").glob("*"):
         shutil.rmtree(folder)
     return standing_service

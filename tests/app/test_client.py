@@ -8,7 +8,9 @@ import pytest
 
 from app.client import Client
 from app.core.errors import LipSyncError, ServiceError
+from app.core.storage import result_name
 from tests.app.test_results import MP4, REPORT, RESULT
+from tests.service import put
 
 
 @pytest.fixture
@@ -26,8 +28,8 @@ def files(tmp_path):
 
 
 def finish(service, job_id):
-    attempt = service.services.records.claim(job_id, "w", "c")
-    service.services.storage.result(job_id, attempt).write_bytes(MP4)
+    attempt = service.services.records.claim("w", "c").attempt
+    put(service.services.storage, job_id, result_name(attempt), MP4)
     assert service.services.records.succeed(job_id, attempt, RESULT, REPORT, [])
 
 
@@ -68,6 +70,36 @@ def test_cancel_delete_and_same_key(client, files):
     client.delete(first["id"])
     with pytest.raises(LipSyncError, match="not_found"):
         client.status(first["id"])
+
+
+def test_wait_asks_seldom(client, files, service):
+    job_id = client.submit(*files)["id"]
+    states = []
+    with pytest.raises(TimeoutError):
+        client.wait(job_id, states.append, timeout_s=1.5)
+    assert 2 <= len(states) <= 3, "one at once, one held, perhaps one at the end"
+
+
+def test_wait_bears_a_service_that_is_away_for_a_while():
+    answers = [httpx.Response(503), httpx.ConnectError("away"), httpx.Response(200, json={"status": "running"}),
+               httpx.Response(503), httpx.Response(200, json={"status": "succeeded"})]
+
+    def answer(request):
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    with Client("http://test", transport=httpx.MockTransport(answer)) as client:
+        assert client.wait("0" * 32)["status"] == "succeeded"
+
+
+def test_retry(client, files):
+    job_id = client.submit(*files)["id"]
+    with pytest.raises(LipSyncError, match="retry_refused"):
+        client.retry(job_id)
+    client.cancel(job_id)
+    assert client.retry(job_id)["status"] == "queued"
 
 
 def test_problems_become_errors_with_their_code(client, files, tmp_path):

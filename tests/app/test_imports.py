@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(("module", "forbidden"), [
-    ("app.main", ["torch", "worker", "model", "mediapipe"]),
-    ("worker.main", ["torch", "fastapi", "mediapipe"]),
+    ("app.main", ["torch", "worker", "model", "mediapipe", "boto3"]),
+    ("worker.main", ["torch", "fastapi", "mediapipe", "boto3"]),
     ("lipsync", ["torch", "fastapi", "celery", "redis"]),
 ])
 def test_importing_loads_only_its_own(module, forbidden):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from app.core.jobs import JobStatus, Progress
+from app.core.queue import waiting_messages
 from app.services import Prober
 from tests.service import wait_until
 
@@ -26,7 +27,7 @@ def assert_problem(answer, status, code):
 
 
 def folders(service):
-    return [path.name for path in (service.data_dir / "jobs").iterdir()]
+    return [path.name for place in ("jobs", "incoming") for path in (service.data_dir / place).glob("*")]
 
 
 def test_post_gives_a_queued_job(service):
@@ -147,6 +148,17 @@ def test_a_full_queue_is_said_at_the_door(make_service):
     assert int(answer.headers["retry-after"]) > 0
 
 
+def test_too_many_jobs_of_one_caller_are_said_at_the_door(make_service):
+    service = make_service(max_active_per_key=1)
+    first = service.post(headers={"Idempotency-Key": "once"}).json()["id"]
+    answer = service.post()
+    assert_problem(answer, 429, "concurrency_limited")
+    assert int(answer.headers["retry-after"]) > 0 and folders(service) == [first]
+    assert service.post(headers={"Idempotency-Key": "once"}).json()["id"] == first
+    service.http.post(f"/jobs/{first}/cancel")
+    assert service.post(data={"priority": "high"}).json()["options"]["priority"] == "high"
+
+
 def test_idempotency_key(service):
     headers = {"Idempotency-Key": "once"}
     first, again = service.post(headers=headers), service.post(headers=headers)
@@ -167,6 +179,9 @@ WRONG_CALLS = [
     ("GET", "/jobs/" + "0" * 32 + "/result", 404, "not_found"),
     ("GET", "/jobs/*/result", 404, "not_found"),
     ("POST", "/jobs/" + "0" * 32 + "/cancel", 404, "not_found"),
+    ("POST", "/jobs/" + "0" * 32 + "/retry", 404, "not_found"),
+    ("GET", "/jobs/" + "0" * 32 + "/events", 404, "not_found"),
+    ("GET", "/jobs/" + "0" * 32 + "?wait=9", 404, "not_found"),
     ("DELETE", "/jobs/" + "0" * 32, 404, "not_found"),
     ("DELETE", "/jobs/%00", 404, "not_found"),
     ("GET", "/jobs/" + "x" * 300, 422, "option_invalid"),
@@ -196,8 +211,8 @@ def test_pages(service):
 
 def test_cancel_waiting_and_running(service):
     records = service.services.records
-    waiting, running = (service.post().json()["id"] for _ in range(2))
-    records.claim(running, "w", "c")
+    running, waiting = (service.post().json()["id"] for _ in range(2))
+    records.claim("w", "c")
     records.beat(running, 1, "synthesize", Progress(percent=50))
     answers = [service.http.post(f"/jobs/{job_id}/cancel") for job_id in (waiting, running, waiting)]
     assert [answer.status_code for answer in answers] == [202] * 3
@@ -205,11 +220,27 @@ def test_cancel_waiting_and_running(service):
     assert records.get(running).cancel_requested
 
 
+def test_retry(service):
+    job_id = service.post().json()["id"]
+    body = assert_problem(service.http.post(f"/jobs/{job_id}/retry"), 409, "retry_refused")
+    assert "queued" in body["detail"] and "failed" in body["hint"]
+    service.http.post(f"/jobs/{job_id}/cancel")
+    messages = waiting_messages(service.services.redis)
+    answer = service.http.post(f"/jobs/{job_id}/retry")
+    assert (answer.status_code, answer.json()["id"], answer.json()["status"]) == (202, job_id, "queued")
+    assert answer.json()["queue_position"] == 1
+    assert waiting_messages(service.services.redis) == messages + 1
+    service.http.post(f"/jobs/{job_id}/cancel")
+    service.services.redis.zadd("lipsync:expiry", {job_id: 1})
+    service.services.sweeper.sweep_expired()
+    assert_problem(service.http.post(f"/jobs/{job_id}/retry"), 410, "result_expired")
+
+
 @pytest.mark.parametrize("state", [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELED])
 def test_delete_in_any_state(service, state):
     job_id = service.post().json()["id"]
     if state is JobStatus.RUNNING:
-        service.services.records.claim(job_id, "w", "c")
+        service.services.records.claim("w", "c")
     if state is JobStatus.CANCELED:
         service.http.post(f"/jobs/{job_id}/cancel")
     answer = service.http.delete(f"/jobs/{job_id}")

@@ -7,7 +7,7 @@ import pytest
 
 from app.core.errors import LipSyncError
 from app.core.jobs import JobOptions, JobStatus, Progress, Report, ResultFacts, new_job_id
-from app.core.records import Beat, WorkerFacts
+from app.core.records import LEASE_S, Beat, Claim, WorkerFacts
 from tests.service import INPUT
 
 RESULT = ResultFacts(bytes=9, sha256="c" * 64, duration_s=4.0, fps="25", width=640, height=480, frames=100)
@@ -38,12 +38,12 @@ def test_unknown_job_is_none(records):
     assert records.get("0" * 32) is None
     assert records.cancel("0" * 32) is None
     assert records.delete("0" * 32) is False
-    assert records.claim("0" * 32, "w", "c") is None
+    assert records.claim("w", "c") is None
 
 
 def test_the_whole_way_to_success(records):
     job_id = created(records)
-    assert records.claim(job_id, "host-1", "c1") == 1
+    assert records.claim("host-1", "c1") == Claim(job_id, 1)
     assert records.beat(job_id, 1, "synthesize", Progress(percent=40, frames_done=4, frames_total=10)) is Beat.OK
     running = records.get(job_id)
     assert (running.status, running.stage, running.progress.percent) == (JobStatus.RUNNING, "synthesize", 40)
@@ -60,20 +60,20 @@ def test_one_claim_wins_and_the_same_claim_again_is_the_same(records):
     job_id = created(records)
     won = []
     threads = [
-        threading.Thread(target=lambda n=n: won.append(records.claim(job_id, f"w{n}", f"c{n}"))) for n in range(8)]
+        threading.Thread(target=lambda n=n: won.append(records.claim(f"w{n}", f"c{n}"))) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(won, key=str) == [1, *[None] * 7]
+    assert sorted(won, key=str) == [Claim(job_id, 1), *[None] * 7]
     winner = records.get(job_id).worker
-    assert records.claim(job_id, winner, winner.replace("w", "c")) == 1
+    assert records.claim(winner, winner.replace("w", "c")) == Claim(job_id, 1)
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "end_canceled"])
 def test_an_attempt_that_lost_its_lease_can_do_nothing(records, redis_client, end):
     job_id = created(records)
-    records.claim(job_id, "dead", "c1")
+    records.claim("dead", "c1")
     end_lease(redis_client, job_id)
     assert records.reap() == {job_id: JobStatus.QUEUED}
     moves = {"succeed": lambda n: records.succeed(job_id, n, RESULT, REPORT, []),
@@ -82,7 +82,8 @@ def test_an_attempt_that_lost_its_lease_can_do_nothing(records, redis_client, en
     assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
     assert not moves[end](1)
     assert not records.hand_back(job_id, 1)
-    assert records.claim(job_id, "next", "c2") == 2
+    assert records.claim("dead", "c1") is None, "a claim that was lost is not renewed"
+    assert records.claim("next", "c2") == Claim(job_id, 2)
     assert not moves[end](1)
     assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
     assert moves[end](2)
@@ -92,7 +93,7 @@ def test_an_attempt_that_lost_its_lease_can_do_nothing(records, redis_client, en
 @pytest.mark.parametrize("terminal", [JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED])
 def test_terminal_states_never_change(records, redis_client, terminal):
     job_id = created(records)
-    records.claim(job_id, "w", "c")
+    records.claim("w", "c")
     if terminal is JobStatus.SUCCEEDED:
         records.succeed(job_id, 1, RESULT, REPORT, [])
     elif terminal is JobStatus.FAILED:
@@ -109,23 +110,92 @@ def test_terminal_states_never_change(records, redis_client, terminal):
     }
     assert not others[terminal]()
     assert records.cancel(job_id) is terminal
-    assert records.claim(job_id, "w2", "c2") is None
+    assert records.claim("w2", "c2") is None
     assert not records.hand_back(job_id, 1)
     redis_client.zadd("lipsync:leases", {job_id: 1})
     assert records.reap() == {}
     assert records.get(job_id) == before
 
 
+ENDS = {
+    "failed": lambda records, job_id: records.claim("w", "c") and records.fail(job_id, 1, {
+        "code": "internal", "message": "m", "stage": None, "retryable": True, "hint": ""}),
+    "canceled while it ran": lambda records, job_id: (
+        records.claim("w", "c") and records.cancel(job_id) and records.end_canceled(job_id, 1)),
+    "canceled while it waited": lambda records, job_id: records.cancel(job_id),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_retry_is_the_same_job_once_more(records, redis_client, end):
+    before = records.get(created(records))
+    end(records, before.id)
+    attempt = records.get(before.id).attempt
+    records.retry(before.id)
+    job = records.get(before.id)
+    same = {"id", "owner", "created_at", "input", "options", "warnings", "progress", "worker", "stage"}
+    assert job.model_dump(include=same) == before.model_dump(include=same)
+    assert (job.status, job.attempt, job.error, job.started_at, job.finished_at) == (
+        JobStatus.QUEUED, attempt, None, None, None)
+    assert not job.cancel_requested and job.expires_at >= before.expires_at
+    assert records.queue_positions([job.id]) == {job.id: 1} and redis_client.zscore("lipsync:expiry", job.id) is None
+    assert records.counts()["total_retried"] == 1
+    for refused in (lambda: records.fail(job.id, attempt, {}), lambda: records.end_canceled(job.id, attempt)):
+        assert not refused(), "whoever worked on it before can do nothing"
+    assert records.claim("w", "c2") == Claim(job.id, attempt + 1)
+    assert records.succeed(job.id, attempt + 1, RESULT, REPORT, [])
+
+
+def test_a_retry_counts_losses_anew(records, redis_client):
+    job_id = created(records)
+    for word in ("c1", "c2"):
+        records.claim("w", word)
+        end_lease(redis_client, job_id)
+        records.reap()
+    assert records.get(job_id).status is JobStatus.FAILED
+    records.retry(job_id)
+    records.claim("w", "c3")
+    end_lease(redis_client, job_id)
+    assert records.reap() == {job_id: JobStatus.QUEUED}
+
+
+def test_only_what_failed_or_was_canceled_is_tried_again(records, redis_client):
+    def refused(job_id):
+        with pytest.raises(LipSyncError) as caught:
+            records.retry(job_id)
+        return str(caught.value.code)
+
+    job_id = created(records)
+    assert refused("0" * 32) == "not_found"
+    assert refused(job_id) == "retry_refused"
+    records.claim("w", "c")
+    assert refused(job_id) == "retry_refused"
+    records.succeed(job_id, 1, RESULT, REPORT, [])
+    assert refused(job_id) == "retry_refused"
+    ended = [created(records, owner) for owner in ("busy", "idle", "old")]
+    for other in ended:
+        records.cancel(other)
+    redis_client.zadd("lipsync:expiry", {ended[2]: 1}, xx=True)
+    assert records.expire() == [ended[2]]
+    assert refused(ended[2]) == "result_expired"
+    for _ in range(4):
+        created(records, "busy")
+    assert refused(ended[0]) == "concurrency_limited"
+    created(records, "another")
+    assert refused(ended[1]) == "queue_full"
+    assert records.get(ended[1]).status is JobStatus.CANCELED
+
+
 def test_a_waiting_job_is_canceled_at_once_and_never_starts(records):
     job_id = created(records)
     assert records.cancel(job_id) is JobStatus.CANCELED
-    assert records.claim(job_id, "w", "c") is None
-    assert records.queue_position(job_id) is None
+    assert records.claim("w", "c") is None
+    assert records.queue_positions([job_id]) == {}
 
 
 def test_a_running_job_is_asked_to_stop(records):
     job_id = created(records)
-    records.claim(job_id, "w", "c")
+    records.claim("w", "c")
     assert records.cancel(job_id) is JobStatus.RUNNING
     assert records.beat(job_id, 1, "x", Progress()) is Beat.CANCEL
     assert not records.hand_back(job_id, 1), "a job its caller gave up is not queued again"
@@ -135,7 +205,7 @@ def test_a_running_job_is_asked_to_stop(records):
 
 def test_a_canceled_job_whose_worker_died_is_canceled(records, redis_client):
     job_id = created(records)
-    records.claim(job_id, "w", "c")
+    records.claim("w", "c")
     records.cancel(job_id)
     end_lease(redis_client, job_id)
     assert records.reap() == {job_id: JobStatus.CANCELED}
@@ -144,7 +214,7 @@ def test_a_canceled_job_whose_worker_died_is_canceled(records, redis_client):
 def test_a_job_fails_when_it_was_lost_too_often(records, redis_client):
     job_id = created(records)
     for attempt in (1, 2):
-        assert records.claim(job_id, "w", f"c{attempt}") == attempt
+        assert records.claim("w", f"c{attempt}") == Claim(job_id, attempt)
         end_lease(redis_client, job_id)
         records.reap()
     job = records.get(job_id)
@@ -154,15 +224,15 @@ def test_a_job_fails_when_it_was_lost_too_often(records, redis_client):
 def test_handing_back_in_order_is_no_loss(records):
     job_id = created(records)
     for attempt in range(1, 6):
-        assert records.claim(job_id, "w", f"c{attempt}") == attempt
+        assert records.claim("w", f"c{attempt}") == Claim(job_id, attempt)
         assert records.hand_back(job_id, attempt)
     assert records.get(job_id).status is JobStatus.QUEUED
     assert records.take_unsent() == [job_id]
 
 
 def test_a_live_lease_is_left_alone(records):
-    job_id = created(records)
-    records.claim(job_id, "w", "c")
+    created(records)
+    records.claim("w", "c")
     assert records.reap() == {}
 
 
@@ -170,28 +240,43 @@ def test_messages_are_sent_again_once(records):
     first, second = created(records), created(records)
     assert records.take_unsent() == []
     records.mark_unsent([first, second, "0" * 32])
-    records.claim(second, "w", "c")
-    assert records.take_unsent() == [first]
+    records.claim("w", "c")
+    assert records.take_unsent() == [second]
     assert records.take_unsent() == []
     assert records.overdue(60) == []
     time.sleep(0.01)
-    assert records.overdue(0.001) == [first]
+    assert records.overdue(0.001) == [second]
 
 
-def test_queue_positions_follow_arrival(records):
-    ids = [created(records) for _ in range(3)]
-    assert [records.queue_position(job_id) for job_id in ids] == [1, 2, 3]
-    records.claim(ids[0], "w", "c")
-    assert [records.queue_position(job_id) for job_id in ids] == [None, 1, 2]
+def assert_no_room(records, owner, code):
+    for refused in (lambda: created(records, owner), lambda: records.check_room(owner)):
+        with pytest.raises(LipSyncError) as caught:
+            refused()
+        assert caught.value.code == code and caught.value.retry_after_s
 
 
 def test_the_queue_is_bounded(records):
-    for _ in range(5):
-        created(records)
-    for refused in (lambda: created(records), records.check_room):
-        with pytest.raises(LipSyncError) as caught:
-            refused()
-        assert caught.value.code == "queue_full" and caught.value.retry_after_s
+    for number in range(5):
+        created(records, f"caller-{number % 2}")
+    assert_no_room(records, "new", "queue_full")
+
+
+def test_the_jobs_of_one_caller_are_bounded_until_they_end(records):
+    ids = [create(records, "busy", (f"k{number}", "f")).job_id for number in range(4)]
+    assert_no_room(records, "busy", "concurrency_limited")
+    created(records, "other")
+    records.claim("w", "c")
+    assert_no_room(records, "busy", "concurrency_limited")
+    assert create(records, "busy", ("k0", "f")).replayed, "a request that was answered before needs no room"
+    records.check_room("busy", "k0")
+    assert records.fail(ids[0], 1, {})
+    created(records, "busy")
+    assert_no_room(records, "busy", "concurrency_limited")
+    records.cancel(ids[1])
+    created(records, "busy")
+    records.delete(ids[2])
+    created(records, "busy")
+    assert_no_room(records, "busy", "concurrency_limited")
 
 
 def test_idempotency(records):
@@ -206,8 +291,8 @@ def test_idempotency(records):
 
 
 def test_pages_newest_first_own_jobs_only(records):
-    ids = [created(records) for _ in range(5)]
-    records.claim(ids[4], "w", "c")
+    ids = [created(records) for _ in range(4)]
+    records.claim("w", "c")
     created(records, "other")
     seen, cursor = [], None
     while True:
@@ -216,15 +301,15 @@ def test_pages_newest_first_own_jobs_only(records):
         if cursor is None:
             break
     assert seen == ids[::-1]
-    assert [job.id for job in records.page("", JobStatus.RUNNING, 10, None)[0]] == [ids[4]]
-    jobs, cursor = records.page("", JobStatus.QUEUED, 3, None)
-    assert [job.id for job in jobs] == [ids[3], ids[2], ids[1]] and cursor is not None
-    assert [job.id for job in records.page("", JobStatus.QUEUED, 3, cursor)[0]] == [ids[0]]
+    assert [job.id for job in records.page("", JobStatus.RUNNING, 10, None)[0]] == [ids[0]]
+    jobs, cursor = records.page("", JobStatus.QUEUED, 2, None)
+    assert [job.id for job in jobs] == [ids[3], ids[2]] and cursor is not None
+    assert [job.id for job in records.page("", JobStatus.QUEUED, 2, cursor)[0]] == [ids[1]]
 
 
 def test_expiry_takes_files_first_then_the_record(records, redis_client):
-    waiting, running, ended = (created(records) for _ in range(3))
-    records.claim(running, "w", "c")
+    running, waiting, ended = (created(records) for _ in range(3))
+    records.claim("w", "c")
     records.cancel(ended)
     assert records.expire() == [], "nothing has expired yet"
     redis_client.zadd("lipsync:expiry", {ended: 1}, xx=True)
@@ -238,10 +323,11 @@ def test_expiry_takes_files_first_then_the_record(records, redis_client):
 
 def test_delete_leaves_nothing(records, redis_client):
     job_id = create(records, idempotency=("k", "f")).job_id
-    records.claim(job_id, "w", "c")
+    records.claim("w", "c")
     assert records.delete(job_id)
     left = set(redis_client.keys("*"))
-    assert left <= {"lipsync:totals"}
+    assert left <= {"lipsync:totals", "lipsync:turn", "lipsync:claim:c"}
+    assert 0 < redis_client.pttl("lipsync:claim:c") <= 1000 * LEASE_S
     assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
 
 

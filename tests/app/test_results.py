@@ -6,8 +6,11 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from app.core.jobs import Report, ResultFacts
+from app.core.storage import result_name
 from app.ranges import Span, parse_range
+from tests.app.conftest import running_service
 from tests.app.test_jobs_api import assert_problem
+from tests.service import put
 
 MP4 = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(MP4).hexdigest()
@@ -16,17 +19,32 @@ REPORT = Report(face_coverage=1, face_height_px=120, stage_seconds={}, realtime_
                 device="cpu")
 
 
+def finish(service):
+    """Post a job, do it as a worker would, and return its id."""
+    job_id = service.post().json()["id"]
+    attempt = service.services.records.claim("w", "c").attempt
+    put(service.services.storage, job_id, result_name(attempt), MP4)
+    assert service.services.records.succeed(job_id, attempt, RESULT, REPORT, [])
+    return job_id
+
+
 @pytest.fixture
 def finished(service):
-    job_id = service.post().json()["id"]
-    attempt = service.services.records.claim(job_id, "w", "c")
-    service.services.storage.result(job_id, attempt).write_bytes(MP4)
-    assert service.services.records.succeed(job_id, attempt, RESULT, REPORT, [])
-    return service, job_id
+    return service, finish(service)
 
 
-def test_the_whole_file(finished):
-    service, job_id = finished
+@pytest.fixture(params=["folder", "s3"], scope="module")
+def everywhere(request, redis_url, tmp_path_factory):
+    """Return a finished job of a service with each kind of storage."""
+    folder = tmp_path_factory.mktemp("everywhere")
+    named = request.getfixturevalue("s3").settings(folder.name) if request.param == "s3" else {}
+    database = 2 if request.param == "folder" else 3
+    with running_service(redis_url=f"{redis_url}?db={database}", data_dir=folder, **named) as service:
+        yield service, finish(service)
+
+
+def test_the_whole_file(everywhere):
+    service, job_id = everywhere
     job = service.http.get(f"/jobs/{job_id}").json()
     assert job["result"] == RESULT.model_dump() | {"url": f"/jobs/{job_id}/result"}
     answer = service.http.get(job["result"]["url"])
@@ -53,8 +71,8 @@ OUTSIDE = [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 9}", "bytes=-0"]
 
 
 @pytest.mark.parametrize(("header", "start", "end"), RANGES)
-def test_a_range_is_sent(finished, header, start, end):
-    service, job_id = finished
+def test_a_range_is_sent(everywhere, header, start, end):
+    service, job_id = everywhere
     answer = service.http.get(f"/jobs/{job_id}/result", headers={"Range": header})
     assert (answer.status_code, answer.content) == (206, MP4[start:end])
     assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{SIZE}"
@@ -98,7 +116,7 @@ def test_no_result_yet_or_never_or_no_more(service, finished):
 
     waiting = service.post().json()["id"]
     assert_problem(answer(waiting), 409, "result_not_ready")
-    records.claim(waiting, "w", "c")
+    records.claim("w", "c2")
     assert_problem(answer(waiting), 409, "result_not_ready")
     records.fail(waiting, 1, {"code": "no_face_detected", "message": "m", "stage": "detect", "retryable": False,
                               "hint": "h"})
@@ -115,6 +133,6 @@ def test_no_result_yet_or_never_or_no_more(service, finished):
 def test_expired_files_answer_gone(finished):
     service, job_id = finished
     service.services.redis.zadd("lipsync:expiry", {job_id: 1})
-    service.services.reaper.sweep()
+    service.services.sweeper.sweep_expired()
     assert_problem(service.http.get(f"/jobs/{job_id}/result"), 410, "result_expired")
     assert service.http.get(f"/jobs/{job_id}").json()["status"] == "succeeded"

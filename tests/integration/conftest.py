@@ -32,7 +32,7 @@ class Stack:
         client = connect(self.redis_url)
         client.flushall()
         client.close()
-        for folder in [*(self.data_dir / "jobs").iterdir(), *(self.data_dir / "work").iterdir()]:
+        for folder in [*(self.data_dir / "jobs").glob("*"), *(self.data_dir / "work").glob("*")]:
             shutil.rmtree(folder)
 
     def start_worker(self, **settings):
@@ -78,7 +78,7 @@ def standing_stack(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("data")
     with running_redis(tmp_path_factory.mktemp("redis")) as url:
         app = create_app(Settings(redis_url=url, data_dir=data_dir), fake_prober())
-        with live_server(app) as address, httpx.Client(base_url=address, timeout=20) as http:
+        with live_server(app) as server, httpx.Client(base_url=server.url, timeout=20) as http:
             yield Stack(url, data_dir, http, app.state.services)
 
 

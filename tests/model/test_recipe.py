@@ -29,7 +29,7 @@ def test_shipped_recipes_are_whole(name: str) -> None:
         (GENERATOR + "[batch]\nruns = 0\nsingles = 0", "nothing to draw"),
         (GENERATOR.replace("generator", "critic"), "must be hearing, expert or generator"),
         (GENERATOR.replace("steps = 10", "steps = 0"), "at least 1"),
-        (GENERATOR + 'precision = "fp16"', "run.precision must be"),
+        (GENERATOR + 'precision = "int8"', "run.precision must be"),
     ],
 )
 def test_wrong_recipes_are_refused_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:

@@ -14,7 +14,7 @@ from model.network.generator import Generator, GeneratorConfig, known_face
 from model.recipe import BatchPart, LossPart, NetworkPart, Recipe, RecipeError, RunPart
 from model.synthesizer import join_faces, load_synthesizer
 from model.tensors import to_faces, to_mels
-from model.train import TrainingError, train
+from model.train import TrainingError, compile_parts, train
 from tests.model.clips import SIZE, write_corpus
 
 # A learning rate that stays as it is, so that the length of a run does not change its curve.
@@ -142,6 +142,8 @@ def test_time_budget_ends_a_run(corpus: Path, tmp_path: Path) -> None:
     [
         (replace(GENERATOR, losses=LossPart(sync=0.1)), RecipeError, "needs a trained expert"),
         (replace(GENERATOR, run=replace(GENERATOR.run, learning_rate=float("inf"))), TrainingError, "not finite"),
+        (replace(GENERATOR, run=replace(GENERATOR.run, precision="fp16")), TrainingError, "fp16 needs a GPU"),
+        (replace(GENERATOR, run=replace(GENERATOR.run, device="cuda:99")), TrainingError, "no device 'cuda:99'"),
     ],
 )
 def test_hopeless_runs_end_in_a_sentence(
@@ -168,6 +170,29 @@ def test_state_of_another_shape_is_refused(corpus: Path, tmp_path: Path) -> None
     (tmp_path / "state.pt").write_bytes(b"junk")
     with pytest.raises(TrainingError, match="remove it to start anew"):
         train(GENERATOR, corpus, tmp_path)
+
+
+def test_curves_are_drawn_for_tensorboard_too(corpus: Path, tmp_path: Path) -> None:
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    told: list[str] = []
+    train(replace(GENERATOR, run=replace(GENERATOR.run, steps=4)), corpus, tmp_path, tell=told.append)
+    train(GENERATOR, corpus, tmp_path, tell=told.append)
+    board = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    rows = _log(tmp_path)
+    drawn = board.Scalars("training/total")
+    assert [event.step for event in drawn] == [int(row["step"]) for row in rows]
+    assert [event.value for event in drawn] == pytest.approx([float(row["total"]) for row in rows], abs=1e-5)
+    assert all(float(row["crops_per_s"]) > 0 for row in rows)
+    assert {"training/crops_per_s", "validation/val_mouth"} <= set(board.Tags()["scalars"]) and told == []
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's compiler warns of torch
+def test_parts_are_compiled_and_weights_keep_their_names() -> None:
+    network = Generator(GeneratorConfig(SIZE, 0.25))
+    names = list(network.state_dict())
+    compile_parts(network)
+    assert list(network.state_dict()) == names
+    assert all(part._compiled_call_impl is not None for part in (network.audio, network.ups[0], network.head))
 
 
 def test_empty_folder_is_said(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,8 @@ import pytest
 
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import AudioFacts
-from app.core.media import Limits, find_ffmpeg, probe_audio
-from tests.worker.clips import write_voice
+from app.core.media import Limits, find_ffmpeg, probe_audio, probe_picture
+from tests.worker.clips import LIMITS, portrait, write_clip, write_voice
 from worker.sound import read_voice
 
 
@@ -66,3 +68,21 @@ def test_sound_that_cannot_be_decoded_is_an_error(tmp_path: Path, voice: Path) -
     with pytest.raises(InputError) as caught:
         read_voice(broken, facts, tmp_path, find_ffmpeg(None), nothing)
     assert caught.value.code == ErrorCode.AUDIO_UNREADABLE
+
+
+@pytest.mark.parametrize("container", ["mkv", "mp4", "ts"])
+@pytest.mark.parametrize(("video_s", "audio_s"), [(0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (8.0, 8.2)])
+def test_the_sound_of_a_film_starts_where_its_picture_does(
+    tmp_path: Path, container: str, video_s: float, audio_s: float
+) -> None:
+    """A buzz that starts 0.6 s into the sound is heard at its own place beside the picture."""
+    voice, film = write_voice(tmp_path / "v.wav", [(0.6, 1.0)], 1.6), tmp_path / f"film.{container}"
+    picture = write_clip(tmp_path / "p.mp4", [portrait(96, 96)] * 40)
+    parts = ["-itsoffset", str(video_s), "-i", str(picture), "-itsoffset", str(audio_s), "-i", str(voice)]
+    codecs = ["-c:v", "copy", "-c:a", "aac", "-copyts", "-muxdelay", "0", "-muxpreload", "0"]
+    subprocess.run([find_ffmpeg(None), "-v", "error", "-y", *parts, *codecs, str(film)], check=True)
+    facts = probe_picture(film, LIMITS)
+    start_s = float((facts.start_pts or 0) * Fraction(facts.time_base))
+    samples = read_voice(film, probe_audio(film, LIMITS), tmp_path, find_ffmpeg(None), nothing, start_s)
+    starts_s = float(np.argmax(np.abs(samples.astype(int)) > 2000) / 16_000)
+    assert starts_s == pytest.approx(0.6 + audio_s - video_s, abs=0.03)

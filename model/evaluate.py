@@ -1,0 +1,246 @@
+"""Judge drawn lips: every clip with its own voice, in silence and with a stranger's voice, beside the real video.
+
+A generator can score well by copying the picture or by opening with loudness, so the rows that would show it are
+always there: in silence lips must rest, and with another voice they must follow that voice and not the film.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import metrics
+from model.cases import Case, Footage, Pixels, Samples
+from model.judges import Judges
+from model.metrics import Curve
+
+REAL, OWN, SILENT, SHUFFLED = "real video", "own audio", "silent audio", "shuffled audio"
+ROWS: Final = (REAL, OWN, SILENT, SHUFFLED)
+STILLS = 8
+_APERTURE, _WIDTH = 0, 1
+_MEDIANS = (
+    *("aperture_r", "width_r", "label_aperture_r", "label_width_r"),
+    *("owner_aperture_r", "chance_aperture_r", "voice_r"),
+)
+_MEANS = (
+    *("silent_aperture_ratio", "opening_ratio", "bilabials_closed", "faces_found", "lmd", "psnr", "ssim", "lpips"),
+    *("sharpness_ratio", "detail_ratio", "jitter_ratio", "flicker_ratio", "lse_d", "lse_c"),
+)
+_LAGS = {"aperture_lag_frames": "aperture_r", "voice_lag_frames": "voice_r"}
+
+
+
+@dataclass
+class Take:
+    """What one clip showed in one row.
+
+    values: measures by name. mouth (T, 2): aperture and width as the mesh reads them, filmed and drawn. lags: curves of
+    r over lags. stills: a few frames, filmed above drawn. features: of the drawn frames, for FID.
+    """
+
+    clip: str
+    row: str
+    fps: float
+    groups: dict[str, str]
+    values: dict[str, float]
+    filmed: Curve
+    drawn: Curve
+    lags: dict[str, NDArray[np.float64]]
+    stills: Pixels
+    features: NDArray[np.float64] | None = field(default=None, repr=False)
+
+
+def evaluate(
+    cases: Sequence[Case], judges: Judges, tell: Callable[[str], None] = lambda _: None
+) -> list[Take]:
+    """Measure all cases in all rows; `tell` hears the name of each case when its turn comes."""
+    takes: list[Take] = []
+    for number, case in enumerate(cases):
+        tell(case.name)
+        takes += _Clip(case, judges).takes(_stranger(cases, number))
+    filmed = {take.clip: take.filmed for take in takes if take.row == REAL}
+    for number, case in enumerate(cases):
+        owner = filmed[_stranger(cases, number).name][:, _APERTURE]
+        for take in takes:
+            if take.clip == case.name and take.row == SHUFFLED and metrics.moves(owner):
+                length = min(len(owner), len(take.drawn))
+                drawn, film, other = (c[:length] for c in (take.drawn[:, _APERTURE], take.filmed[:, _APERTURE], owner))
+                take.values["owner_aperture_r"] = metrics.correlation(drawn, other)
+                take.values["chance_aperture_r"] = metrics.correlation(film, other)
+    return takes
+
+
+def _stranger(cases: Sequence[Case], number: int) -> Case:
+    """Return the next case whose voice says something, whoever it is where there is no other."""
+    following = [*cases[number + 1 :], *cases[:number]]
+    return next((case for case in following if np.any(case.voice)), cases[number])
+
+
+class _Clip:
+    """Measure one case in all rows."""
+
+    def __init__(self, case: Case, judges: Judges) -> None:
+        self._case, self._judges = case, judges
+        self._film = case.film()
+        self._groups = {"skin tone": metrics.skin_tone(self._film.crops, case.framing)}
+        if case.sex is not None:
+            self._groups["sex"] = case.sex
+
+    def takes(self, stranger: Case) -> Iterable[Take]:
+        """Return the rows that can be had."""
+        own_voice = self._case.voice
+        film = self._film
+        yield self._take(REAL, film, own_voice)
+        spoken = self._case.speak(film, own_voice)
+        if spoken is None:
+            return
+        yield self._take(OWN, spoken, own_voice)
+        silence = np.zeros_like(own_voice)
+        silent = self._case.speak(film, silence)
+        if silent is not None:
+            take = self._take(SILENT, silent, silence)
+            curves = [one.reading.mouth[:, _APERTURE] for one in (silent, spoken, film)]
+            if metrics.moves(curves[2]):
+                take.values["silent_aperture_ratio"] = metrics.silent_ratio(*curves)
+            yield take
+        shuffled = self._case.speak(film, stranger.voice) if stranger is not self._case else None
+        if shuffled is not None:
+            yield self._take(SHUFFLED, shuffled, stranger.voice)
+
+    def _take(self, row: str, drawn: Footage, voice: Samples) -> Take:
+        length = min(len(drawn.crops), len(self._film.crops))
+        film = _cut(self._film, length)
+        drawn = _cut(drawn, length)
+        values, lags = self._lips(film, drawn, voice)
+        values |= self._picture(film, drawn)
+        if self._judges.sync is not None and np.any(voice):
+            values["lse_d"], values["lse_c"] = self._judges.sync(drawn, voice, self._case.fps)
+        features = self._judges.features(drawn.crops) if self._judges.features else None
+        mouths = film.reading.mouth, drawn.reading.mouth
+        case, stills = self._case, _stills(film, drawn)
+        return Take(case.name, row, case.fps, self._groups, values, *mouths, lags, stills, features)
+
+    def _lips(
+        self, film: Footage, drawn: Footage, voice: Samples
+    ) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+        """Compare the lips with the filmed ones and with the voice, as far as either moves."""
+        seen, filmed, fps = drawn.reading, film.reading, self._case.fps
+        values = {
+            "faces_found": float(np.isfinite(seen.mouth[:, _APERTURE]).mean()),
+            "lmd": metrics.lip_distance(seen.lips, filmed.lips),
+            "jitter_ratio": _ratio(metrics.jitter(seen.lips), metrics.jitter(filmed.lips)),
+        }
+        lags: dict[str, NDArray[np.float64]] = {}
+        aperture = seen.mouth[:, _APERTURE]
+        if np.any(voice):
+            level = metrics.loudness_db(voice, len(aperture), fps)
+            values["voice_r"] = metrics.correlation(aperture, level)
+            lags["voice_r"] = metrics.lag_curve(aperture, level)
+        if not metrics.moves(filmed.mouth[:, _APERTURE]):
+            return values, lags
+        values["opening_ratio"] = _ratio(*(np.ptp(metrics.speaking_range(m[:, 0])) for m in (seen.mouth, filmed.mouth)))
+        for name, column in (("aperture_r", _APERTURE), ("width_r", _WIDTH)):
+            values[name] = metrics.correlation(seen.mouth[:, column], filmed.mouth[:, column])
+            labels = self._case.labels
+            if labels is not None:
+                values[f"label_{name}"] = metrics.correlation(seen.mouth[:, column], labels[: len(aperture), column])
+        lags["aperture_r"] = metrics.lag_curve(aperture, filmed.mouth[:, _APERTURE])
+        bilabials = [(p.start_s, p.end_s) for p in self._case.phones if p.symbol[:1] in tuple("pbm")]
+        values["bilabials_closed"] = metrics.closed_share(
+            aperture, [moment for moment in bilabials if moment[1] * fps < len(aperture)], fps
+        )
+        return values, lags
+
+    def _picture(self, film: Footage, drawn: Footage) -> dict[str, float]:
+        framing = self._case.framing
+        mouths = [metrics.mouth_region(one.crops, framing) for one in (drawn, film)]
+        ratios = {
+            "sharpness_ratio": metrics.sharpness,
+            "detail_ratio": metrics.detail,
+            "flicker_ratio": metrics.flicker,
+        }
+        values = {name: _ratio(*(measure(mouth) for mouth in mouths)) for name, measure in ratios.items()}
+        values["psnr"] = metrics.psnr_db(drawn.crops, film.crops)
+        values["ssim"] = metrics.ssim(drawn.crops, film.crops)
+        if self._judges.lpips is not None:
+            values["lpips"] = self._judges.lpips(drawn.crops, film.crops)
+        return values
+
+
+def summarise(takes: Sequence[Take], judges: Judges) -> dict[str, Any]:
+    """Return the figures as JSON: `rows`, the same `by` group, and every clip by itself."""
+    groups = sorted({(kind, value) for take in takes for kind, value in take.groups.items()})
+    by: dict[str, dict[str, Any]] = {}
+    for kind, value in groups:
+        by.setdefault(kind, {})[value] = rows([take for take in takes if take.groups.get(kind) == value], judges)
+    clips = [
+        {"clip": take.clip, "row": take.row, **take.groups, **{k: _number(v) for k, v in take.values.items()}}
+        for take in takes
+    ]
+    return {"rows": rows(takes, judges), "by": by, "clips": clips}
+
+
+def rows(takes: Sequence[Take], judges: Judges) -> list[dict[str, Any]]:
+    """Return one row of figures for each of ROWS: medians of correlations, means of the rest, None for what is not."""
+    real = [take.features for take in takes if take.row == REAL and take.features is not None]
+    table: list[dict[str, Any]] = []
+    for name in ROWS:
+        mine = [take for take in takes if take.row == name]
+        row: dict[str, Any] = {"name": name, "clips": len(mine)}
+        for measure in (*_MEDIANS, *_MEANS):
+            known = [take.values[measure] for take in mine if math.isfinite(take.values.get(measure, math.nan))]
+            average = np.median if measure in _MEDIANS else np.mean
+            row[measure] = _number(float(average(known))) if known else None
+        for lag, curve in _LAGS.items():
+            row[lag] = _number(metrics.best_lag([take.lags[curve] for take in mine if curve in take.lags]))
+        drawn = [take.features for take in mine if take.features is not None]
+        row["fid"] = _number(judges.fid(np.concatenate(drawn), np.concatenate(real))) if drawn and real else None
+        table.append(row)
+    _share_silence(table)
+    return table
+
+
+def _share_silence(table: list[dict[str, Any]]) -> None:
+    """Show how lips rest in the row of the own audio too: it is a property of the same weights."""
+    by_name = {row["name"]: row for row in table}
+    by_name[OWN]["silent_aperture_ratio"] = by_name[SILENT]["silent_aperture_ratio"]
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """Return the rows as text, a column each, without the measures that nobody has."""
+    rows = figures["rows"]
+    names = [name for name in rows[0] if name != "name" and any(row[name] is not None for row in rows)]
+    lines = [[""] + [row["name"] for row in rows]]
+    lines += [[name] + ["-" if row[name] is None else f"{row[name]:g}" for row in rows] for name in names]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(rows) + 1)]
+    sides = [str.ljust, *[str.rjust] * len(rows)]
+    return "\n".join("  ".join(side(*cell) for side, *cell in zip(sides, line, widths, strict=True)) for line in lines)
+
+
+def _cut(footage: Footage, length: int) -> Footage:
+    reading = footage.reading
+    return Footage(
+        footage.crops[:length],
+        type(reading)(reading.mouth[:length], reading.lips[:length]),
+        None if footage.wide is None else footage.wide[:length],
+    )
+
+
+def _stills(film: Footage, drawn: Footage) -> Pixels:
+    """Return a sheet: a few filmed frames, the same drawn below."""
+    chosen = np.linspace(0, len(film.crops) - 1, STILLS).round().astype(int)
+    sheet: Pixels = np.concatenate([np.concatenate(list(one.crops[chosen]), axis=1) for one in (film, drawn)])
+    return sheet
+
+
+def _ratio(value: float, reference: float) -> float:
+    return value / reference if reference > 0 else float("nan")
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 4) if math.isfinite(value) else None

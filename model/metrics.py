@@ -1,0 +1,202 @@
+"""What is measured of drawn lips and pictures: arrays in, numbers out.
+
+Curves are (T,) floats, one entry a frame, not a number where no face was found; such frames are left out. A measure
+that cannot be had (nothing moves, too few frames) is not a number. Lengths are in template face units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.color import rgb2lab
+from skimage.metrics import structural_similarity
+
+from model.audio import SAMPLE_RATE_HZ
+from model.framing import Framing
+
+Curve = NDArray[np.floating[Any]]
+Pixels = NDArray[np.uint8]
+
+MAX_LAG_FRAMES = 5
+_LEAST_FRAMES = 8
+_LEAST_PEAK_R = 0.2
+_LEAST_MOTION = 0.015  # the mesh's own noise on lips that do not move
+_QUIET_BELOW_DB = 40.0
+_CLOSED_SHARE = 0.25  # of the speaking range
+_MOUTH = (0.36, 0.44, 0.90)  # half width, top and bottom of the mouth's region in template face units
+_CHEEKS = ((-0.34, 0.34), (0.34, 0.34))
+_CHEEK_RADIUS = 0.07
+
+
+def correlation(first: Curve, second: Curve) -> float:
+    """Return Pearson's r of two curves."""
+    known = np.isfinite(first) & np.isfinite(second)
+    a, b = first[known], second[known]
+    if len(a) < _LEAST_FRAMES or min(a.std(), b.std()) < 1e-6:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def lag_curve(drawn: Curve, reference: Curve, reach: int = MAX_LAG_FRAMES) -> NDArray[np.float64]:
+    """Return r at lags -reach .. reach frames, (2 * reach + 1,); at a positive lag the drawn curve comes late."""
+    count = len(drawn)
+    found = np.full(2 * reach + 1, np.nan)
+    for lag in range(-reach, reach + 1):
+        length = count - abs(lag)
+        if length >= _LEAST_FRAMES:
+            found[lag + reach] = correlation(drawn[max(0, lag) :][:length], reference[max(0, -lag) :][:length])
+    return found
+
+
+def best_lag(curves: Sequence[NDArray[np.float64]]) -> float:
+    """Return the lag in frames at which the mean of several lag curves peaks, where it has a peak worth the name."""
+    known = [curve for curve in curves if np.isfinite(curve).all()]
+    mean = np.mean(known, axis=0) if known else np.zeros(1)
+    return float(np.argmax(mean) - len(mean) // 2) if mean.max() > _LEAST_PEAK_R else float("nan")
+
+
+def loudness_db(samples: NDArray[np.int16], frames: int, fps: float) -> NDArray[np.float64]:
+    """Return the level around each frame's time, (frames,) in dB of full scale, the quietest 40 below the loudest."""
+    reach = SAMPLE_RATE_HZ / fps / 2
+    padded = np.concatenate([np.asarray(samples, np.float64), np.zeros(1)]) / 32768
+    total = np.concatenate([[0.0], np.cumsum(padded**2)])
+    middle = np.arange(frames) * SAMPLE_RATE_HZ / fps
+    first = np.clip(np.round(middle - reach), 0, len(samples)).astype(np.int64)
+    last = np.clip(np.round(middle + reach), first + 1, len(padded)).astype(np.int64)
+    level = 10 * np.log10((total[last] - total[first]) / (last - first) + 1e-10)
+    audible: NDArray[np.float64] = np.maximum(level, level.max(initial=-100.0) - _QUIET_BELOW_DB)
+    return audible
+
+
+def speaking_range(aperture: Curve) -> tuple[float, float]:
+    """Return how closed and how open lips are in speech: the 5th and the 95th percentile."""
+    known = aperture[np.isfinite(aperture)]
+    if len(known) < _LEAST_FRAMES:
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, (5, 95))
+    return float(low), float(high)
+
+
+def moves(aperture: Curve) -> bool:
+    """Say whether lips move by more than the mesh's noise."""
+    low, high = speaking_range(aperture)
+    return bool(high - low > _LEAST_MOTION)
+
+
+def silent_ratio(silent: Curve, spoken: Curve, filmed: Curve) -> float:
+    """Return how far lips stay open in silence, above what the mesh reads on this face closed, in speaking ranges."""
+    low, high = speaking_range(spoken)
+    closed = speaking_range(filmed)[0]
+    open_in_silence = speaking_range(silent)[1]
+    return max(0.0, open_in_silence - closed) / (high - low) if high > low else float("nan")
+
+
+def closed_share(aperture: Curve, moments_s: Sequence[tuple[float, float]], fps: float) -> float:
+    """Return the share of moments (start, end) at which the lips come within a quarter of their range of closed."""
+    low, high = speaking_range(aperture)
+    if not high - low > _LEAST_MOTION:
+        return float("nan")
+    seen = []
+    for start_s, end_s in moments_s:
+        part = aperture[max(0, int(start_s * fps) - 1) : int(np.ceil(end_s * fps)) + 2]
+        if np.isfinite(part).any():
+            seen.append(float(np.nanmin(part)) < low + _CLOSED_SHARE * (high - low))
+    return float(np.mean(seen)) if seen else float("nan")
+
+
+def lip_distance(drawn: Curve, reference: Curve) -> float:
+    """Return the mean distance between lip landmarks, two (T, L, 2)."""
+    distance = np.hypot(*np.moveaxis(drawn - reference, -1, 0))
+    return _mean(distance)
+
+
+def jitter(landmarks: Curve) -> float:
+    """Return the mean frame-to-frame change of speed of landmarks (T, L, 2)."""
+    if len(landmarks) < 3:
+        return float("nan")
+    return _mean(np.hypot(*np.moveaxis(np.diff(landmarks, 2, axis=0), -1, 0)))
+
+
+def psnr_db(drawn: Pixels, reference: Pixels) -> float:
+    """Return the peak signal-to-noise ratio in dB, a mean over frames (T, H, W, 3); infinite if they are equal."""
+    error = np.array([np.mean((a.astype(np.float32) - b) ** 2) for a, b in zip(drawn, reference, strict=True)])
+    with np.errstate(divide="ignore"):
+        return float(np.mean(10 * np.log10(255.0**2 / error)))
+
+
+def ssim(drawn: Pixels, reference: Pixels) -> float:
+    """Return the structural similarity (Wang et al. 2004), the mean over frames (T, H, W, 3)."""
+    pairs = zip(drawn, reference, strict=True)
+    return float(
+        np.mean([
+            structural_similarity(  # type: ignore[no-untyped-call]
+                a, b, channel_axis=-1, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            )
+            for a, b in pairs
+        ])
+    )
+
+
+def mouth_region(crops: Pixels, framing: Framing) -> Pixels:
+    """Return the part of crops (T, S, S, 3) that shows the mouth."""
+    size, (half, top, bottom) = crops.shape[1], _MOUTH
+    rows = [round(framing.row(y) * size) for y in (top, bottom)]
+    columns = [round((x - framing.left) / framing.side * size) for x in (-half, half)]
+    return crops[:, max(0, rows[0]) : min(size, rows[1]), max(0, columns[0]) : min(size, columns[1])]
+
+
+def sharpness(crops: Pixels) -> float:
+    """Return the mean energy of the gradient (Sobel) of crops (T, H, W, 3)."""
+    return _mean(np.array([_gradient_energy(_grey(crop)) for crop in crops]))
+
+
+def detail(crops: Pixels) -> float:
+    """Return the variance of the Laplacian, the finest structure, of crops (T, H, W, 3): grain, and noise too."""
+    return _mean(np.array([cv2.Laplacian(_grey(crop), cv2.CV_32F).var() for crop in crops]))
+
+
+def flicker(crops: Pixels) -> float:
+    """Return the mean frame-to-frame change of change of crops (T, H, W, 3), in levels."""
+    if len(crops) < 3:
+        return float("nan")
+    grey = np.stack([_grey(crop) for crop in crops])
+    return float(np.abs(np.diff(grey, 2, axis=0)).mean())
+
+
+def typology_deg(crops: Pixels, framing: Framing) -> float:
+    """Return the individual typology angle of the cheeks (Chardin 1991), in degrees: dark skin is low, fair skin high.
+
+    It is measured from the picture, so the light of the scene is in it.
+    """
+    size = crops.shape[1]
+    radius = max(1, round(_CHEEK_RADIUS / framing.side * size))
+    places = [(round(framing.row(y) * size), round((x - framing.left) / framing.side * size)) for x, y in _CHEEKS]
+    some = crops[:: max(1, len(crops) // 8)]
+    patches = [some[:, max(0, y - radius) : y + radius, max(0, x - radius) : x + radius] for y, x in places]
+    lab = np.concatenate([rgb2lab(patch).reshape(-1, 3) for patch in patches])
+    lightness, _, yellow = np.median(lab, axis=0)
+    return float(np.degrees(np.arctan2(lightness - 50.0, yellow)))
+
+
+def skin_tone(crops: Pixels, framing: Framing) -> str:
+    """Return the band of the typology angle: light (above 41 degrees), medium (above 10) or dark."""
+    angle = typology_deg(crops, framing)
+    return "light" if angle > 41 else "medium" if angle > 10 else "dark"
+
+
+def _grey(crop: Pixels) -> NDArray[np.float32]:
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY), np.float32)
+
+
+def _gradient_energy(grey: NDArray[np.float32]) -> float:
+    across, down = (cv2.Sobel(grey, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
+    return float(np.mean(across**2 + down**2))
+
+
+def _mean(values: Curve) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
