@@ -154,7 +154,7 @@ class Generator(nn.Module):
         self.config = config
         channels = config.channels
         self.faces = FaceEncoder(channels, use_cbam=config.use_cbam)
-        self.hearing = Hearing(HearingConfig(config.use_cbam))
+        self.hearing = Hearing(HearingConfig())  # learned apart, and no part of the ablations
         heard = channels[-1] // 2
         self.cue = nn.Linear(CHANNELS, LATENT)
         self.hear = nn.Linear(LATENT, heard)

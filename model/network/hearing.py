@@ -24,7 +24,7 @@ _MOST_EMPHASIS = 2.5
 
 @dataclass(frozen=True)
 class HearingConfig:
-    """Shape the hearing; the one flag is the generator's ablation."""
+    """Shape the hearing."""
 
     use_cbam: bool = True
 

@@ -192,7 +192,7 @@ def test_parts_are_compiled_and_weights_keep_their_names() -> None:
     names = list(network.state_dict())
     compile_parts(network)
     assert list(network.state_dict()) == names
-    assert all(part._compiled_call_impl is not None for part in (network.audio, network.ups[0], network.head))
+    assert all(part._compiled_call_impl is not None for part in (network.hearing, network.ups[0], network.head))
 
 
 def test_empty_folder_is_said(tmp_path: Path) -> None:

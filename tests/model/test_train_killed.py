@@ -39,7 +39,6 @@ singles = 2
 [losses]
 mouth = 1.0
 motion = 0.5
-lips = 0.1
 """
 TERMS = ("total", "l1", "mouth", "behind", "motion")
 
