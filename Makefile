@@ -63,17 +63,20 @@ check: $(STAMPS)/train
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model -x --timeout 120
 
-# Every stage for real within a budget of minutes: a small corpus, the sync expert, the generator. FACES and SPEECH name
-# folders of pictures and recordings with their INDEX.csv; without them one face and synthetic voices have to do.
+# Every stage for real within a budget of minutes: a corpus, hearing, the sync expert, the generator. FACES and SPEECH name
+# folders of pictures and recordings with their INDEX.csv (`lipsync corpus fetch` gets them); without them one face and
+# synthetic voices have to do. The default weights: MINUTES=150 CLIPS=640 VOICES=2400 with both folders.
 MINUTES ?= 10
 RUN ?= runs/first
 CLIPS ?= 24
+VOICES ?= 120
+share = $$(awk 'BEGIN { print $(MINUTES) * $(1) }')
 train: $(STAMPS)/train
-	@$(BIN)/lipsync corpus --out $(RUN)/corpus --clips $(CLIPS) $(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH))
-	@$(BIN)/lipsync train --config model/configs/expert.toml --corpus $(RUN)/corpus --run $(RUN)/expert \
-		--minutes $$(echo "$(MINUTES) * 0.25" | awk '{print $$1 * $$3}')
+	@$(BIN)/lipsync corpus --out $(RUN)/corpus --clips $(CLIPS) --voices $(VOICES) $(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH))
+	@$(BIN)/lipsync train --config model/configs/hearing.toml --corpus $(RUN)/corpus --run $(RUN)/hearing --minutes $(call share,0.15)
+	@$(BIN)/lipsync train --config model/configs/expert.toml --corpus $(RUN)/corpus --run $(RUN)/expert --minutes $(call share,0.1)
 	@$(BIN)/lipsync train --config model/configs/generator.toml --corpus $(RUN)/corpus --run $(RUN)/generator \
-		--expert $(RUN)/expert/expert.safetensors --minutes $$(echo "$(MINUTES) * 0.5" | awk '{print $$1 * $$3}')
+		--hearing $(RUN)/hearing/hearing.safetensors --expert $(RUN)/expert/expert.safetensors --minutes $(call share,0.6)
 	@echo "try it: lipsync sync --checkpoint $(RUN)/generator/generator.safetensors --video FACE --audio VOICE --output out.mp4"
 
 bench: setup
