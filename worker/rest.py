@@ -50,18 +50,25 @@ class Sighting:
 
 
 class RestingFaces:
-    """Hold the calmest crop of each face and view that the sparse frames show."""
+    """Hold the calmest crop of each face and view; crops: (S, S, 3) uint8 RGB each, the calmest first."""
 
-    def __init__(self, sightings: Sequence[Sighting], shape: CropShape, colour: ColourMatrix) -> None:
+    def __init__(self, crops: Sequence[U8]) -> None:
+        self.crops = list(crops)
+        self._likenesses = [_likeness(crop) for crop in self.crops]
+
+    @classmethod
+    def seen_in(cls, sightings: Sequence[Sighting], shape: CropShape, colour: ColourMatrix) -> RestingFaces:
+        """Choose from the sparse frames."""
         seen = [(_aperture(face), one.planes, face.landmarks) for one in sightings for face in one.faces]
-        self._crops: list[U8] = []
-        self._likenesses: list[F32] = []
+        crops: list[U8] = []
+        likenesses: list[F32] = []
         for _, planes, landmarks in sorted(seen, key=lambda entry: entry[0]):
             crop = extract(planes, face_transform(landmarks, shape.framing, shape.image_size), colour)
             likeness = _likeness(crop)
-            if all(float(np.abs(likeness - other).mean()) > ALIKE for other in self._likenesses):
-                self._crops.append(crop)
-                self._likenesses.append(likeness)
+            if all(float(np.abs(likeness - other).mean()) > ALIKE for other in likenesses):
+                crops.append(crop)
+                likenesses.append(likeness)
+        return cls(crops)
 
     def references(self, crops: U8) -> U8:
         """Return a reference for each crop, both (N, S, S, 3) uint8 RGB."""
@@ -73,7 +80,7 @@ class RestingFaces:
         if not gaps:
             return crop
         share = float(np.clip((STRANGE - min(gaps)) / (STRANGE - ALIKE), 0.0, 1.0))
-        rest = self._crops[int(np.argmin(gaps))]
+        rest = self.crops[int(np.argmin(gaps))]
         return np.asarray(cv2.addWeighted(rest, share, crop, 1.0 - share, 0.0), np.uint8)
 
 
