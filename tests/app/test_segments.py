@@ -174,3 +174,20 @@ def test_a_join_lost_too_often_fails_the_job(records, segments, job_id, redis_cl
         redis_client.zadd("lipsync:leases", {job_id: 1})
         records.reap()
     assert (number, records.get(job_id).error["code"]) == (2, "worker_lost")
+
+
+@pytest.mark.parametrize("done", [1, COUNT])
+def test_a_retry_does_only_what_is_missing(records, segments, job_id, done):
+    for number in range(done):
+        segments.finish(job_id, number, segments.claim(job_id, number, "w", f"c{number}"), 100)
+    records.cancel(job_id)
+    records.retry(job_id)
+    claim = records.claim("w", "again")
+    assert (claim.job_id, claim.attempt) == (job_id, 2)
+    assert segments.facts(job_id) == FACTS
+    assert segments.split(job_id, 2, FACTS)
+    assert records.get(job_id).progress.frames_done == 100 * done
+    assert segments.take_unsent() == (units(job_id, "join") if done == COUNT else units(job_id, 1, 2))
+    for number in range(done, COUNT):
+        segments.finish(job_id, number, segments.claim(job_id, number, "w", f"d{number}"), 100)
+    assert segments.claim_join(job_id, "w", "j") == 2

@@ -80,6 +80,18 @@ def test_all_segments_end_with_their_job(bare_stack, end):
     assert time.monotonic() - started < 10
 
 
+def test_a_retry_begins_with_what_is_finished(bare_stack):
+    bare_stack.start_worker()
+    job_id = bare_stack.post(segments=3, seconds=2)
+    wait_until(lambda: segment_workers(bare_stack, job_id).get("done") == "1", 20)
+    bare_stack.http.post(f"/jobs/{job_id}/cancel")
+    assert bare_stack.http.post(f"/jobs/{job_id}/retry").status_code == 202
+    job = bare_stack.wait_for(job_id, "succeeded")
+    attempts = segment_workers(bare_stack, job_id)
+    assert (job["attempt"], attempts["0:attempt"], attempts["2:attempt"]) == (2, "1", "1")
+    assert bare_stack.http.get(job["result"]["url"]).content == b"0 of 3, 1 of 3, 2 of 3, "
+
+
 def test_a_job_in_segments_past_its_time_fails(bare_stack):
     bare_stack.start_worker(run_timeout_s=4)
     job = bare_stack.wait_for(bare_stack.post(segments=5, seconds=2), "failed", timeout_s=20)
