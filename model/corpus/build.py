@@ -199,8 +199,11 @@ def build_corpus(
     workers: int = 1,
     speech_dir: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
+    held_out: bool = False,
 ) -> Summary:
     """Make clips 0..clips-1 of the corpus `seed` under `out_dir`; those already there are kept.
+
+    held_out: make so many held-out clips and no others, each as the whole corpus would have it.
 
     landmarks: picture (H, W, 3) uint8 RGB -> list of (468, 2) px, the main face first; it and write_clip must be
     picklable for workers > 1. speech_dir: recordings with transcripts (recordings.py). `tell` hears what is missing
@@ -213,7 +216,8 @@ def build_corpus(
         people = read_people(faces_dir)
     recordings = read_recordings(speech_dir, tell) if speech_dir is not None else []
     out_dir.mkdir(parents=True, exist_ok=True)
-    numbers = [n for n in range(clips) if not (out_dir / f"puppet_{n:06d}" / "meta.json").is_file()]
+    wanted = range(VAL_EVERY - 1, clips * VAL_EVERY, VAL_EVERY) if held_out else range(clips)
+    numbers = [n for n in wanted if not (out_dir / f"puppet_{n:06d}" / "meta.json").is_file()]
     make_studio = partial(Studio, people, recordings, seed, out_dir, landmarks, write_clip)
     skipped: dict[str, str] = {}
     frames = 0
