@@ -10,6 +10,9 @@
 A split job is running without a lease of its own; each segment has its lease and its attempts. Who finishes the last
 one makes the join due in the same script. Who claims the join holds the job's own lease, under the job's own attempt.
 Whatever ends the job ends its segments: their next heartbeat finds the lease lost.
+
+Owners share the workers: only a few messages of segments are out at a time, and each next one is for the owner who has
+the fewest segments out or under way. So the long job of one waits behind a few segments of the others, not behind all.
 """
 
 from __future__ import annotations
@@ -172,11 +175,55 @@ end
 return slow
 """
 
-# Returns <id>.<n> and <id>.join whose message has to be sent, and marks them as sent now.
+# Returns <id>.<n> and <id>.join for which a message has to be sent, and marks them as sent now. Two messages a worker,
+# and four more, keep every worker busy until the next call.
 TAKE_UNSENT_SEGMENTS: Final = _PRELUDE + """
-local units = redis.call('ZRANGEBYSCORE', 'lipsync:segment_sent', 0, 0, 'LIMIT', 0, 100)
-for _, unit in ipairs(units) do redis.call('ZADD', 'lipsync:segment_sent', 'XX', whole(now_ms()), unit) end
-return units
+local time = whole(now_ms())
+local out = redis.call('ZRANGEBYSCORE', 'lipsync:segment_sent', '(0', '+inf')
+local room = 2 * redis.call('ZCOUNT', 'lipsync:workers', time, '+inf') + 4 - #out
+if room <= 0 then return {} end
+local load, owners, jobs = {}, {}, {}
+local function count(unit)
+  local owner = field(string.match(unit, '^(.*)%.'), 'owner')
+  if owner then load[owner] = (load[owner] or 0) + 1 end
+end
+for _, unit in ipairs(out) do count(unit) end
+for _, unit in ipairs(redis.call('ZRANGE', 'lipsync:segment_leases', 0, -1)) do count(unit) end
+for _, id in ipairs(redis.call('ZRANGE', 'lipsync:split', 0, -1)) do
+  local owner = field(id, 'owner')
+  if not jobs[owner] then
+    jobs[owner] = {}
+    owners[#owners + 1] = owner
+  end
+  table.insert(jobs[owner], {id = id, n = 0, segments = tonumber(field(id, 'segments'))})
+end
+local function is_unsent(unit) return tonumber(redis.call('ZSCORE', 'lipsync:segment_sent', unit) or 1) == 0 end
+local function next_unit(owner)
+  while jobs[owner][1] do
+    local job = jobs[owner][1]
+    while job.n <= job.segments do
+      local unit = job.id .. '.' .. (job.n == job.segments and 'join' or job.n)
+      job.n = job.n + 1
+      if is_unsent(unit) then return unit end
+    end
+    table.remove(jobs[owner], 1)
+  end
+end
+local taken = {}
+while #taken < room do
+  local least
+  for _, owner in ipairs(owners) do
+    if jobs[owner][1] and (not least or (load[owner] or 0) < (load[least] or 0)) then least = owner end
+  end
+  if not least then break end
+  local unit = next_unit(least)
+  if unit then
+    redis.call('ZADD', 'lipsync:segment_sent', 'XX', time, unit)
+    load[least] = (load[least] or 0) + 1
+    taken[#taken + 1] = unit
+  end
+end
+return taken
 """
 
 # ARGV: ms. Returns <id>.<n> and <id>.join whose message was sent longer ago than that.
