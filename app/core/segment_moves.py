@@ -1,6 +1,7 @@
 """The moves of a job that is done in segments, as Redis scripts beside those of `app.core.moves`.
 
-    lipsync:job:<id>          also: segments, plan (the attempt that planned), frames_total, split_at, joining
+    lipsync:job:<id>          also: segments, plan (the attempt that planned), frames_total, split_at, joining, and
+                                    begun_at: when the first segment was claimed, from where its time runs
     lipsync:segments:<id>     hash  <n>:state (waiting, running, done), <n>:attempt, <n>:losses, <n>:claim, <n>:worker,
                                     <n>:frames; done and frames: sums over all; base: frames that were done at the split
     lipsync:split             zset  jobs whose segments are being done or wait to be joined, by when they started
@@ -58,6 +59,7 @@ if not is_current(id, ARGV[2]) then return (is_split(id) and field(id, 'attempt'
 redis.call('ZREM', 'lipsync:leases', id)
 redis.call('HSET', key(id), 'plan', ARGV[3], 'segments', ARGV[4], 'frames_total', ARGV[5],
   'split_at', whole(now_ms()), 'stage', 'synthesize')
+redis.call('HDEL', key(id), 'begun_at')
 redis.call('ZADD', 'lipsync:split', field(id, 'started_at'), id)
 local done = 0
 for n = 0, tonumber(ARGV[4]) - 1 do
@@ -83,6 +85,7 @@ local state = part(id, n .. ':state')
 if state == 'running' and part(id, n .. ':claim') == ARGV[4] then return tonumber(part(id, n .. ':attempt')) end
 if state ~= 'waiting' then return 0 end
 redis.call('ZREM', 'lipsync:segment_sent', id .. '.' .. n)
+redis.call('HSETNX', key(id), 'begun_at', whole(now_ms()))
 local attempt = redis.call('HINCRBY', parts(id), n .. ':attempt', 1)
 redis.call('HSET', parts(id), n .. ':state', 'running', n .. ':worker', ARGV[3], n .. ':claim', ARGV[4])
 redis.call('ZADD', 'lipsync:segment_leases', whole(now_ms() + tonumber(ARGV[5])), id .. '.' .. n)
@@ -165,12 +168,16 @@ end
 return moved
 """
 
-# ARGV: retention ms, most ms since the job started, the error. Returns the split jobs that failed for their time.
+# ARGV: retention ms, most ms since the first segment was claimed, the error. Returns the split jobs that failed for their
+# time; one whose segments wait for those of other jobs has used none.
 REAP_SLOW: Final = _PRELUDE + """
-local slow = redis.call('ZRANGEBYSCORE', 'lipsync:split', '-inf', whole(now_ms() - tonumber(ARGV[2])), 'LIMIT', 0, 100)
-for _, id in ipairs(slow) do
-  redis.call('HSET', key(id), 'error', ARGV[3])
-  finish(id, 'failed', tonumber(ARGV[1]))
+local latest, slow = now_ms() - tonumber(ARGV[2]), {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:split', '-inf', whole(latest))) do
+  if tonumber(field(id, 'begun_at') or math.huge) <= latest then
+    redis.call('HSET', key(id), 'error', ARGV[3])
+    finish(id, 'failed', tonumber(ARGV[1]))
+    slow[#slow + 1] = id
+  end
 end
 return slow
 """
