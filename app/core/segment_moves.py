@@ -168,8 +168,8 @@ end
 return moved
 """
 
-# ARGV: retention ms, most ms since the first segment was claimed, the error. Returns the split jobs that failed for their
-# time; one whose segments wait for those of other jobs has used none.
+# ARGV: retention ms, most ms since the first segment was claimed, the error. Returns the split jobs that failed for
+# their time; one whose segments wait for those of other jobs has used none.
 REAP_SLOW: Final = _PRELUDE + """
 local latest, slow = now_ms() - tonumber(ARGV[2]), {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:split', '-inf', whole(latest))) do
