@@ -16,13 +16,14 @@ TORCH ?= torch==$(TORCH_VERSION)
 endif
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1
 
-.PHONY: help setup demo serve test test-slow check train bench compose-check clean
+.PHONY: help setup demo serve test test-slow check train evaluate bench compose-check clean
 
 help:
 	@echo "make demo           set up, run the service, lip-sync the sample, write demo.mp4"
 	@echo "make serve          run the service until Ctrl-C"
 	@echo "make test           the tests;  make test-slow: the long ones;  make check: lint, types, imports, fast tests"
 	@echo "make train          corpus, sync expert and generator from nothing (MINUTES=10)"
+	@echo "make evaluate       judge the weights on held-out puppets and, where the media lie, on real people"
 	@echo "make bench          speed and memory;  make compose-check: the containers on a Docker Engine"
 
 $(STAMPS)/torch: constraints.txt
@@ -78,6 +79,31 @@ train: $(STAMPS)/train
 	@$(BIN)/lipsync train --config model/configs/generator.toml --corpus $(RUN)/corpus --run $(RUN)/generator \
 		--hearing $(RUN)/hearing/hearing.safetensors --expert $(RUN)/expert/expert.safetensors --minutes $(call share,0.6)
 	@echo "try it: lipsync sync --checkpoint $(RUN)/generator/generator.safetensors --video FACE --audio VOICE --output out.mp4"
+
+# The default weights (or CHECKPOINT) on held-out puppets (made here, or those of CORPUS) and on real people, where the
+# reference media lie. Promises are held against real faces only: without them the one face at hand proves nothing.
+SHARED ?= $(or $(LIPSYNC_SHARED),../shared)
+JUDGED ?= runs/evaluate
+CORPUS ?= $(JUDGED)/puppets
+JUDGED_CLIPS ?= 12
+EVALUATE = $(BIN)/lipsync evaluate $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
+evaluate: FACES ?= $(wildcard $(SHARED)/media/faces)
+evaluate: $(STAMPS)/train
+	@mkdir -p $(JUDGED)
+	@test -d "$(CORPUS)" || { $(BIN)/lipsync corpus --out $(CORPUS).partial --clips $(JUDGED_CLIPS) --held-out \
+		$(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH)) && mv $(CORPUS).partial $(CORPUS); }
+	@status=0; \
+	$(EVALUATE) --corpus $(CORPUS) --json $(JUDGED)/puppets.json --html $(JUDGED)/puppets_page \
+		$(if $(FACES),--check) > $(JUDGED)/puppets.txt || status=$$?; \
+	cat $(JUDGED)/puppets.txt; \
+	last="puppets, $$(tail -n 1 $(JUDGED)/puppets.txt)"; \
+	if ls $(SHARED)/media/clips/grid_*.mpg > /dev/null 2>&1; then \
+		$(EVALUATE) $(patsubst %,--clips %,$(wildcard $(SHARED)/media/clips/grid_*.mpg)) --check \
+			--json $(JUDGED)/people.json --html $(JUDGED)/people_page > $(JUDGED)/people.txt || status=$$?; \
+		cat $(JUDGED)/people.txt; \
+		last="$$last; people, $$(tail -n 1 $(JUDGED)/people.txt)"; \
+	fi; \
+	echo "$$last"; exit $$status
 
 bench: setup
 	@$(BIN)/lipsync bench $(ARGS)

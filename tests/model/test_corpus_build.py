@@ -107,6 +107,15 @@ def test_a_stopped_build_goes_on_and_a_clip_can_be_made_again(
         assert np.array_equal(one, two), name
 
 
+def test_held_out_clips_can_be_made_alone(preparer: Preparer, tmp_path: Path) -> None:
+    build_corpus(None, tmp_path, 1, SEED, preparer.landmarks, preparer.write_clip, held_out=True)
+    (folder,) = tmp_path.glob("puppet_*")
+    meta = json.loads((folder / "meta.json").read_text())
+    assert folder.name == f"puppet_{VAL_EVERY - 1:06d}" and meta["split"] == "val"
+    symbols = [symbol for symbol, start_s, end_s in meta["phones"] if 0 <= start_s < end_s]
+    assert len(symbols) > 5 and any(symbols)
+
+
 def test_silent_clips_are_in_both_splits() -> None:
     silent = {number for number in range(2000) if number % SILENT_EVERY == 7}
     held_out = {number for number in range(2000) if number % VAL_EVERY == VAL_EVERY - 1}
