@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import redis
 from pydantic import BaseModel
 
-from app.core import moves
+from app.core import moves, queue_moves
 from app.core.errors import CapacityError, ErrorCode, RequestError, ServiceError, error_payload
 from app.core.jobs import PRIORITY_LEAD_S, Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
 from app.core.settings import Settings
@@ -87,8 +87,9 @@ class Records:
     def __init__(self, client: redis.Redis, limits: RecordLimits) -> None:
         self._redis = client
         self._limits = limits
-        names = [name for name in vars(moves) if name.isupper() and name != "PRELUDE"]
-        self._scripts = {name: client.register_script(getattr(moves, name)) for name in names}
+        scripts = vars(moves) | vars(queue_moves)
+        names = [name for name in scripts if name.isupper() and name != "PRELUDE"]
+        self._scripts = {name: client.register_script(scripts[name]) for name in names}
 
     def _move(self, name: str, *arguments: str | int | float) -> Any:
         return self._scripts[name](keys=[], args=list(arguments))
