@@ -1,4 +1,4 @@
-"""Who may wait, whose turn it is, and in which order all will be served, as Redis scripts on the keys of `app.core.moves`.
+"""Who may wait, whose turn it is, in which order all will be served: Redis scripts on the keys of `app.core.moves`.
 
 Owners take turns: a claim gets the first job of the owner whose turn it is, who then goes behind all others that wait.
 Whoever begins to wait comes last in the round, so no job waits for more than one round per own job before it. A job
