@@ -65,7 +65,8 @@ check: $(STAMPS)/train
 	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model -x --timeout 120
 
 # Every stage for real within a budget of minutes: a small corpus, the sync expert, the generator. FACES and SPEECH name
-# folders of pictures and recordings with their INDEX.csv; without them one face and synthetic voices have to do.
+# folders of pictures and recordings with their INDEX.csv (`lipsync corpus fetch` gets them); without them one face and
+# synthetic voices have to do. Every twelfth clip is held out, so CLIPS is at least 12.
 MINUTES ?= 10
 RUN ?= runs/first
 CLIPS ?= 24
