@@ -101,6 +101,17 @@ local function finish(id, status, retention_ms)
   tell(id, 'status', 'status', status)
   tell(id, 'end', 'status', status, 'error', field(id, 'error') or '')
 end
+local function lose(id, most, retention_ms, error)
+  if field(id, 'cancel') then
+    finish(id, 'canceled', retention_ms)
+  elseif redis.call('HINCRBY', key(id), 'losses', 1) >= most then
+    redis.call('HSET', key(id), 'error', error)
+    finish(id, 'failed', retention_ms)
+  else
+    give_back(id)
+  end
+  redis.call('HINCRBY', 'lipsync:totals', 'lost', 1)
+end
 local function is_current(id, attempt)
   return field(id, 'status') == 'running' and field(id, 'attempt') == attempt
     and redis.call('ZSCORE', 'lipsync:leases', id)
@@ -151,6 +162,13 @@ give_back(ARGV[1])
 return 1
 """
 
+# ARGV: id, attempt, most losses, retention ms, error. An attempt that broke through nobody's fault is one that died.
+LOSE: Final = PRELUDE + """
+if not is_current(ARGV[1], ARGV[2]) then return 0 end
+lose(ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5])
+return 1
+"""
+
 # ARGV: id, retention ms. Returns the status after it, or '' for no such job.
 CANCEL: Final = PRELUDE + """
 local id = ARGV[1]
@@ -194,15 +212,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:leases', '-inf', whole(
   if field(id, 'status') ~= 'running' then
     redis.call('ZREM', 'lipsync:leases', id)
   else
-    if field(id, 'cancel') then
-      finish(id, 'canceled', tonumber(ARGV[2]))
-    elseif redis.call('HINCRBY', key(id), 'losses', 1) >= tonumber(ARGV[1]) then
-      redis.call('HSET', key(id), 'error', ARGV[3])
-      finish(id, 'failed', tonumber(ARGV[2]))
-    else
-      give_back(id)
-    end
-    redis.call('HINCRBY', 'lipsync:totals', 'lost', 1)
+    lose(id, tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3])
     moved[#moved + 1] = id
     moved[#moved + 1] = field(id, 'status')
   end
