@@ -150,7 +150,7 @@ class Cluster:
 
     def pool_children(self) -> list[psutil.Process]:
         """Return the workers' pool processes, which hold the network and do the jobs."""
-        return [child for worker in self.workers for child in children_of(worker.pid) if "ffmpeg" not in child.name()]
+        return [child for worker in self.workers for child in children_of(worker.pid)]
 
     def encoders(self) -> list[psutil.Process]:
         """Return the ffmpeg processes of all workers."""

@@ -20,6 +20,7 @@ import psutil
 import redis
 from tqdm import tqdm
 
+from benchmarks.chaos.client import jobs_of, submit
 from benchmarks.chaos.cluster import Cluster, Member
 from benchmarks.chaos.holds import Death, DeathWatch, held_by
 from benchmarks.chaos.report import Report
@@ -108,42 +109,12 @@ def run_kills(folder: Path, report: Report, jobs: int, seed: int, mean_s: float)
         started = time.monotonic()
         with Killer(cluster, watch, tally, seed, mean_s):
             for number, kind in enumerate(tqdm(order, desc="sending")):
-                job_id = _submit(http, clips[kind], f"{seed}-{number}")
+                job_id = submit(http, clips[kind], f"{seed}-{number}")
                 tally.accepted[job_id] = CLIPS[kind]
             states = _await_all(http, jobs)
         seconds = time.monotonic() - started
         cluster.wait_ready(http)
         _report(report, cluster, http, tally, states, watch.deaths, seconds)
-
-
-def _submit(http: httpx.Client, clip: Path, key: str) -> str:
-    """Send a job as a patient client would: again under the same key until it is accepted; return its id."""
-    deadline = time.monotonic() + STUCK_S
-    while time.monotonic() < deadline:
-        try:
-            with clip.open("rb") as video, clip.open("rb") as audio:
-                answer = http.post("/jobs", files={"video": video, "audio": audio}, headers={"Idempotency-Key": key})
-        except httpx.HTTPError:
-            time.sleep(0.3)
-            continue
-        if answer.status_code == 202:
-            return str(answer.json()["id"])
-        if answer.status_code < 500 or answer.headers["content-type"] != "application/problem+json":
-            raise RuntimeError(f"a good job was refused: {answer.status_code} {answer.text}")
-        time.sleep(0.3)
-    raise TimeoutError("no job is accepted any more")
-
-
-def jobs_of(http: httpx.Client) -> dict[str, dict[str, Any]]:
-    """Return all jobs of the service by id; raises httpx.HTTPError."""
-    found: dict[str, dict[str, Any]] = {}
-    cursor: dict[str, str] = {}
-    while True:
-        page = http.get("/jobs", params={"limit": "100"} | cursor).raise_for_status().json()
-        found |= {job["id"]: job for job in page["jobs"]}
-        if page["next_cursor"] is None:
-            return found
-        cursor = {"cursor": page["next_cursor"]}
 
 
 def _await_all(http: httpx.Client, jobs: int) -> dict[str, dict[str, Any]]:
