@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.core.settings import Settings
 
 EXIT_REFUSED = 2
+_TRAINING_ONLY = ("skimage", "lpips", "torchvision", "espeakng_loader", "tensorboard")  # a worker's image lacks them
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -29,6 +30,13 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except LipSyncError as error:
             click.echo(f"error: {error.code}: {error.message}", err=True)
+            sys.exit(EXIT_REFUSED)
+        except ModuleNotFoundError as error:
+            package = str(error.name).partition(".")[0]
+            if package not in _TRAINING_ONLY:
+                raise
+            sentence = f"{package} is not installed; pip install '.[train]' brings it."
+            click.echo(f"error: option_invalid: {sentence}", err=True)
             sys.exit(EXIT_REFUSED)
 
 

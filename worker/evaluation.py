@@ -10,7 +10,7 @@ import tempfile
 import wave
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import ErrorCode, InputError
-from app.core.jobs import JobInput, JobOptions
+from app.core.jobs import AudioFacts, JobInput, JobOptions
 from app.core.media import Limits, find_ffmpeg, probe_audio, probe_video
 from app.core.options import option_error
 from app.core.settings import Settings
@@ -119,9 +119,7 @@ class VideoCase:
     @cached_property
     def voice(self) -> I16:
         """Return what is said, (n,) int16 at 16 kHz."""
-        with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
-            samples = read_voice(self.path, self._facts.audio, Path(folder), self._ffmpeg, Quiet().check)
-            return np.array(samples)
+        return self._sound(self.path, self._facts.audio)
 
     @cached_property
     def phones(self) -> Sequence[Phone]:
@@ -181,6 +179,10 @@ class VideoCase:
         scales = [face_transform(face, self.framing, _CROP_PX[0]).scale for face in self._places]
         return int(np.clip(round(_CROP_PX[0] / float(np.median(scales)) / 2) * 2, *_CROP_PX))
 
+    def _sound(self, path: Path, facts: AudioFacts) -> I16:
+        with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
+            return np.array(read_voice(path, facts, Path(folder), self._ffmpeg, Quiet().check))
+
     def _footage(self, source: Source, frames: int) -> Footage:
         crops, wide = [], []
         for planes, face in zip(decode(source, 0, frames, Quiet().check), self._places, strict=False):
@@ -198,19 +200,14 @@ class FinishedCase(VideoCase):
 
     def __init__(self, result: Path, reference: Path, settings: Settings, detector: FaceDetector, wide: bool) -> None:
         super().__init__(reference, settings, None, detector, wide)
-        self._result = result
-
-    @cached_property
-    def voice(self) -> I16:
-        """Return what the finished video says."""
-        limits = Limits.of(self._settings)
-        with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
-            facts = probe_audio(self._result, limits)
-            return np.array(read_voice(self._result, facts, Path(folder), self._ffmpeg, Quiet().check))
+        self._result, self.name = result, result.stem
 
     def speak(self, filmed: Footage, voice: I16) -> Footage | None:
-        """Return the finished video for its own voice, nothing for another."""
-        return self.shown(self._result) if voice is self.voice else None
+        """Return the finished video, with what it says, for the film's own voice, and nothing for another."""
+        if voice is not self.voice:
+            return None
+        facts = probe_audio(self._result, Limits.of(self._settings))
+        return replace(self.shown(self._result), voice=self._sound(self._result, facts))
 
 
 def video_paths(places: Sequence[Path]) -> list[Path]:
