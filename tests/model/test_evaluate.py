@@ -11,9 +11,10 @@ import pytest
 
 from model.cases import Footage, Reading
 from model.corpus.speech import Phone
-from model.evaluate import OWN, REAL, ROWS, SHUFFLED, SILENT, evaluate, rows, summarise, table
+from model.evaluate import OWN, REAL, ROWS, SHUFFLED, SILENT, evaluate
 from model.framing import LOWER_FACE, Framing
 from model.judges import Judges
+from model.summary import rows, summarise, table
 
 FRAMES, SIZE = 70, 40
 
