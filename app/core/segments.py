@@ -95,6 +95,11 @@ class Segments:
         """Let a segment be claimed again, with nothing counted against it."""
         return bool(self._move("HAND_BACK_SEGMENT", job_id, number, attempt))
 
+    def lose(self, job_id: str, number: int, attempt: int) -> bool:
+        """Call this attempt dead at once, as the reaper would later; False where it is no longer the current one."""
+        most, retention_ms = self._limits.max_attempts, self._retention_ms
+        return bool(self._move("LOSE_SEGMENT", job_id, number, attempt, most, retention_ms, _lost_payload()))
+
     def claim_join(self, job_id: str, worker: str, claim: str) -> int | None:
         """Take the job's own lease to join its segments; return the job's attempt, or None where it is not due."""
         return int(self._move("CLAIM_JOIN", job_id, worker, claim, _LEASE_MS)) or None
@@ -103,9 +108,7 @@ class Segments:
 
     def reap(self) -> dict[str, JobStatus]:
         """Let each segment whose lease ended be claimed again, or fail its job; return the jobs' status by unit."""
-        lost = ServiceError(ErrorCode.WORKER_LOST, "The worker died each time a part of this job was tried.")
-        payload = json.dumps(error_payload(lost, None))
-        moved = self._move("REAP_SEGMENTS", self._limits.max_attempts, self._retention_ms, payload)
+        moved = self._move("REAP_SEGMENTS", self._limits.max_attempts, self._retention_ms, _lost_payload())
         return {unit: JobStatus(status) for unit, status in zip(moved[::2], moved[1::2], strict=True)}
 
     def end_slow(self, run_timeout_s: float) -> list[str]:
@@ -127,3 +130,8 @@ class Segments:
         marks = dict.fromkeys(units, 0)
         if marks:
             self._redis.zadd("lipsync:segment_sent", marks, xx=True)
+
+
+def _lost_payload() -> str:
+    lost = ServiceError(ErrorCode.WORKER_LOST, "The worker died each time a part of this job was tried.")
+    return json.dumps(error_payload(lost, None))

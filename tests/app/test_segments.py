@@ -127,6 +127,15 @@ def test_a_segment_lost_too_often_fails_the_job(records, segments, job_id, redis
     assert (job.status, job.error["code"], records.counts()["total_lost"]) == (JobStatus.FAILED, "worker_lost", 2)
 
 
+def test_an_attempt_that_broke_is_lost_at_once(records, segments, job_id):
+    for attempt in (1, 2):
+        assert segments.claim(job_id, 0, "w", f"c{attempt}") == attempt
+        segments.take_unsent()
+        assert segments.lose(job_id, 0, attempt) and not segments.lose(job_id, 0, attempt)
+        assert segments.take_unsent() == (units(job_id, 0) if attempt == 1 else [])
+    assert records.get(job_id).error["code"] == "worker_lost"
+
+
 def test_handing_back_is_no_loss(segments, job_id):
     for attempt in range(1, 6):
         assert segments.claim(job_id, 0, "w", f"c{attempt}") == attempt

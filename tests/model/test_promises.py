@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from model.evaluate import ROWS, evaluate, rows
+from model.evaluate import ROWS, evaluate
 from model.judges import Judges
 from model.promises import PEOPLE, PUPPETS, broken, summary
+from model.summary import rows
 from tests.model.test_evaluate import Actor
 
 
