@@ -66,6 +66,10 @@ if field(id, 'cancel') then
   finish(id, 'canceled', tonumber(ARGV[6]))
   return 0
 end
+if field(id, 'plan') ~= ARGV[3] then  -- by another plan, nothing that was finished fits
+  for n = 0, tonumber(field(id, 'segments') or 0) - 1 do wait_again(id, n) end
+  end_segments(id)
+end
 redis.call('ZREM', 'lipsync:leases', id)
 redis.call('HSET', key(id), 'plan', ARGV[3], 'segments', ARGV[4], 'frames_total', ARGV[5],
   'split_at', whole(now_ms()), 'stage', 'synthesize')

@@ -146,7 +146,7 @@ def streams(path: Path) -> tuple[list[np.ndarray], list[Fraction], np.ndarray, d
 def test_the_joined_file_is_like_that_of_one_pass(tmp_path: Path, long_voice: Path, rate: str) -> None:
     clip = write_clip(tmp_path / "clip.mp4", (portrait(shift=i * 0.4) for i in range(110)), rate)
     joined, single = tmp_path / "joined.mp4", tmp_path / "single.mp4"
-    order = order_for(tmp_path / "work", clip, long_voice, crf=12, output_height=200)
+    order = order_for(tmp_path / "o'work", clip, long_voice, crf=12, output_height=200)
     split, outcome = do_segments(order, joined, 1.0)
     assert (split.segments, split.frames) == (5 if rate == "25" else 4, 110)
     alone = order_for(tmp_path / "alone", clip, long_voice, crf=12, output_height=200)
