@@ -58,10 +58,18 @@ local function lose_segment(id, n, most, retention_ms, error)
 end
 """
 
-# ARGV: id, attempt, attempt that planned, segments, frames. Returns 1 where this attempt split the job.
+# ARGV: id, attempt, attempt that planned, segments, frames, retention ms. Returns 1 where this attempt split the job.
 SPLIT: Final = _PRELUDE + """
 local id = ARGV[1]
 if not is_current(id, ARGV[2]) then return (is_split(id) and field(id, 'attempt') == ARGV[2]) and 1 or 0 end
+if field(id, 'cancel') then
+  finish(id, 'canceled', tonumber(ARGV[6]))
+  return 0
+end
+if field(id, 'plan') ~= ARGV[3] then  -- by another plan, nothing that was finished fits
+  for n = 0, tonumber(field(id, 'segments') or 0) - 1 do wait_again(id, n) end
+  end_segments(id)
+end
 redis.call('ZREM', 'lipsync:leases', id)
 redis.call('HSET', key(id), 'plan', ARGV[3], 'segments', ARGV[4], 'frames_total', ARGV[5],
   'split_at', whole(now_ms()), 'stage', 'synthesize')

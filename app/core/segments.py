@@ -60,8 +60,12 @@ class Segments:
         return self._limits.retention_s * 1000
 
     def split(self, job_id: str, attempt: int, facts: SplitFacts) -> bool:
-        """Give up the job's lease and let its segments be claimed, those alone that are not done yet."""
-        return bool(self._move("SPLIT", job_id, attempt, facts.plan, facts.segments, facts.frames))
+        """Give up the job's lease and let its segments be claimed, those alone that are not done yet.
+
+        False where this attempt is no longer the current one, or its job was canceled meanwhile and so has ended now.
+        """
+        counts = (facts.plan, facts.segments, facts.frames)
+        return bool(self._move("SPLIT", job_id, attempt, *counts, self._retention_ms))
 
     def facts(self, job_id: str) -> SplitFacts | None:
         """Return into what the job was split, by this attempt or one before, or None."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,6 +68,12 @@ def wait_for(http: httpx.Client, job_id: str, timeout_s: float, done: Callable[[
 def has_ended(job: Job) -> bool:
     """Tell whether the job is in a terminal state."""
     return job["finished_at"] is not None
+
+
+def frames_of(job: Job) -> int:
+    """Return how many frames the result should have by what was sent: the shorter of picture and voice ends it."""
+    video, audio = job["input"]["video"], job["input"]["audio"]
+    return min(int(video["frames"]), int(audio["duration_s"] * Fraction(video["fps"]) + Fraction(1, 2)))
 
 
 def download(http: httpx.Client, job: Job, path: Path) -> Path:

@@ -90,6 +90,6 @@ def namespaces(count: int) -> Iterator[list[str]]:
             _ip(f"-n {name} link set lo up")
         yield names
     finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True, timeout=10)
-        subprocess.run(["ip", "link", "del", tag], check=False, capture_output=True, timeout=10)
+        gone = [*(["link", "del", name] for name in names), *(["netns", "del", name] for name in names)]
+        for words in [*gone, ["link", "del", tag]]:
+            subprocess.run(["ip", *words], check=False, capture_output=True, timeout=10)

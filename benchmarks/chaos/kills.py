@@ -33,10 +33,12 @@ CLIPS: Final = (  # the last is done in segments
     Standard("long", 256, 256, 25, 5.0),
 )
 SHARES: Final = (3, 4, 3)
-VICTIMS: Final = {"worker": 3, "pool child": 4, "ffmpeg": 4, "api": 2, "redis": 2}
+TOLD: Final = "told to end"  # a worker that gets SIGTERM; all others get SIGKILL
+VICTIMS: Final = {"worker": 3, "pool child": 4, "ffmpeg": 4, "api": 2, "redis": 2, TOLD: 2}
 SETTINGS: Final[dict[str, object]] = {"segment_s": 2.0, "max_attempts": 20, "max_active_per_key": 1000}
 STUCK_S: Final = 120.0  # without any job ending, long after the last kill
 REQUEUE_LIMIT_S: Final = 20.0
+STOP_LIMIT_S: Final = 20.0
 
 
 @dataclass
@@ -45,10 +47,11 @@ class Tally:
 
     kills: Counter[str] = field(default_factory=Counter)
     accepted: dict[str, Standard] = field(default_factory=dict)
+    stops_s: list[float] = field(default_factory=list)
 
 
 class Killer:
-    """Kill one process after another, at random but by a seed."""
+    """End one process after another, at random but by a seed."""
 
     def __init__(self, cluster: Cluster, watch: DeathWatch, tally: Tally, seed: int, mean_s: float) -> None:
         self._cluster, self._watch, self._tally = cluster, watch, tally
@@ -76,6 +79,7 @@ class Killer:
         cluster = self._cluster
         choices: dict[str, Callable[[], list[psutil.Process]]] = {
             "worker": lambda: _alive(cluster.workers),
+            TOLD: lambda: _alive(cluster.workers),
             "pool child": cluster.pool_children,
             "ffmpeg": cluster.encoders,
             "api": lambda: _alive([cluster.api]),
@@ -85,11 +89,21 @@ class Killer:
         if not found:
             return
         chosen = self._random.choice(found)
+        self._tally.kills[victim] += 1
+        if victim == TOLD:
+            threading.Thread(target=self._tell_to_end, args=(chosen,), daemon=True).start()
+            return
         holders = {"worker": chosen.children, "pool child": lambda: [chosen], "ffmpeg": chosen.parents}
         held = held_by(self._redis, [one.pid for one in holders[victim]()]) if victim in holders else []
         chosen.kill()
         self._watch.add(victim, held, time.monotonic())
-        self._tally.kills[victim] += 1
+
+    def _tell_to_end(self, worker: psutil.Process) -> None:
+        started = time.monotonic()
+        with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            worker.terminate()
+            worker.wait(STUCK_S)
+        self._tally.stops_s.append(time.monotonic() - started)
 
 
 def _alive(members: Iterable[Member]) -> list[psutil.Process]:
@@ -156,12 +170,14 @@ def _report(
     invalid = _count_invalid(report, cluster.folder, http, tally, succeeded)
     p99_s = float(np.percentile([death.seconds for death in deaths], 99)) if deaths else 0.0
     again = sum(job["attempt"] > 1 for job in succeeded)
+    slowest_s = max(tally.stops_s, default=0.0)
     report.figures(
         "kills", f"{len(tally.accepted)} jobs in {seconds:.0f} s under {sum(tally.kills.values())} kills, "
         f"{again} needed another attempt: lost {lost}, duplicated {duplicated}, stuck {stuck}, invalid {invalid}, "
-        f"death to requeue p99 {p99_s:.1f} s")
+        f"death to requeue p99 {p99_s:.1f} s, slowest orderly stop {slowest_s:.1f} s")
     report.promise("nothing is lost, duplicated, stuck or damaged", not (lost or duplicated or stuck or invalid))
     report.promise(f"what a dead process held is given back within {REQUEUE_LIMIT_S:g} s", p99_s < REQUEUE_LIMIT_S)
+    report.promise(f"a worker told to end does so within {STOP_LIMIT_S:g} s", slowest_s < STOP_LIMIT_S)
 
 
 def _count_invalid(

@@ -14,7 +14,7 @@ from typing import Final, cast
 
 import psutil
 
-from benchmarks.chaos.client import Job, download, has_ended, submit, wait_for
+from benchmarks.chaos.client import Job, download, frames_of, has_ended, submit, wait_for
 from benchmarks.chaos.cluster import Cluster
 from benchmarks.chaos.report import Report
 from benchmarks.chaos.results import faults_of
@@ -72,7 +72,7 @@ def run_long(folder: Path, report: Report, seed: int, minutes: int) -> None:
             peaks[standard.name] = memory.bytes
             if standard is hour:
                 path = download(http, job, own / "result.mp4") if job["result"] else None
-                _report(report, cluster, job, path, hour, seconds)
+                _report(report, cluster, job, path, seconds)
     growth = peaks["hour"] / peaks["minute"]
     report.figures("long", f"worker peak {peaks['minute'] / 1e6:.0f} MB on one minute, {peaks['hour'] / 1e6:.0f} MB on "
                    f"{minutes} ({growth:.2f} times)")
@@ -89,13 +89,13 @@ def _kill_one(cluster: Cluster) -> None:
 
 
 def _report(
-    report: Report, cluster: Cluster, job: Job, path: Path | None, clip: Standard, seconds: float
+    report: Report, cluster: Cluster, job: Job, path: Path | None, seconds: float
 ) -> None:
     fields = cast("dict[str, str]", cluster.connect().hgetall(f"lipsync:segments:{job['id']}"))
     attempts = [int(value) for name, value in fields.items() if name.endswith(":attempt")]
     again = sum(attempts) - len(attempts)
-    frames = round(clip.duration_s * clip.fps)
-    faults = ["has no result"] if path is None else faults_of(path, frames, Fraction(clip.fps))
+    frames = frames_of(job)
+    faults = ["has no result"] if path is None else faults_of(path, frames, Fraction(FPS))
     for fault in faults:
         report.note(f"the result {fault}")
     report.figures("long", f"{frames} frames in {len(attempts)} segments in {seconds:.0f} s, {len(KILL_AT_PERCENT)} "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from benchmarks.chaos.client import download, has_ended, submit, wait_for
+from benchmarks.chaos.client import Job, download, frames_of, has_ended, submit, wait_for
 from benchmarks.chaos.cluster import Cluster
 from benchmarks.chaos.report import Report
 from benchmarks.chaos.results import faults_of
@@ -36,7 +36,7 @@ def run_pair(folder: Path, report: Report, seed: int, minutes: int) -> None:
             path = download(http, job, own / "result.mp4")
         took[count] = _seconds(job)
         hashes.add(job["result"]["sha256"])
-        faults = faults_of(path, round(standard.duration_s * standard.fps), Fraction(standard.fps))
+        faults = faults_of(path, frames_of(job), Fraction(standard.fps))
         for fault in faults:
             report.note(f"the result of {count} {fault}")
         report.promise(f"the joined file of {count} has no seam", not faults)
@@ -47,6 +47,6 @@ def run_pair(folder: Path, report: Report, seed: int, minutes: int) -> None:
     report.promise(f"two are at least {LEAST_SPEEDUP:g} times as fast as one", speedup >= LEAST_SPEEDUP)
 
 
-def _seconds(job: dict[str, Any]) -> float:
+def _seconds(job: Job) -> float:
     started, finished = (datetime.fromisoformat(job[name]) for name in ("started_at", "finished_at"))
     return (finished - started).total_seconds()

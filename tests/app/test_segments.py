@@ -57,6 +57,25 @@ def test_the_whole_way(records, segments, job_id, redis_client):
     assert not [key for key in redis_client.keys("lipsync:*") if "lease" in key or "segment_sent" in key]
 
 
+def test_by_another_plan_nothing_that_was_finished_counts(records, segments, job_id):
+    segments.finish(job_id, 2, segments.claim(job_id, 2, "w", "c"), 100)
+    records.cancel(job_id)
+    records.retry(job_id)
+    records.claim("planner", "again")
+    assert segments.split(job_id, 2, SplitFacts(plan=2, segments=2, frames=300))
+    assert records.get(job_id).progress.frames_done == 0
+    assert segments.take_unsent() == units(job_id, 0, 1)
+    assert segments.attempts(job_id, COUNT) == [0, 0, 1], "numbers go on counting"
+
+
+def test_a_job_canceled_while_it_is_planned_is_not_split(records, segments):
+    job_id = records.create(new_job_id(), "", INPUT, JobOptions()).job_id
+    records.claim("planner", "c")
+    records.cancel(job_id)
+    assert not segments.split(job_id, 1, FACTS)
+    assert records.get(job_id).status is JobStatus.CANCELED and segments.take_unsent() == []
+
+
 def test_who_split_the_job_has_no_more_to_say(records, segments, job_id):
     assert segments.split(job_id, 1, FACTS), "an answer that was lost"
     assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST

@@ -36,6 +36,14 @@ def test_a_broken_promise_is_named(way: str, measures: list[str]) -> None:
         assert measure in found
 
 
+def test_lips_that_close_as_often_at_open_sounds_do_not_close_at_p_b_m() -> None:
+    found = judged("listen")
+    found[1] |= {"bilabials_closed": 0.8, "others_closed": 0.4}
+    assert broken(found, PEOPLE) == []
+    found[1]["others_closed"] = 0.7
+    assert broken(found, PEOPLE) == ["lips are closed at 80% of p b m and at 70% of open sounds"]
+
+
 def test_rows_without_anything_break_everything() -> None:
     empty = rows([], Judges())
     assert [row["name"] for row in empty] == list(ROWS)
