@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from model.audio import AROUND_FRAME, mel_windows
 from model.checkpoint import PUBLISHED_WAV2LIP, CheckpointConfig, build_network, save_checkpoint
+from model.network.generator import Drawing
 from model.synthesizer import Synthesizer, choose_device, choose_precision, load_synthesizer
 
 SIZE = 32
@@ -164,15 +165,17 @@ STRANGE_SOUNDS = {
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", STRANGE_SOUNDS)
 def test_strange_sound_gives_finite_pixels(name: str, precision: str) -> None:
-    drawn: list[Tensor] = []
+    drawn: list[Drawing] = []
     network = build_network(CONFIG).eval()
     network.register_forward_hook(lambda _module, _inputs, output: drawn.append(output))
     mels = mel_windows(STRANGE_SOUNDS[name], np.arange(5) / 10, CONFIG.mel_window)
     assert np.isfinite(mels).all() and np.abs(mels).max() <= 4
     faces = Synthesizer(network, CONFIG, "cpu", precision, 4).synthesize(_crops(5), mels)
     assert faces.shape == (5, SIZE, SIZE, 3) and len(drawn) == 2
-    for pixels in drawn:
-        assert bool(torch.isfinite(pixels).all()) and 0 <= float(pixels.min()) <= float(pixels.max()) <= 1
+    for drawing in drawn:
+        assert bool(torch.isfinite(drawing.offsets).all())
+        for part in (drawing.colours, drawing.mask):
+            assert bool(torch.isfinite(part).all()) and 0 <= float(part.min()) <= float(part.max()) <= 1
 
 
 def test_default_weights_draw_finite_pixels_whatever_is_heard() -> None:
