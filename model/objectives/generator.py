@@ -120,8 +120,9 @@ class GeneratorObjective:
         if weights.edges:
             terms["edges"] = edge_loss(shown, target, self._weights)
         if self._lpips is not None:
-            row = round(target.shape[2] * self._hidden_from)  # what lies above is given
-            terms["lpips"] = self._lpips(shown[:, :, row:], target[:, :, row:])
+            size = target.shape[2]
+            row, column = round(size * self._hidden_from), size // 6  # what lies above is given, beside is no face
+            terms["lpips"] = self._lpips(*(face[:, :, row:, column:-column] for face in (shown, target)))
         return terms
 
     def _mesh_terms(self, drawing: Drawing, batch: FaceBatch) -> Terms:
