@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.audio import SAMPLE_RATE_HZ, mel_windows
 from model.corpus.speech import Phone
-from model.dataset import CorpusError, load_clip, read_meta
+from model.dataset import CorpusError, clip_folders, load_clip, read_meta
 from model.framing import LOWER_FACE, Framing
 from model.synthesizer import Synthesizer
 
@@ -171,10 +171,10 @@ def prepared_cases(
     """
     if not folder.is_dir():
         raise CorpusError(f"there is no folder {folder}")
-    metas = sorted(folder.glob("*/meta.json"))
-    held_out = [path.parent for path in metas if read_meta(path.parent).split == "val"]
+    clips = clip_folders(folder)
+    held_out = [clip for clip in clips if read_meta(clip).split == "val"]
     if not held_out:
-        raise CorpusError(f"{folder} holds {len(metas)} clips, none of them held out ('val')")
+        raise CorpusError(f"{folder} holds {len(clips)} clips, none of them held out ('val')")
     if limit is not None and len(held_out) > limit:
         held_out = [held_out[k] for k in np.linspace(0, len(held_out) - 1, limit).round().astype(int)]
     return [_prepared_case(path, synthesizer, read_lips) for path in held_out]

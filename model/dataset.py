@@ -100,10 +100,10 @@ class Corpus:
         self._cached_bytes = 0
         if not folder.is_dir():
             raise CorpusError(f"there is no folder {folder}")
-        metas = [path for path in sorted(folder.glob("*/meta.json")) if (path.parent / "crops.npy").is_file()]
-        self.folders = [path.parent for path in metas if read_meta(path.parent).split == split]
+        clips = clip_folders(folder)
+        self.folders = [clip for clip in clips if read_meta(clip).split == split]
         if not self.folders:
-            raise CorpusError(f"{folder} holds {len(metas)} clips, none of them for {split!r}")
+            raise CorpusError(f"{folder} holds {len(clips)} clips, none of them for {split!r}")
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -163,6 +163,12 @@ class Corpus:
             runs.append(np.stack([clip.crops[start : start + RUN] for start in starts]))
             mels.append(clip.mels[starts + RUN // 2])
         return SyncBatch(np.stack(runs), np.stack(mels))
+
+
+def clip_folders(folder: Path) -> list[Path]:
+    """List the clips of a corpus in order, without its voices that have no face (model/voices.py)."""
+    every = [path.parent for path in sorted(folder.glob("*/meta.json"))]
+    return [clip for clip in every if (clip / "crops.npy").is_file() or not (clip / "articulation.npy").is_file()]
 
 
 def load_clip(folder: Path, image_size: int, window: MelWindow) -> Clip:

@@ -22,7 +22,7 @@ from model.corpus.speech import Phone, Utterance, change_size, join, resample
 from model.corpus.timing import TimingError, align
 
 _FREE = ("public domain", "MIT", "CC-BY-3.0", "CC-BY-4.0")
-_HELD_OUT = ("jfk", "ms")
+_HELD_OUT = ("ms",)
 
 
 @dataclass(frozen=True)

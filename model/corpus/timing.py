@@ -27,6 +27,7 @@ _PAUSE_S = 0.12  # shorter silences are closures of stops
 _VOICES = ("m3", "f2", "Andrea", "Michael")
 _FLITE_VOICES = ("slt", "rms")
 _MAX_COST = 1.6
+_LEAST_SPOKEN = 0.7  # of a recording between its first and its last sound: pauses that a machine would not make mislead
 
 
 class TimingError(ValueError):
@@ -127,6 +128,8 @@ def align(samples: F32, text: str, language: str, voice: str = "recording") -> U
     heard = spoken_columns(samples)
     if len(heard) < 10:
         raise TimingError("the recording holds no speech")
+    if len(heard) < _LEAST_SPOKEN * (heard[-1] - heard[0] + 1):
+        raise TimingError("the recording holds too many pauses to be timed")
     target = _features(samples, heard)
     best: tuple[float, list[Phone]] | None = None
     for sound, phones in _spoken_at_pace(text, language, len(heard)):

@@ -182,7 +182,7 @@ class Generator(nn.Module):
 
     def forward(self, faces: Tensor, mels: Tensor) -> Drawing:
         latent, heard = self.hearing(mels)
-        return self.draw(faces, latent, heard * self.hearing.emphasis.to(heard.dtype))
+        return self.draw(faces, latent, self.hearing.emphasised(heard))
 
     def draw(self, faces: Tensor, latent: Tensor, articulation: Tensor) -> Drawing:
         """Draw faces (N,6,S,S) with an audio latent (N,512) and a normal articulation (N,7), heard or known."""

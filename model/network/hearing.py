@@ -33,11 +33,13 @@ class Hearing(nn.Module):
     """Understand a mel window. mels (N,1,80,32) in -4..4 -> latent (N,512), normal articulation (N,7).
 
     A normal articulation has about zero mean and unit spread, see `normal_articulation`. What is heard is an average
-    over all that the sound allows, and moves less than real lips: `emphasis` (7) brings each channel back to the spread
-    that was seen in training.
+    over all that the sound allows: it moves less than real lips, and in silence not quite to rest. `emphasised` mends
+    both, with the buffers `emphasis` (7), how much more was moved than heard, and `silence` (7), what silence sounds
+    like.
     """
 
     emphasis: Tensor
+    silence: Tensor
 
     def __init__(self, config: HearingConfig) -> None:
         super().__init__()
@@ -46,15 +48,22 @@ class Hearing(nn.Module):
         self.level = nn.LayerNorm(LATENT)  # so that the cue counts beside the latent, whatever its size
         self.articulation = nn.Linear(LATENT, CHANNELS)
         self.register_buffer("emphasis", torch.ones(CHANNELS))
+        self.register_buffer("silence", normal_articulation(torch.zeros(CHANNELS)))
 
     def forward(self, mels: Tensor) -> tuple[Tensor, Tensor]:
         latent: Tensor = self.level(self.audio(mels))
         return latent, self.articulation(torch.relu(latent))
 
-    def calibrate(self, heard: Tensor, known: Tensor) -> None:
-        """Set the emphasis from normal articulations heard and known, both (N,7)."""
+    def emphasised(self, heard: Tensor) -> Tensor:
+        """Return a normal articulation (N,7) as far from rest as lips really move; at rest where silence is heard."""
+        rest = normal_articulation(torch.zeros_like(self.silence))
+        return rest.to(heard.dtype) + (heard - self.silence.to(heard.dtype)) * self.emphasis.to(heard.dtype)
+
+    def calibrate(self, heard: Tensor, known: Tensor, silence: Tensor) -> None:
+        """Set what `emphasised` needs: normal articulations heard and known, (N,7), and what silence gives, (7,)."""
         spread = known.std(0) / heard.float().std(0).clamp(min=1e-3)
         self.emphasis.copy_(spread.clamp(1.0, _MOST_EMPHASIS))
+        self.silence.copy_(silence)
 
 
 def normal_articulation(rows: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.audio import MEL_BANDS, SILENCE
 from model.checkpoint import save_hearing
 from model.dataset import Rng, vary_mels
 from model.losses import heard_loss
@@ -27,7 +28,8 @@ class HearingObjective:
 
     def __init__(self, recipe: Recipe, train: Voices, val: Voices, device: torch.device) -> None:
         self._recipe, self._train, self._val, self._device = recipe, train, val, device
-        self.network = Hearing(HearingConfig(recipe.network.use_cbam))
+        self._columns = recipe.checkpoint_config("").mel_window.columns
+        self.network = Hearing(HearingConfig())
 
     def losses(self, rng: Rng) -> Terms:
         """Draw moments, return how far what is heard is from what was said."""
@@ -40,11 +42,14 @@ class HearingObjective:
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Correlate each channel heard with what was said, the median over held-out voices; set the emphasis."""
+        """Correlate each channel heard with what was said, the median over held-out voices; calibrate."""
         hearing = _as_hearing(network)
         chosen = np.random.default_rng(VALIDATION_SEED).permutation(len(self._val.folders))[:_VALIDATION_VOICES]
         pairs = [self._listen(hearing, int(number)) for number in chosen]
-        hearing.calibrate(torch.cat([heard for heard, _ in pairs]), torch.cat([known for _, known in pairs]))
+        _, silence = hearing(torch.full((1, 1, MEL_BANDS, self._columns), SILENCE, device=self._device))
+        hearing.calibrate(
+            torch.cat([heard for heard, _ in pairs]), torch.cat([known for _, known in pairs]), silence[0].float()
+        )
         values = np.array([_correlations(heard.numpy(), known.numpy()) for heard, known in pairs])
         return {f"val_{name}_r": _median(values[:, k]) for k, name in enumerate(_NAMES)}
 

@@ -86,10 +86,17 @@ def test_free_recordings_are_read(shared_dir: Path) -> None:
     found = read_recordings(shared_dir / "media" / "speech", told.append)
     voices = {one.utterance.voice: one.split for one in found}
     assert voices == {
-        "recorded:jfk": "val",
         "recorded:ms": "val",
         "recorded:lj001": "train",
         "recorded:prompts_it": "train",
         "recorded:prompts_ru": "train",
     }
     assert len(found) + len(told) == 30 and len(found) >= 28
+
+
+def test_a_speaker_who_pauses_where_no_machine_does_is_refused() -> None:
+    voice = choose_voice(random.Random(1), "train")
+    parts = [say(voice, "good morning to you all", random.Random(k)) for k in range(4)]
+    slow = join(parts, [0.0, 1.5, 1.5, 1.5], sum(part.duration_s for part in parts) + 4.5)
+    with pytest.raises(TimingError, match="too many pauses"):
+        align(slow.samples, " ".join(["good morning to you all"] * 4), "en")

@@ -8,7 +8,7 @@ from model.network.alignment import AdaptiveInstanceNorm
 from model.network.folding import fold_batch_norms
 from model.network.fourier import dft_matrices
 from model.network.generator import Drawing, Generator, GeneratorConfig, known_face
-from model.network.hearing import Hearing, HearingConfig
+from model.network.hearing import Hearing, HearingConfig, normal_articulation
 from model.network.sync_expert import SyncExpert, SyncExpertConfig, stack_lower_halves
 from model.synthesizer import join_faces
 
@@ -84,15 +84,20 @@ def test_a_known_articulation_replaces_the_one_heard() -> None:
     network.hearing.emphasis.fill_(1.5)
     with torch.no_grad():
         latent, heard = network.hearing(mels)
-        torch.testing.assert_close(network.draw(faces, latent, heard * 1.5).colours, network(faces, mels).colours)
+        emphasised = network.hearing.emphasised(heard)
+        torch.testing.assert_close(network.draw(faces, latent, emphasised).colours, network(faces, mels).colours)
         assert not torch.equal(network.draw(faces, latent, heard + 3).colours, network(faces, mels).colours)
 
 
-def test_emphasis_brings_back_the_spread() -> None:
+def test_emphasis_brings_back_spread_and_rest() -> None:
     hearing = Hearing(HearingConfig())
     known = torch.randn(400, 7, generator=torch.Generator().manual_seed(2))
-    hearing.calibrate(known * torch.tensor([0.5, 0.8, 1.0, 2.0, 0.1, 0.5, 0.5]), known)
+    silence = torch.full((7,), -0.5)
+    hearing.calibrate(known * torch.tensor([0.5, 0.8, 1.0, 2.0, 0.1, 0.5, 0.5]), known, silence)
     torch.testing.assert_close(hearing.emphasis, torch.tensor([2.0, 1.25, 1.0, 1.0, 2.5, 2.0, 2.0]))
+    rest = normal_articulation(torch.zeros(2, 7))
+    torch.testing.assert_close(hearing.emphasised(silence.expand(2, 7)), rest)
+    torch.testing.assert_close(hearing.emphasised(silence + torch.eye(7)), rest[0] + torch.diag(hearing.emphasis))
 
 
 @pytest.mark.parametrize(("size", "width"), [(96, 1.0), (128, 0.5)])
