@@ -16,13 +16,14 @@ TORCH ?= torch==$(TORCH_VERSION)
 endif
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1
 
-.PHONY: help setup demo serve test test-slow check train bench compose-check clean
+.PHONY: help setup demo serve test test-slow check train ablate bench compose-check clean
 
 help:
 	@echo "make demo           set up, run the service, lip-sync the sample, write demo.mp4"
 	@echo "make serve          run the service until Ctrl-C"
 	@echo "make test           the tests;  make test-slow: the long ones;  make check: lint, types, imports, fast tests"
 	@echo "make train          corpus, sync expert and generator from nothing (MINUTES=10)"
+	@echo "make ablate         the network without each of its parts, and Wav2Lip, compared (CORPUS=, HEARING=, ROW_MINUTES=60)"
 	@echo "make bench          speed and memory;  make compose-check: the containers on a Docker Engine"
 
 $(STAMPS)/torch: constraints.txt
@@ -75,6 +76,13 @@ train: $(STAMPS)/train
 	@$(BIN)/lipsync train --config model/configs/generator.toml --corpus $(RUN)/corpus --run $(RUN)/generator \
 		--expert $(RUN)/expert/expert.safetensors --minutes $$(echo "$(MINUTES) * 0.5" | awk '{print $$1 * $$3}')
 	@echo "try it: lipsync sync --checkpoint $(RUN)/generator/generator.safetensors --video FACE --audio VOICE --output out.mp4"
+
+# Every row with the same budget on this machine; stopped, it goes on where it was. HEARING: hearing.safetensors.
+CORPUS ?= $(RUN)/corpus
+ROW_MINUTES ?= 60
+ablate: $(STAMPS)/train
+	@$(BIN)/lipsync ablate --corpus $(CORPUS) --out $(RUN)/ablation --minutes $(ROW_MINUTES) \
+		$(if $(HEARING),--hearing $(HEARING)) $(ARGS)
 
 bench: setup
 	@$(BIN)/lipsync bench $(ARGS)
