@@ -16,14 +16,15 @@ TORCH ?= torch==$(TORCH_VERSION)
 endif
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1
 
-.PHONY: help setup demo serve test test-slow check train ablate bench compose-check clean
+.PHONY: help setup demo serve test test-slow check train evaluate ablate bench compose-check clean
 
 help:
 	@echo "make demo           set up, run the service, lip-sync the sample, write demo.mp4"
 	@echo "make serve          run the service until Ctrl-C"
 	@echo "make test           the tests;  make test-slow: the long ones;  make check: lint, types, imports, fast tests"
 	@echo "make train          corpus, sync expert and generator from nothing (MINUTES=10)"
-	@echo "make ablate         the network without each of its parts, and Wav2Lip, compared (CORPUS=, HEARING=, ROW_MINUTES=60)"
+	@echo "make evaluate       judge the weights on held-out puppets and, where the media lie, on real people"
+	@echo "make ablate         the network without each of its parts, and Wav2Lip, compared (TAUGHT=, HEARING=, ROW_MINUTES=60)"
 	@echo "make bench          speed and memory;  make compose-check: the containers on a Docker Engine"
 
 $(STAMPS)/torch: constraints.txt
@@ -64,24 +65,53 @@ check: $(STAMPS)/train
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model -x --timeout 120
 
-# Every stage for real within a budget of minutes: a small corpus, the sync expert, the generator. FACES and SPEECH name
-# folders of pictures and recordings with their INDEX.csv; without them one face and synthetic voices have to do.
+# Every stage for real within a budget of minutes: a corpus, hearing, the sync expert, the generator. FACES and SPEECH name
+# folders of pictures and recordings with their INDEX.csv (`lipsync corpus fetch` gets them); without them one face and
+# synthetic voices have to do. The default weights: MINUTES=150 CLIPS=640 VOICES=2400 with both folders.
 MINUTES ?= 10
 RUN ?= runs/first
 CLIPS ?= 24
+VOICES ?= 120
+share = $$(awk 'BEGIN { print $(MINUTES) * $(1) }')
 train: $(STAMPS)/train
-	@$(BIN)/lipsync corpus --out $(RUN)/corpus --clips $(CLIPS) $(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH))
-	@$(BIN)/lipsync train --config model/configs/expert.toml --corpus $(RUN)/corpus --run $(RUN)/expert \
-		--minutes $$(echo "$(MINUTES) * 0.25" | awk '{print $$1 * $$3}')
+	@$(BIN)/lipsync corpus --out $(RUN)/corpus --clips $(CLIPS) --voices $(VOICES) $(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH))
+	@$(BIN)/lipsync train --config model/configs/hearing.toml --corpus $(RUN)/corpus --run $(RUN)/hearing --minutes $(call share,0.15)
+	@$(BIN)/lipsync train --config model/configs/expert.toml --corpus $(RUN)/corpus --run $(RUN)/expert --minutes $(call share,0.1)
 	@$(BIN)/lipsync train --config model/configs/generator.toml --corpus $(RUN)/corpus --run $(RUN)/generator \
-		--expert $(RUN)/expert/expert.safetensors --minutes $$(echo "$(MINUTES) * 0.5" | awk '{print $$1 * $$3}')
+		--hearing $(RUN)/hearing/hearing.safetensors --expert $(RUN)/expert/expert.safetensors --minutes $(call share,0.6)
 	@echo "try it: lipsync sync --checkpoint $(RUN)/generator/generator.safetensors --video FACE --audio VOICE --output out.mp4"
 
-# Every row with the same budget on this machine; stopped, it goes on where it was. HEARING: hearing.safetensors.
-CORPUS ?= $(RUN)/corpus
+# The default weights (or CHECKPOINT) on held-out puppets (made here, or those of CORPUS) and on real people, where the
+# reference media lie. Promises are held against real faces only: without them the one face at hand proves nothing.
+SHARED ?= $(or $(LIPSYNC_SHARED),../shared)
+JUDGED ?= runs/evaluate
+CORPUS ?= $(JUDGED)/puppets
+JUDGED_CLIPS ?= 12
+EVALUATE = $(BIN)/lipsync evaluate $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
+evaluate: FACES ?= $(wildcard $(SHARED)/media/faces)
+evaluate: $(STAMPS)/train
+	@mkdir -p $(JUDGED)
+	@test -d "$(CORPUS)" || { $(BIN)/lipsync corpus --out $(CORPUS).partial --clips $(JUDGED_CLIPS) --held-out \
+		$(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH)) && mv $(CORPUS).partial $(CORPUS); }
+	@status=0; \
+	$(EVALUATE) --corpus $(CORPUS) --json $(JUDGED)/puppets.json --html $(JUDGED)/puppets_page \
+		$(if $(FACES),--check) > $(JUDGED)/puppets.txt || status=$$?; \
+	cat $(JUDGED)/puppets.txt; \
+	last="puppets, $$(tail -n 1 $(JUDGED)/puppets.txt)"; \
+	if ls $(SHARED)/media/clips/grid_*.mpg > /dev/null 2>&1; then \
+		$(EVALUATE) $(patsubst %,--clips %,$(wildcard $(SHARED)/media/clips/grid_*.mpg)) --check \
+			--json $(JUDGED)/people.json --html $(JUDGED)/people_page > $(JUDGED)/people.txt || status=$$?; \
+		cat $(JUDGED)/people.txt; \
+		last="$$last; people, $$(tail -n 1 $(JUDGED)/people.txt)"; \
+	fi; \
+	echo "$$last"; exit $$status
+
+# Every row with the same budget on this machine, by default on what `make train` left; stopped, it goes on where it was.
+TAUGHT ?= $(RUN)/corpus
+HEARING ?= $(wildcard $(RUN)/hearing/hearing.safetensors)
 ROW_MINUTES ?= 60
 ablate: $(STAMPS)/train
-	@$(BIN)/lipsync ablate --corpus $(CORPUS) --out $(RUN)/ablation --minutes $(ROW_MINUTES) \
+	@$(BIN)/lipsync ablate --corpus $(TAUGHT) --out $(RUN)/ablation --minutes $(ROW_MINUTES) \
 		$(if $(HEARING),--hearing $(HEARING)) $(ARGS)
 
 bench: setup

@@ -302,10 +302,11 @@ def bench(json_path: Path | None, clips: tuple[Path, ...], runs: int) -> None:
 @click.option("--voices", default=2400, show_default=True, type=click.IntRange(0), help="Voices without a face.")
 @click.option("--seed", default=7, show_default=True)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@click.option("--held-out", is_flag=True, help="Make so many clips of the split for judging, and no others.")
 @click.pass_context
 def corpus(
     ctx: click.Context, out_dir: Path | None, faces_dir: Path | None, speech_dir: Path | None, clips: int, voices: int,
-    seed: int, workers: int,
+    seed: int, workers: int, held_out: bool,
 ) -> None:
     """Make talking puppet clips with exact labels from still faces and speech."""
     if ctx.invoked_subcommand is not None:
@@ -317,7 +318,7 @@ def corpus(
 
     preparer = Preparer()
     made = build_corpus(faces_dir, out_dir, clips, seed, preparer.landmarks, preparer.write_clip, workers, speech_dir,
-                        lambda text: click.echo(text, err=True), voices)
+                        lambda text: click.echo(text, err=True), voices, held_out)
     click.echo(f"{out_dir}: {made.written} clips written, {made.kept} kept, {len(made.skipped)} skipped")
 
 
@@ -412,17 +413,28 @@ def train(
 @click.option("--syncnet", type=click.Path(path_type=Path), help="syncnet_v2 weights, for LSE-D and LSE-C.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 @click.option("--html", "html_dir", type=click.Path(path_type=Path), help="Write a page with pictures and plots here.")
+@click.option("--check", is_flag=True, help="Exit 1 where the figures break what the default weights promise.")
+@click.option("--raters", "raters_dir", type=click.Path(path_type=Path), help=(
+    "Write a blind page for people here, of the videos of each --system; or, with --ratings, say what they think."))
+@click.option("--system", "systems", multiple=True, metavar="NAME=DIR", help="Result videos of one system; repeatable.")
+@click.option("--seed", default=7, show_default=True, help="Of the order on the page for raters.")
+@click.option("--ratings", multiple=True, type=click.Path(path_type=Path), help="A rater's saved answers; repeatable.")
 def evaluate(
     corpus_dir: Path | None, clips: tuple[Path, ...], results: tuple[Path, ...], references: tuple[Path, ...],
     checkpoint: Path | None, limit: int, lpips_backbone: str | None, inception: Path | None, syncnet: Path | None,
-    json_path: Path | None, html_dir: Path | None,
+    json_path: Path | None, html_dir: Path | None, check: bool,
+    raters_dir: Path | None, systems: tuple[str, ...], seed: int, ratings: tuple[Path, ...],
 ) -> None:
-    """Judge drawn lips: beside the real video, in silence, and with a stranger's voice."""
+    """Judge drawn lips: beside the real video, in silence, and with a stranger's voice; or let people judge."""
+    if raters_dir is not None:
+        _ask_people(raters_dir, systems, seed, ratings, json_path)
+        return
     from model.dataset import CorpusError
     from model.evaluate import evaluate as run
     from model.evaluate import summarise, table
     from model.judges import load_judges
     from model.perceptual import BackboneError
+    from model.promises import PEOPLE, PUPPETS, broken, summary
     from model.report import write_report
     from worker.evaluation import Request, opened_cases
 
@@ -439,10 +451,41 @@ def evaluate(
         sys.exit(EXIT_REFUSED)
     figures = {"judged": request.subject(settings), **summarise(takes, judges)}
     if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(figures, indent=1) + "\n")
     if html_dir is not None:
         click.echo(write_report(html_dir, figures, takes, figures["judged"]))
     click.echo(table(figures))
+    promises = broken(figures["rows"], PUPPETS if corpus_dir else PEOPLE) if check else []
+    for promise in promises:
+        click.echo(f"error: {promise}", err=True)
+    click.echo(summary(figures["rows"]))
+    sys.exit(1 if promises else 0)
+
+
+def _ask_people(
+    folder: Path, systems: tuple[str, ...], seed: int, ratings: tuple[Path, ...], json_path: Path | None
+) -> None:
+    """Make the page for raters, or say what their answers mean."""
+    from dataclasses import asdict
+
+    from model.raters import RatersError, key_path, opinions, write_page
+
+    try:
+        if not ratings:
+            named = (text.partition("=") for text in systems)
+            click.echo(write_page(folder, {name: Path(place or name) for name, _, place in named}, seed))
+            click.echo(f"which video is whose: {key_path(folder)}")
+            return
+        found = opinions(folder, ratings)
+    except RatersError as error:
+        click.echo(f"error: option_invalid: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    if json_path is not None:
+        json_path.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
+    for one in found:
+        click.echo(f"{one.system:<20} {one.question:<8} {one.mean:.2f} (95 %: {one.low:.2f} to {one.high:.2f}), "
+                   f"{one.answers} answers")
 
 
 @main.command()

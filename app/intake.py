@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -64,19 +64,22 @@ async def taken_in(request: Request, services: Services) -> AsyncIterator[Intake
     wanted = wanted_bytes(request, max_bytes)
     await run_in_threadpool(services.storage.check_room, wanted)
     intake: Intake | None = None
+    held = ExitStack()
     try:
-        with services.workspace.room(wanted), services.workspace.incoming(job_id) as folder:
-            form = await receive_form(request, folder, max_bytes)
-            options = options_from_text(form.options)
-            job_input = await _probe(services, form)
-            check_options_fit(options, job_input)
-            await run_in_threadpool(services.storage.check_room, output_bytes(job_input, options))
-            intake = Intake(job_id, form.files, job_input, options)
-            yield intake
+        held.enter_context(services.workspace.room(wanted))
+        folder = held.enter_context(services.workspace.incoming(job_id))
+        form = await receive_form(request, folder, max_bytes)
+        options = options_from_text(form.options)
+        job_input = await _probe(services, form)
+        check_options_fit(options, job_input)
+        await run_in_threadpool(services.storage.check_room, output_bytes(job_input, options))
+        intake = Intake(job_id, form.files, job_input, options)
+        yield intake
     finally:
-        if intake is not None and intake.stored and not intake.kept:
-            # Shielded: a request that is being canceled must not leave a stranger's file behind.
-            with anyio.CancelScope(shield=True):
+        # Shielded: a request that is being canceled must not leave a stranger's file behind.
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(held.close)
+            if intake is not None and intake.stored and not intake.kept:
                 await run_in_threadpool(_drop, services, job_id)
 
 

@@ -51,5 +51,7 @@ class _StateCollector:
         yield moves
         workers = len(self._services.records.live_workers())
         yield GaugeMetricFamily("lipsync_workers", "Live workers with their model loaded.", workers)
+        listeners = self._services.listeners.count
+        yield GaugeMetricFamily("lipsync_listeners", "Open event streams and held answers of this process.", listeners)
         free = shutil.disk_usage(self._services.settings.data_dir).free
         yield GaugeMetricFamily("lipsync_disk_free_bytes", "Free space where the files of jobs lie.", free)

@@ -15,9 +15,10 @@ from app.core import media
 from app.core.connection import connect
 from app.core.jobs import AudioFacts, VideoFacts
 from app.core.links import LinkSigner
-from app.core.queue import make_celery, send_job, waiting_messages
+from app.core.queue import Post, make_celery
 from app.core.reaper import Reaper
 from app.core.records import RecordLimits, Records
+from app.core.segments import Segments
 from app.core.settings import Settings
 from app.core.storage import Storage, open_storage
 from app.core.sweeper import Sweeper
@@ -64,7 +65,8 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
     if settings.redis_url is None:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
     client = connect(settings.redis_url)
-    records = Records(client, RecordLimits.of(settings))
+    limits = RecordLimits.of(settings)
+    records = Records(client, limits)
     storage, workspace = open_storage(settings), Workspace(settings.data_dir)
     celery = make_celery(settings)
     shutdown = Shutdown()
@@ -77,7 +79,7 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         links=LinkSigner(client),
         celery=celery,
         prober=prober or Prober.of(settings),
-        reaper=Reaper(records, lambda job_id: send_job(celery, job_id), lambda: waiting_messages(client)),
+        reaper=Reaper(records, Segments(client, limits), Post(celery, client), settings.run_timeout_s),
         sweeper=Sweeper(records, storage, workspace),
         listeners=Listeners(settings.redis_url, shutdown),
         shutdown=shutdown,

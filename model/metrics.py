@@ -92,7 +92,7 @@ def silent_ratio(silent: Curve, spoken: Curve, filmed: Curve) -> float:
     low, high = speaking_range(spoken)
     closed = speaking_range(filmed)[0]
     open_in_silence = speaking_range(silent)[1]
-    return max(0.0, open_in_silence - closed) / (high - low) if high > low else float("nan")
+    return max(0.0, open_in_silence - closed) / (high - low) if moves(spoken) else float("nan")
 
 
 def closed_share(aperture: Curve, moments_s: Sequence[tuple[float, float]], fps: float) -> float:

@@ -46,8 +46,8 @@ SAYS: Final = {
     "faces_found": "share of frames in which the face mesh sees a face",
 }
 _BY_GROUP: Final = (
-    *("clips", "aperture_r", "width_r", "silent_aperture_ratio", "bilabials_closed", "lmd", "psnr", "ssim"),
-    *("sharpness_ratio", "jitter_ratio"),
+    *("clips", "aperture_r", "width_r", "opening_ratio", "silent_aperture_ratio", "bilabials_closed", "lmd"),
+    *("psnr", "ssim", "sharpness_ratio", "jitter_ratio"),
 )
 _SHEET_PX = 1040
 _PAGE = Path(__file__).parent / "web" / "report.html"
@@ -119,7 +119,7 @@ def _clip(name: str, rows: Mapping[str, Take]) -> str:
     figures = rows[OWN].values if OWN in rows else {}
     words = [*first.groups.values()] + [
         f"{measure} {figures[measure]:.2f}"
-        for measure in ("aperture_r", "width_r", "psnr", "ssim", "sharpness_ratio")
+        for measure in ("aperture_r", "width_r", "opening_ratio", "psnr", "ssim", "sharpness_ratio")
         if math.isfinite(figures.get(measure, math.nan))
     ]
     half = first.stills.shape[0] // 2

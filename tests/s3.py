@@ -41,7 +41,7 @@ class S3Server:
         keys = f"{CREDENTIALS['AWS_ACCESS_KEY_ID']},{CREDENTIALS['AWS_SECRET_ACCESS_KEY']}"
         self._process = subprocess.Popen([
             str(Path(sys.executable).with_name("rclone")), "serve", "s3", "--config", "", "--auth-key", keys,
-            "--addr", self._address, "--log-level", "ERROR", str(self._folder)])
+            "--addr", self._address, "--log-file", str(self._folder.with_suffix(".log")), str(self._folder)])
         deadline = time.monotonic() + 20
         while not self._answers():
             assert time.monotonic() < deadline and self._process.poll() is None, "the S3 server did not start"

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Final
 
 from app.core.errors import ErrorCode, ServiceError
+from app.core.tether import tethered
 
 POLL_S: Final = 0.25
 PIPE_BYTES: Final = 1024 * 1024  # the most an unprivileged process may ask for
@@ -34,6 +35,8 @@ class Child:
     def __init__(self, arguments: Sequence[str], check: Check, *, feeds: bool = False, reads: bool = False) -> None:
         self._check = check
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
+        if not feeds and not reads:  # a pipe that breaks ends its child; without one the kernel has to
+            arguments = tethered(list(arguments))
         self._process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,

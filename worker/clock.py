@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -46,3 +46,8 @@ class Clock:
     def seconds(self) -> dict[str, float]:
         """Return the seconds of each stage, to the millisecond."""
         return {stage: round(seconds, 3) for stage, seconds in self._seconds.items()}
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Count what another clock measured as well."""
+        for stage, more in seconds.items():
+            self._seconds[stage] += more

@@ -1,11 +1,14 @@
 """Encode planes and sound to the MP4 a client gets: H.264 High and AAC, ready to stream, marked as synthetic.
 
 The file grows under a temporary name beside its final one and is moved there complete, so nobody ever reads a part.
+The pictures of a segment are encoded alone, with the settings of the whole: its groups of pictures are closed and its
+headers those of every other segment, so `join` puts them into one stream by copying and adds the sound.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -27,28 +30,30 @@ MARK: Final = "lip-sync"
 KEPT_RATES_HZ: Final = (44_100, 32_000)  # other rates become 48 kHz: short frames, so the end can be trimmed finely
 LEAST_CRF: Final = 1  # 0 would be lossless, which profile High does not have
 BITRATES: Final = {1: "128k", 2: "192k"}
+FILE_WORDS: Final = {
+    "metadata": f"comment={COMMENT}",
+    "metadata:g": f"synthetic={MARK}",
+    "map_metadata": -1,
+    "movflags": "+faststart+use_metadata_tags",
+    "format": "mp4",
+}
 
 
 class Encoder:
-    """Write `frames` planes of a source's size and rate, with sound, to an MP4; use as a context manager."""
+    """Write `frames` planes of a source's size and rate to an MP4, with sound or none; use as a context manager."""
 
     def __init__(
         self,
         output: Path,
         source: Source,
         frames: int,
-        sound: tuple[Path, AudioFacts],
+        sound: tuple[Path, AudioFacts] | None,
         options: JobOptions,
         check: Check,
     ) -> None:
-        self._output, self._source, self._frames, self._check = output, source, frames, check
-        self._part = output.with_name(output.name + ".part")
-        self._height = options.output_height or source.height
-        self._width = source.width
-        if self._height != source.height:
-            self._height += self._height % 2
-            self._width = max(2, round(source.width * self._height / source.height / 2) * 2)
-        self._child = Child(self._arguments(sound, options), check, feeds=True)
+        self._output, self._source, self._frames, self._options = output, source, frames, options
+        self._part = _part_of(output)
+        self._child = Child(self._arguments(sound), check, feeds=True)
 
     def __enter__(self) -> Encoder:
         return self
@@ -69,24 +74,10 @@ class Encoder:
     def finish(self) -> ResultFacts:
         """Complete the file, move it to its name and return what it is; raises ServiceError."""
         self._child.close_input()
-        if self._child.wait() != 0:
-            raise self._child.failure(ErrorCode.ENCODE_FAILED, "The video could not be encoded.")
-        with self._part.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = self._part.stat().st_size
-        self._part.replace(self._output)
-        return ResultFacts(
-            bytes=size,
-            sha256=digest,
-            duration_s=float(self._frames / self._source.rate),
-            fps=str(self._source.rate),
-            width=self._width,
-            height=self._height,
-            frames=self._frames,
-        )
+        return _finish(self._child, self._output, self._source, self._frames, self._options)
 
-    def _arguments(self, sound: tuple[Path, AudioFacts], options: JobOptions) -> list[str]:
-        source = self._source
+    def _arguments(self, sound: tuple[Path, AudioFacts] | None) -> list[str]:
+        source, options = self._source, self._options
         pictures = ffmpeg.input(
             "pipe:0",
             format="rawvideo",
@@ -94,11 +85,6 @@ class Encoder:
             s=f"{source.width}x{source.height}",
             framerate=str(source.rate),
         )
-        facts = sound[1]
-        rate_hz = facts.sample_rate_hz if facts.sample_rate_hz in KEPT_RATES_HZ else 48_000
-        channels = min(2, facts.channels)
-        layout = f"aformat=sample_fmts=s16:channel_layouts={'stereo' if channels == 2 else 'mono'}"
-        end = f"apad,atrim=end_sample={round(Fraction(self._frames * rate_hz) / source.rate)}"
         words: dict[str, Any] = {
             "vcodec": "libx264",
             "profile:v": "high",
@@ -106,21 +92,96 @@ class Encoder:
             "preset": options.preset,
             "crf": max(options.crf, LEAST_CRF),
             "x264-params": "8x8dct=1",  # or the fastest preset would fall out of profile High
-            "acodec": "aac",
-            "b:a": BITRATES[channels],
-            "af": f"{FROM_ZERO.format(rate=rate_hz)},{layout},{end}",
-            "metadata": f"comment={COMMENT}",
-            "metadata:g": f"synthetic={MARK}",
-            "map_metadata": -1,
-            "movflags": "+faststart+use_metadata_tags",
-            "format": "mp4",
         }
         # tags go on the frames: as options of the output they would have the pixels converted from unknown to tagged
         steps = [":".join(["setparams=range=tv", *(f"{name}={value}" for name, value in source.tags.items())])]
-        if self._height != source.height:
-            steps.append(f"scale={self._width}:{self._height}:flags=lanczos")
+        width, height = output_size(source, options)
+        if height != source.height:
+            steps.append(f"scale={width}:{height}:flags=lanczos")
         words["vf"] = ",".join(steps)
-        # the maps name the streams: pictures come from the pipe, never a cover from the sound file
-        stream = ffmpeg.output(pictures["v:0"], audio_input(*sound)["a:0"], str(self._part), **words)
-        stream = stream.global_args("-nostdin", "-y", "-v", "error")
-        return [str(word) for word in stream.compile(cmd=source.ffmpeg)]
+        if sound is None:
+            stream = ffmpeg.output(pictures["v:0"], str(self._part), **words, format="mp4")
+        else:
+            words |= _sound_words(sound[1], self._frames, source.rate) | FILE_WORDS
+            # the maps name the streams: pictures come from the pipe, never a cover from the sound file
+            stream = ffmpeg.output(pictures["v:0"], audio_input(*sound)["a:0"], str(self._part), **words)
+        return _compiled(stream, source.ffmpeg)
+
+
+def join(
+    segments: Sequence[Path],
+    output: Path,
+    source: Source,
+    frames: int,
+    sound: tuple[Path, AudioFacts],
+    options: JobOptions,
+    check: Check,
+) -> ResultFacts:
+    """Put encoded segments into one MP4 of `frames` pictures without encoding them again; raises ServiceError.
+
+    Each time is brought to its exact place on the grid, as the lengths of files are known to the microsecond only.
+    """
+    listed = output.with_name(output.name + ".segments")
+    listed.write_text("".join(f"file '{segment.resolve()}'\n" for segment in segments), encoding="utf-8")
+    pictures = ffmpeg.input(str(listed), format="concat", safe=0)
+    grid = "round({0}*TB*{1})/({1}*TB)"
+    words: dict[str, Any] = {
+        "vcodec": "copy",
+        "bsf:v": f"setts=pts={grid.format('PTS', source.rate)}:dts={grid.format('DTS', source.rate)}",
+        **_sound_words(sound[1], frames, source.rate),
+        **FILE_WORDS,
+    }
+    part = _part_of(output)
+    stream = ffmpeg.output(pictures["v:0"], audio_input(*sound)["a:0"], str(part), **words)
+    try:
+        with Child(_compiled(stream, source.ffmpeg), check) as child:
+            return _finish(child, output, source, frames, options)
+    finally:
+        for path in (part, listed):
+            path.unlink(missing_ok=True)
+
+
+def output_size(source: Source, options: JobOptions) -> tuple[int, int]:
+    """Return width and height of the output, both even."""
+    height = options.output_height or source.height
+    if height == source.height:
+        return source.width, source.height
+    height += height % 2
+    return max(2, round(source.width * height / source.height / 2) * 2), height
+
+
+def _finish(child: Child, output: Path, source: Source, frames: int, options: JobOptions) -> ResultFacts:
+    if child.wait() != 0:
+        raise child.failure(ErrorCode.ENCODE_FAILED, "The video could not be encoded.")
+    part = _part_of(output)
+    with part.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    size = part.stat().st_size
+    part.replace(output)
+    width, height = output_size(source, options)
+    return ResultFacts(
+        bytes=size,
+        sha256=digest,
+        duration_s=float(frames / source.rate),
+        fps=str(source.rate),
+        width=width,
+        height=height,
+        frames=frames,
+    )
+
+
+def _part_of(output: Path) -> Path:
+    return output.with_name(output.name + ".part")
+
+
+def _sound_words(facts: AudioFacts, frames: int, rate: Fraction) -> dict[str, Any]:
+    """Return how the sound is encoded, as long as the pictures to the sample."""
+    rate_hz = facts.sample_rate_hz if facts.sample_rate_hz in KEPT_RATES_HZ else 48_000
+    channels = min(2, facts.channels)
+    layout = f"aformat=sample_fmts=s16:channel_layouts={'stereo' if channels == 2 else 'mono'}"
+    end = f"apad,atrim=end_sample={round(Fraction(frames * rate_hz) / rate)}"
+    return {"acodec": "aac", "b:a": BITRATES[channels], "af": f"{FROM_ZERO.format(rate=rate_hz)},{layout},{end}"}
+
+
+def _compiled(stream: Any, binary: str) -> list[str]:
+    return [str(word) for word in stream.global_args("-nostdin", "-y", "-v", "error").compile(cmd=binary)]

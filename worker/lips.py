@@ -125,11 +125,11 @@ class Lips:
         return planes
 
 
-def batches(frames: Iterable[Tracked], crops: int) -> Iterator[list[Shown]]:
-    """Number the output frames and gather them until their faces fill a batch or their pixels a budget."""
+def batches(frames: Iterable[Tracked], crops: int, first: int = 0) -> Iterator[list[Shown]]:
+    """Number the output frames from `first` and gather them until their faces fill a batch or their pixels a budget."""
     batch: list[Shown] = []
     faces = size = 0
-    for number, tracked in enumerate(frames):
+    for number, tracked in enumerate(frames, first):
         batch.append(Shown(number, tracked))
         faces += len(tracked.faces)
         size += tracked.planes.nbytes

@@ -27,15 +27,18 @@ from app.core.connection import connect
 from app.core.queue import (
     FACES_QUEUE,
     JOBS_QUEUE,
+    SEGMENTS_QUEUE,
     TASK_FIND_FACES,
+    TASK_JOIN_JOB,
     TASK_RUN_JOB,
+    TASK_RUN_SEGMENT,
+    Post,
     configure,
     make_celery,
-    send_job,
-    waiting_messages,
 )
 from app.core.reaper import Reaper
 from app.core.records import RecordLimits, Records, WorkerFacts
+from app.core.segments import Segments
 from app.core.settings import Settings
 from app.core.storage import open_storage
 from app.core.sweeper import Sweeper
@@ -43,7 +46,7 @@ from app.core.tether import die_with_parent
 from app.core.version import service_version
 from app.core.workspace import Workspace
 from worker import tasks
-from worker.tasks import Runtime
+from worker.tasks import Pipeline, Runtime
 
 ANNOUNCE_S: Final = 3.0
 EXIT_REFUSED: Final = 70
@@ -63,7 +66,7 @@ class Engine:
     verify: Callable[[Settings], None]
     load: Callable[[Settings], Any]
     checkpoint: Callable[[Settings], Path]
-    run: Callable[..., Any]
+    pipeline: Pipeline
     find_faces: Callable[[Settings, Path], list[dict[str, Any]]]
 
 
@@ -95,6 +98,18 @@ def run_job(job_id: str) -> None:
     tasks.run_job(_host.use())
 
 
+@celery.task(name=TASK_RUN_SEGMENT)  # type: ignore[untyped-decorator]
+def run_segment(job_id: str, number: int) -> None:
+    """Do one segment of a job."""
+    tasks.run_segment(_host.use(), job_id, number)
+
+
+@celery.task(name=TASK_JOIN_JOB)  # type: ignore[untyped-decorator]
+def join_job(job_id: str) -> None:
+    """Join the segments of a job."""
+    tasks.join_job(_host.use(), job_id)
+
+
 @celery.task(name=TASK_FIND_FACES)  # type: ignore[untyped-decorator]
 def find_faces(upload_id: str) -> None:
     """Look for faces in one frame of an upload."""
@@ -104,23 +119,24 @@ def find_faces(upload_id: str) -> None:
 def default_engine() -> Engine:
     """Return the real one; imports torch only when used."""
     from worker.engine import checkpoint_path, find_faces_in, load, verify
-    from worker.pipeline import run
+    from worker.segments import begin, join_segments, render_segment
 
-    return Engine(verify, load, checkpoint_path, run, find_faces_in)
+    return Engine(verify, load, checkpoint_path, Pipeline(begin, render_segment, join_segments), find_faces_in)
 
 
 def _build_runtime(settings: Settings, engine: Engine) -> Runtime:
     """Load the network and connect, in a pool child."""
-    client = connect(settings.redis_url or "")
+    client, limits = connect(settings.redis_url or ""), RecordLimits.of(settings)
     return Runtime(
         name=f"{socket.gethostname()}-{os.getpid()}",
         settings=settings,
         redis=client,
-        records=Records(client, RecordLimits.of(settings)),
+        records=Records(client, limits),
+        segments=Segments(client, limits),
         storage=open_storage(settings),
         workspace=Workspace(settings.data_dir),
         synthesizer=engine.load(settings),
-        run=engine.run,
+        pipeline=engine.pipeline,
         find_faces=engine.find_faces,
         is_stopping=_host.is_stopping,
     )
@@ -158,12 +174,12 @@ def _start_child(settings: Settings, engine: Engine, parent_pid: int) -> None:
 
 def _make_keepers(settings: Settings) -> tuple[Reaper, Sweeper]:
     """Return the parent's threads, with a Celery object of their own: the worker's belongs to its event loop."""
-    client = connect(settings.redis_url or "")
+    client, limits = connect(settings.redis_url or ""), RecordLimits.of(settings)
     workspace = Workspace(settings.data_dir)
     workspace.prepare()
     sender = make_celery(settings)
-    records = Records(client, RecordLimits.of(settings))
-    reaper = Reaper(records, lambda job_id: send_job(sender, job_id), lambda: waiting_messages(client))
+    records = Records(client, limits)
+    reaper = Reaper(records, Segments(client, limits), Post(sender, client), settings.run_timeout_s)
     return reaper, Sweeper(records, open_storage(settings), workspace)
 
 
@@ -194,7 +210,7 @@ def run_worker(settings: Settings, engine: Engine | None = None) -> int:
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours stays
     warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle: only JSON is accepted here
     worker = celery.Worker(
-        queues=[JOBS_QUEUE, FACES_QUEUE], hostname=f"lipsync-{os.getpid()}@{socket.gethostname()}", quiet=True,
-        without_gossip=True, without_mingle=True, without_heartbeat=True)
+        queues=[JOBS_QUEUE, SEGMENTS_QUEUE, FACES_QUEUE], hostname=f"lipsync-{os.getpid()}@{socket.gethostname()}",
+        quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True)
     worker.start()
     return int(worker.exitcode or 0)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from app.core.jobs import AudioFacts, JobInput, Report, ResultFacts
+from app.core.jobs import AudioFacts, JobInput, JobOptions, Report, ResultFacts
+
+if TYPE_CHECKING:
+    from worker.lips import SynthesizerLike
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,35 @@ class Outcome:
     result: ResultFacts
     report: Report
     warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A clip to be done: what, by which network, in which folder, and who hears how it goes."""
+
+    sources: Sources
+    options: JobOptions
+    synthesizer: SynthesizerLike
+    work_dir: Path
+    monitor: Monitor
+    ffmpeg: str | None = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """Two files that belong together: the samples of a plan or the pictures of a segment, and what is known of them."""
+
+    media: Path
+    facts: Path
+
+
+@dataclass(frozen=True)
+class Split:
+    """Say that a clip is to be done in so many segments, so many frames in all, by a plan."""
+
+    segments: int
+    frames: int
+    plan: Files
 
 
 class Monitor(Protocol):

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from app.core.jobs import JobOptions, Report
-from app.core.media import find_ffmpeg
-from model.audio import SAMPLE_RATE_HZ
+from app.core.jobs import JobOptions, Report, ResultFacts
 from worker.ahead import Ahead
+from worker.child import Check
 from worker.clock import Clock
-from worker.decode import open_source
-from worker.detect import borrow_detector
+from worker.detect import FaceDetector, borrow_detector
 from worker.encode import Encoder
 from worker.findings import Findings
-from worker.lips import Lips, SynthesizerLike, batches
-from worker.outcome import Monitor, Outcome, Sources
-from worker.rest import RestingFaces
-from worker.silence import gate_silence
-from worker.sound import read_voice
-from worker.subject import choose_subject, look_around
-from worker.timeline import plan_timeline
-from worker.track import tracked_frames
+from worker.lips import U8, Lips, SynthesizerLike, batches
+from worker.outcome import Monitor, Order, Outcome, Sources
+from worker.plan import Plan, make_plan
+from worker.track import Tracked, tracked_frames
 
 __all__ = ["Monitor", "Outcome", "Sources", "run"]
 AHEAD_FRAMES = 8
@@ -37,46 +31,63 @@ def run(
     ffmpeg: str | None = None,
 ) -> Outcome:
     """Lip-sync one clip into `output`; raises LipSyncError, and then leaves no output behind."""
-    clock, facts, binary = Clock(), sources.input, find_ffmpeg(ffmpeg)
-    monitor.stage("sound")
-    with clock.time("sound"):
-        voice = read_voice(sources.audio, facts.audio, work_dir, binary, monitor.check)
-        if options.silence_gate:
-            voice = gate_silence(voice, work_dir)
-    with ExitStack() as stack:
-        monitor.stage("faces")
-        with clock.time("faces"):
-            detector = stack.enter_context(borrow_detector())
-            source = open_source(sources.video, facts.video, binary, monitor.check)
-            timeline = plan_timeline(options, source, len(voice) / SAMPLE_RATE_HZ)
-            sightings = look_around(source, timeline, detector, monitor.check)
-            chooser = choose_subject(options.face, [sighting.faces for sighting in sightings])
-            rest = RestingFaces(sightings, synthesizer.config, source.colour)
-        monitor.stage("synthesize")
-        findings, lips = Findings(options, source.rate), Lips(synthesizer, voice, rest, source, options, clock)
-        frames = stack.enter_context(
-            Ahead(
-                lambda check: tracked_frames(source, timeline, detector, chooser, clock, check),
-                AHEAD_FRAMES,
-                monitor.check,
-            )
-        )
-        encoder = stack.enter_context(Encoder(output, source, len(timeline), sources.sound, options, monitor.check))
-        for batch in batches(findings.watch(frames), synthesizer.batch_size):
-            for planes in lips.speak(batch):
-                with clock.time("encode"):
-                    encoder.write(planes)
-            monitor.frames(batch[-1].number + 1, len(timeline))
-            monitor.check()
+    clock, order = Clock(), Order(sources, options, synthesizer, work_dir, monitor, ffmpeg)
+    with borrow_detector() as detector:
+        return run_plan(make_plan(order, detector, clock), order, output, detector, clock)
+
+
+def run_plan(plan: Plan, order: Order, output: Path, detector: FaceDetector, clock: Clock) -> Outcome:
+    """Do in one pass what was planned; raises LipSyncError."""
+    monitor, options, sound = order.monitor, order.options, order.sources.sound
+    with Encoder(output, plan.source, plan.frames, sound, options, monitor.check) as encoder:
+        findings = render(plan, (0, plan.frames), order, detector, encoder.write, clock)
         findings.check(options.face)
         monitor.stage("finish")
         with clock.time("finish"):
             result = encoder.finish()
+    return outcome_of(result, findings, order.synthesizer, clock.seconds(), clock.elapsed_s)
+
+
+def render(
+    plan: Plan,
+    span: tuple[int, int],
+    order: Order,
+    detector: FaceDetector,
+    write: Callable[[U8], None],
+    clock: Clock,
+) -> Findings:
+    """Write the planes of the output frames [first, last), the chosen faces speaking, and say what they were like."""
+    (first, last), source, monitor, options = span, plan.source, order.monitor, order.options
+    monitor.stage("synthesize")
+    findings, lips = Findings(), Lips(order.synthesizer, plan.voice, plan.rest, source, options, clock)
+
+    def tracked(check: Check) -> Iterator[Tracked]:
+        return tracked_frames(source, plan.timeline[first:last], detector, plan.chooser, clock, check)
+
+    with Ahead(tracked, AHEAD_FRAMES, monitor.check) as frames:
+        watched = findings.watch(frames, options, source.rate, first)
+        for batch in batches(watched, order.synthesizer.batch_size, first):
+            for planes in lips.speak(batch):
+                with clock.time("encode"):
+                    write(planes)
+            monitor.frames(batch[-1].number + 1 - first, last - first)
+            monitor.check()
+    return findings
+
+
+def outcome_of(
+    result: ResultFacts,
+    findings: Findings,
+    synthesizer: SynthesizerLike,
+    stage_seconds: dict[str, float],
+    wall_s: float,
+) -> Outcome:
+    """Say what came of a clip that took so many seconds."""
     report = Report(
         face_coverage=round(findings.coverage, 4),
         face_height_px=findings.height_px,
-        stage_seconds=clock.seconds(),
-        realtime_factor=round(clock.elapsed_s / result.duration_s, 4),
+        stage_seconds=stage_seconds,
+        realtime_factor=round(wall_s / result.duration_s, 4),
         checkpoint=f"{synthesizer.config.architecture}-{synthesizer.config.image_size}",
         device=synthesizer.device_name,
     )

@@ -58,20 +58,31 @@ class Sighting:
 
 
 class RestingFaces:
-    """Hold the calmest crop of each face and view that the sparse frames show; `size` is the side of all crops."""
+    """Hold the calmest crop of each face and view; `size` is the side of all crops of the clip.
 
-    def __init__(self, sightings: Sequence[Sighting], shape: CropShape, colour: ColourMatrix) -> None:
-        seen = [(_aperture(face), one.planes, face.landmarks) for one in sightings for face in one.faces]
-        self.size = crop_size([landmarks for _, _, landmarks in seen], shape)
+    crops: (P, P, 3) uint8 RGB each, the calmest first.
+    """
+
+    def __init__(self, crops: Sequence[U8], shape: CropShape) -> None:
+        self.crops = list(crops)
+        self.size = len(crops[0]) if crops else shape.image_size
         self._hidden_from = shape.framing.hidden_from
-        self._crops: list[U8] = []
-        self._likenesses: list[F32] = []
+        self._likenesses = [_likeness(crop, self._hidden_from) for crop in self.crops]
+
+    @classmethod
+    def seen_in(cls, sightings: Sequence[Sighting], shape: CropShape, colour: ColourMatrix) -> RestingFaces:
+        """Choose from the sparse frames."""
+        seen = [(_aperture(face), one.planes, face.landmarks) for one in sightings for face in one.faces]
+        size = crop_size([landmarks for _, _, landmarks in seen], shape)
+        crops: list[U8] = []
+        likenesses: list[F32] = []
         for _, planes, landmarks in sorted(seen, key=lambda entry: entry[0]):
-            crop = extract(planes, face_transform(landmarks, shape.framing, self.size), colour)
-            likeness = _likeness(crop, self._hidden_from)
-            if all(float(np.abs(likeness - other).mean()) > ALIKE for other in self._likenesses):
-                self._crops.append(crop)
-                self._likenesses.append(likeness)
+            crop = extract(planes, face_transform(landmarks, shape.framing, size), colour)
+            likeness = _likeness(crop, shape.framing.hidden_from)
+            if all(float(np.abs(likeness - other).mean()) > ALIKE for other in likenesses):
+                crops.append(crop)
+                likenesses.append(likeness)
+        return cls(crops, shape)
 
     def references(self, crops: U8) -> U8:
         """Return a reference for each crop, both (N, S, S, 3) uint8 RGB."""
@@ -83,7 +94,7 @@ class RestingFaces:
         if not gaps:
             return crop
         share = float(np.clip((STRANGE - min(gaps)) / (STRANGE - ALIKE), 0.0, 1.0))
-        rest = self._crops[int(np.argmin(gaps))]
+        rest = self.crops[int(np.argmin(gaps))]
         return np.asarray(cv2.addWeighted(rest, share, crop, 1.0 - share, 0.0), np.uint8)
 
 

@@ -18,6 +18,7 @@ from model.audio import SAMPLE_RATE_HZ
 I16 = npt.NDArray[np.int16]
 F32 = npt.NDArray[np.float32]
 
+GATED_FILE: Final = "gated.s16"
 STEP: Final = SAMPLE_RATE_HZ // 100  # 10 ms
 BLOCK_STEPS: Final = 6000  # a minute at a time
 QUIET_DB: Final = -60.0  # nothing below this is ever speech
@@ -33,7 +34,7 @@ def gate_silence(samples: I16, work_dir: Path) -> I16:
     """Write the samples (n,) int16 with silence where nobody speaks into work_dir; return them as a memory map."""
     steps = -(-len(samples) // STEP)
     gain = gate_gain(levels_db(samples))
-    path = work_dir / "gated.s16"
+    path = work_dir / GATED_FILE
     with path.open("wb") as file:  # written, not mapped: a full disk is then an error and not a signal
         for start in range(0, steps, BLOCK_STEPS):
             part = np.asarray(samples[start * STEP : (start + BLOCK_STEPS) * STEP], np.float32)

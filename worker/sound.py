@@ -19,6 +19,7 @@ from model.audio import SAMPLE_RATE_HZ
 from worker.child import Check, Child
 
 MIN_VOICE_S: Final = 0.1
+VOICE_FILE: Final = "voice.s16"
 SLACK_S: Final = 60.0  # how much longer than probed the sound may turn out; more is not decoded
 FROM_ZERO: Final = "asetpts=PTS-STARTPTS,aresample={rate}:async=1:first_pts=0"
 FROM_PICTURE: Final = "asetpts=PTS-({start_s:.6f}/TB),aresample={rate}:async=1:first_pts=0,atrim=end={length_s:.3f}"
@@ -36,7 +37,7 @@ def read_voice(
 
     picture_start_s: time in the file at which its picture starts, and then the samples; None: at the first sample.
     """
-    raw = work_dir / "voice.s16"
+    raw = work_dir / VOICE_FILE
     length_s = facts.duration_s + SLACK_S
     output = {"format": "s16le", "map": "0:a:0", "ac": 1, "ar": SAMPLE_RATE_HZ}
     if picture_start_s is None:

@@ -1,55 +1,45 @@
-"""One attempt at one job: claim it, run the pipeline, publish, with a heartbeat that holds the lease meanwhile.
+"""What a worker does when a message says so: a job, a segment of one, the join of all segments, a look for faces.
 
-Thin on purpose: what a job is lies in `app.core`, how it is done in `worker.pipeline`. Whatever happens, the record
-says it: only the attempt that holds the lease can end the job, and an attempt that lost it leaves no trace.
+Thin on purpose: what a job is lies in `app.core`, how it is done in `worker.pipeline` and `worker.segments`, how an
+attempt lives in `worker.attempt`. A short clip is done by the attempt that claimed the job. A long one is only planned
+by it: the plan is kept in the storage, and every segment, and at last the join, is an attempt of its own, anywhere.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-import threading
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 
 import redis
 
-from app.core.errors import ErrorCode, LipSyncError, RequestError, ServiceError, error_payload, public_error
-from app.core.jobs import Job, Progress
+from app.core.jobs import Job
 from app.core.queue import post_faces
-from app.core.records import Beat, Records
+from app.core.records import Records
 from app.core.room import work_bytes
+from app.core.segments import Segments, SplitFacts, plan_names, segment_names
 from app.core.settings import Settings
-from app.core.storage import Check, Storage, StorageAwayError, go_on, keep_result, result_name
+from app.core.storage import Storage, StorageAwayError, keep_result, result_name
 from app.core.workspace import Workspace
+from worker.attempt import Hold, JobMonitor, attend, patiently
+from worker.outcome import Files, Order, Outcome, Sources, Split
 
-if TYPE_CHECKING:
-    from worker.pipeline import Outcome
-
-HEARTBEAT_S: Final = 0.7
-OVERRUN_S: Final = 30.0  # past its time limit by this, a job that does not stop is ended over its head
-PATIENCE_S: Final = 300.0  # how long an attempt waits for a Redis or a storage that is away
+RESULT: Final = "result.mp4"
 
 _log = logging.getLogger("lipsync.worker")
-_T = TypeVar("_T")
 
 
-class AttemptLostError(ServiceError):
-    """Stop an attempt whose lease went to another, or whose job is gone: nothing of it may be published."""
+@dataclass(frozen=True)
+class Pipeline:
+    """How clips are done; see `worker.segments`."""
 
-    def __init__(self) -> None:
-        super().__init__(ErrorCode.WORKER_LOST, "Another attempt has taken over.")
-
-
-class HandedBackError(ServiceError):
-    """Stop an attempt because its worker is asked to end: the job goes back into the queue."""
-
-    def __init__(self) -> None:
-        super().__init__(ErrorCode.WORKER_LOST, "The worker is ending.")
+    begin: Callable[[Order, Path, float], Outcome | Split]
+    render_segment: Callable[[Order, Files, int, int], Files]
+    join_segments: Callable[[Order, Files, Sequence[Files], Path, float], Outcome]
 
 
 @dataclass(frozen=True)
@@ -60,194 +50,146 @@ class Runtime:
     settings: Settings
     redis: redis.Redis
     records: Records
+    segments: Segments
     storage: Storage
     workspace: Workspace
     synthesizer: Any
-    run: Callable[..., Outcome]
+    pipeline: Pipeline
     find_faces: Callable[[Settings, Path], list[dict[str, Any]]]
     is_stopping: Callable[[], bool]
 
 
-class JobMonitor:
-    """Carry progress out of the pipeline and the wish to stop into it; the pipeline's `Monitor`."""
+class Desk:
+    """Where one attempt works: its folders, its order, and its way to the storage."""
 
-    def __init__(self, run_timeout_s: float, is_stopping: Callable[[], bool]) -> None:
-        self._lock = threading.Lock()
-        self._started_at = time.monotonic()
-        self._run_timeout_s = run_timeout_s
-        self._is_stopping = is_stopping
-        self._answer = Beat.OK
-        self._stage = "start"
-        self._frames = (0, 0)
-        self._first: tuple[float, int] | None = None  # when frames were first counted, and how many
+    def __init__(self, runtime: Runtime, job: Job, monitor: JobMonitor, work_dir: Path, inputs: Path) -> None:
+        self._runtime, self._job, self._monitor = runtime, job, monitor
+        self.work_dir, self._inputs = work_dir, inputs
+        runtime.workspace.check_room(work_bytes(job.input, job.options))  # now, not in the middle
+        monitor.stage("fetch")
+        mix = self.fetch("audio_mix", inputs) if job.input.audio_mix else None
+        sources = Sources(self.fetch("video", inputs), self.fetch("audio", inputs), mix, job.input)
+        self.order = Order(
+            sources, job.options, runtime.synthesizer, work_dir, monitor, runtime.settings.ffmpeg)
 
-    def stage(self, name: str) -> None:
-        """Say which stage begins."""
-        with self._lock:
-            self._stage = name
+    def fetch(self, name: str, folder: Path) -> Path:
+        """Bring a file of the job to this host."""
+        move, check = self._runtime.storage.fetch, self._monitor.check
+        return patiently(lambda: move(self._job.id, name, folder, check), check)
 
-    def frames(self, done: int, total: int) -> None:
-        """Say how many frames of the output are done."""
-        with self._lock:
-            if self._first is None:
-                self._first = (time.monotonic(), done)
-            self._frames = (done, total)
+    def fetch_plan(self, attempt: int) -> Files:
+        """Bring the plan to this host, where the next segments find it."""
+        voice, decisions = plan_names(attempt)
+        return Files(self.fetch(voice, self._inputs), self.fetch(decisions, self._inputs))
 
-    def check(self) -> None:
-        """Raise where the attempt has to stop: lost, canceled, handed back or out of time."""
-        if self._answer is Beat.LOST:
-            raise AttemptLostError
-        if self._answer is Beat.CANCEL:
-            raise RequestError(ErrorCode.CANCELED, "The job was canceled.")
-        if self._is_stopping():
-            raise HandedBackError
-        if self.elapsed_s > self._run_timeout_s:
-            raise ServiceError(ErrorCode.RUN_TIMEOUT, f"The job took longer than {self._run_timeout_s:g} s.")
+    def put(self, names: tuple[str, str], files: Files) -> None:
+        """Keep two files that belong together."""
+        for name, path in zip(names, (files.media, files.facts), strict=True):
+            self.put_file(name, path)
 
-    @property
-    def elapsed_s(self) -> float:
-        """Return the age of the attempt."""
-        return time.monotonic() - self._started_at
+    def put_file(self, name: str, path: Path) -> None:
+        """Keep a file."""
+        move, check = self._runtime.storage.put, self._monitor.check
+        patiently(lambda: move(self._job.id, name, path, check), check)
 
-    def heed(self, answer: Beat) -> None:
-        """Take what Redis answered to the heartbeat."""
-        self._answer = answer
-
-    def snapshot(self) -> tuple[str, Progress]:
-        """Return the stage and how far the attempt is."""
-        with self._lock:
-            stage, (done, total), (first_at, first_done) = self._stage, self._frames, self._first or (0.0, 0)
-        fps = (done - first_done) / (time.monotonic() - first_at) if done > first_done else 0.0
-        return stage, Progress(
-            percent=round(min(99.9, 100 * done / total), 1) if total else 0.0,
-            frames_done=done,
-            frames_total=total,
-            fps=round(fps, 2),
-            eta_s=round((total - done) / fps, 1) if fps > 0 and total else None,
-        )
-
-
-class Heartbeat:
-    """Renew the lease of an attempt from a thread, and pass Redis' answer to the monitor."""
-
-    def __init__(self, records: Records, job_id: str, attempt: int, monitor: JobMonitor, overrun_at_s: float) -> None:
-        self._records = records
-        self._job_id = job_id
-        self._attempt = attempt
-        self._monitor = monitor
-        self._overrun_at_s = overrun_at_s
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{job_id[:8]}", daemon=True)
-
-    def __enter__(self) -> Heartbeat:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join(timeout=15)
-
-    def _run(self) -> None:
-        is_away = False
-        while not self._done.is_set():
-            try:
-                answer = self._records.beat(self._job_id, self._attempt, *self._monitor.snapshot())
-                self._monitor.heed(answer)
-                if self._monitor.elapsed_s > self._overrun_at_s:
-                    error = ServiceError(ErrorCode.RUN_TIMEOUT, "The job took too long and did not stop.")
-                    self._records.fail(self._job_id, self._attempt, error_payload(error, None))
-                is_away = False
-            except redis.RedisError as error:
-                if not is_away:
-                    _log.warning("heartbeat failed job=%s error=%s", self._job_id, type(error).__name__)
-                is_away = True
-            self._done.wait(HEARTBEAT_S)
+    def succeed(self, attempt: int, outcome: Outcome, leaves_pieces: bool) -> str:
+        """Publish the result, or take it back where another attempt has taken over; return a word for the log."""
+        self._monitor.stage("publish")
+        self._monitor.check()
+        records, storage = self._runtime.records, self._runtime.storage
+        job_id, name = self._job.id, result_name(attempt)
+        self.put_file(name, self.work_dir / RESULT)
+        if patiently(lambda: records.succeed(job_id, attempt, outcome.result, outcome.report, outcome.warnings)):
+            if leaves_pieces:
+                with suppress(StorageAwayError):  # they go with the job at the latest
+                    keep_result(storage, job_id, attempt)
+            return "succeeded"
+        storage.remove(job_id, name)
+        return "lost"
 
 
 def run_job(runtime: Runtime) -> None:
     """Do the job whose turn it is, if any waits; raises only where Redis stays away."""
-    records = runtime.records
-    claim = records.claim(runtime.name, secrets.token_hex(8))
-    job = records.get(claim.job_id) if claim is not None else None
+    claim = runtime.records.claim(runtime.name, secrets.token_hex(8))
+    job = patiently(lambda: runtime.records.get(claim.job_id)) if claim is not None else None
     if claim is None or job is None:
         _log.info("nothing to do")
         return
-    attempt = claim.attempt
-    _log.info("claimed job=%s attempt=%d", job.id, attempt)
-    limit_s = runtime.settings.run_timeout_s
-    monitor = JobMonitor(limit_s, runtime.is_stopping)
-    with Heartbeat(records, job.id, attempt, monitor, limit_s + OVERRUN_S):
-        outcome = _attempt(runtime, job, attempt, monitor)
-    _log.info("ended job=%s attempt=%d outcome=%s seconds=%.1f", job.id, attempt, outcome, monitor.elapsed_s)
+    attempt, monitor = claim.attempt, _monitor(runtime)
+
+    def work() -> str:
+        known = patiently(lambda: runtime.segments.facts(job.id))
+        if known is not None and _has_plan(runtime, job.id, known):  # tried again: what was finished stays so
+            return _split(runtime, job.id, attempt, known)
+        with _desk(runtime, job, attempt, monitor) as desk:
+            done = runtime.pipeline.begin(desk.order, desk.work_dir / RESULT, runtime.settings.segment_s)
+            if isinstance(done, Outcome):
+                return desk.succeed(attempt, done, leaves_pieces=attempt > 1)
+            desk.put(plan_names(attempt), done.plan)
+        return _split(runtime, job.id, attempt, SplitFacts(attempt, done.segments, done.frames))
+
+    attend(_job_hold(runtime, job.id, attempt), monitor, runtime.settings.run_timeout_s, work)
 
 
-def _attempt(runtime: Runtime, job: Job, attempt: int, monitor: JobMonitor) -> str:
-    """Try once and record how it ended; return a word for the log."""
-    records, workspace = runtime.records, runtime.workspace
-    try:
-        with workspace.work_folder(job.id, attempt) as work_dir, workspace.inputs(job.id) as inputs:
-            return _produce(runtime, job, attempt, work_dir, inputs, monitor)
-    except AttemptLostError:
+def _split(runtime: Runtime, job_id: str, attempt: int, facts: SplitFacts) -> str:
+    return "split" if patiently(lambda: runtime.segments.split(job_id, attempt, facts)) else "lost"
+
+
+def run_segment(runtime: Runtime, job_id: str, number: int) -> None:
+    """Do one segment if it is still to be done; raises only where Redis stays away."""
+    segments, storage = runtime.segments, runtime.storage
+    attempt = segments.claim(job_id, number, runtime.name, secrets.token_hex(8))
+    job, facts = _known(runtime, job_id)
+    if attempt is None or job is None or facts is None:
+        _log.info("nothing to do job=%s segment=%d", job_id, number)
+        return
+    monitor, names = _monitor(runtime), segment_names(number, attempt)
+    hold = Hold(
+        name=f"job={job_id} segment={number} attempt={attempt}",
+        beat=lambda _, progress: segments.beat(job_id, number, attempt, progress.frames_done),
+        hand_back=lambda: segments.hand_back(job_id, number, attempt),
+        fail=lambda error: segments.fail(job_id, number, attempt, error),
+        cancel=lambda: False,  # a split job is canceled at once: its segments only lose their leases
+    )
+
+    def work() -> str:
+        with _desk(runtime, job, attempt, monitor) as desk:
+            plan = desk.fetch_plan(facts.plan)
+            made = runtime.pipeline.render_segment(desk.order, plan, number, facts.segments)
+            frames = monitor.snapshot()[1].frames_done
+            monitor.check()
+            desk.put(names, made)
+        if patiently(lambda: segments.finish(job_id, number, attempt, frames)):
+            return "done"
+        for name in names:
+            storage.remove(job_id, name)
         return "lost"
-    except HandedBackError:
-        return "handed back" if _patiently(lambda: records.hand_back(job.id, attempt)) else "lost"
-    except Exception as error:  # noqa: BLE001  whatever it was, the job's record has to say so
-        return _record_failure(records, job.id, attempt, error, monitor.snapshot()[0])
+
+    attend(hold, monitor, runtime.settings.run_timeout_s, work)
 
 
-def _produce(
-    runtime: Runtime, job: Job, attempt: int, work_dir: Path, inputs: Path, monitor: JobMonitor
-) -> str:
-    from worker.pipeline import Sources  # brings the media libraries, which only a pool child needs
+def join_job(runtime: Runtime, job_id: str) -> None:
+    """Join the segments of a job if all are done and nobody has; raises only where Redis stays away."""
+    records, segments = runtime.records, runtime.segments
+    attempt = segments.claim_join(job_id, runtime.name, secrets.token_hex(8))
+    job, facts = _known(runtime, job_id)
+    if attempt is None or job is None or job.started_at is None or facts is None:
+        _log.info("nothing to do job=%s join", job_id)
+        return
+    monitor, started_at = _monitor(runtime), job.started_at
 
-    storage = runtime.storage
+    def work() -> str:
+        with _desk(runtime, job, attempt, monitor) as desk:
+            plan = desk.fetch_plan(facts.plan)
+            pieces = []
+            for number, tried in enumerate(patiently(lambda: segments.attempts(job_id, facts.segments))):
+                pictures, findings = segment_names(number, tried)
+                pieces.append(Files(desk.fetch(pictures, desk.work_dir), desk.fetch(findings, desk.work_dir)))
+            waited_s = patiently(lambda: records.age_s(started_at))
+            outcome = runtime.pipeline.join_segments(desk.order, plan, pieces, desk.work_dir / RESULT, waited_s)
+            return desk.succeed(attempt, outcome, leaves_pieces=True)
 
-    def fetch(name: str) -> Path:
-        return _patiently(lambda: storage.fetch(job.id, name, inputs, monitor.check), monitor.check)
-
-    runtime.workspace.check_room(work_bytes(job.input, job.options))  # now, not in the middle
-    monitor.stage("fetch")
-    mix = fetch("audio_mix") if job.input.audio_mix else None
-    sources = Sources(fetch("video"), fetch("audio"), mix, job.input)
-    output = work_dir / "result.mp4"
-    outcome = runtime.run(
-        sources, job.options, runtime.synthesizer, output, work_dir, monitor, ffmpeg=runtime.settings.ffmpeg)
-    monitor.stage("publish")
-    monitor.check()
-    name = result_name(attempt)
-    _patiently(lambda: storage.put(job.id, name, output, monitor.check), monitor.check)
-    accepted = _patiently(
-        lambda: runtime.records.succeed(job.id, attempt, outcome.result, outcome.report, outcome.warnings))
-    if not accepted:
-        storage.remove(job.id, name)
-        return "lost"
-    if attempt > 1:
-        with suppress(StorageAwayError):  # they go with the job at the latest
-            keep_result(storage, job.id, attempt)
-    return "succeeded"
-
-
-def _record_failure(records: Records, job_id: str, attempt: int, error: Exception, stage: str) -> str:
-    shown = public_error(error)
-    if shown.code is ErrorCode.CANCELED:
-        return "canceled" if _patiently(lambda: records.end_canceled(job_id, attempt)) else "lost"
-    if not isinstance(error, LipSyncError):
-        _log.error("failed job=%s stage=%s", job_id, stage, exc_info=error)
-    recorded = _patiently(lambda: records.fail(job_id, attempt, error_payload(shown, stage)))
-    return str(shown.code) if recorded else "lost"
-
-
-def _patiently(move: Callable[[], _T], check: Check = go_on) -> _T:
-    """Make a move, again and again while Redis or the storage is away; raises what it raised after PATIENCE_S."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return move()
-        except (redis.ConnectionError, redis.TimeoutError, StorageAwayError):
-            if time.monotonic() > deadline:
-                raise
-            check()
-            time.sleep(1.0)
+    attend(_job_hold(runtime, job_id, attempt), monitor, runtime.settings.run_timeout_s, work)
 
 
 def find_faces(runtime: Runtime, upload_id: str) -> None:
@@ -258,3 +200,33 @@ def find_faces(runtime: Runtime, upload_id: str) -> None:
         except FileNotFoundError:
             return  # the API waits no more
         post_faces(runtime.redis, upload_id, runtime.find_faces(runtime.settings, path))
+
+
+def _has_plan(runtime: Runtime, job_id: str, facts: SplitFacts) -> bool:
+    return set(plan_names(facts.plan)) <= set(patiently(lambda: runtime.storage.names(job_id)))
+
+
+def _known(runtime: Runtime, job_id: str) -> tuple[Job | None, SplitFacts | None]:
+    return patiently(lambda: (runtime.records.get(job_id), runtime.segments.facts(job_id)))
+
+
+def _monitor(runtime: Runtime) -> JobMonitor:
+    return JobMonitor(runtime.settings.run_timeout_s, runtime.is_stopping)
+
+
+def _job_hold(runtime: Runtime, job_id: str, attempt: int) -> Hold:
+    records = runtime.records
+    return Hold(
+        name=f"job={job_id} attempt={attempt}",
+        beat=lambda stage, progress: records.beat(job_id, attempt, stage, progress),
+        hand_back=lambda: records.hand_back(job_id, attempt),
+        fail=lambda error: records.fail(job_id, attempt, error),
+        cancel=lambda: records.end_canceled(job_id, attempt),
+    )
+
+
+@contextmanager
+def _desk(runtime: Runtime, job: Job, attempt: int, monitor: JobMonitor) -> Iterator[Desk]:
+    workspace = runtime.workspace
+    with workspace.work_folder(job.id, attempt) as work_dir, workspace.inputs(job.id) as inputs:
+        yield Desk(runtime, job, monitor, work_dir, inputs)

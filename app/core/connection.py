@@ -33,5 +33,6 @@ def connect_listener(url: str, block_s: float, most: int) -> redis.asyncio.Redis
         max_connections=most,
         socket_timeout=block_s + SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
-        retry=AsyncRetry(ExponentialBackoff(cap=0.2, base=0.02), 1),
+        # A connection that broke is made anew; a read that had no answer in all that time is not begun again.
+        retry=AsyncRetry(ExponentialBackoff(cap=0.2, base=0.02), 1, supported_errors=(redis.ConnectionError,)),
     )

@@ -13,5 +13,5 @@ def set_up_logging() -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    for noisy in ("httpx", "httpcore", "celery.worker.strategy", "celery.app.trace", "kombu"):
+    for noisy in ("httpx", "httpcore", "celery.worker.strategy", "celery.app.trace", "kombu", "botocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -14,6 +14,8 @@
     lipsync:workers       zset    live workers by when their announcement ends; lipsync:worker_facts: JSON each
     lipsync:totals        hash    counters that only grow
 
+A long clip is done in segments that have leases of their own: `app.core.segment_moves`.
+
 Times are milliseconds by Redis' own clock: hosts need not agree on theirs. The attempt number fences: whoever lost its
 lease finds another number and can no longer move the job. `losses` counts attempts that died; one that was handed back
 in order is not a loss.
@@ -27,7 +29,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_PRELUDE: Final = """
+PRELUDE: Final = """
 local function time_us()
   local t = redis.call('TIME')
   return t[1] * 1000000 + t[2]
@@ -35,6 +37,7 @@ end
 local function now_ms() return math.floor(time_us() / 1000) end
 local function whole(number) return string.format('%.0f', number) end
 local function key(id) return 'lipsync:job:' .. id end
+local function parts(id) return 'lipsync:segments:' .. id end
 local function field(id, name) return redis.call('HGET', key(id), name) end
 local function events(id) return 'lipsync:events:' .. id end
 local function tell(id, event, ...)
@@ -71,13 +74,30 @@ local function refusal(owner, most_queued, most_active)
   if redis.call('SCARD', 'lipsync:active:' .. owner) >= tonumber(most_active) then return 'busy' end
   if redis.call('ZCARD', 'lipsync:sent') >= tonumber(most_queued) then return 'full' end
 end
+local function end_segments(id)
+  redis.call('ZREM', 'lipsync:split', id)
+  redis.call('ZREM', 'lipsync:segment_sent', id .. '.join')
+  for n = 0, tonumber(field(id, 'segments') or 0) - 1 do
+    redis.call('ZREM', 'lipsync:segment_sent', id .. '.' .. n)
+    redis.call('ZREM', 'lipsync:segment_leases', id .. '.' .. n)
+  end
+end
+local function give_back(id)
+  if not field(id, 'joining') then return enter_queue(id, 0) end
+  redis.call('HDEL', key(id), 'joining', 'worker', 'claim')
+  redis.call('HINCRBY', key(id), 'attempt', 1)
+  redis.call('ZREM', 'lipsync:leases', id)
+  redis.call('ZADD', 'lipsync:split', field(id, 'started_at'), id)
+  redis.call('ZADD', 'lipsync:segment_sent', 0, id .. '.join')
+end
 local function finish(id, status, retention_ms)
   local time = now_ms()
   leave_queue(id)
+  end_segments(id)
   redis.call('SREM', 'lipsync:active:' .. field(id, 'owner'), id)
   redis.call('ZREM', 'lipsync:leases', id)
   if status == 'succeeded' then tell_progress(id) end
-  redis.call('HDEL', key(id), 'stage')
+  redis.call('HDEL', key(id), 'stage', 'joining')
   redis.call('HSET', key(id), 'status', status, 'finished_at', whole(time), 'expires_at', whole(time + retention_ms))
   redis.call('ZADD', 'lipsync:expiry', whole(time + retention_ms), id)
   redis.call('HINCRBY', 'lipsync:totals', status, 1)
@@ -86,6 +106,7 @@ local function finish(id, status, retention_ms)
 end
 local function is_current(id, attempt)
   return field(id, 'status') == 'running' and field(id, 'attempt') == attempt
+    and redis.call('ZSCORE', 'lipsync:leases', id)
 end
 local function forget(id)
   local bound = redis.call('HMGET', key(id), 'owner', 'idem')
@@ -95,15 +116,16 @@ local function forget(id)
     redis.call('SREM', 'lipsync:active:' .. bound[1], id)
   end
   if bound[2] then redis.call('DEL', bound[2]) end
+  end_segments(id)
   redis.call('ZREM', 'lipsync:leases', id)
   redis.call('ZREM', 'lipsync:expiry', id)
-  redis.call('DEL', key(id), events(id))
+  redis.call('DEL', key(id), events(id), parts(id))
 end
 """
 
 # ARGV: id, owner, doc, retention ms, lead ms, most queued jobs, most active jobs of an owner, idempotency key or '',
 # fingerprint
-CREATE: Final = _PRELUDE + """
+CREATE: Final = PRELUDE + """
 local id, owner, retention, idem = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[8]
 if redis.call('EXISTS', key(id)) == 1 then return {'created', id} end
 if idem ~= '' then
@@ -134,14 +156,14 @@ return {'created', id}
 
 # ARGV: owner, most queued jobs, most active jobs of an owner, idempotency key or ''. Returns why a new job would be
 # refused, or ''.
-ROOM: Final = _PRELUDE + """
+ROOM: Final = PRELUDE + """
 if ARGV[4] ~= '' and redis.call('EXISTS', ARGV[4]) == 1 then return '' end
 return refusal(ARGV[1], ARGV[2], ARGV[3]) or ''
 """
 
 # ARGV: worker, claim (a random word: the same claim sent twice is one claim), lease ms. Returns id and attempt, or
 # nothing where no job waits.
-CLAIM: Final = _PRELUDE + """
+CLAIM: Final = PRELUDE + """
 local held = redis.call('GET', 'lipsync:claim:' .. ARGV[2])
 if held then
   local was = redis.call('HMGET', key(held), 'status', 'claim', 'attempt')
@@ -165,7 +187,7 @@ return {id, whole(attempt)}
 # ARGV: ids. Returns the place in line of each, from 1, in the order in which claims will take them; 0 where it does not
 # wait. By the time that `ahead` own jobs were taken, every other owner has had as many turns, and one more where its
 # turn comes first.
-POSITIONS: Final = _PRELUDE + """
+POSITIONS: Final = PRELUDE + """
 local turns = redis.call('ZRANGE', 'lipsync:turns', 0, -1, 'WITHSCORES')
 local waiting, turn = {}, {}
 for i = 1, #turns, 2 do
@@ -191,7 +213,7 @@ return places
 """
 
 # ARGV: id, attempt, lease ms, stage, progress. Returns ok, cancel or lost.
-BEAT: Final = _PRELUDE + """
+BEAT: Final = PRELUDE + """
 local id = ARGV[1]
 if not is_current(id, ARGV[2]) then return 'lost' end
 redis.call('ZADD', 'lipsync:leases', whole(now_ms() + tonumber(ARGV[3])), id)
@@ -203,7 +225,7 @@ return 'ok'
 """
 
 # ARGV: id, attempt, status, retention ms, then names and values of fields. Returns 1 where this attempt ended the job.
-FINISH: Final = _PRELUDE + """
+FINISH: Final = PRELUDE + """
 local id = ARGV[1]
 if not is_current(id, ARGV[2]) then
   return (field(id, 'attempt') == ARGV[2] and field(id, 'status') == ARGV[3]) and 1 or 0
@@ -214,18 +236,21 @@ return 1
 """
 
 # ARGV: id, attempt. The worker gives the job back in order, with nothing counted against it.
-HAND_BACK: Final = _PRELUDE + """
+HAND_BACK: Final = PRELUDE + """
 if not is_current(ARGV[1], ARGV[2]) then return 0 end
 if field(ARGV[1], 'cancel') then return 0 end
-enter_queue(ARGV[1], 0)
+give_back(ARGV[1])
 return 1
 """
 
 # ARGV: id, retention ms. Returns the status after it, or '' for no such job.
-CANCEL: Final = _PRELUDE + """
+CANCEL: Final = PRELUDE + """
 local id = ARGV[1]
 local status = field(id, 'status')
-if status == 'queued' then finish(id, 'canceled', tonumber(ARGV[2])) return 'canceled' end
+if status == 'queued' or redis.call('ZSCORE', 'lipsync:split', id) then
+  finish(id, 'canceled', tonumber(ARGV[2]))
+  return 'canceled'
+end
 if status == 'running' then redis.call('HSET', key(id), 'cancel', 1) end
 return status or ''
 """
@@ -233,7 +258,7 @@ return status or ''
 # ARGV: id, retention ms, most queued jobs, most active jobs of an owner. Returns `ok`, or why not: the status of a job
 # that did not fail and was not canceled, `expired`, a refusal as of a new job, or '' for no such job. The attempts are
 # counted on, so that no worker of before can move the job; its losses are not.
-RETRY: Final = _PRELUDE + """
+RETRY: Final = PRELUDE + """
 local id = ARGV[1]
 local status = field(id, 'status')
 if status ~= 'failed' and status ~= 'canceled' then return status or '' end
@@ -255,7 +280,7 @@ return 'ok'
 """
 
 # ARGV: most losses, retention ms, the error of a job that was lost too often. Returns id, status, id, status, ...
-REAP: Final = _PRELUDE + """
+REAP: Final = PRELUDE + """
 local moved = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:leases', '-inf', whole(now_ms()), 'LIMIT', 0, 100)) do
   if field(id, 'status') ~= 'running' then
@@ -267,7 +292,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:leases', '-inf', whole(
       redis.call('HSET', key(id), 'error', ARGV[3])
       finish(id, 'failed', tonumber(ARGV[2]))
     else
-      enter_queue(id, 0)
+      give_back(id)
     end
     redis.call('HINCRBY', 'lipsync:totals', 'lost', 1)
     moved[#moved + 1] = id
@@ -277,27 +302,37 @@ end
 return moved
 """
 
+# ARGV: ms without a reaper that mean an outage, ms it takes to settle. Returns 1 while leases must be spared.
+SETTLE: Final = PRELUDE + """
+local time, last = now_ms(), redis.call('GET', 'lipsync:reaped_at')
+redis.call('SET', 'lipsync:reaped_at', whole(time))
+if last and time - tonumber(last) > tonumber(ARGV[1]) then
+  redis.call('SET', 'lipsync:settling', 1, 'PX', ARGV[2])
+end
+return redis.call('EXISTS', 'lipsync:settling')
+"""
+
 # Returns the waiting jobs for which a message has to be sent, and marks them as sent now.
-TAKE_UNSENT: Final = _PRELUDE + """
+TAKE_UNSENT: Final = PRELUDE + """
 local ids = redis.call('ZRANGEBYSCORE', 'lipsync:sent', 0, 0, 'LIMIT', 0, 100)
 for _, id in ipairs(ids) do redis.call('ZADD', 'lipsync:sent', 'XX', whole(now_ms()), id) end
 return ids
 """
 
 # ARGV: ms. Returns the waiting jobs whose message was sent longer ago than that, the longest first.
-OVERDUE: Final = _PRELUDE + """
+OVERDUE: Final = PRELUDE + """
 return redis.call('ZRANGEBYSCORE', 'lipsync:sent', 1, whole(now_ms() - tonumber(ARGV[1])))
 """
 
 # ARGV: id. Returns the status it had, or ''.
-DELETE: Final = _PRELUDE + """
+DELETE: Final = PRELUDE + """
 local status = field(ARGV[1], 'status')
 if status then forget(ARGV[1]) end
 return status or ''
 """
 
 # ARGV: retention ms. First the files of an ended job expire, as long again later its record.
-EXPIRE: Final = _PRELUDE + """
+EXPIRE: Final = PRELUDE + """
 local time = now_ms()
 local bare = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:expiry', '-inf', whole(time), 'LIMIT', 0, 100)) do
@@ -313,14 +348,14 @@ return bare
 """
 
 # ARGV: name, facts, ms to live
-ANNOUNCE: Final = _PRELUDE + """
+ANNOUNCE: Final = PRELUDE + """
 redis.call('ZADD', 'lipsync:workers', whole(now_ms() + tonumber(ARGV[3])), ARGV[1])
 redis.call('HSET', 'lipsync:worker_facts', ARGV[1], ARGV[2])
 return 1
 """
 
 # Returns the facts of each live worker; forgets the others.
-LIVE_WORKERS: Final = _PRELUDE + """
+LIVE_WORKERS: Final = PRELUDE + """
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:workers', '-inf', whole(now_ms()))) do
   redis.call('ZREM', 'lipsync:workers', name)
   redis.call('HDEL', 'lipsync:worker_facts', name)

@@ -54,9 +54,9 @@ def _client(endpoint_url: str | None) -> Any:
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path" if endpoint_url else "auto"},  # others' servers seldom have a name a bucket
-        connect_timeout=3,
-        read_timeout=10,
-        retries={"total_max_attempts": 3, "mode": "standard"},
+        connect_timeout=2,
+        read_timeout=8,
+        retries={"total_max_attempts": 2, "mode": "standard"},  # callers wait; workers try again for minutes
         request_checksum_calculation="when_required",  # not all servers know the newer checksums
         response_checksum_validation="when_required",
     )

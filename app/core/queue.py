@@ -1,8 +1,11 @@
 """The way from the service to the workers: a task's name and a job's id, as JSON, over Redis.
 
-The message only says that a job waits: whoever gets it claims the job whose turn it is (`app.core.records`), which may
-be another. So there must be as many messages as waiting jobs: one too many does nothing, one too few is sent again by
-the reaper.
+A segment of a long job, and the join of its segments, are messages of their own in a queue of their own, which workers
+serve in turn with that of the jobs: neither a long job nor many short ones hold up the others.
+
+The message of a job only says that one waits: whoever gets it claims the job whose turn it is (`app.core.records`),
+which may be another. So there must be as many messages as waiting jobs: one too many does nothing, one too few is sent
+again by the reaper.
 """
 
 from __future__ import annotations
@@ -14,11 +17,15 @@ from urllib.parse import parse_qs, urlsplit
 import redis
 from celery import Celery
 
+from app.core.segments import JOIN
 from app.core.settings import Settings
 
 TASK_RUN_JOB: Final = "lipsync.run_job"
+TASK_RUN_SEGMENT: Final = "lipsync.run_segment"
+TASK_JOIN_JOB: Final = "lipsync.join_job"
 TASK_FIND_FACES: Final = "lipsync.find_faces"
 JOBS_QUEUE: Final = "lipsync.jobs"
+SEGMENTS_QUEUE: Final = "lipsync.segments"
 FACES_QUEUE: Final = "lipsync.faces"
 FACES_WAIT_S: Final = 6.0  # how long /jobs/validate waits for a worker to look
 
@@ -62,7 +69,12 @@ def configure(celery: Celery, settings: Settings) -> None:
         task_reject_on_worker_lost=True,
         task_time_limit=hard_limit_s,
         task_default_queue=JOBS_QUEUE,
-        task_routes={TASK_RUN_JOB: {"queue": JOBS_QUEUE}, TASK_FIND_FACES: {"queue": FACES_QUEUE}},
+        task_routes={
+            TASK_RUN_JOB: {"queue": JOBS_QUEUE},
+            TASK_RUN_SEGMENT: {"queue": SEGMENTS_QUEUE},
+            TASK_JOIN_JOB: {"queue": SEGMENTS_QUEUE},
+            TASK_FIND_FACES: {"queue": FACES_QUEUE},
+        },
         task_create_missing_queues=True,
         worker_prefetch_multiplier=1,
         worker_concurrency=settings.workers,
@@ -81,6 +93,15 @@ def send_job(celery: Celery, job_id: str) -> None:
     celery.send_task(TASK_RUN_JOB, args=[job_id], task_id=job_id, retry=False)
 
 
+def send_unit(celery: Celery, unit: str) -> None:
+    """Say that a segment, or the join of a job, waits; raises kombu's OperationalError."""
+    job_id, _, what = unit.rpartition(".")
+    if what == JOIN:
+        celery.send_task(TASK_JOIN_JOB, args=[job_id], task_id=unit, retry=False)
+    else:
+        celery.send_task(TASK_RUN_SEGMENT, args=[job_id, int(what)], task_id=unit, retry=False)
+
+
 def send_find_faces(celery: Celery, upload_id: str) -> None:
     """Ask a worker for the faces in a stored picture; the message dies with the wait for its answer."""
     celery.send_task(TASK_FIND_FACES, args=[upload_id], retry=False, expires=FACES_WAIT_S)
@@ -90,6 +111,35 @@ def waiting_messages(client: redis.Redis) -> int:
     """Return how many messages of jobs lie in the broker, not yet delivered."""
     messages = cast("list[str]", client.lrange(JOBS_QUEUE, 0, -1))
     return sum(json.loads(message)["headers"]["task"] == TASK_RUN_JOB for message in messages)
+
+
+def waiting_units(client: redis.Redis) -> set[str]:
+    """Return the segments and joins whose message lies in the broker, not yet delivered."""
+    messages = cast("list[str]", client.lrange(SEGMENTS_QUEUE, 0, -1))
+    return {str(json.loads(message)["headers"]["id"]) for message in messages}
+
+
+class Post:
+    """Send what the reaper finds unsent, and look at what lies undelivered."""
+
+    def __init__(self, celery: Celery, client: redis.Redis) -> None:
+        self._celery, self._redis = celery, client
+
+    def send_job(self, job_id: str) -> None:
+        """Say that a job waits; raises kombu's OperationalError."""
+        send_job(self._celery, job_id)
+
+    def send_unit(self, unit: str) -> None:
+        """Say that a segment or a join waits; raises kombu's OperationalError."""
+        send_unit(self._celery, unit)
+
+    def waiting_jobs(self) -> int:
+        """Return how many messages of jobs are not yet delivered."""
+        return waiting_messages(self._redis)
+
+    def waiting_units(self) -> set[str]:
+        """Return the segments and joins whose message is not yet delivered."""
+        return waiting_units(self._redis)
 
 
 def post_faces(client: redis.Redis, upload_id: str, faces: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, cast
 
@@ -23,7 +24,7 @@ from app.core.jobs import PRIORITY_LEAD_S, Job, JobInput, JobOptions, JobStatus,
 from app.core.settings import Settings
 from app.core.stored import job_of_hash
 
-LEASE_S: Final = 12.0  # a dead worker is noticed after this, and within REAP_INTERVAL_S of it
+LEASE_S: Final = 10.0  # a dead worker is noticed after this, and within REAP_INTERVAL_S of it
 ANNOUNCE_TTL_S: Final = 10.0
 _LIST_CHUNK: Final = 100
 
@@ -86,7 +87,7 @@ class Records:
     def __init__(self, client: redis.Redis, limits: RecordLimits) -> None:
         self._redis = client
         self._limits = limits
-        names = [name for name in vars(moves) if name.isupper() and not name.startswith("_")]
+        names = [name for name in vars(moves) if name.isupper() and name != "PRELUDE"]
         self._scripts = {name: client.register_script(getattr(moves, name)) for name in names}
 
     def _move(self, name: str, *arguments: str | int | float) -> Any:
@@ -204,7 +205,7 @@ class Records:
     def counts(self) -> dict[str, int]:
         """Return the number of queued and running jobs, and the totals that only grow (`total_<name>`)."""
         totals = cast("dict[str, str]", self._redis.hgetall("lipsync:totals"))
-        running = int(self._redis.zcard("lipsync:leases"))
+        running = int(self._redis.zcard("lipsync:leases")) + int(self._redis.zcard("lipsync:split"))
         counts = {"queued": self.queued_count(), "running": running}
         return counts | {f"total_{name}": int(number) for name, number in totals.items()}
 
@@ -254,7 +255,19 @@ class Records:
         """Put a running job back into the queue with nothing counted against it."""
         return bool(self._move("HAND_BACK", job_id, attempt))
 
+    def age_s(self, since: datetime) -> float:
+        """Return the seconds since a time in a record, by the clock that stamped it."""
+        seconds, micros = self._redis.time()
+        return seconds + micros / 1e6 - since.timestamp()
+
     # ---- the reaper's side
+
+    def is_settling(self, outage_s: float, settle_s: float) -> bool:
+        """Tell whether leases must be spared; to be asked by each reaper before it reaps.
+
+        They are for `settle_s` after no reaper came by for `outage_s`: Redis was away for their holders as well.
+        """
+        return bool(self._move("SETTLE", int(outage_s * 1000), int(settle_s * 1000)))
 
     def reap(self) -> dict[str, JobStatus]:
         """Move each job whose lease ended: queued again, or failed with `worker_lost`, or canceled where asked."""

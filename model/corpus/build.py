@@ -253,8 +253,11 @@ def build_corpus(
     speech_dir: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
     voices: int = 0,
+    held_out: bool = False,
 ) -> Summary:
     """Make puppets 0..clips-1 and voices 0..voices-1 of the corpus `seed` under `out_dir`; those there are kept.
+
+    held_out: make so many held-out clips and no others, each as the whole corpus would have it.
 
     landmarks: picture (H, W, 3) uint8 RGB -> list of (468, 2) px, the main face first; it and write_clip must be
     picklable for workers > 1. speech_dir: recordings with transcripts (recordings.py). `tell` hears what is missing
@@ -267,7 +270,8 @@ def build_corpus(
         people = read_people(faces_dir)
     recordings = read_recordings(speech_dir, tell) if speech_dir is not None else []
     out_dir.mkdir(parents=True, exist_ok=True)
-    every = [("puppet", number) for number in range(clips)] + [("voice", number) for number in range(voices)]
+    numbers = range(VAL_EVERY - 1, clips * VAL_EVERY, VAL_EVERY) if held_out else range(clips)
+    every = [("puppet", number) for number in numbers] + [("voice", number) for number in range(voices)]
     wanted = [(kind, n) for kind, n in every if not (out_dir / f"{kind}_{n:06d}" / "meta.json").is_file()]
     make_studio = partial(Studio, people, recordings, seed, out_dir, landmarks, write_clip)
     skipped: dict[str, str] = {}

@@ -30,7 +30,7 @@ from model.network.hearing import CHANNELS, Hearing, HearingConfig
 _CHANNELS = (16, 32, 64, 128, 256)  # at S, S/2, S/4, S/8, S/16
 _FINEST = 24  # channels of the last map at full size, whatever the width
 _FIELDS = 16  # shared fields of displacement
-_REACH = 0.25  # of half the picture
+_REACH = 0.4  # of half the picture: a jaw that drops, on a head that has turned
 _ALIGNED_SCALES = (2, 3, 4)  # 24, 12 and 6 at 96 px
 
 
@@ -127,7 +127,7 @@ class Displacement(nn.Module):
     """Say where pixels come from: a few fields that faces share, weighed by the coarsest map, and a field of its own.
 
     coarse (N,D,S/16,S/16), features (N,C,S/2,S/2) -> offsets (N,2,S/2,S/2) float32. Crops lie on a template, so an
-    opening jaw is much the same field in every face. A pixel comes from at most an eighth of the picture away.
+    opening jaw is much the same field in every face. A pixel comes from at most a fifth of the picture away.
     """
 
     def __init__(self, coarse: int, channels: int, grid: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from app.core.connection import connect
 from app.core.records import RecordLimits, Records
+from app.core.segments import Segments
 from app.core.settings import Settings
 from app.main import create_app
 from app.services import Services
@@ -41,6 +42,12 @@ def redis_client(bare_redis_url):
 @pytest.fixture
 def records(redis_client):
     return Records(redis_client, RecordLimits(
+        retention_s=60, max_attempts=2, max_queued_jobs=5, max_active_per_owner=4))
+
+
+@pytest.fixture
+def segments(redis_client):
+    return Segments(redis_client, RecordLimits(
         retention_s=60, max_attempts=2, max_queued_jobs=5, max_active_per_owner=4))
 
 

@@ -65,6 +65,7 @@ def test_metrics(make_service):
     assert 'lipsync_jobs{status="queued"} 1.0' in text
     assert 'lipsync_job_moves_total{move="created"} 1.0' in text
     assert 'lipsync_http_requests_total{method="GET",route="/jobs/{job_id}",status="404"} 1.0' in text
+    assert "lipsync_listeners 0.0" in text
     assert "lipsync_workers 0.0" in text and "0" * 32 not in text
 
 

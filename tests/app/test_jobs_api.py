@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import http.client
 import json
+import shutil
+from contextlib import closing
 
 import pytest
 
@@ -128,16 +130,35 @@ def test_a_client_that_goes_away_leaves_nothing(service):
     wait_until(lambda: folders(service) == [], 5)
 
 
-def test_a_full_disk_is_said_at_the_door(make_service):
-    full = make_service(max_upload_bytes=10**17)
-    connection = http.client.HTTPConnection(full.url.removeprefix("http://"), timeout=10)
+def declared_post(service, size):
+    """Begin an upload of so many bytes and send none of them."""
+    connection = http.client.HTTPConnection(service.url.removeprefix("http://"), timeout=10)
     connection.putrequest("POST", "/jobs")
     connection.putheader("Content-Type", "multipart/form-data; boundary=b")
-    connection.putheader("Content-Length", str(10**16))
+    connection.putheader("Content-Length", str(size))
     connection.endheaders()
+    return closing(connection)
+
+
+def assert_storage_full(connection):
     answer = connection.getresponse()
     assert (answer.status, json.loads(answer.read())["code"]) == (507, "storage_full")
-    connection.close()
+
+
+def test_a_full_disk_is_said_at_the_door(make_service):
+    with declared_post(make_service(max_upload_bytes=10**17), 10**16) as upload:
+        assert_storage_full(upload)
+
+
+def test_the_disk_is_promised_to_those_who_came_first(make_service, tmp_path):
+    size = int(shutil.disk_usage(tmp_path).free * 0.6)
+    service = make_service(max_upload_bytes=2 * size)
+    for _ in range(2):  # what was promised to the first is free again for the second
+        with declared_post(service, size):
+            wait_until(lambda: folders(service), 5)
+            with declared_post(service, size) as late:
+                assert_storage_full(late)
+        wait_until(lambda: folders(service) == [], 5)
 
 
 def test_a_full_queue_is_said_at_the_door(make_service):

@@ -9,8 +9,10 @@ import tracemalloc
 import boto3
 import httpx
 import pytest
+from botocore.stub import Stubber
 
-from app.core.objects import PART_BYTES
+from app.core.errors import CapacityError
+from app.core.objects import PART_BYTES, ObjectStorage
 from app.core.settings import Settings
 from app.core.storage import CHUNK_BYTES, StorageAwayError, open_storage
 from tests.s3 import BUCKET, S3Server
@@ -135,3 +137,21 @@ def test_a_server_that_dies_is_said_and_found_again(s3, tmp_path):
                 use()
         server.start()
         assert storage.fetch(ID, "video", tmp_path).read_bytes() == b"moving"
+
+
+REFUSALS = [
+    ("NoSuchKey", 404, FileNotFoundError),
+    ("QuotaExceeded", 403, CapacityError),
+    ("XMinioStorageFull", 507, CapacityError),
+    ("NoSuchBucket", 404, StorageAwayError),
+    ("AccessDenied", 403, StorageAwayError),
+    ("ServiceUnavailable", 503, StorageAwayError),
+]
+
+
+@pytest.mark.parametrize(("code", "status", "meaning"), REFUSALS)
+def test_a_refusal_is_told_in_the_words_of_the_port(client, code, status, meaning):
+    with Stubber(client) as server:
+        server.add_client_error("get_object", code, http_status_code=status)
+        with pytest.raises(meaning):
+            ObjectStorage(client, client, BUCKET).read(ID, "video", 0, 1)

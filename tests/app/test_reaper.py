@@ -6,28 +6,44 @@ from kombu.exceptions import OperationalError
 from app.core.jobs import JobOptions, JobStatus, new_job_id
 from app.core.queue import JOBS_QUEUE, make_celery, send_job, waiting_messages
 from app.core.reaper import Reaper
+from app.core.segments import SplitFacts
 from app.core.settings import Settings
 from tests.service import INPUT, wait_until
 
 
 class Rig:
-    def __init__(self, records, redis_client):
-        self.records, self.redis = records, redis_client
+    def __init__(self, records, segments, redis_client):
+        self.records, self.segments, self.redis = records, segments, redis_client
         self.sent, self.waiting, self.is_broker_away = [], 0, False
-        self.reaper = Reaper(records, self.send, lambda: self.waiting, interval_s=0.02)
+        self.units = set()
+        self.reaper = Reaper(records, segments, self, run_timeout_s=600, interval_s=0.02)
 
-    def send(self, job_id):
+    def send_job(self, job_id):
         if self.is_broker_away:
             raise OperationalError
         self.sent.append(job_id)
+
+    send_unit = send_job
+
+    def waiting_jobs(self):
+        return self.waiting
+
+    def waiting_units(self):
+        return self.units
+
+    def new_split_job(self, count):
+        job_id = self.new_job()
+        assert self.records.claim("w", job_id).job_id == job_id
+        assert self.segments.split(job_id, 1, SplitFacts(1, count, 100 * count))
+        return job_id
 
     def new_job(self):
         return self.records.create(new_job_id(), "", INPUT, JobOptions()).job_id
 
 
 @pytest.fixture
-def rig(records, redis_client):
-    return Rig(records, redis_client)
+def rig(records, segments, redis_client):
+    return Rig(records, segments, redis_client)
 
 
 def test_a_dead_worker_s_job_is_sent_again(rig):
@@ -38,6 +54,38 @@ def test_a_dead_worker_s_job_is_sent_again(rig):
     wait_until(lambda: rig.sent == [job_id], 5)
     rig.reaper.stop()
     assert rig.records.get(job_id).status is JobStatus.QUEUED
+
+
+def test_segments_are_sent_and_sent_again_when_their_worker_dies(rig):
+    job_id = rig.new_split_job(2)
+    rig.reaper.send_unsent()
+    assert sorted(rig.sent) == [f"{job_id}.0", f"{job_id}.1"]
+    assert rig.segments.claim(job_id, 1, "w", "c") == 1
+    rig.redis.zadd("lipsync:segment_leases", {f"{job_id}.1": 1})
+    rig.reaper.reap()
+    rig.reaper.send_unsent()
+    assert rig.sent[2:] == [f"{job_id}.1"]
+    rig.redis.zadd("lipsync:segment_sent", {f"{job_id}.{number}": 1 for number in range(2)})
+    rig.units = {f"{job_id}.0"}
+    rig.reaper.find_lost_messages()
+    rig.reaper.send_unsent()
+    assert rig.sent[3:] == [f"{job_id}.1"], "the other's message lies in the broker"
+
+
+def test_a_job_in_segments_that_takes_too_long_fails(rig):
+    job_id = rig.new_split_job(2)
+    rig.reaper.reap()
+    assert rig.records.get(job_id).status is JobStatus.RUNNING
+    rig.redis.zadd("lipsync:split", {job_id: 1})
+    rig.reaper.reap()
+    assert rig.records.get(job_id).error["code"] == "run_timeout"
+
+
+def test_leases_are_spared_after_an_outage_that_all_reapers_saw(rig):
+    assert [rig.records.is_settling(4, 0.2) for _ in range(2)] == [False, False]
+    rig.redis.set("lipsync:reaped_at", 1)
+    assert [rig.records.is_settling(4, 0.2) for _ in range(2)] == [True, True]
+    wait_until(lambda: not rig.records.is_settling(4, 0.2), 5)
 
 
 def test_a_message_that_cannot_be_sent_is_sent_later(rig):

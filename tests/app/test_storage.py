@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +15,7 @@ from app.core.errors import CapacityError
 from app.core.folder import FolderStorage
 from app.core.settings import Settings
 from app.core.storage import StorageAwayError, keep_result, open_storage, result_name
+from tests.conftest import ROOT
 from tests.service import put
 
 ID, OTHER = "0123456789abcdef" * 2, "f" * 32
@@ -192,6 +195,14 @@ def test_a_storage_that_is_away_says_so(away, tmp_path):
         away.check_room(0)
     with pytest.raises(StorageAwayError):
         put(away, ID, "video", b"x")
+
+
+def test_a_bucket_without_its_library_is_said():
+    code = ("import sys; sys.modules['boto3'] = None\n"
+            "from app.core.settings import Settings; from app.core.storage import open_storage\n"
+            "open_storage(Settings(storage='s3://bucket'))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "LIPSYNC_STORAGE names a bucket: install the extra `s3`." in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("setting", ["bucket", "s3:/bucket", "s3://", "s3://a", "http://host/x", "s3://bucket/x y", ""])

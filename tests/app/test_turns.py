@@ -7,7 +7,8 @@ import random
 import pytest
 
 from app.core.jobs import JobOptions, new_job_id
-from app.core.records import RecordLimits, Records
+from app.core.records import RecordLimits, Records, WorkerFacts
+from app.core.segments import JOIN, SplitFacts
 from tests.service import INPUT
 
 
@@ -132,3 +133,70 @@ def test_places_tell_the_order_of_any_queue(line):
         assert taken == forecast[:len(taken)]
     forecast = line.forecast()
     assert line.take_all() == forecast
+
+
+class LongLine(Line):
+    """Jobs in twenty segments each, and a broker that delivers in order."""
+
+    def __init__(self, records, segments, redis_client):
+        super().__init__(records, redis_client)
+        self.segments, self.messages = segments, []
+
+    def split(self, *names):
+        for name in names:
+            self.send(name)
+            taken, attempt = self.take()
+            assert taken == name
+            assert self.segments.split(self.ids[name], attempt, SplitFacts(plan=1, segments=20, frames=2000))
+
+    def do_one(self):
+        """Let the one worker do what the next message names; return the job's name, or `end` for a join."""
+        self.messages += self.segments.take_unsent()
+        job_id, _, what = self.messages.pop(0).partition(".")
+        if what == JOIN:
+            attempt = self.segments.claim_join(job_id, "w", "claim-join")
+            assert self.records.end_canceled(job_id, attempt)
+            return "end"
+        attempt = self.segments.claim(job_id, int(what), "w", f"claim-{what}")
+        assert self.segments.finish(job_id, int(what), attempt, 100)
+        return next(name for name, known in self.ids.items() if known == job_id)
+
+
+@pytest.fixture
+def long_line(records, segments, redis_client):
+    return LongLine(records, segments, redis_client)
+
+
+def test_the_segments_of_many_long_jobs_do_not_starve_those_of_a_single_one(long_line):
+    long_line.split(*[f"a{number}" for number in range(10)])
+    assert {long_line.do_one() for _ in range(3)} == {"a0"}
+    long_line.split("b0")
+    done = [long_line.do_one() for _ in range(45)]
+    assert done.index("b0") <= 4, "few were out before"
+    assert done[:done.index("b0") + 8].count("b0") >= 4, "then one each"
+    assert done.count("b0") == 20 and done.count("a0") == 17
+    assert "a2" not in done, "what was begun first is finished first"
+
+
+def test_all_segments_are_done_and_then_joined(long_line):
+    long_line.split("a0", "b0", "c0")
+    done = [long_line.do_one() for _ in range(63)]
+    assert [done.count(name) for name in ("a0", "b0", "c0", "end")] == [20, 20, 20, 3]
+    assert long_line.segments.take_unsent() == []
+
+
+def test_more_workers_have_more_messages_out(long_line, records):
+    long_line.split("a0")
+    assert len(long_line.segments.take_unsent()) == 4
+    for number in range(3):
+        records.announce(WorkerFacts(name=f"w{number}", pid=1, device="cpu", precision="fp32", checkpoint="n",
+                                     checkpoint_sha256="d", version="1"))
+    assert len(long_line.segments.take_unsent()) == 6
+    assert long_line.segments.take_unsent() == []
+
+
+def test_a_job_whose_segments_wait_for_those_of_others_uses_none_of_its_time(long_line):
+    long_line.split("a0", "a1")
+    long_line.do_one()
+    assert long_line.segments.end_slow(-1) == [long_line.ids["a0"]]
+    assert long_line.segments.end_slow(-1) == []

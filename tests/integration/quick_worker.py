@@ -15,9 +15,11 @@ from app.core.jobs import Report, ResultFacts
 from app.core.logs import set_up_logging
 from app.core.settings import Settings
 from worker.main import Engine, run_worker
-from worker.pipeline import Outcome
+from worker.outcome import Files, Outcome, Split
+from worker.tasks import Pipeline
 
 STEP_S = 0.05
+FRAMES = 100
 
 
 class QuickSynthesizer:
@@ -25,20 +27,52 @@ class QuickSynthesizer:
     precision = "fp32"
 
 
-def run(sources, options, synthesizer, output, work_dir, monitor, ffmpeg=None):
-    plan = options.metadata
-    assert sources.video.is_file() and sources.audio.is_file() and work_dir.is_dir()
+def begin(order, output, segment_s):
+    plan, monitor = order.options.metadata, order.monitor
+    assert order.sources.video.is_file() and order.sources.audio.is_file() and order.work_dir.is_dir()
+    if plan.get("segments", 1) > 1:
+        files = Files(order.work_dir / "voice", order.work_dir / "plan")
+        for path in (files.media, files.facts):
+            path.write_bytes(b"planned")
+        return Split(plan["segments"], plan["segments"] * FRAMES, files)
     if plan.get("error") == "input":
         raise InputError(ErrorCode.NO_FACE_DETECTED, "No face was found in any frame.")
     if plan.get("error") == "bug":
         raise RuntimeError("secret text of a bug")
+    work(monitor, plan.get("seconds", 0))
+    output.write_bytes(b"mp4 of " + order.sources.video.read_bytes())
+    return outcome_of(output)
+
+
+def render_segment(order, plan, number, count):
+    assert (plan.media.read_bytes(), plan.facts.read_bytes()) == (b"planned", b"planned")
+    if order.options.metadata.get("error") == number:
+        raise InputError(ErrorCode.FACE_NOT_FOUND, "The chosen face is missing.")
+    work(order.monitor, order.options.metadata.get("seconds", 0))
+    made = Files(order.work_dir / "pictures", order.work_dir / "facts")
+    made.media.write_bytes(b"%d of %d, " % (number, count))
+    made.facts.write_bytes(b"found")
+    return made
+
+
+def join_segments(order, plan, segments, output, waited_s):
+    assert plan.media.is_file() and plan.facts.is_file() and waited_s > 0
+    assert {segment.facts.read_bytes() for segment in segments} == {b"found"}
+    output.write_bytes(b"".join(segment.media.read_bytes() for segment in segments))
+    return outcome_of(output)
+
+
+def work(monitor, seconds):
     monitor.stage("synthesize")
-    steps = max(1, int(plan.get("seconds", 0) / STEP_S))
+    steps = max(1, int(seconds / STEP_S))
     for step in range(steps):
         monitor.check()
-        monitor.frames(step, steps)
+        monitor.frames(FRAMES * step // steps, FRAMES)
         time.sleep(STEP_S)
-    output.write_bytes(b"mp4 of " + sources.video.read_bytes())
+    monitor.frames(FRAMES, FRAMES)
+
+
+def outcome_of(output):
     digest = hashlib.sha256(output.read_bytes()).hexdigest()
     result = ResultFacts(bytes=output.stat().st_size, sha256=digest, duration_s=4, fps="25", width=64, height=48,
                          frames=100)
@@ -56,7 +90,7 @@ def engine() -> Engine:
         verify=lambda settings: None,
         load=lambda settings: QuickSynthesizer(),
         checkpoint=lambda settings: Path(__file__),
-        run=run,
+        pipeline=Pipeline(begin, render_segment, join_segments),
         find_faces=find_faces,
     )
 

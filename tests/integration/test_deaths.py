@@ -29,7 +29,7 @@ def test_a_killed_child_s_job_is_done_by_the_next(bare_stack):
 
 def test_a_worker_told_to_end_hands_its_job_back(bare_stack):
     first = bare_stack.start_worker()
-    job_id = bare_stack.post(seconds=3)
+    job_id = bare_stack.post(seconds=12)
     bare_stack.wait_for(job_id, "running")
     first.send_signal(signal.SIGTERM)
     bare_stack.wait_for(job_id, "queued", timeout_s=5)
@@ -37,6 +37,15 @@ def test_a_worker_told_to_end_hands_its_job_back(bare_stack):
     bare_stack.start_worker()
     assert bare_stack.wait_for(job_id, "succeeded")["attempt"] == 2
     assert bare_stack.services.records.counts().get("total_lost", 0) == 0
+
+
+def test_a_worker_told_to_end_finishes_what_is_nearly_done(bare_stack):
+    worker = bare_stack.start_worker()
+    job_id = bare_stack.post(seconds=3)
+    wait_until(lambda: bare_stack.get(job_id)["progress"]["percent"] > 20, 10)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(15) == 0
+    assert (bare_stack.get(job_id)["status"], bare_stack.get(job_id)["attempt"]) == ("succeeded", 1)
 
 
 def test_two_children_work_side_by_side(bare_stack):

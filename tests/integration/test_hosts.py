@@ -20,7 +20,7 @@ def two_hosts(folder, **named):
     (folder / "redis").mkdir()
     with running_redis(folder / "redis") as url:
         app = create_app(Settings(redis_url=url, data_dir=folder / "service", **named), fake_prober())
-        with live_server(app) as address, httpx.Client(base_url=address, timeout=30) as http:
+        with live_server(app) as server, httpx.Client(base_url=server.url, timeout=30) as http:
             stack = Stack(url, folder / "worker", http, app.state.services)
             try:
                 stack.start_worker(**named)
@@ -56,6 +56,17 @@ def test_a_job_is_done_on_another_host(storage_settings, tmp_path):
         assert list(stack.services.storage.idle_jobs(-60)) == []
         assert files_of(tmp_path / "service") == []
         wait_until(lambda: not list((tmp_path / "worker" / "work").iterdir()), 5)
+
+
+def test_the_segments_of_a_long_clip_are_done_on_two_hosts(storage_settings, tmp_path):
+    with two_hosts(tmp_path, **storage_settings) as stack:
+        stack.start_worker(data_dir=tmp_path / "second", **storage_settings)
+        job = stack.wait_for(stack.post(segments=4, seconds=1), "succeeded")
+        assert stack.http.get(job["result"]["url"]).content == b"0 of 4, 1 of 4, 2 of 4, 3 of 4, "
+        kept = {"audio", "result-1.mp4", "video"}
+        wait_until(lambda: set(stack.services.storage.names(job["id"])) == kept, 5)
+        facts = stack.services.redis.hgetall(f"lipsync:segments:{job['id']}")
+        assert len({facts[f"{number}:worker"] for number in range(4)}) == 2
 
 
 def test_a_bucket_away_for_a_while_costs_no_job(s3, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.corpus.articulation import FPS, Channel, Style, articulate
+from model.corpus.articulation import FPS, Channel, Style, articulate, smiling
 from model.corpus.speech import Phone
 
 
@@ -91,3 +91,22 @@ def test_style_scales_the_opening() -> None:
 def test_marks_without_a_mouth_are_passed_over(symbol: str) -> None:
     rows = articulate([Phone("a", 0.0, 0.5), Phone(symbol, 0.5, 0.55), Phone("a", 0.55, 1.0)], 25)
     assert np.isfinite(rows).all() and rows[5:20, Channel.APERTURE].min() > 0.7
+
+
+def test_lips_part_before_speech_after_a_long_pause_only() -> None:
+    late = articulate([Phone("", 0.0, 1.0), Phone("ə", 1.0, 1.4)], 35, Style(ready_s=0.25))
+    assert late[int(0.6 * FPS), Channel.APERTURE] < 0.05 < 0.12 < late[int(0.9 * FPS), Channel.APERTURE]
+    never = articulate([Phone("", 0.0, 1.0), Phone("ə", 1.0, 1.4)], 35, Style(ready_s=0.0))
+    assert never[int(0.8 * FPS), Channel.APERTURE] < late[int(0.8 * FPS), Channel.APERTURE]
+    ended = articulate([Phone("ə", 0.0, 0.4), Phone("", 0.4, 1.4)], 35)
+    assert ended[int(1.2 * FPS), Channel.APERTURE] < 0.03
+
+
+def test_a_smile_is_wide_and_parted_and_still_closes() -> None:
+    rows = articulate([Phone("", 0.0, 0.4), Phone("m", 0.4, 0.6), Phone("ɑ", 0.6, 1.0)], 25)
+    assert smiling(rows, 0.0) is rows
+    shown = smiling(rows, 1.0)
+    rest, shut = shown[2], shown[int(0.5 * FPS)]
+    assert rest[Channel.WIDTH] > 0.8 and rest[Channel.APERTURE] > 0.2
+    assert shut[Channel.APERTURE] < 0.03
+    assert (shown[:, Channel.APERTURE] >= rows[:, Channel.APERTURE] - 1e-6).all()

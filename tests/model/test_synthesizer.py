@@ -52,9 +52,10 @@ def test_lower_rows_are_hidden_and_the_reference_whole(order: str) -> None:
     np.testing.assert_array_equal(reference, crops)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 9])
-def test_any_count_and_any_split_give_the_same_pixels(count: int) -> None:
-    synthesizer = _synthesizer(build_network(CONFIG))
+def test_any_count_and_any_split_give_the_same_pixels(count: int, precision: str) -> None:
+    synthesizer = Synthesizer(build_network(CONFIG).eval(), CONFIG, "cpu", precision, 4)
     crops, mels = _crops(count), _mels(count)
     whole = synthesizer.synthesize(crops, mels)
     assert (whole.shape, whole.dtype) == (crops.shape, np.uint8)

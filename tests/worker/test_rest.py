@@ -39,19 +39,19 @@ def seen(detector):
 
 def test_the_same_face_gets_the_resting_crop(detector, seen):
     later = crop_of(sighting(detector, portrait(shift=6.0)))
-    reference = RestingFaces([seen], Shape, COLOUR).references(later[None])[0]
+    reference = RestingFaces.seen_in([seen], Shape, COLOUR).references(later[None])[0]
     np.testing.assert_array_equal(reference, crop_of(seen))
 
 
 def test_a_strange_crop_is_its_own_reference(seen):
     strange = np.random.default_rng(0).integers(0, 255, (1, 96, 96, 3), np.uint8)
     strange = np.repeat(np.repeat(strange[:, ::24, ::24], 24, axis=1), 24, axis=2)
-    np.testing.assert_array_equal(RestingFaces([seen], Shape, COLOUR).references(strange), strange)
+    np.testing.assert_array_equal(RestingFaces.seen_in([seen], Shape, COLOUR).references(strange), strange)
 
 
 def test_nobody_seen_leaves_every_crop_its_own(seen):
     crop = crop_of(seen)[None]
-    np.testing.assert_array_equal(RestingFaces([], Shape, COLOUR).references(crop), crop)
+    np.testing.assert_array_equal(RestingFaces.seen_in([], Shape, COLOUR).references(crop), crop)
 
 
 @pytest.mark.parametrize(("zoom", "shape", "factor"), [

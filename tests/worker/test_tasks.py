@@ -8,6 +8,7 @@ from app.core.connection import connect
 from app.core.folder import FolderStorage
 from app.core.jobs import JobOptions, JobStatus, new_job_id
 from app.core.records import RecordLimits, Records
+from app.core.segments import Segments
 from app.core.settings import Settings
 from app.core.workspace import Workspace
 from tests.service import INPUT, put, running_redis
@@ -29,20 +30,21 @@ def client(settings):
 
 @pytest.fixture
 def make_runtime(settings, client):
-    def make(run, reserve_bytes=0):
-        workspace = Workspace(settings.data_dir, reserve_bytes)
+    def make(begin, reserve_bytes=0):
+        limits, workspace = RecordLimits.of(settings), Workspace(settings.data_dir, reserve_bytes)
         workspace.prepare()
         return tasks.Runtime(
-            name="host-1", settings=settings, redis=client, records=Records(client, RecordLimits.of(settings)),
-            storage=FolderStorage(settings.data_dir), workspace=workspace, synthesizer=None, run=run,
-            find_faces=lambda *_: [], is_stopping=lambda: False)
+            name="host-1", settings=settings, redis=client, records=Records(client, limits),
+            segments=Segments(client, limits), storage=FolderStorage(settings.data_dir), workspace=workspace,
+            synthesizer=None, pipeline=tasks.Pipeline(begin, begin, begin), find_faces=lambda *_: [],
+            is_stopping=lambda: False)
 
     return make
 
 
 def test_a_disk_too_full_is_said_before_anything_is_written(make_runtime, settings):
     begun = []
-    runtime = make_runtime(lambda *parts, **named: begun.append(parts), reserve_bytes=10**18)
+    runtime = make_runtime(lambda *parts: begun.append(parts), reserve_bytes=10**18)
     job_id = runtime.records.create(new_job_id(), "", INPUT, JobOptions()).job_id
     for name in ("video", "audio"):
         put(runtime.storage, job_id, name, b"x")

@@ -1,0 +1,133 @@
+"""People as judges: a blind page with systems side by side, and what their answers say.
+
+The page is static and knows videos by meaningless names; which system made which is in a key beside its folder, so the
+folder can be handed to anybody. Order of sentences and of sides is shuffled for each rater.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Final
+
+import numpy as np
+from scipy import stats
+
+QUESTIONS: Final = ("sync", "quality", "overall")
+_MARKS: Final = range(1, 6)
+_PLAYABLE: Final = (".mp4", ".webm")
+_PAGE = Path(__file__).parent / "web" / "raters.html"
+
+
+class RatersError(Exception):
+    """Say in one sentence why a page cannot be made or answers cannot be read."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What raters think of one system: the mean mark and its 95 % confidence interval, by Student's t.
+
+    Answers are taken as independent, so with few raters the true interval is wider.
+    """
+
+    system: str
+    question: str
+    answers: int
+    mean: float
+    low: float
+    high: float
+
+
+def write_page(folder: Path, systems: Mapping[str, Path], seed: int) -> Path:
+    """Copy the videos of every system under blind names into a folder with its page; return the page's path.
+
+    systems: name -> folder of .mp4 or .webm; videos of one name belong together, and only those that every system has
+    are shown. The key is written as FOLDER_key.csv beside the folder. Raises RatersError.
+    """
+    if len(systems) < 2:
+        raise RatersError("a page needs at least two systems to compare")
+    found = {name: _videos(name, place) for name, place in systems.items()}
+    common = sorted(set.intersection(*(set(videos) for videos in found.values())))
+    if not common:
+        raise RatersError("the systems have no video of the same name")
+    chance = random.Random(seed)
+    media = folder / "media"
+    media.mkdir(parents=True, exist_ok=True)
+    key: list[tuple[str, str, str]] = []
+    trials: list[list[str]] = []
+    for clip in common:
+        trial = []
+        for system, videos in found.items():
+            blind = f"{chance.getrandbits(64):016x}{videos[clip].suffix.lower()}"
+            shutil.copyfile(videos[clip], media / blind)
+            key.append((blind, system, clip))
+            trial.append(blind)
+        trials.append(sorted(trial))
+    chance.shuffle(trials)
+    with key_path(folder).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("video", "system", "clip"), *sorted(key)])
+    study = {"id": f"{chance.getrandbits(32):08x}", "seed": seed, "trials": trials}
+    page = folder / "index.html"
+    page.write_text(Template(_PAGE.read_text(encoding="utf-8")).substitute(study=json.dumps(study)), encoding="utf-8")
+    return page
+
+
+def key_path(folder: Path) -> Path:
+    """Return where the key of a page lies."""
+    return folder.with_name(f"{folder.name}_key.csv")
+
+
+def opinions(folder: Path, answers: Sequence[Path]) -> list[Opinion]:
+    """Return the mean mark of every system for every question, from the files that raters saved. Raises RatersError."""
+    try:
+        systems = {row["video"]: row["system"] for row in _rows(key_path(folder))}
+    except KeyError as error:
+        raise RatersError(f"{key_path(folder).name} has no column {error}") from error
+    marks: dict[tuple[str, str], list[int]] = {
+        (system, question): [] for system in sorted(set(systems.values())) for question in QUESTIONS
+    }
+    for path in answers:
+        for number, row in enumerate(_rows(path), 2):
+            system = systems.get(row.get("video") or "")
+            if system is None:
+                raise RatersError(f"{path.name}, line {number}: this video does not belong to {folder.name}")
+            for question in QUESTIONS:
+                marks[system, question].append(_mark(row.get(question), f"{path.name}, line {number}"))
+    return [_opinion(system, question, given) for (system, question), given in marks.items()]
+
+
+def _opinion(system: str, question: str, marks: Sequence[int]) -> Opinion:
+    count, mean = len(marks), float(np.mean(marks)) if marks else float("nan")
+    reach = float("nan")
+    if count > 1:
+        reach = float(stats.t.ppf(0.975, count - 1) * np.std(marks, ddof=1) / np.sqrt(count))
+    return Opinion(system, question, count, mean, mean - reach, mean + reach)
+
+
+def _videos(name: str, place: Path) -> dict[str, Path]:
+    if not place.is_dir():
+        raise RatersError(f"there is no folder {place}")
+    found = {path.stem: path for path in sorted(place.iterdir()) if path.suffix.lower() in _PLAYABLE}
+    if not found:
+        raise RatersError(f"the folder of {name} holds no .mp4 or .webm")
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RatersError(f"{path} cannot be read as CSV ({error})") from error
+
+
+def _mark(text: str | None, where: str) -> int:
+    if text is None or not text.isdecimal() or int(text) not in _MARKS:
+        raise RatersError(f"{where}: a mark must be 1 to 5, not {text!r}")
+    return int(text)
