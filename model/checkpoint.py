@@ -118,15 +118,7 @@ def save_checkpoint(
 
     Matrices are stored in `dtype`, vectors (norms, biases) as they are.
     """
-    state = {
-        name: (tensor.to(dtype) if tensor.ndim > 1 else tensor).detach().cpu().contiguous()
-        for name, tensor in network.state_dict().items()
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    save_file(state, partial, metadata={"format": FORMAT, "config": config.to_json()})
-    partial.chmod(0o644)  # safetensors writes for the owner alone; a service may run as somebody else
-    partial.replace(path)
+    _save_state(path, network, {"format": FORMAT, "config": config.to_json()}, dtype)
 
 
 def read_checkpoint(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
@@ -252,9 +244,19 @@ def load_hearing(path: Path) -> Hearing:
 
 
 def _save_part(path: Path, part: nn.Module, kind: str, config: Mapping[str, Any]) -> None:
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in part.state_dict().items()}
+    _save_state(path, part, {"format": kind, "config": json.dumps(config)}, torch.bfloat16)
+
+
+def _save_state(path: Path, network: nn.Module, metadata: dict[str, str], dtype: torch.dtype) -> None:
+    """Write weights; a reader sees the old file or the new one. Matrices are stored in `dtype`, vectors as they are."""
+    state = {
+        name: (tensor.to(dtype) if tensor.ndim > 1 else tensor).detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    save_file(state, partial, metadata={"format": kind, "config": json.dumps(config)})
+    save_file(state, partial, metadata=metadata)
+    partial.chmod(0o644)  # safetensors writes for the owner alone; a service may run as somebody else
     partial.replace(path)
 
 

@@ -46,13 +46,15 @@ def blend(
     framing: Framing,
     colour: ColourMatrix,
     *,
+    drawn_px: int,
     strength: float = 1.0,
     padding: float = 0.0,
 ) -> None:
     """Blend one synthesized crop into an I420 frame in place.
 
     planes: (H * 3/2, W) uint8. face: (468, 2) landmarks in frame pixels. filmed, synthesized: (S, S, 3) uint8 RGB, the
-    crop before and after. strength 0..1 scales the mask; padding grows it, in face heights.
+    crop before and after. drawn_px: the network's own size, at most S: nothing it drew is finer. strength 0..1 scales
+    the mask; padding grows it, in face heights.
     """
     mask = mouth_mask(transform.apply(face), transform.size, framing, padding)
     drawn = match_tone(ycc_of_rgb(synthesized, colour), ycc_of_rgb(filmed, colour), mask, framing)
@@ -60,7 +62,7 @@ def blend(
     box = _frame_box(mask, transform, planes.shape[1], planes.shape[0] * 2 // 3)
     if box is None:
         return
-    if transform.scale > 1.0:  # the crop has more pixels than the frame: nothing may alias
+    if transform.scale * drawn_px > transform.size:  # drawn finer than the frame can show: nothing may alias
         drawn = np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.5 * transform.scale), np.float32)
     _put(planes, np.dstack([drawn, mask * 255.0]), transform, box)
 

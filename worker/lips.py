@@ -119,6 +119,7 @@ class Lips:
                     after,
                     config.framing,
                     self._colour,
+                    drawn_px=config.image_size,
                     strength=self._options.strength,
                     padding=self._options.padding,
                 )

@@ -30,6 +30,7 @@ F32 = npt.NDArray[np.float32]
 LIKENESS_PX: Final = (16, 8)  # to which the upper part is shrunk for comparing
 ALIKE: Final = 14.0  # mean difference in 8-bit levels up to which two crops show the same face alike
 MAX_DETAIL: Final = 5  # crops are at most so many times as wide as the network
+SLACK: Final = 0.05  # by so much of the network's width may a crop be smaller than what was filmed
 STRANGE: Final = 26.0  # from which on they do not
 
 
@@ -108,7 +109,7 @@ def crop_size(faces: Sequence[F32], shape: CropShape) -> int:
     if not shape.keeps_detail or not faces:
         return shape.image_size
     sides_px = [shape.image_size / face_transform(face, shape.framing, shape.image_size).scale for face in faces]
-    return shape.image_size * int(np.clip(round(float(np.median(sides_px)) / shape.image_size), 1, MAX_DETAIL))
+    return shape.image_size * int(np.clip(np.ceil(np.median(sides_px) / shape.image_size - SLACK), 1, MAX_DETAIL))
 
 
 def _likeness(crop: U8, hidden_from: float) -> F32:

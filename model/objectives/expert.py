@@ -17,6 +17,8 @@ from model.objectives.protocol import VALIDATION_SEED, Terms
 from model.recipe import Recipe
 from model.tensors import to_faces, to_mels, vary_faces
 
+_OFFSET_CLIPS, _OFFSET_STRIDE, _MOST_OFFSET = 24, 3, 15
+
 
 class ExpertObjective:
     """Train the expert to match mouths with sounds within a clip."""
@@ -34,12 +36,18 @@ class ExpertObjective:
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Measure loss and hit rate over 48 clips of the validation split."""
+        """Measure held-out clips: loss, hit rate, and how often a mouth is nearer to its own sound than to another.
+
+        val_offset_k is that share where the other comes k frames earlier or later, k = 1..15.
+        """
         expert = _as_expert(network)
         rng = np.random.default_rng(VALIDATION_SEED)
         rounds = [self._match(expert, self._val, rng, vary=False) for _ in range(6)]
         loss, found = (torch.stack(values).mean() for values in zip(*rounds, strict=True))
-        return {"val_loss": float(loss), "val_found": float(found)}
+        clips = rng.permutation(len(self._val))[:_OFFSET_CLIPS]
+        shares = torch.stack([self._offset_shares(expert, int(number)) for number in clips]).nanmean(0)
+        offsets = {f"val_offset_{k}": float(share) for k, share in enumerate(shares, start=1)}
+        return {"val_loss": float(loss), "val_found": float(found), **offsets}
 
     def sheet(self, network: nn.Module) -> None:
         """Draw nothing: an expert draws nothing."""
@@ -47,6 +55,26 @@ class ExpertObjective:
     def export(self, network: nn.Module, path: Path, notes: str) -> None:
         """Write the expert."""
         save_expert(path, _as_expert(network))
+
+    def _offset_shares(self, expert: SyncExpert, number: int) -> Tensor:
+        """Return, for each offset of 1..15 frames, the share of a clip's mouths that prefer their own sound, (15,)."""
+        clip = self._val.clip(number)
+        starts = np.arange(0, len(clip.crops) - RUN + 1, _OFFSET_STRIDE)
+        faces = to_faces(np.concatenate([clip.crops[start : start + RUN] for start in starts]), self._device)
+        face = expert.embed_face(stack_lower_halves(faces.reshape(len(starts), RUN, *faces.shape[1:])))
+        audio = expert.embed_audio(to_mels(clip.mels, self._device))
+        likeness = face @ audio.T  # (runs, frames)
+        middle = torch.from_numpy(starts + RUN // 2).to(self._device)
+        own = likeness.gather(1, middle[:, None])[:, 0]
+        shares = []
+        for offset in range(1, _MOST_OFFSET + 1):
+            wins = []
+            for place in (middle - offset, middle + offset):
+                inside = (place >= 0) & (place < likeness.shape[1])
+                other = likeness.gather(1, place.clamp(0, likeness.shape[1] - 1)[:, None])[:, 0]
+                wins.append((own > other)[inside])
+            shares.append(torch.cat(wins).float().mean())
+        return torch.stack(shares).cpu()
 
     def _match(self, network: SyncExpert, corpus: Corpus, rng: Rng, *, vary: bool) -> tuple[Tensor, Tensor]:
         batch = corpus.moments(rng, self._recipe.batch.clips, self._recipe.batch.moments)

@@ -66,7 +66,7 @@ def test_one_batch_is_learned_by_heart(corpus: Path) -> None:
     network = Generator(GeneratorConfig(SIZE, 0.25))
     optimizer = torch.optim.AdamW(network.parameters(), 4e-3)
     errors = []
-    for _ in range(40):
+    for _ in range(60):
         drawing = network(join_faces(target, faces, 0.5), to_mels(batch.mels, device))
         error = (drawing.compose(known_face(target, faces, 0.5)) - target).abs().mean()
         optimizer.zero_grad()

@@ -29,7 +29,7 @@ def blended(scene: tuple[np.ndarray, np.ndarray], paint: tuple[int, int, int] | 
     if paint is not None:
         drawn[round(96 * LOWER_FACE.hidden_from) :] = paint
     result = planes.copy()
-    blend(result, face, transform, crop, drawn, LOWER_FACE, COLOUR, **options)
+    blend(result, face, transform, crop, drawn, LOWER_FACE, COLOUR, drawn_px=96, **options)
     return result
 
 
@@ -113,7 +113,7 @@ def test_a_face_half_outside_the_frame_is_blended_where_it_shows(
     planes, face = scene[0].copy(), scene[1] + np.float32(corner)
     transform = face_transform(face, LOWER_FACE, 96)
     drawn = np.zeros((96, 96, 3), np.uint8)
-    blend(planes, face, transform, drawn, drawn, LOWER_FACE, COLOUR)
+    blend(planes, face, transform, drawn, drawn, LOWER_FACE, COLOUR, drawn_px=96)
     assert planes.shape == scene[0].shape
 
 
@@ -124,5 +124,5 @@ def test_a_small_face_is_blended_too(detector: FaceDetector) -> None:
     transform = face_transform(face, LOWER_FACE, 96)
     crop = extract(planes, transform, COLOUR)
     result = planes.copy()
-    blend(result, face, transform, crop, crop, LOWER_FACE, COLOUR)
+    blend(result, face, transform, crop, crop, LOWER_FACE, COLOUR, drawn_px=96)
     assert np.abs(result.astype(int) - planes).max() < 60

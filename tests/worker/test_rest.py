@@ -55,7 +55,8 @@ def test_nobody_seen_leaves_every_crop_its_own(seen):
 
 
 @pytest.mark.parametrize(("zoom", "shape", "factor"), [
-    (1, DetailedShape, 1), (2, DetailedShape, 2), (4, DetailedShape, 3), (20, DetailedShape, MAX_DETAIL), (4, Shape, 1),
+    (1, DetailedShape, 1), (1.25, DetailedShape, 1), (2, DetailedShape, 2), (4, DetailedShape, 4),
+    (20, DetailedShape, MAX_DETAIL), (4, Shape, 1),
 ])
 def test_crops_are_as_large_as_the_faces_that_were_filmed(detector, zoom: float, shape: type, factor: int) -> None:
     face = detector.detect(portrait(320, 320))[0].landmarks
