@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from lipsync import main
 from model.ablation import COSTS, MEASURES, Plan, ablate, as_markdown, read_rows
 from model.cases import Reading
 from model.framing import Framing
@@ -125,3 +127,10 @@ def test_tables_that_compare_nothing_are_refused(rows_file: Path, old: str, new:
 def test_a_row_that_is_not_there_is_said(tmp_path: Path, rows_file: Path) -> None:
     with pytest.raises(RecipeError, match="there is no row 'empty' among full, no CBAM"):
         ablate(read_rows(rows_file), Plan(tmp_path, tmp_path / "out"), read_dark, only=["empty"])
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path, rows_file: Path) -> None:
+    rows_file.write_text(TINY[: TINY.index('[rows."full"]')])
+    words = ["ablate", "--corpus", str(tmp_path), "--out", str(tmp_path / "out"), "--config", str(rows_file)]
+    ended = CliRunner().invoke(main, words)
+    assert ended.exit_code == 2 and ended.stderr.splitlines()[-1].startswith("error: option_invalid: rows.toml")
