@@ -11,7 +11,7 @@ import json
 import re
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from model.cost import gflop_per_crop
 from model.curves import LOG
 from model.evaluate import OWN, STILLS, Take, evaluate, rows
 from model.judges import Judges, load_judges
-from model.recipe import Recipe, RecipeError, read_tables, recipe_of
+from model.recipe import LpipsPart, Recipe, RecipeError, RunPart, read_tables, recipe_of
 from model.synthesizer import load_synthesizer
 from model.train import TrainingError, train
 
@@ -76,11 +76,18 @@ def read_rows(path: Path) -> dict[str, Recipe]:
             recipes[name] = recipe_of(merged)
         except RecipeError as error:
             raise RecipeError(f'{path.name}: rows."{name}": {error}') from error
-    if len({(recipe.run, recipe.lpips, recipe.network.image_size) for recipe in recipes.values()}) > 1:
-        raise RecipeError(f"{path.name}: rows must share [run], [lpips] and network.image_size to be comparable")
+    if len({_shared(recipe) for recipe in recipes.values()}) > 1:
+        raise RecipeError(
+            f"{path.name}: rows must share [run] but for its learning_rate, [lpips] and network.image_size"
+        )
     if len({_folder_name(name) for name in recipes} - {""}) < len(recipes):
         raise RecipeError(f"{path.name}: the names of rows must differ in their letters and digits")
     return recipes
+
+
+def _shared(recipe: Recipe) -> tuple[RunPart, LpipsPart, int]:
+    """Return what makes rows comparable: budget, seed, eyes and size; each may learn at the rate that suits it."""
+    return replace(recipe.run, learning_rate=1.0), recipe.lpips, recipe.network.image_size
 
 
 def ablate(

@@ -115,6 +115,7 @@ def test_the_shipped_table_has_a_row_for_every_question() -> None:
         ('[rows."full"]', '[rows]\n"full" = 3', 'rows."full" must hold parts'),
         ("use_cbam = false", "use_cbam = 1", 'rows."no CBAM, with a critic": network.use_cbam must be bool'),
         ("use_cbam = false", "image_size = 128", "must share"),
+        ('[rows."Wav2Lip".network]', '[rows."Wav2Lip".run]\nseed = 1\n[rows."Wav2Lip".network]', "must share"),
         ('[rows."full"]', '[rows."full"]\n[rows."Full!"]', "must differ in their letters"),
     ],
 )
@@ -122,6 +123,11 @@ def test_tables_that_compare_nothing_are_refused(rows_file: Path, old: str, new:
     rows_file.write_text(TINY.replace(old, new))
     with pytest.raises(RecipeError, match=re.escape(sentence)):
         read_rows(rows_file)
+
+
+def test_a_row_may_learn_at_its_own_rate(rows_file: Path) -> None:
+    rows_file.write_text(TINY + '[rows."Wav2Lip".run]\nlearning_rate = 1e-4\n')
+    assert [recipe.run.learning_rate for recipe in read_rows(rows_file).values()] == [1e-3, 1e-3, 1e-4]
 
 
 def test_a_row_that_is_not_there_is_said(tmp_path: Path, rows_file: Path) -> None:
