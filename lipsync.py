@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.core.settings import Settings
 
 EXIT_REFUSED = 2
+_TRAINING_ONLY = ("skimage", "lpips", "torchvision", "espeakng_loader", "tensorboard")  # a worker's image lacks them
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -29,6 +30,13 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except LipSyncError as error:
             click.echo(f"error: {error.code}: {error.message}", err=True)
+            sys.exit(EXIT_REFUSED)
+        except ModuleNotFoundError as error:
+            package = str(error.name).partition(".")[0]
+            if package not in _TRAINING_ONLY:
+                raise
+            sentence = f"{package} is not installed; pip install '.[train]' brings it."
+            click.echo(f"error: option_invalid: {sentence}", err=True)
             sys.exit(EXIT_REFUSED)
 
 
@@ -408,6 +416,7 @@ def train(
 @click.option("--reference", "references", multiple=True, type=click.Path(path_type=Path), help="Its film.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Generator weights; else LIPSYNC_CHECKPOINT's.")
 @click.option("--limit", type=click.IntRange(1), default=48, show_default=True, help="Judge at most so many clips.")
+@click.option("--seconds", type=click.FloatRange(0.5), default=20.0, show_default=True, help="Of each video at most.")
 @click.option("--lpips-backbone", help="torchvision's AlexNet weights, for LPIPS; or 'random'.")
 @click.option("--inception", type=click.Path(path_type=Path), help="torchvision's Inception v3 weights, for FID.")
 @click.option("--syncnet", type=click.Path(path_type=Path), help="syncnet_v2 weights, for LSE-D and LSE-C.")
@@ -421,7 +430,8 @@ def train(
 @click.option("--ratings", multiple=True, type=click.Path(path_type=Path), help="A rater's saved answers; repeatable.")
 def evaluate(
     corpus_dir: Path | None, clips: tuple[Path, ...], results: tuple[Path, ...], references: tuple[Path, ...],
-    checkpoint: Path | None, limit: int, lpips_backbone: str | None, inception: Path | None, syncnet: Path | None,
+    checkpoint: Path | None, limit: int, seconds: float,
+    lpips_backbone: str | None, inception: Path | None, syncnet: Path | None,
     json_path: Path | None, html_dir: Path | None, check: bool,
     raters_dir: Path | None, systems: tuple[str, ...], seed: int, ratings: tuple[Path, ...],
 ) -> None:
@@ -431,11 +441,11 @@ def evaluate(
         return
     from model.dataset import CorpusError
     from model.evaluate import evaluate as run
-    from model.evaluate import summarise, table
     from model.judges import load_judges
     from model.perceptual import BackboneError
     from model.promises import PEOPLE, PUPPETS, broken, summary
     from model.report import write_report
+    from model.summary import summarise, table
     from worker.evaluation import Request, opened_cases
 
     settings = load_settings()
@@ -443,7 +453,7 @@ def evaluate(
         settings = settings.model_copy(update={"checkpoint": checkpoint})
     try:
         judges = load_judges(lpips_backbone, inception, syncnet)
-        request = Request(corpus_dir, clips, results, references, limit, wide=syncnet is not None)
+        request = Request(corpus_dir, clips, results, references, limit, seconds, wide=syncnet is not None)
         with opened_cases(settings, request) as cases:
             takes = run(cases, judges, tell=lambda name: click.echo(name, err=True))
     except (BackboneError, CorpusError) as error:
@@ -510,7 +520,7 @@ def ablate(
     from model.recipe import RecipeError, shipped_recipe
     from model.train import TrainingError
     from worker.detect import FaceDetector
-    from worker.evaluation import MeshReader
+    from worker.filmed import MeshReader
 
     plan = Plan(corpus_dir, out_dir, hearing, expert, minutes, limit)
     try:

@@ -80,7 +80,7 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         celery=celery,
         prober=prober or Prober.of(settings),
         reaper=Reaper(records, Segments(client, limits), Post(celery, client), settings.run_timeout_s),
-        sweeper=Sweeper(records, storage, workspace),
+        sweeper=Sweeper(records, storage, workspace, settings.retention_s),
         listeners=Listeners(settings.redis_url, shutdown),
         shutdown=shutdown,
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),

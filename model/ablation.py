@@ -21,9 +21,10 @@ from PIL import Image, ImageDraw, ImageFont
 from model.cases import Pixels, ReadLips, prepared_cases
 from model.cost import gflop_per_crop
 from model.curves import LOG
-from model.evaluate import OWN, STILLS, Take, evaluate, rows
+from model.evaluate import OWN, STILLS, Take, evaluate
 from model.judges import Judges, load_judges
 from model.recipe import LpipsPart, Recipe, RecipeError, RunPart, read_tables, recipe_of
+from model.summary import rows
 from model.synthesizer import load_synthesizer
 from model.train import TrainingError, train
 

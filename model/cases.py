@@ -44,12 +44,14 @@ class Reading:
 class Footage:
     """Frames of one face: crops (T, S, S, 3) uint8 RGB, and their lips.
 
-    wide: (T, 224, 224, 3) uint8 RGB as SyncNet knows faces, where whole frames were at hand.
+    wide: (T, 224, 224, 3) uint8 RGB as SyncNet knows faces, where whole frames were at hand. voice: what is heard with
+    it, where that is not the voice that was asked for.
     """
 
     crops: Pixels
     reading: Reading
     wide: Pixels | None = None
+    voice: Samples | None = None
 
 
 class Case(Protocol):

@@ -37,6 +37,7 @@ _UNREADABLE = (
     *(pickle.UnpicklingError, struct.error, EOFError, OSError),
     *(RuntimeError, ValueError, TypeError, LookupError, AttributeError),
 )
+_SIZES_PX, _COLUMNS = (16, 1024), (16, 160)  # what a file may ask for; 160 columns are two seconds
 Shapes = Mapping[str, tuple[int, ...]]
 _Part = TypeVar("_Part", bound=nn.Module)
 
@@ -68,6 +69,19 @@ class CheckpointConfig:
             raise ValueError(f"the architecture {self.architecture!r} is not known")
         if self.channel_order not in ("rgb", "bgr"):
             raise ValueError(f"the channel order {self.channel_order!r} is not known")
+        window = self.mel_window
+        for name, value, (low, high) in (
+            ("image_size", self.image_size, _SIZES_PX),
+            ("mel_window.columns", window.columns, _COLUMNS),
+            ("mel_window.offset_columns", window.offset_columns, (-_COLUMNS[1], _COLUMNS[1])),
+        ):
+            if type(value) is not int or not low <= value <= high:
+                raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+        if self.architecture == "wav2lip" and self.image_size != WAV2LIP_IMAGE_SIZE:
+            raise ValueError(f"wav2lip draws {WAV2LIP_IMAGE_SIZE} px, not {self.image_size}")
+        flags = (self.use_cbam, self.use_ffc, self.use_adain)
+        if type(self.width) not in (int, float) or not all(type(flag) is bool for flag in flags):
+            raise ValueError("width must be a number and the flags true or false")
 
     @property
     def keeps_detail(self) -> bool:

@@ -6,10 +6,9 @@ always there: in silence lips must rest, and with another voice they must follow
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,24 +22,15 @@ REAL, OWN, SILENT, SHUFFLED = "real video", "own audio", "silent audio", "shuffl
 ROWS: Final = (REAL, OWN, SILENT, SHUFFLED)
 STILLS = 8
 _APERTURE, _WIDTH = 0, 1
-_MEDIANS = (
-    *("aperture_r", "width_r", "label_aperture_r", "label_width_r"),
-    *("owner_aperture_r", "chance_aperture_r", "voice_r"),
-)
-_MEANS = (
-    *("silent_aperture_ratio", "opening_ratio", "bilabials_closed", "faces_found", "lmd", "psnr", "ssim", "lpips"),
-    *("sharpness_ratio", "detail_ratio", "jitter_ratio", "flicker_ratio", "lse_d", "lse_c"),
-)
-_LAGS = {"aperture_lag_frames": "aperture_r", "voice_lag_frames": "voice_r"}
-
 
 
 @dataclass
 class Take:
     """What one clip showed in one row.
 
-    values: measures by name. mouth (T, 2): aperture and width as the mesh reads them, filmed and drawn. lags: curves of
-    r over lags. stills: a few frames, filmed above drawn. features: of the drawn frames, for FID.
+    groups: kind -> value, such as sex -> man. values: measures by name. filmed, drawn (T, 2): aperture and width of the
+    mouth as they are read. lags: curves of r over lags, by measure. stills: a few frames, filmed above drawn. features:
+    of the drawn frames, for FID.
     """
 
     clip: str
@@ -59,26 +49,29 @@ def evaluate(
     cases: Sequence[Case], judges: Judges, tell: Callable[[str], None] = lambda _: None
 ) -> list[Take]:
     """Measure all cases in all rows; `tell` hears the name of each case when its turn comes."""
-    takes: list[Take] = []
-    for number, case in enumerate(cases):
+    takes: list[list[Take]] = []
+    strangers = [_stranger(cases, number) for number in range(len(cases))]
+    for case, stranger in zip(cases, strangers, strict=True):
         tell(case.name)
-        takes += _Clip(case, judges).takes(_stranger(cases, number))
-    filmed = {take.clip: take.filmed for take in takes if take.row == REAL}
-    for number, case in enumerate(cases):
-        owner = filmed[_stranger(cases, number).name][:, _APERTURE]
-        for take in takes:
-            if take.clip == case.name and take.row == SHUFFLED and metrics.moves(owner):
-                length = min(len(owner), len(take.drawn))
-                drawn, film, other = (c[:length] for c in (take.drawn[:, _APERTURE], take.filmed[:, _APERTURE], owner))
-                take.values["owner_aperture_r"] = metrics.correlation(drawn, other)
-                take.values["chance_aperture_r"] = metrics.correlation(film, other)
-    return takes
+        takes.append(list(_Clip(case, judges).takes(None if stranger is None else cases[stranger].voice)))
+    for mine, stranger in zip(takes, strangers, strict=True):
+        if mine[-1].row == SHUFFLED and stranger is not None:
+            _compare_with_owner(mine[-1], takes[stranger][0].filmed[:, _APERTURE])
+    return [take for mine in takes for take in mine]
 
 
-def _stranger(cases: Sequence[Case], number: int) -> Case:
-    """Return the next case whose voice says something, whoever it is where there is no other."""
-    following = [*cases[number + 1 :], *cases[:number]]
-    return next((case for case in following if np.any(case.voice)), cases[number])
+def _stranger(cases: Sequence[Case], number: int) -> int | None:
+    """Return the number of the next case whose voice says something, None where there is no other."""
+    following = [*range(number + 1, len(cases)), *range(number)]
+    return next((other for other in following if np.any(cases[other].voice)), None)
+
+
+def _compare_with_owner(take: Take, owner: Curve) -> None:
+    """Compare lips drawn with another's voice, and the film they replace, with the lips of that voice's owner."""
+    length = min(len(owner), len(take.drawn))
+    if metrics.moves(owner):
+        for name, curve in (("owner_aperture_r", take.drawn), ("chance_aperture_r", take.filmed)):
+            take.values[name] = metrics.correlation(curve[:length, _APERTURE], owner[:length])
 
 
 class _Clip:
@@ -91,8 +84,8 @@ class _Clip:
         if case.sex is not None:
             self._groups["sex"] = case.sex
 
-    def takes(self, stranger: Case) -> Iterable[Take]:
-        """Return the rows that can be had."""
+    def takes(self, strangers_voice: Samples | None) -> Iterable[Take]:
+        """Return the rows that can be had, the real one first and the one with another's voice last."""
         own_voice = self._case.voice
         film = self._film
         yield self._take(REAL, film, own_voice)
@@ -108,12 +101,13 @@ class _Clip:
             if metrics.moves(curves[2]):
                 take.values["silent_aperture_ratio"] = metrics.silent_ratio(*curves)
             yield take
-        shuffled = self._case.speak(film, stranger.voice) if stranger is not self._case else None
-        if shuffled is not None:
-            yield self._take(SHUFFLED, shuffled, stranger.voice)
+        shuffled = None if strangers_voice is None else self._case.speak(film, strangers_voice)
+        if shuffled is not None and strangers_voice is not None:
+            yield self._take(SHUFFLED, shuffled, strangers_voice)
 
     def _take(self, row: str, drawn: Footage, voice: Samples) -> Take:
         length = min(len(drawn.crops), len(self._film.crops))
+        voice = voice if drawn.voice is None else drawn.voice
         film = _cut(self._film, length)
         drawn = _cut(drawn, length)
         values, lags = self._lips(film, drawn, voice)
@@ -150,10 +144,10 @@ class _Clip:
             if labels is not None:
                 values[f"label_{name}"] = metrics.correlation(seen.mouth[:, column], labels[: len(aperture), column])
         lags["aperture_r"] = metrics.lag_curve(aperture, filmed.mouth[:, _APERTURE])
-        bilabials = [(p.start_s, p.end_s) for p in self._case.phones if p.symbol[:1] in tuple("pbm")]
-        values["bilabials_closed"] = metrics.closed_share(
-            aperture, [moment for moment in bilabials if moment[1] * fps < len(aperture)], fps
-        )
+        shown = [phone for phone in self._case.phones if phone.symbol and phone.end_s * fps < len(aperture)]
+        for name, wanted in (("bilabials_closed", _bilabial), ("others_closed", _open)):
+            moments = [(phone.start_s, phone.end_s) for phone in shown if wanted(phone.symbol)]
+            values[name] = metrics.closed_share(aperture, moments, fps)
         return values, lags
 
     def _picture(self, film: Footage, drawn: Footage) -> dict[str, float]:
@@ -172,62 +166,13 @@ class _Clip:
         return values
 
 
-def summarise(takes: Sequence[Take], judges: Judges) -> dict[str, Any]:
-    """Return the figures as JSON: `rows`, the same `by` group, and every clip by itself."""
-    groups = sorted({(kind, value) for take in takes for kind, value in take.groups.items()})
-    by: dict[str, dict[str, Any]] = {}
-    for kind, value in groups:
-        by.setdefault(kind, {})[value] = rows([take for take in takes if take.groups.get(kind) == value], judges)
-    clips = [
-        {"clip": take.clip, "row": take.row, **take.groups, **{k: _number(v) for k, v in take.values.items()}}
-        for take in takes
-    ]
-    return {"rows": rows(takes, judges), "by": by, "clips": clips}
-
-
-def rows(takes: Sequence[Take], judges: Judges) -> list[dict[str, Any]]:
-    """Return one row of figures for each of ROWS: medians of correlations, means of the rest, None for what is not."""
-    real = [take.features for take in takes if take.row == REAL and take.features is not None]
-    table: list[dict[str, Any]] = []
-    for name in ROWS:
-        mine = [take for take in takes if take.row == name]
-        row: dict[str, Any] = {"name": name, "clips": len(mine)}
-        for measure in (*_MEDIANS, *_MEANS):
-            known = [take.values[measure] for take in mine if math.isfinite(take.values.get(measure, math.nan))]
-            average = np.median if measure in _MEDIANS else np.mean
-            row[measure] = _number(float(average(known))) if known else None
-        for lag, curve in _LAGS.items():
-            row[lag] = _number(metrics.best_lag([take.lags[curve] for take in mine if curve in take.lags]))
-        drawn = [take.features for take in mine if take.features is not None]
-        row["fid"] = _number(judges.fid(np.concatenate(drawn), np.concatenate(real))) if drawn and real else None
-        table.append(row)
-    _share_silence(table)
-    return table
-
-
-def _share_silence(table: list[dict[str, Any]]) -> None:
-    """Show how lips rest in the row of the own audio too: it is a property of the same weights."""
-    by_name = {row["name"]: row for row in table}
-    by_name[OWN]["silent_aperture_ratio"] = by_name[SILENT]["silent_aperture_ratio"]
-
-
-def table(figures: Mapping[str, Any]) -> str:
-    """Return the rows as text, a column each, without the measures that nobody has."""
-    rows = figures["rows"]
-    names = [name for name in rows[0] if name != "name" and any(row[name] is not None for row in rows)]
-    lines = [[""] + [row["name"] for row in rows]]
-    lines += [[name] + ["-" if row[name] is None else f"{row[name]:g}" for row in rows] for name in names]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(rows) + 1)]
-    sides = [str.ljust, *[str.rjust] * len(rows)]
-    return "\n".join("  ".join(side(*cell) for side, *cell in zip(sides, line, widths, strict=True)) for line in lines)
-
-
 def _cut(footage: Footage, length: int) -> Footage:
     reading = footage.reading
-    return Footage(
-        footage.crops[:length],
-        type(reading)(reading.mouth[:length], reading.lips[:length]),
-        None if footage.wide is None else footage.wide[:length],
+    return replace(
+        footage,
+        crops=footage.crops[:length],
+        reading=replace(reading, mouth=reading.mouth[:length], lips=reading.lips[:length]),
+        wide=None if footage.wide is None else footage.wide[:length],
     )
 
 
@@ -242,5 +187,10 @@ def _ratio(value: float, reference: float) -> float:
     return value / reference if reference > 0 else float("nan")
 
 
-def _number(value: float) -> float | None:
-    return round(float(value), 4) if math.isfinite(value) else None
+def _bilabial(symbol: str) -> bool:
+    return symbol[:1] in tuple("pbm")
+
+
+def _open(symbol: str) -> bool:
+    """Say whether a sound leaves the lips open: all but those that lips make."""
+    return symbol[:1] not in tuple("pbmfvw")

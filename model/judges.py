@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.audio import SAMPLE_RATE_HZ
 from model.cases import Footage, Pixels, Samples
 from model.fid import frechet_distance, inception_features
 from model.network.syncnet_v2 import SyncNetV2
 from model.perceptual import Lpips, load_whole
-from model.sync_scores import at_25_fps, scores, sync_distances
+from model.sync_scores import LEAST_S, at_25_fps, scores, sync_distances
 from model.tensors import to_faces
 
 Features = NDArray[np.float64]
@@ -64,7 +65,7 @@ def _sync(path: Path) -> Callable[[Footage, Samples, float], tuple[float, float]
     network.eval().requires_grad_(False)
 
     def judge(footage: Footage, voice: Samples, fps: float) -> tuple[float, float]:
-        if footage.wide is None:
+        if footage.wide is None or min(len(footage.wide) / fps, len(voice) / SAMPLE_RATE_HZ) < LEAST_S:
             return float("nan"), float("nan")
         return scores(sync_distances(network, at_25_fps(footage.wide, fps), voice))
 

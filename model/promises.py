@@ -10,6 +10,7 @@ from typing import Any, Final
 from model.evaluate import OWN, SHUFFLED
 
 _STRANGER_SHARE = 0.2  # of r that another's voice may add to what two sentences have in common anyway
+_CLOSURE_GAP = 0.25  # by which lips are closed more often at p b m than at sounds that leave them open
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ def broken(rows: Sequence[Mapping[str, Any]], promises: Sequence[Promise]) -> li
         value = by_name[OWN][promise.measure]
         if value is None or not promise.low <= value <= promise.high:
             found.append(f"{promise.measure} is {_text(value)}, promised was {_bounds(promise)}")
+    closed = [by_name[OWN][name] for name in ("bilabials_closed", "others_closed")]
+    if None not in closed and closed[0] - closed[1] < _CLOSURE_GAP:
+        found.append(f"lips are closed at {closed[0]:.0%} of p b m and at {closed[1]:.0%} of open sounds")
     stranger = by_name[SHUFFLED]
     gain = [stranger[name] for name in ("aperture_r", "chance_aperture_r")]
     if None not in gain and gain[0] - gain[1] > _STRANGER_SHARE:

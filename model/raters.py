@@ -52,6 +52,8 @@ def write_page(folder: Path, systems: Mapping[str, Path], seed: int) -> Path:
     """
     if len(systems) < 2:
         raise RatersError("a page needs at least two systems to compare")
+    if key_path(folder).exists() or (folder.exists() and any(folder.iterdir())):
+        raise RatersError(f"{folder} holds something already, and raters may be answering it: name a new folder")
     found = {name: _videos(name, place) for name, place in systems.items()}
     common = sorted(set.intersection(*(set(videos) for videos in found.values())))
     if not common:

@@ -85,7 +85,7 @@ class LossPart:
     still poor, and nothing makes it better. flow is how far points of the mesh are from where the displacement should
     bring them, mask how far the mask is from the opening of the lips; both only where the clip knows its mesh. These
     three ask for a mask and a displacement, which wav2lip does not have. adversarial is what a critic that learns along
-    says of the hidden rows.
+    says of the hidden part of the face.
     """
 
     l1: float = 1.0

@@ -23,6 +23,7 @@ FACE_PX = 224
 FPS = 25
 RUN = 5  # frames at a time
 MAX_OFFSET = 15
+LEAST_S = (RUN + 2) / FPS  # of picture and sound, for two distances
 COEFFICIENTS = 13
 _COLUMNS_PER_FRAME = 4  # 100 a second
 _COLUMNS = RUN * _COLUMNS_PER_FRAME

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from model.audio import MEL_BANDS
 from model.checkpoint import CheckpointConfig, default_checkpoint, load_network
+from model.composition import compose, shrink
 from model.network.folding import fold_batch_norms
-from model.network.generator import Drawing, known_face
+from model.network.generator import Drawing
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -92,31 +92,35 @@ class Synthesizer:
     def _batch(
         self, crops: NDArray[np.uint8], references: NDArray[np.uint8], mels: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
-        count = len(crops)
+        count, size = len(crops), self.config.image_size
         heard = torch.zeros(self.batch_size, 1, *mels.shape[1:])
         heard[:count, 0] = torch.from_numpy(np.nan_to_num(mels))
-        target, reference = self._pixels(crops), self._pixels(references)
-        faces = join_faces(self._shrink_to_fit(target), self._shrink_to_fit(reference), self.config.framing.hidden_from)
+        target, reference = self._pixels(shrink(crops, size)), self._pixels(shrink(references, size))
+        faces = join_faces(target, reference, self.config.framing.hidden_from)
         drawn = self._network(faces, heard.to(self._device, self._dtype))
         if isinstance(drawn, Drawing):
-            drawn = drawn.compose(known_face(target, reference, self.config.framing.hidden_from))
-        if self.config.channel_order == "bgr":
-            drawn = drawn.flip(1)
-        levels = (drawn * 255).round().clamp(0, 255).to(torch.uint8)
-        result: NDArray[np.uint8] = levels[:count].permute(0, 2, 3, 1).cpu().numpy()
-        return result
+            return self._composed(drawn, crops, references)
+        return self._levels(drawn)[:count]
 
-    def _shrink_to_fit(self, pixels: Tensor) -> Tensor:
-        """Average crops (N,3,P,P) to the network's size, in its own precision."""
-        factor = pixels.shape[2] // self.config.image_size
-        small = F.avg_pool2d(pixels, factor) if factor > 1 else pixels
-        return small.to(self._dtype)
+    def _composed(self, drawing: Drawing, crops: NDArray[np.uint8], references: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Lay what was drawn for the first crops over their own pixels."""
+        offsets, colours = drawing.offsets.cpu().numpy(), self._levels(drawing.colours)
+        masks, hidden_from = drawing.mask[:, 0].cpu().numpy(), self.config.framing.hidden_from
+        faces = zip(crops, references, offsets, colours, masks, strict=False)
+        return np.stack([compose(crop, rest, hidden_from, *drawn) for crop, rest, *drawn in faces])
+
+    def _levels(self, drawn: Tensor) -> NDArray[np.uint8]:
+        """Turn (N,3,S,S) in 0..1 in the network's channel order into (N,S,S,3) uint8 RGB."""
+        ordered = drawn.flip(1) if self.config.channel_order == "bgr" else drawn
+        levels = (ordered * 255).round().clamp(0, 255).to(torch.uint8)
+        pixels: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).cpu().numpy()
+        return pixels
 
     def _pixels(self, crops: NDArray[np.uint8]) -> Tensor:
         """Bring crops to the device in the network's own order and range, filled up to a whole batch."""
         pixels = torch.zeros(self.batch_size, *crops.shape[1:], dtype=torch.uint8)
         pixels[: len(crops)] = torch.from_numpy(np.ascontiguousarray(crops))
-        faces = pixels.to(self._device).permute(0, 3, 1, 2).float() / 255  # channels last as it lies
+        faces = pixels.to(self._device).permute(0, 3, 1, 2).to(self._dtype) / 255  # channels last as it lies
         return faces.flip(1) if self.config.channel_order == "bgr" else faces
 
 

@@ -142,7 +142,10 @@ class _Run:
         exported = self.folder / f"{run.objective}.safetensors"
         with (
             closing(Curves(self.folder, self.progress.step, tell)) as curves,
-            tqdm(total=run.steps, initial=self.progress.step, desc=run.objective, dynamic_ncols=True) as bar,
+            tqdm(
+                total=None if self.minutes else run.steps, initial=self.progress.step, desc=run.objective,
+                dynamic_ncols=True,
+            ) as bar,
         ):
             shown: dict[str, str] = {}
             while self.share_done() < 1:
@@ -155,7 +158,10 @@ class _Run:
                 if last or self.progress.step % run.validate_every == 0:
                     terms |= self.look()
                     shown = {name: f"{value:.4f}" for name, value in terms.items()}
-                bar.set_postfix({"crops/s": f"{crops_per_s:.0f}", **shown}, refresh=False)
+                pace = {"crops/s": f"{crops_per_s:.0f}"}
+                if self.minutes:
+                    pace["min left"] = f"{max(0.0, self.minutes - self.progress.elapsed_s / 60):.1f}"
+                bar.set_postfix({**pace, **shown}, refresh=False)
                 bar.update()
                 rate = self.optimizer.param_groups[0]["lr"]
                 curves.write(self.progress.step, self.progress.elapsed_s, rate, crops_per_s, terms)

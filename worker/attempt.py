@@ -19,6 +19,7 @@ from app.core.errors import ErrorCode, LipSyncError, RequestError, ServiceError,
 from app.core.jobs import Progress
 from app.core.records import Beat
 from app.core.storage import Check, StorageAwayError, go_on
+from worker.child import ChildKilledError
 
 HEARTBEAT_S: Final = 0.7
 OVERRUN_S: Final = 30.0  # past its time limit by this, an attempt that does not stop is ended over its head
@@ -50,6 +51,7 @@ class Hold:
     name: str  # for the log
     beat: Callable[[str, Progress], Beat]
     hand_back: Callable[[], bool]
+    lose: Callable[[], bool]
     fail: Callable[[Mapping[str, Any]], bool]
     cancel: Callable[[], bool]
 
@@ -172,6 +174,9 @@ def _outcome(hold: Hold, monitor: JobMonitor, work: Callable[[], str]) -> str:
         return "lost"
     except HandedBackError:
         return "handed back" if patiently(hold.hand_back) else "lost"
+    except ChildKilledError:
+        _log.warning("a child was killed %s", hold.name)
+        return "broken" if patiently(hold.lose) else "lost"
     except Exception as error:  # noqa: BLE001  whatever it was, the job's record has to say so
         shown, stage = public_error(error), monitor.snapshot()[0]
         if shown.code is ErrorCode.CANCELED:

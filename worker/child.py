@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import select
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,11 +23,19 @@ from app.core.errors import ErrorCode, ServiceError
 from app.core.tether import tethered
 
 POLL_S: Final = 0.25
+KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM)  # statuses that no file brings about, but a system out of memory
 PIPE_BYTES: Final = 1024 * 1024  # the most an unprivileged process may ask for
 LOG_BYTES: Final = 2000
 Check = Callable[[], None]
 
 log = logging.getLogger(__name__)
+
+
+class ChildKilledError(ServiceError):
+    """Report a child that somebody killed: nothing is said of the file, and another attempt may end well."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.WORKER_LOST, "A part of the worker was killed.")
 
 
 class Child:
@@ -93,12 +102,16 @@ class Child:
             self._process.stdin.close()
 
     def wait(self) -> int:
-        """Wait for the child to end by itself and return its exit status."""
+        """Wait for the child to end and return its exit status; raises ChildKilledError where it was made to."""
         while True:
             try:
-                return self._process.wait(POLL_S)
+                status = self._process.wait(POLL_S)
             except subprocess.TimeoutExpired:
                 self._check()
+                continue
+            if status in KILLED:
+                raise ChildKilledError
+            return status
 
     def words(self) -> str:
         """Return the last things the child said, for the log."""
@@ -107,7 +120,8 @@ class Child:
         return self._words.read().decode("utf-8", "replace")
 
     def failure(self, code: ErrorCode, message: str) -> ServiceError:
-        """Return the error to raise for a child that failed: a full disk keeps its own code."""
+        """Wait for a child that fails and return the error to raise: a full disk keeps its own code, and so on."""
+        self.wait()
         words = self.words()
         log.warning("ffmpeg failed: %s", words.strip())
         if os.strerror(errno.ENOSPC) in words:

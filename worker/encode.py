@@ -122,7 +122,8 @@ def join(
     Each time is brought to its exact place on the grid, as the lengths of files are known to the microsecond only.
     """
     listed = output.with_name(output.name + ".segments")
-    listed.write_text("".join(f"file '{segment.resolve()}'\n" for segment in segments), encoding="utf-8")
+    names = [str(segment.resolve()).replace("'", "'\\''") for segment in segments]  # quoted as in a shell
+    listed.write_text("".join(f"file '{name}'\n" for name in names), encoding="utf-8")
     pictures = ffmpeg.input(str(listed), format="concat", safe=0)
     grid = "round({0}*TB*{1})/({1}*TB)"
     words: dict[str, Any] = {

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from app.core.errors import ErrorCode, ServiceError
+from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.media import Limits, find_ffmpeg, probe_video
 from app.core.settings import Settings
-from model.checkpoint import CheckpointError, default_checkpoint, verify_checkpoint
+from model.checkpoint import CheckpointError, default_checkpoint, read_checkpoint
 from model.synthesizer import Synthesizer, load_synthesizer
 from worker.decode import decode, open_source
 from worker.detect import FaceDetector
@@ -24,14 +24,22 @@ def checkpoint_path(settings: Settings) -> Path:
 
 
 def verify(settings: Settings) -> None:
-    """Raise ServiceError(checkpoint_missing, checkpoint_invalid) for weights that cannot be used; loads nothing."""
+    """Raise ServiceError(checkpoint_missing, checkpoint_invalid) for weights that cannot be used; keeps nothing."""
     path = checkpoint_path(settings)
     if not path.is_file():
         raise ServiceError(ErrorCode.CHECKPOINT_MISSING, f"There is no checkpoint named {path.name}.")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a worker's parent forks after this, and threads of OpenMP do not survive a fork
     try:
-        verify_checkpoint(path)
+        read_checkpoint(path)
     except CheckpointError as error:
-        raise ServiceError(ErrorCode.CHECKPOINT_INVALID, f"The checkpoint {path.name} is not usable: {error}") from None
+        raise _invalid(error) from None
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _invalid(error: CheckpointError) -> ServiceError:
+    return ServiceError(ErrorCode.CHECKPOINT_INVALID, f"The checkpoint cannot be used: {error}.")
 
 
 def usable_cores() -> int:
@@ -45,10 +53,19 @@ def usable_cores() -> int:
 
 
 def load(settings: Settings) -> Synthesizer:
-    """Load the network onto the device of the settings, with this worker's share of the cores."""
+    """Load the network onto the device of the settings, with this worker's share of the cores.
+
+    Raises ServiceError for weights that cannot be used, InputError for a device or a precision this machine lacks.
+    """
     torch.set_num_threads(max(1, usable_cores() // settings.workers))
-    return load_synthesizer(
-        checkpoint_path(settings), device=settings.device, precision=settings.precision, batch_size=settings.batch_size)
+    path = checkpoint_path(settings)
+    try:
+        return load_synthesizer(
+            path, device=settings.device, precision=settings.precision, batch_size=settings.batch_size)
+    except CheckpointError as error:
+        raise _invalid(error) from None
+    except ValueError as error:
+        raise InputError(ErrorCode.OPTION_INVALID, f"LIPSYNC_DEVICE, LIPSYNC_PRECISION: {error}.") from None
 
 
 def find_faces_in(settings: Settings, video: Path) -> list[dict[str, Any]]:

@@ -1,246 +1,30 @@
-"""The worker's side of evaluation: real videos through the whole pipeline, and lips read by the face mesh.
-
-The mesh looks at crops whose face is known to be there, filmed and drawn alike, so both are read by one instrument
-that has nothing to do with the network.
-"""
+"""What a person asks to be judged, opened: prepared clips, real videos, or finished ones against their films."""
 
 from __future__ import annotations
 
-import tempfile
-import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.core.errors import ErrorCode, InputError
-from app.core.jobs import JobInput, JobOptions
-from app.core.media import Limits, find_ffmpeg, probe_audio, probe_video
 from app.core.options import option_error
 from app.core.settings import Settings
-from model.audio import SAMPLE_RATE_HZ
-from model.cases import Case, Footage, Reading, prepared_cases
-from model.corpus.espeak import EspeakError
-from model.corpus.speech import Phone
-from model.corpus.timing import TimingError, align
-from model.corpus.transcripts import spoken_words
-from model.framing import LOWER_FACE, Framing
-from worker.clock import Clock
-from worker.crop import extract, face_transform
-from worker.decode import Source, decode, open_source
-from worker.detect import LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP, FaceDetector, mouth_size
+from model.cases import Case, prepared_cases
+from worker.detect import FaceDetector
 from worker.engine import checkpoint_path, load, verify
-from worker.lips import SynthesizerLike
-from worker.picture import RgbPicture
-from worker.pipeline import Sources, run
-from worker.sound import read_voice
-from worker.subject import choose_subject, look_around
-from worker.track import tracked_frames
+from worker.filmed import FinishedCase, Instruments, MeshReader, VideoCase
 
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
-I16 = NDArray[np.int16]
-
-# fmt: off
-LIPS: Final = (  # mesh indices of the outer and the inner edge of the lips
-    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
-    78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
-)
-# fmt: on
-assert {LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP} <= set(LIPS)  # noqa: S101  the mouth is measured among them
-_MESH_SIDE, _MESH_CENTER_Y = 2.4, 0.35  # the square given to the mesh, in template face units
-_CROP_PX = (96, 384)
-SYNCNET_FRAMING: Final = Framing(side=1.9, center_y=0.6)  # a detector's box with 0.4 of padding, moved down by as much
-_SYNCNET_PX = 224
 _SUFFIXES: Final = (".mp4", ".mpg", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-
-
-class MeshReader:
-    """Read the lips of crops with the face mesh."""
-
-    def __init__(self, detector: FaceDetector) -> None:
-        self._detector = detector
-
-    def __call__(self, crops: U8, framing: Framing) -> Reading:
-        """Return the lips of crops (T, S, S, 3) uint8 RGB of a framing."""
-        unit_px = crops.shape[1] / framing.side
-        origin = np.array([-framing.left, -framing.top]) * unit_px
-        mouth = np.full((len(crops), 2), np.nan, np.float32)
-        lips = np.full((len(crops), len(LIPS), 2), np.nan, np.float32)
-        for index, crop in enumerate(crops):
-            centre = (float(origin[0]), float(origin[1] + _MESH_CENTER_Y * unit_px))
-            face = self._detector.fit_mesh(RgbPicture(np.ascontiguousarray(crop)), centre, _MESH_SIDE * unit_px, 1.0)
-            if face is not None:
-                points = (face.landmarks - origin) / unit_px
-                mouth[index], lips[index] = mouth_size(points), points[list(LIPS)]
-        return Reading(mouth, lips)
-
-
-class Quiet:
-    """Watch a run without a word."""
-
-    def stage(self, name: str) -> None:
-        """Say nothing."""
-
-    def frames(self, done: int, total: int) -> None:
-        """Say nothing."""
-
-    def check(self) -> None:
-        """Go on."""
-
-
-class VideoCase:
-    """Judge the whole pipeline on one filmed video, redrawn with voices. Raises InputError for what cannot be used.
-
-    wide: keep the crops that SyncNet wants.
-    """
-
-    framing: Framing = LOWER_FACE
-    sex: str | None = None
-    labels: F32 | None = None
-
-    def __init__(
-        self, path: Path, settings: Settings, synthesizer: SynthesizerLike | None, detector: FaceDetector, wide: bool
-    ) -> None:
-        self.path, self.name, self._settings, self._synthesizer = path, path.stem, settings, synthesizer
-        self._detector, self._wide = detector, wide
-        limits = Limits.of(settings)
-        self._ffmpeg = find_ffmpeg(settings.ffmpeg)
-        self._facts = JobInput(video=probe_video(path, limits), audio=probe_audio(path, limits))
-        self._source = open_source(path, self._facts.video, self._ffmpeg, Quiet().check)
-        self.fps = float(Fraction(self._facts.video.fps))
-
-    @cached_property
-    def voice(self) -> I16:
-        """Return what is said, (n,) int16 at 16 kHz."""
-        with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
-            samples = read_voice(self.path, self._facts.audio, Path(folder), self._ffmpeg, Quiet().check)
-            return np.array(samples)
-
-    @cached_property
-    def phones(self) -> Sequence[Phone]:
-        """Return the sounds of the words that the clip's name or a text beside it tells, none where nothing does."""
-        words = spoken_words(self.path)
-        if words is None:
-            return ()
-        try:
-            return align(self.voice.astype(np.float32) / 32768, words, "en").phones
-        except (TimingError, EspeakError):
-            return ()
-
-    def film(self) -> Footage:
-        """Return the clip as it was filmed, its crops about as large as the picture has them."""
-        return self._footage(self._source, len(self._faces))
-
-    def speak(self, filmed: Footage, voice: I16) -> Footage | None:
-        """Return the film redrawn with a voice by the whole pipeline; None without a network."""
-        if self._synthesizer is None:
-            return None
-        with tempfile.TemporaryDirectory(prefix="lipsync-") as name:
-            folder = Path(name)
-            sound, output = write_wav(folder / "voice.wav", voice), folder / "drawn.mp4"
-            facts = JobInput(video=self._facts.video, audio=probe_audio(sound, Limits.of(self._settings)))
-            sources = Sources(video=self.path, audio=sound, audio_mix=None, input=facts)
-            run(sources, JobOptions(), self._synthesizer, output, folder, Quiet(), self._settings.ffmpeg)
-            return self.shown(output)
-
-    def shown(self, result: Path) -> Footage:
-        """Return what a finished video of this clip shows in the clip's own places."""
-        facts = probe_video(result, Limits.of(self._settings))
-        source = open_source(result, facts, self._ffmpeg, Quiet().check)
-        return self._footage(source, min(source.frames, len(self._faces)))
-
-    @cached_property
-    def _faces(self) -> list[F32 | None]:
-        """Return the landmarks of the main face in every frame, None where it is not seen."""
-        source, check = self._source, Quiet().check
-        timeline = np.arange(source.frames)
-        seen = look_around(source, timeline, self._detector, check)
-        chooser = choose_subject("largest", [sighting.faces for sighting in seen])
-        frames = tracked_frames(source, timeline, self._detector, chooser, Clock(), check)
-        faces = [frame.faces[0] if frame.faces else None for frame in frames]
-        if all(face is None for face in faces):
-            raise InputError(ErrorCode.NO_FACE_DETECTED, f"No face was found in {self.path.name}.")
-        return faces
-
-    @cached_property
-    def _places(self) -> list[F32]:
-        """Return the landmarks that place every crop; a frame without a face takes its neighbour's."""
-        known = {index: face for index, face in enumerate(self._faces) if face is not None}
-        return [known[min(known, key=lambda at: abs(at - index))] for index in range(len(self._faces))]
-
-    @cached_property
-    def _size(self) -> int:
-        """Return the side of a crop that has about the pixels of the picture."""
-        scales = [face_transform(face, self.framing, _CROP_PX[0]).scale for face in self._places]
-        return int(np.clip(round(_CROP_PX[0] / float(np.median(scales)) / 2) * 2, *_CROP_PX))
-
-    def _footage(self, source: Source, frames: int) -> Footage:
-        crops, wide = [], []
-        for planes, face in zip(decode(source, 0, frames, Quiet().check), self._places, strict=False):
-            crops.append(extract(planes, face_transform(face, self.framing, self._size), source.colour))
-            if self._wide:
-                wide.append(extract(planes, face_transform(face, SYNCNET_FRAMING, _SYNCNET_PX), source.colour))
-        reading = MeshReader(self._detector)(np.stack(crops), self.framing)
-        absent = [face is None for face in self._faces[: len(crops)]]
-        reading.mouth[absent], reading.lips[absent] = np.nan, np.nan
-        return Footage(np.stack(crops), reading, np.stack(wide) if self._wide else None)
-
-
-class FinishedCase(VideoCase):
-    """Judge a finished video against the film it was made from; it has no row but its own."""
-
-    def __init__(self, result: Path, reference: Path, settings: Settings, detector: FaceDetector, wide: bool) -> None:
-        super().__init__(reference, settings, None, detector, wide)
-        self._result = result
-
-    @cached_property
-    def voice(self) -> I16:
-        """Return what the finished video says."""
-        limits = Limits.of(self._settings)
-        with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
-            facts = probe_audio(self._result, limits)
-            return np.array(read_voice(self._result, facts, Path(folder), self._ffmpeg, Quiet().check))
-
-    def speak(self, filmed: Footage, voice: I16) -> Footage | None:
-        """Return the finished video for its own voice, nothing for another."""
-        return self.shown(self._result) if voice is self.voice else None
-
-
-def video_paths(places: Sequence[Path]) -> list[Path]:
-    """Return the files named, and those of the folders named, in order. Raises InputError for what is not there."""
-    found: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            found += sorted(p for p in place.iterdir() if p.suffix.lower() in _SUFFIXES)
-        elif place.is_file():
-            found.append(place)
-        else:
-            raise InputError(ErrorCode.VIDEO_UNREADABLE, f"There is no file or folder {place}.")
-    if not found:
-        raise InputError(ErrorCode.VIDEO_UNREADABLE, "There is no video in the folders named.")
-    return found
-
-
-def write_wav(path: Path, samples: I16) -> Path:
-    """Write mono samples (n,) int16 at 16 kHz."""
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
-        file.writeframes(samples.astype("<i2").tobytes())
-    return path
 
 
 @dataclass(frozen=True)
 class Request:
     """Say what is to be judged: a folder of prepared clips, or films to redraw, or results with their films.
 
-    limit: at most so many clips. wide: keep the crops that SyncNet wants.
+    limit: at most so many clips. seconds: of each video at most so much. wide: keep the crops that SyncNet wants.
     """
 
     corpus: Path | None = None
@@ -248,6 +32,7 @@ class Request:
     results: Sequence[Path] = ()
     references: Sequence[Path] = ()
     limit: int = 48
+    seconds: float = 20.0
     wide: bool = False
 
     def subject(self, settings: Settings) -> str:
@@ -271,21 +56,40 @@ def opened_cases(settings: Settings, request: Request) -> Iterator[list[Case]]:
 
 
 def _cases(settings: Settings, request: Request, detector: FaceDetector) -> list[Case]:
+    instruments = Instruments(detector, request.seconds, request.wide)
     if request.results:
         counts = len(request.results), len(request.references)
         if counts[0] != counts[1]:
             raise option_error(f"reference: {counts[0]} results need as many references, not {counts[1]}.")
         pairs = zip(request.results, request.references, strict=True)
-        return [FinishedCase(*pair, settings, detector, request.wide) for pair in pairs]
+        return [_named(result, partial(FinishedCase, result, film, settings, instruments)) for result, film in pairs]
     paths = video_paths(request.clips)[: request.limit] if request.clips else []
     verify(settings)
     synthesizer = load(settings)
     if request.corpus is not None:
         return [*prepared_cases(request.corpus, synthesizer, MeshReader(detector), request.limit)]
-    found: list[Case] = []
-    for path in paths:
-        try:
-            found.append(VideoCase(path, settings, synthesizer, detector, request.wide))
-        except InputError as error:
-            raise InputError(error.code, f"{path.name}: {error.message}") from error
+    return [_named(path, partial(VideoCase, path, settings, synthesizer, instruments)) for path in paths]
+
+
+def _named(path: Path, make: Callable[[], Case]) -> Case:
+    """Make the case of a file; an error says which file it is about."""
+    try:
+        return make()
+    except InputError as error:
+        named = error.message if path.name in error.message else f"{path.name}: {error.message}"
+        raise InputError(error.code, named) from error
+
+
+def video_paths(places: Sequence[Path]) -> list[Path]:
+    """Return the files named, and those of the folders named, in order. Raises InputError for what is not there."""
+    found: list[Path] = []
+    for place in places:
+        if place.is_dir():
+            found += sorted(p for p in place.iterdir() if p.suffix.lower() in _SUFFIXES)
+        elif place.is_file():
+            found.append(place)
+        else:
+            raise InputError(ErrorCode.VIDEO_UNREADABLE, f"There is no file or folder {place}.")
+    if not found:
+        raise InputError(ErrorCode.VIDEO_UNREADABLE, "There is no video in the folders named.")
     return found

@@ -180,7 +180,7 @@ def _make_keepers(settings: Settings) -> tuple[Reaper, Sweeper]:
     sender = make_celery(settings)
     records = Records(client, limits)
     reaper = Reaper(records, Segments(client, limits), Post(sender, client), settings.run_timeout_s)
-    return reaper, Sweeper(records, open_storage(settings), workspace)
+    return reaper, Sweeper(records, open_storage(settings), workspace, settings.retention_s)
 
 
 def run_worker(settings: Settings, engine: Engine | None = None) -> int:

@@ -66,7 +66,7 @@ class RestingFaces:
 
     def __init__(self, crops: Sequence[U8], shape: CropShape) -> None:
         self.crops = list(crops)
-        self.size = len(crops[0]) if crops else shape.image_size
+        self.size = len(self.crops[0]) if self.crops else shape.image_size
         self._hidden_from = shape.framing.hidden_from
         self._likenesses = [_likeness(crop, self._hidden_from) for crop in self.crops]
 

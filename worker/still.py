@@ -48,8 +48,9 @@ def flatten(image: Image.Image) -> Image.Image:
 
 def main() -> None:
     """Write the picture named on the command line."""
-    for kind, value in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_S), (resource.RLIMIT_CORE, 0)):
+    for kind, value in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(kind, (value, value))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 5))  # the first ends it otherwise than by a kill
     Image.MAX_IMAGE_PIXELS = None  # probing has checked the size against our own limit
     with Image.open(sys.argv[1], formats=[sys.argv[2].upper()]) as image:
         data = memoryview(flatten(ImageOps.exif_transpose(image)).tobytes())

@@ -148,6 +148,7 @@ def run_segment(runtime: Runtime, job_id: str, number: int) -> None:
         name=f"job={job_id} segment={number} attempt={attempt}",
         beat=lambda _, progress: segments.beat(job_id, number, attempt, progress.frames_done),
         hand_back=lambda: segments.hand_back(job_id, number, attempt),
+        lose=lambda: segments.lose(job_id, number, attempt),
         fail=lambda error: segments.fail(job_id, number, attempt, error),
         cancel=lambda: False,  # a split job is canceled at once: its segments only lose their leases
     )
@@ -220,6 +221,7 @@ def _job_hold(runtime: Runtime, job_id: str, attempt: int) -> Hold:
         name=f"job={job_id} attempt={attempt}",
         beat=lambda stage, progress: records.beat(job_id, attempt, stage, progress),
         hand_back=lambda: records.hand_back(job_id, attempt),
+        lose=lambda: records.lose(job_id, attempt),
         fail=lambda error: records.fail(job_id, attempt, error),
         cancel=lambda: records.end_canceled(job_id, attempt),
     )

@@ -117,8 +117,9 @@ def redis_command(folder: Path, unix_socket: Path) -> list[str]:
     """Return the command of a private Redis that keeps its data in the folder and has no TCP port."""
     return [
         find_redis_server(), "--port", "0", "--unixsocket", str(unix_socket), "--unixsocketperm", "700",
-        "--dir", str(folder), "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction",
-        "--daemonize", "no", "--logfile", str(folder / "redis.log"), "--loglevel", "warning",
+        "--dir", str(folder), "--appendonly", "yes", "--appendfsync", "always", "--save", "",
+        "--maxmemory-policy", "noeviction", "--daemonize", "no",
+        "--logfile", str(folder / "redis.log"), "--loglevel", "warning",
     ]
 
 

@@ -14,15 +14,12 @@
     lipsync:workers       zset    live workers by when their announcement ends; lipsync:worker_facts: JSON each
     lipsync:totals        hash    counters that only grow
 
-A long clip is done in segments that have leases of their own: `app.core.segment_moves`.
+How jobs come to wait and whose turn it is: `app.core.queue_moves`. A long clip is done in segments that have leases of
+their own: `app.core.segment_moves`.
 
 Times are milliseconds by Redis' own clock: hosts need not agree on theirs. The attempt number fences: whoever lost its
 lease finds another number and can no longer move the job. `losses` counts attempts that died; one that was handed back
 in order is not a loss.
-
-Owners take turns: a claim gets the first job of the owner whose turn it is, who then goes behind all others that wait.
-Whoever begins to wait comes last in the round, so no job waits for more than one round per own job before it. A job
-that is queued again keeps its `order`, and so its place.
 """
 
 from __future__ import annotations
@@ -104,6 +101,17 @@ local function finish(id, status, retention_ms)
   tell(id, 'status', 'status', status)
   tell(id, 'end', 'status', status, 'error', field(id, 'error') or '')
 end
+local function lose(id, most, retention_ms, error)
+  if field(id, 'cancel') then
+    finish(id, 'canceled', retention_ms)
+  elseif redis.call('HINCRBY', key(id), 'losses', 1) >= most then
+    redis.call('HSET', key(id), 'error', error)
+    finish(id, 'failed', retention_ms)
+  else
+    give_back(id)
+  end
+  redis.call('HINCRBY', 'lipsync:totals', 'lost', 1)
+end
 local function is_current(id, attempt)
   return field(id, 'status') == 'running' and field(id, 'attempt') == attempt
     and redis.call('ZSCORE', 'lipsync:leases', id)
@@ -121,95 +129,6 @@ local function forget(id)
   redis.call('ZREM', 'lipsync:expiry', id)
   redis.call('DEL', key(id), events(id), parts(id))
 end
-"""
-
-# ARGV: id, owner, doc, retention ms, lead ms, most queued jobs, most active jobs of an owner, idempotency key or '',
-# fingerprint
-CREATE: Final = PRELUDE + """
-local id, owner, retention, idem = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[8]
-if redis.call('EXISTS', key(id)) == 1 then return {'created', id} end
-if idem ~= '' then
-  local bound = redis.call('HMGET', idem, 'id', 'fingerprint')
-  if bound[1] and bound[2] == ARGV[9] then return {'replayed', bound[1]} end
-  if bound[1] then return {'conflict', bound[1]} end
-end
-local refused = refusal(owner, ARGV[6], ARGV[7])
-if refused then return {refused, ''} end
-local time = time_us()
-local last = redis.call('ZREVRANGE', 'lipsync:owner:' .. owner, 0, 0, 'WITHSCORES')
-if last[2] then time = math.max(time, tonumber(last[2]) + 1) end
-local ms = math.floor(time / 1000)
-redis.call('HSET', key(id), 'doc', ARGV[3], 'owner', owner, 'status', 'queued', 'attempt', 0, 'losses', 0,
-  'created_at', whole(ms), 'expires_at', whole(ms + retention), 'lead', ARGV[5],
-  'order', whole(time - tonumber(ARGV[5]) * 1000))
-redis.call('ZADD', 'lipsync:owner:' .. owner, whole(time), id)
-redis.call('SADD', 'lipsync:active:' .. owner, id)
-enter_queue(id, whole(ms))
-redis.call('HINCRBY', 'lipsync:totals', 'created', 1)
-if idem ~= '' then
-  redis.call('HSET', idem, 'id', id, 'fingerprint', ARGV[9])
-  redis.call('PEXPIRE', idem, whole(retention))
-  redis.call('HSET', key(id), 'idem', idem)
-end
-return {'created', id}
-"""
-
-# ARGV: owner, most queued jobs, most active jobs of an owner, idempotency key or ''. Returns why a new job would be
-# refused, or ''.
-ROOM: Final = PRELUDE + """
-if ARGV[4] ~= '' and redis.call('EXISTS', ARGV[4]) == 1 then return '' end
-return refusal(ARGV[1], ARGV[2], ARGV[3]) or ''
-"""
-
-# ARGV: worker, claim (a random word: the same claim sent twice is one claim), lease ms. Returns id and attempt, or
-# nothing where no job waits.
-CLAIM: Final = PRELUDE + """
-local held = redis.call('GET', 'lipsync:claim:' .. ARGV[2])
-if held then
-  local was = redis.call('HMGET', key(held), 'status', 'claim', 'attempt')
-  if was[1] == 'running' and was[2] == ARGV[2] then return {held, was[3]} end
-  return {}
-end
-local owner = redis.call('ZRANGE', 'lipsync:turns', 0, 0)[1]
-if not owner then return {} end
-local id = redis.call('ZRANGE', queue(owner), 0, 0)[1]
-local time = now_ms()
-leave_queue(id)
-if redis.call('ZSCORE', 'lipsync:turns', owner) then go_last(owner) end
-local attempt = redis.call('HINCRBY', key(id), 'attempt', 1)
-redis.call('HSET', key(id), 'status', 'running', 'worker', ARGV[1], 'claim', ARGV[2], 'started_at', whole(time))
-redis.call('ZADD', 'lipsync:leases', whole(time + tonumber(ARGV[3])), id)
-redis.call('SET', 'lipsync:claim:' .. ARGV[2], id, 'PX', ARGV[3])
-tell(id, 'status', 'status', 'running')
-return {id, whole(attempt)}
-"""
-
-# ARGV: ids. Returns the place in line of each, from 1, in the order in which claims will take them; 0 where it does not
-# wait. By the time that `ahead` own jobs were taken, every other owner has had as many turns, and one more where its
-# turn comes first.
-POSITIONS: Final = PRELUDE + """
-local turns = redis.call('ZRANGE', 'lipsync:turns', 0, -1, 'WITHSCORES')
-local waiting, turn = {}, {}
-for i = 1, #turns, 2 do
-  waiting[turns[i]] = redis.call('ZCARD', queue(turns[i]))
-  turn[turns[i]] = tonumber(turns[i + 1])
-end
-local places = {}
-for i, id in ipairs(ARGV) do
-  local owner = field(id, 'owner')
-  local ahead = owner and redis.call('ZRANK', queue(owner), id)
-  places[i] = 0
-  if ahead then
-    places[i] = ahead + 1
-    for other, count in pairs(waiting) do
-      if other ~= owner then
-        local first = turn[other] < turn[owner] and 1 or 0
-        places[i] = places[i] + math.min(count, ahead + first)
-      end
-    end
-  end
-end
-return places
 """
 
 # ARGV: id, attempt, lease ms, stage, progress. Returns ok, cancel or lost.
@@ -240,6 +159,13 @@ HAND_BACK: Final = PRELUDE + """
 if not is_current(ARGV[1], ARGV[2]) then return 0 end
 if field(ARGV[1], 'cancel') then return 0 end
 give_back(ARGV[1])
+return 1
+"""
+
+# ARGV: id, attempt, most losses, retention ms, error. An attempt that broke through nobody's fault is one that died.
+LOSE: Final = PRELUDE + """
+if not is_current(ARGV[1], ARGV[2]) then return 0 end
+lose(ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5])
 return 1
 """
 
@@ -286,15 +212,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:leases', '-inf', whole(
   if field(id, 'status') ~= 'running' then
     redis.call('ZREM', 'lipsync:leases', id)
   else
-    if field(id, 'cancel') then
-      finish(id, 'canceled', tonumber(ARGV[2]))
-    elseif redis.call('HINCRBY', key(id), 'losses', 1) >= tonumber(ARGV[1]) then
-      redis.call('HSET', key(id), 'error', ARGV[3])
-      finish(id, 'failed', tonumber(ARGV[2]))
-    else
-      give_back(id)
-    end
-    redis.call('HINCRBY', 'lipsync:totals', 'lost', 1)
+    lose(id, tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3])
     moved[#moved + 1] = id
     moved[#moved + 1] = field(id, 'status')
   end

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import redis
 from pydantic import BaseModel
 
-from app.core import moves
+from app.core import moves, queue_moves
 from app.core.errors import CapacityError, ErrorCode, RequestError, ServiceError, error_payload
 from app.core.jobs import PRIORITY_LEAD_S, Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
 from app.core.settings import Settings
@@ -87,8 +87,9 @@ class Records:
     def __init__(self, client: redis.Redis, limits: RecordLimits) -> None:
         self._redis = client
         self._limits = limits
-        names = [name for name in vars(moves) if name.isupper() and name != "PRELUDE"]
-        self._scripts = {name: client.register_script(getattr(moves, name)) for name in names}
+        scripts = vars(moves) | vars(queue_moves)
+        names = [name for name in scripts if name.isupper() and name != "PRELUDE"]
+        self._scripts = {name: client.register_script(scripts[name]) for name in names}
 
     def _move(self, name: str, *arguments: str | int | float) -> Any:
         return self._scripts[name](keys=[], args=list(arguments))
@@ -255,6 +256,11 @@ class Records:
         """Put a running job back into the queue with nothing counted against it."""
         return bool(self._move("HAND_BACK", job_id, attempt))
 
+    def lose(self, job_id: str, attempt: int) -> bool:
+        """Call this attempt dead at once, as the reaper would later; False where it is no longer the current one."""
+        most = self._limits.max_attempts
+        return bool(self._move("LOSE", job_id, attempt, most, self._retention_ms, _lost_payload()))
+
     def age_s(self, since: datetime) -> float:
         """Return the seconds since a time in a record, by the clock that stamped it."""
         seconds, micros = self._redis.time()
@@ -271,9 +277,7 @@ class Records:
 
     def reap(self) -> dict[str, JobStatus]:
         """Move each job whose lease ended: queued again, or failed with `worker_lost`, or canceled where asked."""
-        lost = ServiceError(ErrorCode.WORKER_LOST, "The worker died each time this job was tried.")
-        payload = json.dumps(error_payload(lost, None))
-        moved = self._move("REAP", self._limits.max_attempts, self._retention_ms, payload)
+        moved = self._move("REAP", self._limits.max_attempts, self._retention_ms, _lost_payload())
         return {job_id: JobStatus(status) for job_id, status in zip(moved[::2], moved[1::2], strict=True)}
 
     def take_unsent(self) -> list[str]:
@@ -319,3 +323,8 @@ def _raise_refusal(outcome: str) -> None:
     if outcome == "busy":
         raise CapacityError(
             ErrorCode.CONCURRENCY_LIMITED, "Too many of your jobs have not ended yet.", retry_after_s=30)
+
+
+def _lost_payload() -> str:
+    lost = ServiceError(ErrorCode.WORKER_LOST, "The worker died each time this job was tried.")
+    return json.dumps(error_payload(lost, None))

@@ -50,12 +50,26 @@ local function wait_again(id, n)
   redis.call('ZREM', 'lipsync:segment_leases', id .. '.' .. n)
   redis.call('ZADD', 'lipsync:segment_sent', 0, id .. '.' .. n)
 end
+local function lose_segment(id, n, most, retention_ms, error)
+  redis.call('HINCRBY', 'lipsync:totals', 'lost', 1)
+  if redis.call('HINCRBY', parts(id), n .. ':losses', 1) < most then return wait_again(id, n) end
+  redis.call('HSET', key(id), 'error', error)
+  finish(id, 'failed', retention_ms)
+end
 """
 
-# ARGV: id, attempt, attempt that planned, segments, frames. Returns 1 where this attempt split the job.
+# ARGV: id, attempt, attempt that planned, segments, frames, retention ms. Returns 1 where this attempt split the job.
 SPLIT: Final = _PRELUDE + """
 local id = ARGV[1]
 if not is_current(id, ARGV[2]) then return (is_split(id) and field(id, 'attempt') == ARGV[2]) and 1 or 0 end
+if field(id, 'cancel') then
+  finish(id, 'canceled', tonumber(ARGV[6]))
+  return 0
+end
+if field(id, 'plan') ~= ARGV[3] then  -- by another plan, nothing that was finished fits
+  for n = 0, tonumber(field(id, 'segments') or 0) - 1 do wait_again(id, n) end
+  end_segments(id)
+end
 redis.call('ZREM', 'lipsync:leases', id)
 redis.call('HSET', key(id), 'plan', ARGV[3], 'segments', ARGV[4], 'frames_total', ARGV[5],
   'split_at', whole(now_ms()), 'stage', 'synthesize')
@@ -125,6 +139,13 @@ wait_again(ARGV[1], ARGV[2])
 return 1
 """
 
+# ARGV: id, segment, attempt, most losses, retention ms, error. The attempt broke through nobody's fault, as if it died.
+LOSE_SEGMENT: Final = _PRELUDE + """
+if not holds(ARGV[1], ARGV[2], ARGV[3]) then return 0 end
+lose_segment(ARGV[1], ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6])
+return 1
+"""
+
 # ARGV: id, segment, attempt, retention ms, error. Returns 1 where the job failed by this attempt at a segment.
 FAIL_SEGMENT: Final = _PRELUDE + """
 if not holds(ARGV[1], ARGV[2], ARGV[3]) then
@@ -154,13 +175,7 @@ for _, one in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:segment_leases', '-inf
   local id, n = string.match(one, '^(.*)%.(.*)$')
   redis.call('ZREM', 'lipsync:segment_leases', one)
   if is_split(id) and part(id, n .. ':state') == 'running' then
-    redis.call('HINCRBY', 'lipsync:totals', 'lost', 1)
-    if redis.call('HINCRBY', parts(id), n .. ':losses', 1) >= tonumber(ARGV[1]) then
-      redis.call('HSET', key(id), 'error', ARGV[3])
-      finish(id, 'failed', tonumber(ARGV[2]))
-    else
-      wait_again(id, n)
-    end
+    lose_segment(id, n, tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3])
     moved[#moved + 1] = one
     moved[#moved + 1] = field(id, 'status')
   end

@@ -60,8 +60,12 @@ class Segments:
         return self._limits.retention_s * 1000
 
     def split(self, job_id: str, attempt: int, facts: SplitFacts) -> bool:
-        """Give up the job's lease and let its segments be claimed, those alone that are not done yet."""
-        return bool(self._move("SPLIT", job_id, attempt, facts.plan, facts.segments, facts.frames))
+        """Give up the job's lease and let its segments be claimed, those alone that are not done yet.
+
+        False where this attempt is no longer the current one, or its job was canceled meanwhile and so has ended now.
+        """
+        counts = (facts.plan, facts.segments, facts.frames)
+        return bool(self._move("SPLIT", job_id, attempt, *counts, self._retention_ms))
 
     def facts(self, job_id: str) -> SplitFacts | None:
         """Return into what the job was split, by this attempt or one before, or None."""
@@ -95,6 +99,11 @@ class Segments:
         """Let a segment be claimed again, with nothing counted against it."""
         return bool(self._move("HAND_BACK_SEGMENT", job_id, number, attempt))
 
+    def lose(self, job_id: str, number: int, attempt: int) -> bool:
+        """Call this attempt dead at once, as the reaper would later; False where it is no longer the current one."""
+        most, retention_ms = self._limits.max_attempts, self._retention_ms
+        return bool(self._move("LOSE_SEGMENT", job_id, number, attempt, most, retention_ms, _lost_payload()))
+
     def claim_join(self, job_id: str, worker: str, claim: str) -> int | None:
         """Take the job's own lease to join its segments; return the job's attempt, or None where it is not due."""
         return int(self._move("CLAIM_JOIN", job_id, worker, claim, _LEASE_MS)) or None
@@ -103,9 +112,7 @@ class Segments:
 
     def reap(self) -> dict[str, JobStatus]:
         """Let each segment whose lease ended be claimed again, or fail its job; return the jobs' status by unit."""
-        lost = ServiceError(ErrorCode.WORKER_LOST, "The worker died each time a part of this job was tried.")
-        payload = json.dumps(error_payload(lost, None))
-        moved = self._move("REAP_SEGMENTS", self._limits.max_attempts, self._retention_ms, payload)
+        moved = self._move("REAP_SEGMENTS", self._limits.max_attempts, self._retention_ms, _lost_payload())
         return {unit: JobStatus(status) for unit, status in zip(moved[::2], moved[1::2], strict=True)}
 
     def end_slow(self, run_timeout_s: float) -> list[str]:
@@ -127,3 +134,8 @@ class Segments:
         marks = dict.fromkeys(units, 0)
         if marks:
             self._redis.zadd("lipsync:segment_sent", marks, xx=True)
+
+
+def _lost_payload() -> str:
+    lost = ServiceError(ErrorCode.WORKER_LOST, "The worker died each time a part of this job was tried.")
+    return json.dumps(error_payload(lost, None))

@@ -18,7 +18,7 @@ from app.core.workspace import Workspace
 
 SWEEP_INTERVAL_S: Final = 30.0
 ORPHANS_INTERVAL_S: Final = 300.0  # listing a whole storage costs: once for all processes
-ORPHAN_IDLE_S: Final = 3600.0  # longer than any upload rests between its files and its record
+ORPHAN_IDLE_S: Final = 3600.0  # at least: longer than any upload rests between its files and its record
 
 _log = logging.getLogger("lipsync.sweeper")
 
@@ -27,8 +27,14 @@ class Sweeper:
     """Remove what nobody needs, until stopped; never what a job may still need."""
 
     def __init__(
-        self, records: Records, storage: Storage, workspace: Workspace, interval_s: float = SWEEP_INTERVAL_S
+        self, records: Records, storage: Storage, workspace: Workspace, retention_s: float,
+        interval_s: float = SWEEP_INTERVAL_S,
     ) -> None:
+        """A file that no record names goes when it would have expired anyway.
+
+        For the storage may be another service's too, and Redis may have been restored from yesterday.
+        """
+        self._orphan_idle_s = max(ORPHAN_IDLE_S, retention_s)
         self._records = records
         self._storage = storage
         self._workspace = workspace
@@ -71,7 +77,7 @@ class Sweeper:
 
     def sweep_orphans(self) -> None:
         """Remove files that no record keeps: of uploads never accepted, of deletions that broke off."""
-        for job_id in self._storage.idle_jobs(ORPHAN_IDLE_S):
+        for job_id in self._storage.idle_jobs(self._orphan_idle_s):
             if not self._records.keeps_files(job_id):
                 self._storage.delete(job_id)
                 _log.info("orphan removed job=%s", job_id)

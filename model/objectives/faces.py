@@ -118,8 +118,9 @@ class FacesObjective(ABC):
         terms = {"l1": pixel_loss(shown, target)}
         if weights.edges:
             terms["edges"] = edge_loss(shown, target, self._weights)
-        row = round(target.shape[2] * self._hidden_from)  # what lies above is given
-        below, filmed = shown[:, :, row:], target[:, :, row:]
+        size = target.shape[2]
+        row, column = round(size * self._hidden_from), size // 6  # what lies above is given, beside is no face
+        below, filmed = (face[:, :, row:, column:-column] for face in (shown, target))
         if self._lpips is not None:
             terms["lpips"] = self._lpips(below, filmed)
         if self._critic is not None:

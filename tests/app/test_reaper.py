@@ -74,9 +74,13 @@ def test_segments_are_sent_and_sent_again_when_their_worker_dies(rig):
 
 def test_a_job_in_segments_that_takes_too_long_fails(rig):
     job_id = rig.new_split_job(2)
+    rig.redis.zadd("lipsync:split", {job_id: 1})
+    rig.reaper.reap()
+    assert rig.records.get(job_id).status is JobStatus.RUNNING, "none of its segments has begun"
+    rig.segments.claim(job_id, 0, "w", "c")
     rig.reaper.reap()
     assert rig.records.get(job_id).status is JobStatus.RUNNING
-    rig.redis.zadd("lipsync:split", {job_id: 1})
+    rig.redis.hset(f"lipsync:job:{job_id}", "begun_at", 1)
     rig.reaper.reap()
     assert rig.records.get(job_id).error["code"] == "run_timeout"
 

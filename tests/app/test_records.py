@@ -221,6 +221,14 @@ def test_a_job_fails_when_it_was_lost_too_often(records, redis_client):
     assert (job.status, job.error["code"], job.error["retryable"]) == (JobStatus.FAILED, "worker_lost", True)
 
 
+def test_an_attempt_that_broke_is_lost_at_once(records):
+    job_id = created(records)
+    for attempt in (1, 2):
+        assert records.claim("w", f"c{attempt}").attempt == attempt
+        assert records.lose(job_id, attempt) and not records.lose(job_id, attempt)
+    assert (records.get(job_id).error["code"], records.counts()["total_lost"]) == ("worker_lost", 2)
+
+
 def test_handing_back_in_order_is_no_loss(records):
     job_id = created(records)
     for attempt in range(1, 6):

@@ -57,6 +57,25 @@ def test_the_whole_way(records, segments, job_id, redis_client):
     assert not [key for key in redis_client.keys("lipsync:*") if "lease" in key or "segment_sent" in key]
 
 
+def test_by_another_plan_nothing_that_was_finished_counts(records, segments, job_id):
+    segments.finish(job_id, 2, segments.claim(job_id, 2, "w", "c"), 100)
+    records.cancel(job_id)
+    records.retry(job_id)
+    records.claim("planner", "again")
+    assert segments.split(job_id, 2, SplitFacts(plan=2, segments=2, frames=300))
+    assert records.get(job_id).progress.frames_done == 0
+    assert segments.take_unsent() == units(job_id, 0, 1)
+    assert segments.attempts(job_id, COUNT) == [0, 0, 1], "numbers go on counting"
+
+
+def test_a_job_canceled_while_it_is_planned_is_not_split(records, segments):
+    job_id = records.create(new_job_id(), "", INPUT, JobOptions()).job_id
+    records.claim("planner", "c")
+    records.cancel(job_id)
+    assert not segments.split(job_id, 1, FACTS)
+    assert records.get(job_id).status is JobStatus.CANCELED and segments.take_unsent() == []
+
+
 def test_who_split_the_job_has_no_more_to_say(records, segments, job_id):
     assert segments.split(job_id, 1, FACTS), "an answer that was lost"
     assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
@@ -125,6 +144,15 @@ def test_a_segment_lost_too_often_fails_the_job(records, segments, job_id, redis
         segments.reap()
     job = records.get(job_id)
     assert (job.status, job.error["code"], records.counts()["total_lost"]) == (JobStatus.FAILED, "worker_lost", 2)
+
+
+def test_an_attempt_that_broke_is_lost_at_once(records, segments, job_id):
+    for attempt in (1, 2):
+        assert segments.claim(job_id, 0, "w", f"c{attempt}") == attempt
+        segments.take_unsent()
+        assert segments.lose(job_id, 0, attempt) and not segments.lose(job_id, 0, attempt)
+        assert segments.take_unsent() == (units(job_id, 0) if attempt == 1 else [])
+    assert records.get(job_id).error["code"] == "worker_lost"
 
 
 def test_handing_back_is_no_loss(segments, job_id):

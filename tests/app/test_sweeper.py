@@ -7,9 +7,11 @@ import pytest
 
 from app.core.folder import FolderStorage
 from app.core.jobs import JobOptions, new_job_id
-from app.core.sweeper import ORPHAN_IDLE_S, Sweeper
+from app.core.sweeper import Sweeper
 from app.core.workspace import Workspace
 from tests.service import INPUT, put, wait_until
+
+RETENTION_S = 7200
 
 
 class Rig:
@@ -17,7 +19,7 @@ class Rig:
         self.records, self.redis, self.root = records, redis_client, root
         self.storage, self.workspace = FolderStorage(root, reserve_bytes=0), Workspace(root, reserve_bytes=0)
         self.workspace.prepare()
-        self.sweeper = Sweeper(records, self.storage, self.workspace, interval_s=0.02)
+        self.sweeper = Sweeper(records, self.storage, self.workspace, RETENTION_S, interval_s=0.02)
 
     def new_job(self):
         job_id = self.records.create(new_job_id(), "", INPUT, JobOptions()).job_id
@@ -27,11 +29,11 @@ class Rig:
         put(self.storage, job_id, "video", b"x")
         return job_id
 
-    def make_old(self, *job_ids):
+    def make_old(self, *job_ids, idle_s=RETENTION_S + 60):
         for job_id in job_ids:
             folder = self.root / "jobs" / job_id
             for path in (folder / "video", folder):
-                os.utime(path, (time.time() - 2 * ORPHAN_IDLE_S,) * 2)
+                os.utime(path, (time.time() - idle_s,) * 2)
 
     def kept(self, *job_ids):
         return {job_id for job_id in job_ids if self.storage.names(job_id)}
@@ -65,15 +67,17 @@ def test_any_number_expires_at_once(rig):
     assert rig.redis.zcount("lipsync:expiry", "-inf", 1) == 0 and rig.kept(*ids) == set(ids)
 
 
-def test_orphans_go_when_nothing_was_written_for_long(rig):
+def test_orphans_go_when_they_would_have_expired(rig):
     running, waiting = rig.new_job(), rig.new_job()
     assert rig.records.claim("w", "c").job_id == running
     expired = rig.new_job()
     rig.redis.hset(f"lipsync:job:{expired}", "expired", 1)
-    orphan, uploading = rig.new_files(new_job_id()), rig.new_files(new_job_id())
+    orphan, uploading, promised = (rig.new_files(new_job_id()) for _ in range(3))
     rig.make_old(waiting, running, expired, orphan)
+    rig.make_old(promised, idle_s=RETENTION_S - 60)  # by another service perhaps
     rig.sweeper.sweep_orphans()
-    assert rig.kept(waiting, running, expired, orphan, uploading) == {waiting, running, uploading}
+    assert rig.kept(waiting, running, expired, orphan, uploading, promised) == {
+        waiting, running, uploading, promised}
 
 
 def test_the_thread_sweeps_all_three_and_outlives_a_storage_that_is_away(rig, tmp_path):

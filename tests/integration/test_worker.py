@@ -58,6 +58,19 @@ def test_a_running_job_is_canceled_within_seconds(stack):
     wait_until(lambda: not work_folders(stack), 5)
 
 
+def test_a_canceled_job_is_tried_again_and_succeeds_once(stack):
+    job_id = stack.post(seconds=1.5)
+    stack.wait_for(job_id, "running")
+    stack.http.post(f"/jobs/{job_id}/cancel")
+    stack.wait_for(job_id, "canceled", timeout_s=5)
+    assert stack.http.post(f"/jobs/{job_id}/retry").status_code == 202
+    job = stack.wait_for(job_id, "succeeded")
+    assert (job["attempt"], job["error"]) == (2, None)
+    assert stack.http.get(job["result"]["url"]).content == b"mp4 of moving"
+    names = sorted(path.name for path in (stack.data_dir / "jobs" / job_id).iterdir())
+    assert names == ["audio", "result-2.mp4", "video"]
+
+
 def test_a_job_deleted_while_it_runs_leaves_nothing(stack):
     job_id = stack.post(seconds=60)
     stack.wait_for(job_id, "running")

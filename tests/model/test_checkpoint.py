@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,11 @@ def test_values_must_be_finite(saved: Path) -> None:
         read_checkpoint(saved)
 
 
+def _changed(**values: object) -> str:
+    """Return the config as JSON with other values."""
+    return json.dumps(json.loads(SMALL.to_json()) | values)
+
+
 @pytest.mark.parametrize(
     ("metadata", "sentence"),
     [
@@ -88,6 +94,14 @@ def test_values_must_be_finite(saved: Path) -> None:
         ({"format": FORMAT}, "its config cannot be read"),
         ({"format": FORMAT, "config": replace(SMALL, image_size=90).to_json()}, "multiple of 16"),
         ({"format": FORMAT, "config": SMALL.to_json().replace("rgb", "xyz")}, "'xyz' is not known"),
+        ({"format": FORMAT, "config": _changed(image_size="32")}, "image_size must be a whole number"),
+        ({"format": FORMAT, "config": _changed(image_size=1e7)}, "image_size must be a whole number"),
+        ({"format": FORMAT, "config": _changed(mel_window={"columns": 0})}, "mel_window.columns must be"),
+        ({"format": FORMAT, "config": _changed(mel_window={"columns": 10**9})}, "mel_window.columns must be"),
+        ({"format": FORMAT, "config": _changed(width="wide")}, "width must be a number"),
+        ({"format": FORMAT, "config": _changed(width=float("nan"))}, "width must lie between"),
+        ({"format": FORMAT, "config": _changed(framing={"side": None, "center_y": 0.4})}, "its config cannot be read"),
+        ({"format": FORMAT, "config": _changed(architecture="wav2lip")}, "draws 96 px, not 32"),
     ],
 )
 def test_foreign_files_are_refused(tmp_path: Path, metadata: dict[str, str] | None, sentence: str) -> None:

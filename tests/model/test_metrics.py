@@ -76,7 +76,8 @@ def test_silence_is_counted_in_speaking_ranges_above_the_closed_lips(silent: flo
 
 
 @pytest.mark.parametrize(
-    ("at_frames", "wanted"), [([50], 1.0), ([20], 0.0), ([80], 0.0), ([50, 20], 0.5), ([52], 1.0), ([], math.nan)]
+    ("at_frames", "wanted"),
+    [([50], 1.0), ([20], 0.0), ([80], 0.0), ([50, 20], 0.5), ([49], 1.0), ([52], 0.0), ([], math.nan)],
 )
 def test_closures_are_seen_where_lips_meet(at_frames: list[int], wanted: float) -> None:
     aperture = np.full(100, 0.2)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from model.evaluate import ROWS, evaluate, rows
+from model.evaluate import ROWS, evaluate
 from model.judges import Judges
 from model.promises import PEOPLE, PUPPETS, broken, summary
+from model.summary import rows
 from tests.model.test_evaluate import Actor
 
 
@@ -33,6 +34,14 @@ def test_a_broken_promise_is_named(way: str, measures: list[str]) -> None:
     found = " ".join(broken(judged(way), PEOPLE))
     for measure in measures:
         assert measure in found
+
+
+def test_lips_that_close_as_often_at_open_sounds_do_not_close_at_p_b_m() -> None:
+    found = judged("listen")
+    found[1] |= {"bilabials_closed": 0.8, "others_closed": 0.4}
+    assert broken(found, PEOPLE) == []
+    found[1]["others_closed"] = 0.7
+    assert broken(found, PEOPLE) == ["lips are closed at 80% of p b m and at 70% of open sounds"]
 
 
 def test_rows_without_anything_break_everything() -> None:

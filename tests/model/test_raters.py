@@ -112,3 +112,10 @@ def test_a_page_that_cannot_be_made_is_told(systems: dict[str, Path], tmp_path: 
             write_page(tmp_path / "page", {"ours": systems["ours"], **others}, 0)
     with pytest.raises(RatersError, match="cannot be read"):
         opinions(tmp_path / "page", [])
+
+
+def test_a_page_that_is_being_answered_is_not_overwritten(systems: dict[str, Path], tmp_path: Path) -> None:
+    before = write_page(tmp_path / "page", systems, seed=1).read_bytes()
+    with pytest.raises(RatersError, match="holds something already"):
+        write_page(tmp_path / "page", systems, seed=2)
+    assert (tmp_path / "page" / "index.html").read_bytes() == before

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model.evaluate import evaluate, summarise
+from model.evaluate import evaluate
 from model.judges import Judges
 from model.plots import curves_svg
 from model.report import SAYS, write_report
+from model.summary import summarise
 from tests.model.test_evaluate import Actor
 
 

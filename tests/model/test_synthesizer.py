@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from model.audio import AROUND_FRAME, mel_windows
 from model.checkpoint import PUBLISHED_WAV2LIP, CheckpointConfig, build_network, save_checkpoint
+from model.network.generator import Drawing
 from model.synthesizer import Synthesizer, choose_device, choose_precision, load_synthesizer
 
 SIZE = 32
@@ -146,3 +147,42 @@ def test_impossible_precisions_are_refused(precision: str) -> None:
 def test_auto_chooses_something_this_machine_can_do() -> None:
     device = choose_device("auto")
     assert choose_precision("auto", device) in ("fp32", "bf16")
+
+
+STRANGE_SOUNDS = {
+    "silence": np.zeros(8000, np.float32),
+    "nothing": np.zeros(0, np.float32),
+    "one sample": np.ones(1, np.float32),
+    "not a number": np.full(8000, np.nan, np.float32),
+    "infinite": np.full(8000, np.inf, np.float32),
+    "far too loud": np.random.default_rng(1).normal(0, 1e6, 8000).astype(np.float32),
+    "clipped": np.sign(np.random.default_rng(2).normal(0, 1, 8000)).astype(np.float32),
+    "constant": np.full(8000, 32767, np.int16),
+    "denormal": np.full(8000, 1e-40, np.float32),
+}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", STRANGE_SOUNDS)
+def test_strange_sound_gives_finite_pixels(name: str, precision: str) -> None:
+    drawn: list[Drawing] = []
+    network = build_network(CONFIG).eval()
+    network.register_forward_hook(lambda _module, _inputs, output: drawn.append(output))
+    mels = mel_windows(STRANGE_SOUNDS[name], np.arange(5) / 10, CONFIG.mel_window)
+    assert np.isfinite(mels).all() and np.abs(mels).max() <= 4
+    faces = Synthesizer(network, CONFIG, "cpu", precision, 4).synthesize(_crops(5), mels)
+    assert faces.shape == (5, SIZE, SIZE, 3) and len(drawn) == 2
+    for drawing in drawn:
+        assert bool(torch.isfinite(drawing.offsets).all())
+        for part in (drawing.colours, drawing.mask):
+            assert bool(torch.isfinite(part).all()) and 0 <= float(part.min()) <= float(part.max()) <= 1
+
+
+def test_default_weights_draw_finite_pixels_whatever_is_heard() -> None:
+    synthesizer = load_synthesizer(None, "cpu", "fp32", batch_size=4)
+    size, window = synthesizer.config.image_size, synthesizer.config.mel_window
+    crops = np.random.default_rng(3).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    drawn = [synthesizer.synthesize(crops, mel_windows(sound, np.array([0.1, 0.3]), window))
+             for sound in STRANGE_SOUNDS.values()]
+    assert all(faces.std() > 0 for faces in drawn)
+    np.testing.assert_array_equal(drawn[0], drawn[3])  # what is not a number is silence

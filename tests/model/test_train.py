@@ -73,7 +73,7 @@ def test_one_batch_is_learned_by_heart(corpus: Path) -> None:
         error.backward()
         optimizer.step()
         errors.append(float(error.detach()))
-    assert errors[-1] < 0.4 * errors[0]
+    assert errors[-1] < 0.5 * errors[0]
 
 
 def test_expert_run_leaves_a_usable_expert(corpus: Path, expert: Path) -> None:

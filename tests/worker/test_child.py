@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from app.core.errors import ErrorCode
+from tests.service import wait_until
 from worker.ahead import Ahead
-from worker.child import Check, Child
+from worker.child import Check, Child, ChildKilledError
 
 PYTHON = sys.executable
 
@@ -62,6 +66,27 @@ def test_a_child_that_hangs_ends_with_its_owner(way: str) -> None:
 def test_a_child_that_left_is_a_broken_pipe() -> None:
     with Child([PYTHON, "-c", "pass"], nothing, feeds=True) as child, pytest.raises(BrokenPipeError):
         child.write(memoryview(bytes(8_000_000)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_that_was_killed_is_no_word_about_the_file(number: int) -> None:
+    script = f"import os; os.kill(os.getpid(), {int(number)})"
+    with Child([PYTHON, "-c", script], nothing) as child, pytest.raises(ChildKilledError):
+        child.wait()
+    with Child([PYTHON, "-c", script], nothing, feeds=True) as child, pytest.raises(ChildKilledError):
+        raise child.failure(ErrorCode.ENCODE_FAILED, "It failed.")
+
+
+def test_a_child_without_a_pipe_dies_with_its_owner(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    inner = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    outer = f"from worker.child import Child; Child([{PYTHON!r}, '-c', {inner!r}], lambda: None).wait()"
+    owner = subprocess.Popen([PYTHON, "-c", outer])
+    wait_until(lambda: note.exists() and note.read_text(), 10)
+    owner.kill()
+    owner.wait(5)
+    stat = Path(f"/proc/{note.read_text()}/stat")
+    wait_until(lambda: not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z", 5)
 
 
 def test_what_a_child_says_is_for_the_log_only() -> None:

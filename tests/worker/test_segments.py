@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 
 from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import JobOptions
+from model.checkpoint import default_checkpoint
+from model.synthesizer import load_synthesizer
 from tests.worker.clips import FakeSynthesizer, Watcher, portrait, sources_of, write_clip, write_voice
 from worker.clock import Clock
 from worker.detect import FaceDetector
@@ -99,6 +102,22 @@ def test_any_range_has_the_frames_of_one_pass(
     assert merged == everything
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not default_checkpoint().is_file(), reason="no weights in the package")
+def test_the_network_too_draws_the_frames_of_one_pass(
+    tmp_path: Path, cuts_clip: Path, long_voice: Path, detector: FaceDetector
+) -> None:
+    order = order_for(tmp_path, cuts_clip, long_voice)
+    order = replace(order, synthesizer=load_synthesizer(None, device="cpu"))
+    plan = make_plan(order, detector, Clock())
+    whole: list[bytes] = []
+    render(plan, (0, plan.frames), order, detector, lambda planes: whole.append(planes.tobytes()), Clock())
+    for first, last in ((0, 37), (37, 101), (101, plan.frames)):
+        part: list[bytes] = []
+        render(plan, (first, last), order, detector, lambda p, part=part: part.append(p.tobytes()), Clock())
+        assert part == whole[first:last]
+
+
 def do_segments(order: Order, output: Path, segment_s: float) -> tuple[Split, Outcome]:
     split = begin(order, output, segment_s)
     assert isinstance(split, Split)
@@ -127,7 +146,7 @@ def streams(path: Path) -> tuple[list[np.ndarray], list[Fraction], np.ndarray, d
 def test_the_joined_file_is_like_that_of_one_pass(tmp_path: Path, long_voice: Path, rate: str) -> None:
     clip = write_clip(tmp_path / "clip.mp4", (portrait(shift=i * 0.4) for i in range(110)), rate)
     joined, single = tmp_path / "joined.mp4", tmp_path / "single.mp4"
-    order = order_for(tmp_path / "work", clip, long_voice, crf=12, output_height=200)
+    order = order_for(tmp_path / "o'work", clip, long_voice, crf=12, output_height=200)
     split, outcome = do_segments(order, joined, 1.0)
     assert (split.segments, split.frames) == (5 if rate == "25" else 4, 110)
     alone = order_for(tmp_path / "alone", clip, long_voice, crf=12, output_height=200)

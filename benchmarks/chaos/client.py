@@ -1,0 +1,85 @@
+"""What scenarios ask of the service over HTTP, as a patient client does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+RETRY_S: Final = 0.3
+Job = dict[str, Any]
+
+
+def submit(http: httpx.Client, clip: Path, key: str, timeout_s: float = 120.0) -> str:
+    """Send a clip, spoken by its own sound, again under the same key until it is accepted; return the job's id.
+
+    Raises RuntimeError where it is refused for good, TimeoutError.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            answer = post(http, clip, key)
+        except httpx.HTTPError:
+            time.sleep(RETRY_S)
+            continue
+        if answer.status_code == 202:
+            return str(answer.json()["id"])
+        if answer.status_code < 500 or answer.headers["content-type"] != "application/problem+json":
+            raise RuntimeError(f"a good job was refused: {answer.status_code} {answer.text}")
+        time.sleep(RETRY_S)
+    raise TimeoutError("no job is accepted any more")
+
+
+def post(http: httpx.Client, clip: Path, key: str) -> httpx.Response:
+    """Send a clip once."""
+    with clip.open("rb") as video, clip.open("rb") as audio:
+        return http.post("/jobs", files={"video": video, "audio": audio}, headers={"Idempotency-Key": key})
+
+
+def jobs_of(http: httpx.Client) -> dict[str, Job]:
+    """Return all jobs of the service by id; raises httpx.HTTPError."""
+    found: dict[str, Job] = {}
+    cursor: dict[str, str] = {}
+    while True:
+        page = http.get("/jobs", params={"limit": "100"} | cursor).raise_for_status().json()
+        found |= {job["id"]: job for job in page["jobs"]}
+        if page["next_cursor"] is None:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
+
+
+def wait_for(http: httpx.Client, job_id: str, timeout_s: float, done: Callable[[Job], bool]) -> Job:
+    """Return the job as soon as it is as wanted, whatever the service does meanwhile; raises TimeoutError."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        with suppress(httpx.HTTPError):
+            answer = http.get(f"/jobs/{job_id}")
+            if answer.status_code == 200 and done(answer.json()):
+                return dict(answer.json())
+        time.sleep(RETRY_S)
+    raise TimeoutError(f"job {job_id} is not as expected after {timeout_s:g} s")
+
+
+def has_ended(job: Job) -> bool:
+    """Tell whether the job is in a terminal state."""
+    return job["finished_at"] is not None
+
+
+def frames_of(job: Job) -> int:
+    """Return how many frames the result should have by what was sent: the shorter of picture and voice ends it."""
+    video, audio = job["input"]["video"], job["input"]["audio"]
+    return min(int(video["frames"]), int(audio["duration_s"] * Fraction(video["fps"]) + Fraction(1, 2)))
+
+
+def download(http: httpx.Client, job: Job, path: Path) -> Path:
+    """Fetch a job's result to a file and return it; raises httpx.HTTPError."""
+    with http.stream("GET", job["result"]["url"]) as answer, path.open("wb") as file:
+        answer.raise_for_status()
+        for chunk in answer.iter_bytes():
+            file.write(chunk)
+    return path

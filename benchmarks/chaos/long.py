@@ -1,0 +1,104 @@
+"""An hour of video: the memory of a minute, and after a death no more than one segment is done again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Final, cast
+
+import psutil
+
+from benchmarks.chaos.client import Job, download, frames_of, has_ended, submit, wait_for
+from benchmarks.chaos.cluster import Cluster
+from benchmarks.chaos.report import Report
+from benchmarks.chaos.results import faults_of
+from benchmarks.clips import Standard, make_clip
+from benchmarks.measure import tree_rss_bytes
+
+SIDE_PX, FPS = 256, 25
+MORE_MEMORY: Final = 1.10
+KILL_AT_PERCENT: Final = (35.0, 60.0)
+
+
+class PeakMemory:
+    """Sample the memory of each worker's process tree; bytes, the largest seen."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
+        self.bytes = 0
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.1):
+            for worker in self._cluster.workers:
+                if worker.pid is not None:
+                    self.bytes = max(self.bytes, tree_rss_bytes(worker.pid))
+
+
+def run_long(folder: Path, report: Report, seed: int, minutes: int) -> None:
+    """Do a minute on fresh workers, then `minutes` on others, two of which are killed on the way."""
+    short, hour = Standard("minute", SIDE_PX, SIDE_PX, FPS, 60), Standard("hour", SIDE_PX, SIDE_PX, FPS, 60 * minutes)
+    peaks = {}
+    for standard, kills in ((short, ()), (hour, KILL_AT_PERCENT)):
+        own = folder / standard.name
+        own.mkdir()
+        clip = make_clip(standard, own, None)
+        cluster = Cluster(own, seed, {"max_duration_s": 60 * minutes + 60})
+        for _ in range(2):
+            cluster.add_worker()
+        with cluster.running() as http, PeakMemory(cluster) as memory:
+            started = time.monotonic()
+            job_id = submit(http, clip, standard.name)
+            for percent in kills:
+                wait_for(http, job_id, 3600, partial(_has_come_to, percent))
+                _kill_one(cluster)
+            job = wait_for(http, job_id, 3600, has_ended)
+            seconds = time.monotonic() - started
+            peaks[standard.name] = memory.bytes
+            if standard is hour:
+                path = download(http, job, own / "result.mp4") if job["result"] else None
+                _report(report, cluster, job, path, seconds)
+    growth = peaks["hour"] / peaks["minute"]
+    report.figures("long", f"worker peak {peaks['minute'] / 1e6:.0f} MB on one minute, {peaks['hour'] / 1e6:.0f} MB on "
+                   f"{minutes} ({growth:.2f} times)")
+    report.promise("memory does not grow with the length", growth <= MORE_MEMORY)
+
+
+def _has_come_to(percent: float, job: Job) -> bool:
+    return has_ended(job) or bool(job["progress"]["percent"] >= percent)
+
+
+def _kill_one(cluster: Cluster) -> None:
+    with suppress(IndexError, psutil.NoSuchProcess, ProcessLookupError):
+        os.kill(cluster.pool_children()[0].pid, signal.SIGKILL)
+
+
+def _report(
+    report: Report, cluster: Cluster, job: Job, path: Path | None, seconds: float
+) -> None:
+    fields = cast("dict[str, str]", cluster.connect().hgetall(f"lipsync:segments:{job['id']}"))
+    attempts = [int(value) for name, value in fields.items() if name.endswith(":attempt")]
+    again = sum(attempts) - len(attempts)
+    frames = frames_of(job)
+    faults = ["has no result"] if path is None else faults_of(path, frames, Fraction(FPS))
+    for fault in faults:
+        report.note(f"the result {fault}")
+    report.figures("long", f"{frames} frames in {len(attempts)} segments in {seconds:.0f} s, {len(KILL_AT_PERCENT)} "
+                   f"workers killed on the way, {again} segments done again")
+    report.promise("the result is whole", not faults)
+    report.promise("at most one segment is done again for each worker killed", again <= len(KILL_AT_PERCENT))

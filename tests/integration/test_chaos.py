@@ -1,0 +1,23 @@
+"""A dozen jobs, done for real while everything is killed at random: the short form of `make chaos`."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.chaos.kills import run_kills
+from benchmarks.chaos.outage import run_outage
+from benchmarks.chaos.report import Report
+
+
+@pytest.mark.slow
+def test_kills_at_random_cost_nothing(tmp_path):
+    report = Report()
+    run_kills(tmp_path, report, jobs=12, seed=1, mean_s=4.0)
+    assert report.broken == []
+
+
+@pytest.mark.slow
+def test_half_a_minute_without_redis_costs_nothing(tmp_path):
+    report = Report()
+    run_outage(tmp_path, report, seed=1)
+    assert report.broken == []

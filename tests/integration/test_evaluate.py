@@ -1,0 +1,102 @@
+"""The command that judges, as a person calls it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from app.core.media import find_ffmpeg
+from examples.sample import VOICE
+from lipsync import main
+from model.checkpoint import default_checkpoint
+from model.corpus.build import build_corpus
+from tests.worker.clips import portrait, write_clip
+from worker.prepare import Preparer
+
+needs_weights = pytest.mark.skipif(not default_checkpoint().is_file(), reason="no weights in the package")
+CONTRACT = (
+    *("name", "clips", "aperture_r", "aperture_lag_frames", "silent_aperture_ratio", "lmd", "psnr", "ssim", "lpips"),
+    *("sharpness_ratio", "jitter_ratio", "lse_d", "lse_c"),
+)
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    done = CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return 15 frames of a drifting face with a voice."""
+    folder = tmp_path_factory.mktemp("talk")
+    picture = write_clip(folder / "picture.mp4", (portrait(shift=i * 0.4) for i in range(15)))
+    path = folder / "talk.mp4"
+    command = [find_ffmpeg(None), "-v", "error", "-y", "-i", str(picture), "-i", str(VOICE), "-shortest"]
+    subprocess.run([*command, "-c:v", "copy", "-c:a", "aac", str(path)], check=True)
+    return path
+
+
+@needs_weights
+def test_a_real_video_gives_every_row_of_the_contract_and_a_page(talk: Path, tmp_path: Path) -> None:
+    figures, page = tmp_path / "new" / "figures.json", tmp_path / "page"
+    code, said, _ = call("--clips", talk, "--clips", talk.with_name("picture.mp4"), "--json", figures)
+    assert code == 2  # the other has no sound
+    code, said, _ = call("--clips", talk, "--json", figures, "--html", page)
+    assert code == 0 and said.splitlines()[-1].startswith("1 clips: aperture r")
+    rows = json.loads(figures.read_text())["rows"]
+    assert [row["name"] for row in rows] == ["real video", "own audio", "silent audio", "shuffled audio"]
+    assert all(set(CONTRACT) <= set(row) for row in rows)
+    assert rows[1]["psnr"] > 20 and rows[1]["lpips"] is None
+    assert (page / "index.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@needs_weights
+def test_prepared_clips_are_judged_and_promises_held(tmp_path: Path) -> None:
+    preparer = Preparer()
+    build_corpus(None, tmp_path / "c", 1, 7, preparer.landmarks, preparer.write_clip, held_out=True)
+    preparer.close()
+    code, said, told = call("--corpus", tmp_path / "c", "--check", "--lpips-backbone", "random")
+    assert code == (1 if "error:" in told else 0)
+    assert "label_aperture_r" in said and "lpips" in said
+
+
+def test_a_finished_video_needs_no_weights(talk: Path) -> None:
+    code, said, _ = call("--result", talk, "--reference", talk, "--checkpoint", "nowhere.safetensors")
+    assert code == 0 and "ssim" in said
+
+
+def test_an_installation_that_only_serves_says_what_is_missing(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['skimage'] = None; from lipsync import main; main()"
+    command = [sys.executable, "-c", program, "evaluate", "--corpus", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr == "error: option_invalid: skimage is not installed; pip install '.[train]' brings it.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "error: option_invalid: evaluate: name either"),
+        (["--corpus", "{folder}/empty"], "none of them held out"),
+        (["--clips", "{folder}/empty"], "no video"),
+        (["--clips", "{folder}/broken.mp4"], "error: video_unreadable: broken.mp4: "),
+        (["--clips", "{talk}", "--checkpoint", "{folder}/broken.mp4"], "error: checkpoint_invalid"),
+        (["--clips", "{talk}", "--syncnet", "{folder}/broken.mp4"], "not a file of plain weights"),
+        (["--clips", "{talk}", "--inception", "{folder}/none"], "Inception v3 needs its weights"),
+        (["--raters", "{folder}/page", "--system", "ours={folder}"], "at least two systems"),
+        (["--raters", "{folder}/page", "--ratings", "{folder}/broken.mp4"], "cannot be read as CSV"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments: list[str], words: str, talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"\0" * 99)
+    (tmp_path / "empty").mkdir()
+    code, _, told = call(*(word.format(folder=tmp_path, talk=talk) for word in arguments))
+    assert code == 2
+    assert words in told and len(told.splitlines()) == 1 and told.startswith("error: ")
