@@ -16,7 +16,7 @@ TORCH ?= torch==$(TORCH_VERSION)
 endif
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1
 
-.PHONY: help setup demo serve test test-slow check train evaluate bench chaos compose-check clean
+.PHONY: help setup demo serve test test-slow check train evaluate ablate bench chaos compose-check clean
 
 help:
 	@echo "make demo           set up, run the service, lip-sync the sample, write demo.mp4"
@@ -24,6 +24,7 @@ help:
 	@echo "make test           the tests;  make test-slow: the long ones;  make check: lint, types, imports, fast tests"
 	@echo "make train          corpus, sync expert and generator from nothing (MINUTES=10)"
 	@echo "make evaluate       judge the weights on held-out puppets and, where the media lie, on real people"
+	@echo "make ablate         the network without each of its parts, and Wav2Lip, compared (TAUGHT=, HEARING=, ROW_MINUTES=60)"
 	@echo "make chaos          kill, cut off and overload a real service; see what became of its jobs (an hour)"
 	@echo "make bench          speed and memory;  make compose-check: the containers on a Docker Engine"
 
@@ -106,6 +107,14 @@ evaluate: $(STAMPS)/train
 		last="$$last; people, $$(tail -n 1 $(JUDGED)/people.txt)"; \
 	fi; \
 	echo "$$last"; exit $$status
+
+# Every row with the same budget on this machine, by default on what `make train` left; stopped, it goes on where it was.
+TAUGHT ?= $(RUN)/corpus
+HEARING ?= $(wildcard $(RUN)/hearing/hearing.safetensors)
+ROW_MINUTES ?= 60
+ablate: $(STAMPS)/train
+	@$(BIN)/lipsync ablate --corpus $(TAUGHT) --out $(RUN)/ablation --minutes $(ROW_MINUTES) \
+		$(if $(HEARING),--hearing $(HEARING)) $(ARGS)
 
 bench: setup
 	@$(BIN)/lipsync bench $(ARGS)

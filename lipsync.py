@@ -498,5 +498,40 @@ def _ask_people(
                    f"{one.answers} answers")
 
 
+@main.command()
+@click.option("--corpus", "corpus_dir", required=True, type=click.Path(path_type=Path), help="A folder of clips.")
+@click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Runs, table.md, sheet.png.")
+@click.option("--config", type=click.Path(path_type=Path), help="Rows of a table; else model/configs/ablation.toml.")
+@click.option("--hearing", type=click.Path(path_type=Path), help="The trained hearing; generators keep it.")
+@click.option("--expert", type=click.Path(path_type=Path), help="The trained sync expert, where losses.sync asks.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Train each row so long; else all its steps.")
+@click.option("--limit", type=click.IntRange(1), default=24, show_default=True, help="Judge at most so many clips.")
+@click.option("--only", multiple=True, help="Make this row alone; repeatable. The table shows all that are finished.")
+def ablate(
+    corpus_dir: Path, out_dir: Path, config: Path | None, hearing: Path | None, expert: Path | None,
+    minutes: float | None, limit: int, only: tuple[str, ...],
+) -> None:
+    """Train the network without each of its parts, and Wav2Lip, and compare; can be stopped and goes on."""
+    from model.ablation import Plan, as_markdown, read_rows
+    from model.ablation import ablate as run
+    from model.checkpoint import CheckpointError
+    from model.dataset import CorpusError
+    from model.perceptual import BackboneError
+    from model.recipe import RecipeError, shipped_recipe
+    from model.train import TrainingError
+    from worker.detect import FaceDetector
+    from worker.filmed import MeshReader
+
+    plan = Plan(corpus_dir, out_dir, hearing, expert, minutes, limit)
+    try:
+        with FaceDetector() as detector:
+            table = run(read_rows(config or shipped_recipe("ablation")), plan, MeshReader(detector), only,
+                        lambda text: click.echo(text, err=True))
+    except (BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError) as error:
+        click.echo(f"error: option_invalid: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    click.echo(as_markdown(table))
+
+
 if __name__ == "__main__":
     main()

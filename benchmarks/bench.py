@@ -64,6 +64,7 @@ def _measure_clip(name: str, clip: Path, folder: Path, runs: int, settings: Sett
 
 def measure_generator(settings: Settings) -> dict[str, Any]:
     """Measure the generator alone: crops a second at the set batch size, and its cost by counting."""
+    from model.cost import gflop_per_crop
     from worker.engine import checkpoint_path, load
 
     synthesizer = load(settings)
@@ -78,22 +79,7 @@ def measure_generator(settings: Settings) -> dict[str, Any]:
         done += batch
     return {"crops_per_s": done / (time.perf_counter() - started), "batch_size": batch,
             "device": synthesizer.device_name, "precision": synthesizer.precision,
-            "gflop_per_crop": _gflop_per_crop(checkpoint_path(settings))}
-
-
-def _gflop_per_crop(checkpoint: Path) -> float:
-    """Count the operations of one crop, two for each multiply-add."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from model.checkpoint import load_network
-
-    config, network = load_network(checkpoint)
-    faces = torch.zeros(1, 6, config.image_size, config.image_size)
-    mels = torch.zeros(1, 1, 80, config.mel_window.columns)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network(faces, mels)
-    return float(counter.get_total_flops()) / 1e9
+            "gflop_per_crop": gflop_per_crop(checkpoint_path(settings))}
 
 
 def broken_promises(figures: dict[str, Any]) -> list[str]:

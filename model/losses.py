@@ -110,3 +110,8 @@ def heard_loss(heard: Tensor, known: Tensor) -> Tensor:
     labelled = known.isfinite()
     error = F.smooth_l1_loss(heard, torch.where(labelled, known, heard.detach()), reduction="none")
     return (error * labelled).sum() / labelled.sum().clamp(min=1)
+
+
+def critic_loss(filmed: Tensor, drawn: Tensor) -> Tensor:
+    """Ask a critic to tell patches apart: logits of filmed and of drawn ones -> scalar, 2 ln 2 where it cannot."""
+    return F.softplus(-filmed).mean() + F.softplus(drawn).mean()

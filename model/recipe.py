@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from model.audio import STARTING_AT_FRAME
 from model.checkpoint import CheckpointConfig
 from model.dataset import RUN
 from model.network.generator import GeneratorConfig
+from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
 
 
 class RecipeError(Exception):
@@ -43,13 +46,17 @@ class RunPart:
 
 @dataclass(frozen=True)
 class NetworkPart:
-    """The shape of what is trained; the flags are the generator's ablations."""
+    """The shape of what is trained; the flags are the generator's ablations.
+
+    architecture: what draws; of wav2lip, the baseline, the shape is fixed, and width and flags say nothing.
+    """
 
     image_size: int = 96
     width: float = 1.0
     use_cbam: bool = True
     use_ffc: bool = True
     use_adain: bool = True
+    architecture: Literal["lpips_attnwav2lip", "wav2lip"] = "lpips_attnwav2lip"
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,9 @@ class LossPart:
 
     behind is the mouth's error of the colours drawn behind the mask: without it the mask closes while the drawing is
     still poor, and nothing makes it better. flow is how far points of the mesh are from where the displacement should
-    bring them, mask how far the mask is from the opening of the lips; both only where the clip knows its mesh.
+    bring them, mask how far the mask is from the opening of the lips; both only where the clip knows its mesh. These
+    three ask for a mask and a displacement, which wav2lip does not have. adversarial is what a critic that learns along
+    says of the hidden part of the face.
     """
 
     l1: float = 1.0
@@ -88,6 +97,7 @@ class LossPart:
     motion: float = 0.0
     sync: float = 0.0
     lpips: float = 0.0
+    adversarial: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,8 +128,21 @@ class Recipe:
             raise RecipeError('losses.lpips needs lpips.backbone: the file of AlexNet weights, or "random"')
         if self.batch.runs == 0 and (self.losses.sync or self.losses.motion):
             raise RecipeError("losses.sync and losses.motion need batch.runs of at least 1")
+        self._check_architecture()
         if self.batch.runs + self.batch.singles < 1:
             raise RecipeError("batch.runs and batch.singles leave nothing to draw")
+
+    def _check_architecture(self) -> None:
+        if self.network.architecture not in ("lpips_attnwav2lip", "wav2lip"):
+            raise RecipeError(
+                f"network.architecture must be lpips_attnwav2lip or wav2lip, not {self.network.architecture!r}"
+            )
+        if self.network.architecture != "wav2lip":
+            return
+        if self.network.image_size != WAV2LIP_IMAGE_SIZE:
+            raise RecipeError(f"network.architecture wav2lip draws {WAV2LIP_IMAGE_SIZE} px alone: network.image_size")
+        if self.losses.behind or self.losses.flow or self.losses.mask:
+            raise RecipeError("losses.behind, losses.flow and losses.mask must be 0 for wav2lip: it has no mask")
 
     @property
     def crops_per_step(self) -> int:
@@ -133,8 +156,10 @@ class Recipe:
         return GeneratorConfig(shape.image_size, shape.width, shape.use_cbam, shape.use_ffc, shape.use_adain)
 
     def checkpoint_config(self, notes: str) -> CheckpointConfig:
-        """Return the config of the generator's checkpoint."""
+        """Return the config of the checkpoint of what draws."""
         shape = self.network
+        if shape.architecture == "wav2lip":  # our crops and our hidden rows, its own sound
+            return CheckpointConfig(architecture="wav2lip", mel_window=STARTING_AT_FRAME, notes=notes)
         return CheckpointConfig(
             image_size=shape.image_size,
             width=shape.width,
@@ -146,24 +171,34 @@ class Recipe:
 
 
 def shipped_recipe(name: str) -> Path:
-    """Return the path of a recipe that comes with the package: expert or generator."""
+    """Return the path of a recipe that comes with the package, by its name in model/configs."""
     return Path(__file__).parent / "configs" / f"{name}.toml"
 
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe. Raises RecipeError for a missing file, broken TOML, unknown or wrongly typed names."""
+    tables = read_tables(path)
     try:
-        tables = tomllib.loads(path.read_text())
+        return recipe_of(tables)
+    except RecipeError as error:
+        raise RecipeError(f"{path.name}: {error}") from error
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """Read a TOML file. Raises RecipeError for a missing file and for broken TOML."""
+    try:
+        return tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path.name} cannot be read: {error}") from error
+
+
+def recipe_of(tables: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that tables state. Raises RecipeError for unknown or wrongly typed names."""
     parts = {"run": RunPart, "network": NetworkPart, "batch": BatchPart, "losses": LossPart, "lpips": LpipsPart}
     unknown = sorted(tables.keys() - parts.keys())
     if unknown:
-        raise RecipeError(f"{path.name}: [{unknown[0]}] is not a part of a recipe")
-    try:
-        return Recipe(**{name: _part(kind, name, tables.get(name, {})) for name, kind in parts.items()})
-    except RecipeError as error:
-        raise RecipeError(f"{path.name}: {error}") from error
+        raise RecipeError(f"[{unknown[0]}] is not a part of a recipe")
+    return Recipe(**{name: _part(kind, name, tables.get(name, {})) for name, kind in parts.items()})
 
 
 def _part(kind: type[Any], name: str, values: dict[str, Any]) -> Any:

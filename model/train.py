@@ -8,6 +8,7 @@ step alone, so a resumed run follows the same curve as an uninterrupted one.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -21,14 +22,16 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
+from model.audio import AROUND_FRAME
 from model.checkpoint import CheckpointError, load_expert, load_hearing, load_plain
 from model.curves import Curves
 from model.dataset import Corpus
+from model.objectives.baseline import BaselineObjective
 from model.objectives.expert import ExpertObjective
 from model.objectives.generator import GeneratorObjective
 from model.objectives.hearing import HearingObjective
 from model.objectives.protocol import Objective
-from model.recipe import Recipe, RecipeError
+from model.recipe import NetworkPart, Recipe, RecipeError
 from model.synthesizer import choose_device, choose_precision
 from model.voices import Voices
 
@@ -86,21 +89,23 @@ def train(
 def _objective(
     recipe: Recipe, corpus_dir: Path, device: torch.device, expert: Path | None, hearing: Path | None
 ) -> Objective:
-    window, size = recipe.checkpoint_config("").mel_window, recipe.network.image_size
+    size = recipe.network.image_size
     if recipe.run.objective == "hearing":
-        voices, unheard = (Voices(corpus_dir, split, window) for split in ("train", "val"))
+        voices, unheard = (Voices(corpus_dir, split, AROUND_FRAME) for split in ("train", "val"))
         return HearingObjective(recipe, voices, unheard, device)
-    clips, held_out = (Corpus(corpus_dir, split, size, window) for split in ("train", "val"))
+    clips, held_out = (Corpus(corpus_dir, split, size, AROUND_FRAME) for split in ("train", "val"))
     if recipe.run.objective == "expert":
         return ExpertObjective(recipe, clips, held_out, device)
-    ear = load_hearing(hearing) if hearing is not None else None
-    if expert is None:
-        if recipe.losses.sync:
-            raise RecipeError("losses.sync needs a trained expert: train one first and name its file")
-        return GeneratorObjective(recipe, clips, held_out, device, None, ear)
-    judge = load_expert(expert)
-    if judge.config.image_size != size:
+    if expert is None and recipe.losses.sync:
+        raise RecipeError("losses.sync needs a trained expert: train one first and name its file")
+    judge = load_expert(expert) if expert is not None else None
+    if judge is not None and judge.config.image_size != size:
         raise RecipeError(f"the expert is for {judge.config.image_size} px, the recipe for {size} px")
+    if recipe.network.architecture == "wav2lip":
+        if hearing is not None:
+            raise RecipeError("network.architecture wav2lip learns to hear by itself: leave the hearing out")
+        return BaselineObjective(recipe, clips, held_out, device, judge)
+    ear = load_hearing(hearing) if hearing is not None else None
     return GeneratorObjective(recipe, clips, held_out, device, judge, ear)
 
 
@@ -120,10 +125,12 @@ class _Run:
         self.network = objective.network.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.helpers = nn.ModuleList(objective.helpers).to(device)
         if recipe.run.compile and device.type == "cuda":  # on a CPU it takes minutes to save seconds
             compile_parts(self.network)
+        learned = [*self.network.parameters(), *self.helpers.parameters()]
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), recipe.run.learning_rate, (0.9, 0.98), weight_decay=recipe.run.weight_decay
+            learned, recipe.run.learning_rate, (0.9, 0.98), weight_decay=recipe.run.weight_decay
         )
         self.autocast = torch.autocast(device.type, _DTYPES[precision], enabled=precision != "fp32")
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
@@ -185,8 +192,9 @@ class _Run:
             raise TrainingError(f"the loss of step {number} is not finite; resume with a lower learning rate")
         self.scaler.scale(terms["total"]).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
-        if not self.scaler.is_enabled() and not bool(torch.isfinite(norm)):  # a scaler skips such a step
+        parts = [self.network, *self.helpers]  # apart, so that none slows another down
+        norm = sum(torch.nn.utils.clip_grad_norm_(part.parameters(), _CLIP_NORM) for part in parts)
+        if not self.scaler.is_enabled() and not math.isfinite(norm):  # a scaler skips such a step
             raise TrainingError(f"the gradient of step {number} is not finite; resume with a lower learning rate")
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -209,6 +217,7 @@ class _Run:
             "progress": asdict(self.progress),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
+            "helpers": self.helpers.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -223,11 +232,13 @@ class _Run:
         except CheckpointError as error:
             raise TrainingError(f"{self.folder / _STATE} cannot be read; remove it to start anew") from error
         saved, own = state["recipe"], _comparable(self.recipe)
-        changed = [name for name in own if saved.get(name) != own[name]]
+        saved["network"] = {**asdict(NetworkPart()), **saved["network"]}  # of before a field existed: its default
+        changed = [name for name in own if saved.get(name, False) != own[name]]
         if changed:
             raise TrainingError(f"{self.folder} was trained with another {changed[0]}; choose another folder")
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
+        self.helpers.load_state_dict(state.get("helpers", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler.is_enabled() and state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
@@ -236,8 +247,11 @@ class _Run:
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
     """Return what must not change between the starts of a run; its length, rate and looks may."""
-    parts = asdict(recipe)
-    return {"objective": parts["run"]["objective"], "network": parts["network"]}
+    return {
+        "objective": recipe.run.objective,
+        "network": asdict(recipe.network),
+        "critic": bool(recipe.losses.adversarial),
+    }
 
 
 def compile_parts(network: nn.Module) -> None:

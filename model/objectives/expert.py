@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ _OFFSET_CLIPS, _OFFSET_STRIDE, _MOST_OFFSET = 24, 3, 15
 
 class ExpertObjective:
     """Train the expert to match mouths with sounds within a clip."""
+
+    helpers: Sequence[nn.Module] = ()
 
     def __init__(self, recipe: Recipe, train: Corpus, val: Corpus, device: torch.device) -> None:
         self._recipe, self._train, self._val, self._device = recipe, train, val, device

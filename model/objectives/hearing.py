@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ _NAMES = ("aperture", "width", "protrusion", "jaw", "tongue", "press", "tuck")
 
 class HearingObjective:
     """Train hearing on moments of many voices."""
+
+    helpers: Sequence[nn.Module] = ()
 
     def __init__(self, recipe: Recipe, train: Voices, val: Voices, device: torch.device) -> None:
         self._recipe, self._train, self._val, self._device = recipe, train, val, device

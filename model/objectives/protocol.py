@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,10 @@ class Objective(Protocol):
     @property
     def network(self) -> nn.Module:
         """Return what is trained."""
+
+    @property
+    def helpers(self) -> Sequence[nn.Module]:
+        """Return what learns along with it, is kept with the run's state, and is never exported."""
 
     def losses(self, rng: Rng) -> Terms:
         """Draw a batch and return its terms, among them `total`."""

@@ -4,6 +4,7 @@ import torch
 from model.framing import LOWER_FACE
 from model.losses import (
     change_weights,
+    critic_loss,
     edge_loss,
     flow_loss,
     heard_loss,
@@ -106,3 +107,9 @@ def test_a_mask_is_judged_by_place() -> None:
     right, wrong = (float(mask_loss(mask, wanted, flat)) for mask in (wanted, 1 - wanted))
     assert right < 1e-3 < 5 < wrong
     assert float(mask_loss(torch.ones(1, 1, 2, 2), wanted, left)) < 1e-3
+
+
+def test_a_critic_pays_for_what_it_takes_for_the_other() -> None:
+    undecided, sure = torch.zeros(2, 1, 3, 3), torch.full((2, 1, 3, 3), 9.0)
+    assert float(critic_loss(undecided, undecided)) == pytest.approx(2 * 0.6931, abs=1e-3)
+    assert float(critic_loss(sure, -sure)) < 1e-3 < 17 < float(critic_loss(-sure, sure))

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from model.audio import STARTING_AT_FRAME
+from model.framing import LOWER_FACE
 from model.recipe import RecipeError, read_recipe, shipped_recipe
 
 GENERATOR = '[run]\nobjective = "generator"\nsteps = 10\nlearning_rate = 1e-3\n'
@@ -30,6 +32,9 @@ def test_shipped_recipes_are_whole(name: str) -> None:
         (GENERATOR.replace("generator", "critic"), "must be hearing, expert or generator"),
         (GENERATOR.replace("steps = 10", "steps = 0"), "at least 1"),
         (GENERATOR + 'precision = "int8"', "run.precision must be"),
+        (GENERATOR + '[network]\narchitecture = "unet"', "network.architecture must be lpips_attnwav2lip or wav2lip"),
+        (GENERATOR + '[network]\narchitecture = "wav2lip"\nimage_size = 128', "wav2lip draws 96 px alone"),
+        (GENERATOR + '[network]\narchitecture = "wav2lip"', "losses.behind.* must be 0 for wav2lip"),
     ],
 )
 def test_wrong_recipes_are_refused_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
@@ -48,3 +53,11 @@ def test_whole_numbers_serve_as_weights(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(GENERATOR + "[losses]\nl1 = 2")
     assert read_recipe(path).losses.l1 == 2
+
+
+def test_the_baseline_sees_our_crops_and_hears_its_own_window(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(GENERATOR + '[network]\narchitecture = "wav2lip"\n[losses]\nbehind = 0')
+    config = read_recipe(path).checkpoint_config("10 steps")
+    assert (config.architecture, config.channel_order, config.notes) == ("wav2lip", "rgb", "10 steps")
+    assert (config.framing, config.mel_window) == (LOWER_FACE, STARTING_AT_FRAME)

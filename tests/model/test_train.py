@@ -10,6 +10,7 @@ from PIL import Image
 from model.audio import AROUND_FRAME
 from model.checkpoint import CheckpointError, load_expert, load_hearing, load_network, verify_checkpoint
 from model.dataset import Corpus, CorpusError
+from model.framing import LOWER_FACE
 from model.network.generator import Generator, GeneratorConfig, known_face
 from model.recipe import BatchPart, LossPart, NetworkPart, Recipe, RecipeError, RunPart
 from model.synthesizer import join_faces, load_synthesizer
@@ -122,6 +123,53 @@ def test_interrupted_run_follows_the_same_curve(corpus: Path, tmp_path: Path) ->
     assert [row["step"] for row in parts] == [row["step"] for row in whole] == list("123456")
     for name in ("total", "l1", "motion"):
         assert [float(row[name]) for row in parts] == pytest.approx([float(row[name]) for row in whole], abs=2e-5)
+
+
+def test_a_critic_learns_along_and_a_resumed_run_follows_the_same_curve(corpus: Path, tmp_path: Path) -> None:
+    recipe = replace(GENERATOR, losses=replace(GENERATOR.losses, adversarial=0.1))
+    whole = train(recipe, corpus, tmp_path / "whole")
+    train(replace(recipe, run=replace(recipe.run, steps=2)), corpus, tmp_path / "parts")
+    train(recipe, corpus, tmp_path / "parts")
+    curves = [[float(row["adversarial"]) for row in _log(tmp_path / name)] for name in ("whole", "parts")]
+    assert curves[0] == pytest.approx(curves[1], abs=2e-5) and len(set(curves[0])) == 6
+    states = [torch.load(tmp_path / name / "state.pt", weights_only=True)["helpers"] for name in ("whole", "parts")]
+    assert states[0]
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(tensor, states[1][name], atol=1e-4, rtol=1e-3)
+    assert not [name for name in load_network(whole)[1].state_dict() if "patches" in name]
+    with pytest.raises(TrainingError, match="trained with another critic"):
+        train(GENERATOR, corpus, tmp_path / "parts")
+
+
+def test_a_state_from_before_there_was_a_critic_or_another_architecture_goes_on(corpus: Path, tmp_path: Path) -> None:
+    train(replace(GENERATOR, run=replace(GENERATOR.run, steps=2)), corpus, tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    del state["helpers"], state["recipe"]["critic"], state["recipe"]["network"]["architecture"]
+    torch.save(state, tmp_path / "state.pt")
+    train(GENERATOR, corpus, tmp_path)
+    assert len(_log(tmp_path)) == 6
+
+
+def test_wav2lip_is_trained_on_the_same_crops_and_serves(corpus: Path, tmp_path: Path) -> None:
+    recipe = replace(
+        GENERATOR,
+        run=replace(GENERATOR.run, steps=2),
+        network=NetworkPart(architecture="wav2lip"),
+        losses=LossPart(l1=1.0, mouth=0.0, behind=0.0, motion=0.5),
+    )
+    exported = train(recipe, corpus, tmp_path)
+    assert verify_checkpoint(exported) == recipe.checkpoint_config("2 steps")
+    with Image.open(tmp_path / "sheet_000002.png") as sheet:
+        assert sheet.size == (10 * 96, 5 * 96)
+    synthesizer = load_synthesizer(exported, "cpu", "fp32", batch_size=1)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    same_above = crops[[0, 0]]
+    same_above[1, round(96 * LOWER_FACE.hidden_from) :] = 0
+    drawn = synthesizer.synthesize(same_above, np.zeros((2, 80, 16), np.float32), crops[[0, 0]])
+    assert drawn.std() > 0
+    np.testing.assert_array_equal(drawn[0], drawn[1])  # it was not shown what is hidden
+    with pytest.raises(RecipeError, match="leave the hearing out"):
+        train(recipe, corpus, tmp_path, hearing=tmp_path / "hearing.safetensors")
 
 
 def test_finished_run_is_not_trained_further(corpus: Path, tmp_path: Path) -> None:
