@@ -10,7 +10,7 @@ import pytest
 
 from model.audio import SAMPLE_RATE_HZ
 from model.corpus.recordings import Recording, read_recordings, replay
-from model.corpus.speech import Phone, Utterance, Voice, say
+from model.corpus.speech import Phone, Utterance, Voice, choose_voice, join, say
 from model.corpus.timing import TimingError, align, spoken_columns, warp
 
 TEXT = "Before breakfast the pilot borrowed a map of the harbour."
