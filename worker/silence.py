@@ -7,6 +7,7 @@ opens and closes in short fades. Levels of a whole hour fit in two megabytes; th
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,7 @@ def gate_silence(samples: I16, work_dir: Path) -> I16:
             at = np.arange(start * STEP, start * STEP + len(part)) / STEP - 0.5
             smooth = np.interp(at, np.arange(steps), gain)  # a fade of one step at each border
             file.write(np.rint(part * smooth).astype("<i2").tobytes())
+            _let_go(samples)
     return np.memmap(path, np.int16, "r", shape=samples.shape)
 
 
@@ -51,6 +53,7 @@ def levels_db(samples: I16) -> F32:
         block = np.asarray(samples[start : start + STEP * BLOCK_STEPS], np.float32) / 32768
         block = np.concatenate([block, np.full(-len(block) % STEP, block[-1], np.float32)]).reshape(-1, STEP)
         levels.append(block.std(axis=1))
+        _let_go(samples)
     return np.asarray(20 * np.log10(np.maximum(np.concatenate(levels), 1e-6)), np.float32)
 
 
@@ -70,3 +73,10 @@ def gate_gain(levels: F32) -> F32:
         if is_open:
             speech[at : at + EARLY_STEPS + LATE_STEPS + 1] = True
     return speech[EARLY_STEPS : EARLY_STEPS + len(levels)].astype(np.float32)
+
+
+def _let_go(samples: I16) -> None:
+    """Take the pages of a mapped file out of memory again, where they would add up to the whole of it."""
+    owner: object = samples.base
+    if isinstance(owner, mmap.mmap):
+        owner.madvise(mmap.MADV_DONTNEED)

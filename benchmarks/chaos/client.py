@@ -70,10 +70,11 @@ def has_ended(job: Job) -> bool:
     return job["finished_at"] is not None
 
 
-def frames_of(job: Job) -> int:
-    """Return how many frames the result should have by what was sent: the shorter of picture and voice ends it."""
+def is_as_long_as_sent(job: Job) -> bool:
+    """Tell whether the result is, to a frame, as long as the shorter of picture and voice, which ends it."""
     video, audio = job["input"]["video"], job["input"]["audio"]
-    return min(int(video["frames"]), int(audio["duration_s"] * Fraction(video["fps"]) + Fraction(1, 2)))
+    frames = min(float(video["frames"]), float(audio["duration_s"] * Fraction(video["fps"])))
+    return bool(abs(job["result"]["frames"] - frames) <= 1)
 
 
 def download(http: httpx.Client, job: Job, path: Path) -> Path:

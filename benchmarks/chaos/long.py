@@ -14,7 +14,7 @@ from typing import Final, cast
 
 import psutil
 
-from benchmarks.chaos.client import Job, download, frames_of, has_ended, submit, wait_for
+from benchmarks.chaos.client import Job, download, has_ended, is_as_long_as_sent, submit, wait_for
 from benchmarks.chaos.cluster import Cluster
 from benchmarks.chaos.report import Report
 from benchmarks.chaos.results import faults_of
@@ -94,8 +94,10 @@ def _report(
     fields = cast("dict[str, str]", cluster.connect().hgetall(f"lipsync:segments:{job['id']}"))
     attempts = [int(value) for name, value in fields.items() if name.endswith(":attempt")]
     again = sum(attempts) - len(attempts)
-    frames = frames_of(job)
-    faults = ["has no result"] if path is None else faults_of(path, frames, Fraction(FPS))
+    frames = 0 if path is None else int(job["result"]["frames"])
+    faults = ["is not there"] if path is None else faults_of(path, frames, Fraction(FPS))
+    if path is not None and not is_as_long_as_sent(job):
+        faults.append("is not as long as what was sent")
     for fault in faults:
         report.note(f"the result {fault}")
     report.figures("long", f"{frames} frames in {len(attempts)} segments in {seconds:.0f} s, {len(KILL_AT_PERCENT)} "

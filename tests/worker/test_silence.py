@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.audio import SAMPLE_RATE_HZ
 from worker.silence import STEP, gate_gain, gate_silence, levels_db
 
 
@@ -51,3 +52,20 @@ def test_the_file_is_gated_and_speech_is_untouched(tmp_path: Path) -> None:
     assert not gated[: 80 * STEP].any()
     assert np.array_equal(gated[100 * STEP : 150 * STEP], samples[100 * STEP : 150 * STEP])
     assert not gated[-60 * STEP :].any()
+
+
+def test_an_hour_of_sound_on_disk_does_not_stay_in_memory(tmp_path: Path) -> None:
+    size = 60 * 60 * SAMPLE_RATE_HZ
+    path = tmp_path / "hour.s16"
+    with path.open("wb") as file:
+        file.truncate(2 * size)
+    samples = np.memmap(path, np.int16, "r")
+    before_kb = resident_kb()
+    gated = gate_silence(samples, tmp_path)
+    assert len(gated) == len(samples) == size
+    assert resident_kb() - before_kb < 60_000, "the samples are 115 MB"
+
+
+def resident_kb() -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1])
