@@ -44,13 +44,17 @@ def measure(clip: Path, threads: int | None = None) -> dict[str, Any]:
 
 
 def tree_rss_bytes(pid: int) -> int:
-    """Return the resident memory of a process and all it started, pages they share counted once where known."""
+    """Return the resident memory of a process and all it started, pages they share counted once.
+
+    Without that a child counts its parent's memory a second time for the moment between its fork and its exec, and the
+    longer one looks, the likelier one sees it.
+    """
     total = 0
     try:
         root = psutil.Process(pid)
         for process in [root, *root.children(recursive=True)]:
-            total += process.memory_info().rss
-    except psutil.NoSuchProcess:
+            total += process.memory_full_info().pss
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # gone, or going
         return total
     return total
 
