@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import redis
 
+from benchmarks.chaos.background import Background
+
 
 @dataclass(frozen=True)
 class Held:
@@ -46,32 +48,24 @@ def held_by(client: redis.Redis, pids: Iterable[int]) -> list[Held]:
     return held
 
 
-class DeathWatch:
+class DeathWatch(Background):
     """Follow what the dead held until it is given back; what they had just finished does not count."""
 
     def __init__(self, client: redis.Redis) -> None:
+        super().__init__("deaths")
         self._client = client
         self._open: list[tuple[str, Held, float]] = []
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="deaths", daemon=True)
         self.deaths: list[Death] = []
-
-    def __enter__(self) -> DeathWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def add(self, victim: str, held: Iterable[Held], killed_at: float) -> None:
         """Follow what a victim held when it was killed (monotonic seconds)."""
         with self._lock:
             self._open += [(victim, one, killed_at) for one in held]
 
-    def _run(self) -> None:
-        while not self._stop.wait(0.1):
+    def run(self) -> None:
+        """Look at what is still followed."""
+        while not self.stop.wait(0.1):
             with self._lock:
                 waiting = list(self._open)
             for entry in waiting:

@@ -20,6 +20,7 @@ import psutil
 import redis
 from tqdm import tqdm
 
+from benchmarks.chaos.background import Background
 from benchmarks.chaos.client import jobs_of, submit
 from benchmarks.chaos.cluster import Cluster, Member
 from benchmarks.chaos.holds import Death, DeathWatch, held_by
@@ -50,26 +51,18 @@ class Tally:
     stops_s: list[float] = field(default_factory=list)
 
 
-class Killer:
+class Killer(Background):
     """End one process after another, at random but by a seed."""
 
     def __init__(self, cluster: Cluster, watch: DeathWatch, tally: Tally, seed: int, mean_s: float) -> None:
+        super().__init__("killer")
         self._cluster, self._watch, self._tally = cluster, watch, tally
         self._random, self._mean_s = random.Random(seed), mean_s
         self._redis = cluster.connect()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="killer", daemon=True)
 
-    def __enter__(self) -> Killer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._random.expovariate(1 / self._mean_s)):
+    def run(self) -> None:
+        """Kill, wait a random while, and kill again."""
+        while not self.stop.wait(self._random.expovariate(1 / self._mean_s)):
             victim = self._random.choices(list(VICTIMS), list(VICTIMS.values()))[0]
             with suppress(psutil.NoSuchProcess, redis.RedisError):
                 self._kill(victim)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from contextlib import suppress
 from fractions import Fraction
@@ -14,6 +13,7 @@ from typing import Final, cast
 
 import psutil
 
+from benchmarks.chaos.background import Background
 from benchmarks.chaos.client import Job, download, has_ended, is_as_long_as_sent, submit, wait_for
 from benchmarks.chaos.cluster import Cluster
 from benchmarks.chaos.report import Report
@@ -26,25 +26,17 @@ MORE_MEMORY: Final = 1.10
 KILL_AT_PERCENT: Final = (35.0, 60.0)
 
 
-class PeakMemory:
+class PeakMemory(Background):
     """Sample the memory of each worker's process tree; bytes, the largest seen."""
 
     def __init__(self, cluster: Cluster) -> None:
+        super().__init__("memory")
         self._cluster = cluster
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
         self.bytes = 0
 
-    def __enter__(self) -> PeakMemory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.1):
+    def run(self) -> None:
+        """Sample ten times a second."""
+        while not self.stop.wait(0.1):
             for worker in self._cluster.workers:
                 if worker.pid is not None:
                     self.bytes = max(self.bytes, tree_rss_bytes(worker.pid))
