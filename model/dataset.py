@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.audio import MEL_BANDS, SAMPLE_RATE_HZ, SILENCE, MelWindow, first_columns, mel_spectrogram
+from model.corpus.articulation import FULL_APERTURE
+from model.corpus.mesh import POINTS
 from model.network.hearing import APERTURE, CHANNELS, WIDTH
 
 RUN = 5  # consecutive frames the sync expert sees
-MESH_POINTS = 468
-FULL_APERTURE = 0.125  # in template face units, of an articulation of 1
 FULL_WIDTH = 0.2  # by which a mouth widens, as a share of its width, for an articulation of 1
 _REFERENCE_DISTANCE = 5  # frames between target and reference, where the clip allows
 Pixels = NDArray[np.uint8]
@@ -263,10 +263,10 @@ def _articulation(folder: Path, frames: int) -> Floats:
 def _mesh(folder: Path, frames: int) -> Floats:
     path = folder / "mesh.npy"
     if not path.is_file():
-        return np.full((frames, MESH_POINTS, 2), np.nan, np.float32)
+        return np.full((frames, POINTS, 2), np.nan, np.float32)
     mesh = _read_floats(path)
-    if mesh.shape != (frames, MESH_POINTS, 2):
-        raise CorpusError(f"{folder.name}: mesh.npy must be ({frames},{MESH_POINTS},2), not {mesh.shape}")
+    if mesh.shape != (frames, POINTS, 2):
+        raise CorpusError(f"{folder.name}: mesh.npy must be ({frames},{POINTS},2), not {mesh.shape}")
     return mesh
 
 

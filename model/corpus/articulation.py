@@ -22,6 +22,7 @@ from scipy.ndimage import gaussian_filter1d
 from model.corpus.speech import Phone
 
 FPS = 25.0
+FULL_APERTURE = 0.125  # in face units, of an articulation of 1
 _STEP_S = 0.01  # the curves are built at 100 Hz
 _LEAD_S = 0.005
 _SMOOTHING_S = 0.018

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.corpus.articulation import Channel
+from model.corpus.articulation import FULL_APERTURE, Channel
 from model.corpus.mesh import (
     F64,
     INNER_LOWER,
@@ -36,7 +36,6 @@ from model.corpus.warp import draw_mesh, invert_affine
 U8 = NDArray[np.uint8]
 
 # Full strokes, in face units
-_APERTURE = 0.125
 _JAW = 0.095
 _UPPER_SHARE = 0.2
 
@@ -119,7 +118,7 @@ class Puppet:
         rest = self._rest[LIPS.index]
         width, protrusion = float(row[Channel.WIDTH]), float(row[Channel.PROTRUSION])
         press, tuck = float(row[Channel.PRESS]), float(row[Channel.TUCK])
-        gap = _APERTURE * float(row[Channel.APERTURE])
+        gap = FULL_APERTURE * float(row[Channel.APERTURE])
         up = _UPPER_SHARE * gap + 0.016 * tuck + 0.12 * gap * max(0.0, width)
         down = gap - _UPPER_SHARE * gap - 0.004 * tuck
         half = (rest[:, 0].max() - rest[:, 0].min()) / 2
@@ -132,7 +131,7 @@ class Puppet:
         thick_upper = 1 - 0.28 * press - 0.1 * max(0.0, width) + 0.14 * protrusion
         thick_lower = thick_upper - 0.42 * tuck
         thickness = (rest[:, 1] - inner) * (np.where(LIPS.side <= 0, thick_upper, thick_lower) - 1)
-        squeeze = (0.15 * width if width > 0 else 0.3 * width) - 0.05 * min(1.0, gap / _APERTURE) - 0.02 * press
+        squeeze = (0.15 * width if width > 0 else 0.3 * width) - 0.05 * min(1.0, gap / FULL_APERTURE) - 0.02 * press
         sideways = (rest[:, 0] - self._middle_x) * squeeze * (1 - 0.1 * LIPS.ring / 3)
         corner_drop = (0.22 * gap - 0.012 * max(0.0, width)) * across**2
         lift_all = np.where(LIPS.side >= 0, -0.012 * tuck * profile, 0.0)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from model.audio import MEL_BANDS, SILENCE
 from model.checkpoint import save_hearing
+from model.corpus.articulation import Channel
 from model.dataset import Rng, vary_mels
 from model.losses import heard_loss
 from model.network.hearing import Hearing, HearingConfig, normal_articulation
@@ -21,7 +22,7 @@ from model.tensors import to_mels
 from model.voices import Voices
 
 _VALIDATION_VOICES = 60
-_NAMES = ("aperture", "width", "protrusion", "jaw", "tongue", "press", "tuck")
+_NAMES = tuple(channel.name.lower() for channel in Channel)
 
 
 class HearingObjective:
