@@ -40,12 +40,16 @@ _VALIDATION_FACES, _SHEET_FACES = 48, 10
 
 @dataclass(frozen=True)
 class Scene:
-    """A batch as a network meets it: N mels (N,1,80,32), targets and references (N,3,S,S) in 0..1, all varied."""
+    """A batch as a network meets it: N mels (N,1,80,32), targets and references (N,3,S,S) in 0..1, all varied.
+
+    changed (N,1,S,S): how much each place counts, see `change_weights`.
+    """
 
     batch: FaceBatch
     mels: Tensor
     target: Tensor
     reference: Tensor
+    changed: Tensor
 
 
 class FacesObjective(ABC):
@@ -90,9 +94,10 @@ class FacesObjective(ABC):
         mels, others = self._vary_sound(rng, batch, groups)
         pixels = [to_faces(batch.targets, self._device), to_faces(batch.references, self._device)]
         target, reference = vary_faces(rng, pixels, groups)
-        shown, terms = self.show(rng, Scene(batch, mels, target, reference))
+        scene = Scene(batch, mels, target, reference, change_weights(target, reference, self._weights))
+        shown, terms = self.show(rng, scene)
         terms = {
-            "mouth": mouth_loss(shown, target, change_weights(target, reference, self._weights)),
+            "mouth": mouth_loss(shown, target, scene.changed),
             **terms,
             **self._picture_terms(shown, target),
             **self._run_terms(shown, target, mels, others),

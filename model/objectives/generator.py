@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from model.corpus.mesh import INNER_LOWER, INNER_UPPER
 from model.dataset import Corpus, FaceBatch, Rng
-from model.losses import change_weights, flow_loss, mask_loss, mouth_loss, opening_masks
+from model.losses import flow_loss, mask_loss, mouth_loss, opening_masks
 from model.network.generator import Drawing, Generator, known_face
 from model.network.hearing import Hearing, normal_articulation
 from model.network.sync_expert import SyncExpert
@@ -55,8 +55,7 @@ class GeneratorObjective(FacesObjective):
         articulation = self._known_or_heard(rng, scene.batch.articulation, heard)
         target, reference = scene.target, scene.reference
         drawing = self._generator.draw(join_faces(target, reference, self._hidden_from), latent, articulation)
-        changed = change_weights(target, reference, self._weights)
-        terms = {"behind": mouth_loss(drawing.colours, target, changed), **self._mesh_terms(drawing, scene.batch)}
+        terms = {"behind": mouth_loss(drawing.colours, target, scene.changed), **self._mesh_terms(drawing, scene.batch)}
         return drawing.compose(known_face(target, reference, self._hidden_from)), terms
 
     def _known_or_heard(self, rng: Rng, rows: NDArray[np.float32], heard: Tensor) -> Tensor:
