@@ -104,7 +104,8 @@ class FolderStorage:
     def _make_folder(self, folder: Path) -> None:
         try:
             for made in (self._jobs, folder):
-                made.mkdir(mode=0o700, exist_ok=True)  # only this user may look into them
+                with suppress(FileExistsError):  # not exist_ok, which fails where it is deleted just then
+                    made.mkdir(mode=0o700)  # only this user may look into them
         except FileNotFoundError:
             raise StorageAwayError from None
 

@@ -1,7 +1,8 @@
 """Say what an uploaded file is, without ever opening it in this process.
 
 Every look is a child process (`app.core.probe`) with limits on time and memory; whatever happens to it, the answer
-here is facts or an InputError with a sentence a client may read.
+here is facts or an InputError with a sentence a client may read; a child that the system killed for want of memory is
+a ServiceError, since the file may be good.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -63,17 +65,17 @@ class PictureFacts:
 
 
 def probe_video(path: Path, limits: Limits) -> VideoFacts:
-    """Return the facts of a video or still picture; raises InputError."""
+    """Return the facts of a video or still picture; raises InputError or ServiceError."""
     return VideoFacts.model_validate(_ask("video", path, limits, ErrorCode.VIDEO_UNREADABLE))
 
 
 def probe_audio(path: Path, limits: Limits) -> AudioFacts:
-    """Return the facts of a file's sound; raises InputError."""
+    """Return the facts of a file's sound; raises InputError or ServiceError."""
     return AudioFacts.model_validate(_ask("audio", path, limits, ErrorCode.AUDIO_UNREADABLE))
 
 
 def probe_picture(path: Path, limits: Limits) -> PictureFacts:
-    """Return how to decode a video that was accepted; raises InputError."""
+    """Return how to decode a video that was accepted; raises InputError or ServiceError."""
     facts = _ask("picture", path, limits, ErrorCode.VIDEO_UNREADABLE)
     return PictureFacts(**{name: facts[name] for name in PictureFacts.__dataclass_fields__})
 
@@ -109,6 +111,8 @@ def _ask(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> dict[s
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(unreadable, "The file takes too long to be read.") from error
+    if child.returncode == -signal.SIGKILL:  # its own limits end it otherwise, so this says nothing about the file
+        raise ServiceError(ErrorCode.OUT_OF_MEMORY, "The look into the file was ended from outside.")
     if child.returncode != 0:
         raise InputError(unreadable, "The file cannot be read within the limits on memory and time.")
     answer = json.loads(child.stdout)

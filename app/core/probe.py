@@ -37,13 +37,13 @@ def main() -> None:
 def _confine(cpu_s: int) -> None:
     """Take away what looking at a file does not need: memory without end, time without end, writing files."""
     limits = {
-        resource.RLIMIT_AS: MEMORY_BYTES,
-        resource.RLIMIT_CPU: cpu_s,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_AS: (MEMORY_BYTES, MEMORY_BYTES),
+        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),  # apart, or it would end by SIGKILL, as it does for want of memory
+        resource.RLIMIT_FSIZE: (0, 0),
+        resource.RLIMIT_CORE: (0, 0),
     }
     for kind, value in limits.items():
-        resource.setrlimit(kind, (value, value))
+        resource.setrlimit(kind, value)
 
 
 if __name__ == "__main__":

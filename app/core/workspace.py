@@ -116,7 +116,8 @@ def _removed(folder: Path) -> Iterator[Path]:
 def _hold_shared(folder: Path) -> int:
     """Make the folder where it is missing and hold it; return the descriptor to close. A sweep may be ahead of us."""
     while True:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):  # not exist_ok, which fails where a sweep removes the folder just then
+            folder.mkdir(mode=0o700)
         try:
             descriptor = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
 from app.core.jobs import AudioFacts, VideoFacts
 from app.core.media import Limits, find_ffmpeg, probe_audio, probe_video
+from tests.service import wait_until
 
 LIMITS = Limits()
 # What a refused file is told; files not named here are accepted.
@@ -134,3 +139,24 @@ def test_a_missing_ffmpeg_is_said(tmp_path: Path) -> None:
         find_ffmpeg(str(tmp_path / "nothing"))
     assert isinstance(caught.value, LipSyncError)
     assert Path(find_ffmpeg(None)).is_file()
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "error", "code"),
+    [
+        (signal.SIGKILL, ServiceError, ErrorCode.OUT_OF_MEMORY),
+        (signal.SIGXCPU, InputError, ErrorCode.VIDEO_UNREADABLE),
+        (signal.SIGSEGV, InputError, ErrorCode.VIDEO_UNREADABLE),
+    ],
+)
+def test_only_a_look_that_the_system_killed_is_not_the_files_fault(
+    tmp_path: Path, ended_by: signal.Signals, error: type[LipSyncError], code: ErrorCode
+) -> None:
+    os.mkfifo(tmp_path / "endless.mp4")
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(probe_video, tmp_path / "endless.mp4", LIMITS)
+        (child,) = wait_until(lambda: psutil.Process().children(), 10)
+        child.send_signal(ended_by)
+        with pytest.raises(error) as caught:
+            looking.result(10)
+    assert caught.value.code == code
