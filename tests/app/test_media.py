@@ -141,6 +141,10 @@ def test_a_missing_ffmpeg_is_said(tmp_path: Path) -> None:
     assert Path(find_ffmpeg(None)).is_file()
 
 
+def looks() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "app.core.probe" in child.cmdline()]
+
+
 @pytest.mark.parametrize(
     ("ended_by", "error", "code"),
     [
@@ -155,7 +159,7 @@ def test_only_a_look_that_the_system_killed_is_not_the_files_fault(
     os.mkfifo(tmp_path / "endless.mp4")
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(probe_video, tmp_path / "endless.mp4", LIMITS)
-        (child,) = wait_until(lambda: psutil.Process().children(), 10)
+        (child,) = wait_until(looks, 10)
         child.send_signal(ended_by)
         with pytest.raises(error) as caught:
             looking.result(10)
