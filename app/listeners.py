@@ -82,11 +82,16 @@ class Listeners:
                     return
 
     async def wait(self, job_id: str, after: str, within_s: float) -> None:
-        """Return when something happened after an event, at the latest after that time. May raise RedisError."""
+        """Return when something happened after an event or the job is gone, at the latest after that time.
+
+        May raise RedisError.
+        """
         deadline = time.monotonic() + within_s
         with self._counted():
             while (left_s := deadline - time.monotonic()) > 0 and not self._shutdown.has_begun:
                 if await self._news(job_id, after, min(left_s, self._quiet_s)):
+                    return
+                if not await self._redis.exists(_key(job_id)):
                     return
 
     async def _news(self, job_id: str, after: str, within_s: float) -> list[Event]:

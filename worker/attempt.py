@@ -17,6 +17,7 @@ import redis
 
 from app.core.errors import ErrorCode, LipSyncError, RequestError, ServiceError, error_payload, public_error
 from app.core.jobs import Progress
+from app.core.media import LookKilledError
 from app.core.records import Beat
 from app.core.storage import Check, StorageAwayError, go_on
 from worker.child import ChildKilledError
@@ -25,6 +26,9 @@ HEARTBEAT_S: Final = 0.7
 OVERRUN_S: Final = 30.0  # past its time limit by this, an attempt that does not stop is ended over its head
 PATIENCE_S: Final = 300.0  # how long an attempt waits for a Redis or a storage that is away
 DRAIN_S: Final = 5.0  # what will be done within this after the worker is told to end is finished; the rest handed back
+
+AWAY: Final = (
+    redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError, StorageAwayError)
 
 _log = logging.getLogger("lipsync.worker")
 _T = TypeVar("_T")
@@ -46,7 +50,10 @@ class HandedBackError(ServiceError):
 
 @dataclass(frozen=True)
 class Hold:
-    """What an attempt has claimed and the moves it may make; each is refused once another attempt has it."""
+    """What an attempt has claimed and the moves it may make; each is refused once another attempt has it.
+
+    is_cut_off tells whether the storage is away, which explains any failure.
+    """
 
     name: str  # for the log
     beat: Callable[[str, Progress], Beat]
@@ -54,6 +61,7 @@ class Hold:
     lose: Callable[[], bool]
     fail: Callable[[Mapping[str, Any]], bool]
     cancel: Callable[[], bool]
+    is_cut_off: Callable[[], bool]
 
 
 class JobMonitor:
@@ -103,6 +111,11 @@ class JobMonitor:
     def elapsed_s(self) -> float:
         """Return the age of the attempt."""
         return time.monotonic() - self._started_at
+
+    @property
+    def is_ending(self) -> bool:
+        """Tell whether the worker was asked to end."""
+        return self._is_stopping()
 
     def heed(self, answer: Beat) -> None:
         """Take what Redis answered to the heartbeat."""
@@ -174,16 +187,29 @@ def _outcome(hold: Hold, monitor: JobMonitor, work: Callable[[], str]) -> str:
         return "lost"
     except HandedBackError:
         return "handed back" if patiently(hold.hand_back) else "lost"
-    except ChildKilledError:
+    except (ChildKilledError, LookKilledError):
         _log.warning("a child was killed %s", hold.name)
-        return "broken" if patiently(hold.lose) else "lost"
+        return _give_up(hold, monitor)
+    except AWAY as error:
+        _log.warning("nothing answers %s error=%s", hold.name, type(error).__name__)
+        return _give_up(hold, monitor)
     except Exception as error:  # noqa: BLE001  whatever it was, the job's record has to say so
         shown, stage = public_error(error), monitor.snapshot()[0]
         if shown.code is ErrorCode.CANCELED:
             return "canceled" if patiently(hold.cancel) else "lost"
+        if hold.is_cut_off():
+            _log.warning("cut off from the storage %s", hold.name)
+            return _give_up(hold, monitor)
         if not isinstance(error, LipSyncError):
             _log.error("failed %s stage=%s", hold.name, stage, exc_info=error)
         return str(shown.code) if patiently(lambda: hold.fail(error_payload(shown, stage))) else "lost"
+
+
+def _give_up(hold: Hold, monitor: JobMonitor) -> str:
+    """End an attempt that broke through nobody's fault: it is a loss, unless its worker is being ended."""
+    if monitor.is_ending:
+        return "handed back" if patiently(hold.hand_back) else "lost"
+    return "broken" if patiently(hold.lose) else "lost"
 
 
 def patiently(move: Callable[[], _T], check: Check = go_on) -> _T:
@@ -192,7 +218,7 @@ def patiently(move: Callable[[], _T], check: Check = go_on) -> _T:
     while True:
         try:
             return move()
-        except (redis.ConnectionError, redis.TimeoutError, StorageAwayError):
+        except AWAY:
             if time.monotonic() > deadline:
                 raise
             check()

@@ -23,7 +23,7 @@ from app.core.errors import ErrorCode, ServiceError
 from app.core.tether import tethered
 
 POLL_S: Final = 0.25
-KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM)  # statuses that no file brings about, but a system out of memory
+KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM, 255)  # no file brings them about; 255: ffmpeg was told to end
 PIPE_BYTES: Final = 1024 * 1024  # the most an unprivileged process may ask for
 LOG_BYTES: Final = 2000
 Check = Callable[[], None]
@@ -52,6 +52,7 @@ class Child:
             stdout=subprocess.PIPE if reads else subprocess.DEVNULL,
             stderr=self._words,
             bufsize=0,
+            process_group=0,  # Ctrl-C is for the worker, which knows what to do about its children
         )
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:

@@ -33,7 +33,7 @@ SEEK_MARGIN_S: Final = 2.0
 SEEK_MARGIN_FRAMES: Final = 32  # more than any reordering of frames
 MAX_FRAME_PIXELS: Final = 64 * 1024**2  # a stream that grows in mid-decode stops here
 GLIMPSE_SEEK_S: Final = 120.0  # longer ranges are glimpsed at by seeking instead of reading through
-MAX_MISSING: Final = 0.1  # share of a range that may fail to decode and is then held
+MAX_MISSING: Final = 0.1  # share of a clip that may fail to decode and is then held
 BT709, UNSPECIFIED = 1, 2  # H.273 numbers
 MATRIX_NAMES: Final = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 KEPT_MATRICES: Final = (1, 2, 5, 6)
@@ -111,7 +111,7 @@ def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -
 def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
     """Yield the grid frames [first, last), each (H * 3/2, W) uint8 I420, its own array.
 
-    A few frames that fail to decode are held over; raises InputError where it is more than a tenth of the range.
+    A few frames that fail to decode are held over; raises InputError where it is more than a tenth of the clip.
     """
     if source.still is not None:
         for _ in range(first, last):
@@ -162,8 +162,11 @@ def _frames_of(arguments: list[str], source: Source, count: int, check: Check) -
         for _ in range(count):
             raw = np.empty(width * height + 2 * chroma, np.uint8)
             if child.read_into(raw.data) < raw.nbytes:
-                if child.wait() != 0:
+                status = child.wait()
+                if status != 0:
                     log.info("decoding ended early: %s", child.words().strip())
+                if status < 0:  # it crashed: unlike a frame that is damaged, nothing may be held for what would follow
+                    raise InputError(ErrorCode.VIDEO_UNREADABLE, "The video cannot be decoded.")
                 return
             yield _even(raw, width, height)
 

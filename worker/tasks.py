@@ -151,6 +151,7 @@ def run_segment(runtime: Runtime, job_id: str, number: int) -> None:
         lose=lambda: segments.lose(job_id, number, attempt),
         fail=lambda error: segments.fail(job_id, number, attempt, error),
         cancel=lambda: False,  # a split job is canceled at once: its segments only lose their leases
+        is_cut_off=lambda: _is_cut_off(runtime, job_id),
     )
 
     def work() -> str:
@@ -224,7 +225,16 @@ def _job_hold(runtime: Runtime, job_id: str, attempt: int) -> Hold:
         lose=lambda: records.lose(job_id, attempt),
         fail=lambda error: records.fail(job_id, attempt, error),
         cancel=lambda: records.end_canceled(job_id, attempt),
+        is_cut_off=lambda: _is_cut_off(runtime, job_id),
     )
+
+
+def _is_cut_off(runtime: Runtime, job_id: str) -> bool:
+    try:
+        runtime.storage.names(job_id)
+    except StorageAwayError:
+        return True
+    return False
 
 
 @contextmanager

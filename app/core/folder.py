@@ -11,16 +11,21 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from app.core.room import RESERVE_BYTES, check_room, idle_s_of
 from app.core.storage import CHUNK_BYTES, Check, StorageAwayError, check_id, check_name, go_on, is_id
 
+AWAY: Final = (errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)  # what mounts answer then
+
 
 class FolderStorage:
-    """Keep the files of jobs under one folder, which is there: a missing one is a mount that is away."""
+    """Keep the files of jobs under one folder, which is there: a missing one is a mount that is away.
+
+    So is one without `jobs` in it, which only a storage lacks that was never used: what lies under a mount point.
+    """
 
     def __init__(self, root: Path, reserve_bytes: int = RESERVE_BYTES) -> None:
         self._root = root.resolve()
@@ -31,28 +36,32 @@ class FolderStorage:
         """Keep the file by one rename; from another disk it is copied first."""
         target = self._path(job_id, name)
         check()
-        self._make_folder(target.parent)
-        with path.open("rb") as source:
-            os.fsync(source.fileno())
-            try:
-                path.replace(target)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                _copy(source, target, check)
-        _sync_folder(target.parent)
+        with self._reached():
+            self._make_folder(target.parent)
+            with path.open("rb") as source:
+                os.fsync(source.fileno())
+                try:
+                    path.replace(target)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                    _copy(source, target, check)
+            _sync_folder(target.parent)
 
     def fetch(self, job_id: str, name: str, folder: Path, check: Check = go_on) -> Path:
         """Return the file itself."""
         path = self._path(job_id, name)
         check()
-        if not path.is_file():
-            raise FileNotFoundError(errno.ENOENT, "no such file of a job", name)
+        with self._reached():
+            if not path.is_file():
+                raise FileNotFoundError(errno.ENOENT, "no such file of a job", name)
         return path
 
     def read(self, job_id: str, name: str, start: int, end: int) -> Iterator[bytes]:
         """Return the bytes; once opened, the file may be deleted and the reading still ends."""
-        file = self._path(job_id, name).open("rb")
+        path = self._path(job_id, name)
+        with self._reached():
+            file = path.open("rb")
         file.seek(start)
         return _chunks(file, end - start)
 
@@ -64,22 +73,27 @@ class FolderStorage:
         """Return the names; a file that is being copied has none yet."""
         folder = self._folder(job_id)
         try:
-            return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+            with self._reached():
+                return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         except FileNotFoundError:
             return []
 
     def remove(self, job_id: str, name: str) -> None:
         """Remove a file."""
-        self._path(job_id, name).unlink(missing_ok=True)
+        path = self._path(job_id, name)
+        with suppress(FileNotFoundError), self._reached():
+            path.unlink()
 
     def delete(self, job_id: str) -> None:
         """Remove the folder of a job; a writer in the same moment is waited for briefly."""
         folder = self._folder(job_id)
         for _ in range(5):
             shutil.rmtree(folder, ignore_errors=True)
-            if not folder.exists():
-                return
-            time.sleep(0.05)
+            with suppress(FileNotFoundError), self._reached():
+                folder.stat()
+                time.sleep(0.05)
+                continue
+            return
         raise StorageAwayError
 
     def check_room(self, wanted_bytes: int) -> None:
@@ -101,13 +115,24 @@ class FolderStorage:
     def _path(self, job_id: str, name: str) -> Path:
         return self._folder(job_id) / check_name(name)
 
-    def _make_folder(self, folder: Path) -> None:
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Turn the errors of a mount that is away into StorageAwayError."""
         try:
-            for made in (self._jobs, folder):
-                with suppress(FileExistsError):  # not exist_ok, which fails where it is deleted just then
-                    made.mkdir(mode=0o700)  # only this user may look into them
+            yield
         except FileNotFoundError:
-            raise StorageAwayError from None
+            if not self._jobs.is_dir():
+                raise StorageAwayError from None
+            raise
+        except OSError as error:
+            if error.errno in AWAY:
+                raise StorageAwayError from None
+            raise
+
+    def _make_folder(self, folder: Path) -> None:
+        for made in (self._jobs, folder):
+            with suppress(FileExistsError):  # not exist_ok, which fails where it is deleted just then
+                made.mkdir(mode=0o700)  # only this user may look into them
 
 
 def _copy(source: BinaryIO, target: Path, check: Check) -> None:

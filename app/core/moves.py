@@ -123,7 +123,7 @@ local function forget(id)
     redis.call('ZREM', 'lipsync:owner:' .. bound[1], id)
     redis.call('SREM', 'lipsync:active:' .. bound[1], id)
   end
-  if bound[2] then redis.call('DEL', bound[2]) end
+  if bound[2] and redis.call('HGET', bound[2], 'id') == id then redis.call('DEL', bound[2]) end
   end_segments(id)
   redis.call('ZREM', 'lipsync:leases', id)
   redis.call('ZREM', 'lipsync:expiry', id)
@@ -220,12 +220,21 @@ end
 return moved
 """
 
-# ARGV: ms without a reaper that mean an outage, ms it takes to settle. Returns 1 while leases must be spared.
+# ARGV: ms without a reaper that mean an outage, ms it takes to settle. Returns 1 while leases must be spared. Time that
+# was no outage is counted to the jobs whose segments somebody is doing.
 SETTLE: Final = PRELUDE + """
 local time, last = now_ms(), redis.call('GET', 'lipsync:reaped_at')
 redis.call('SET', 'lipsync:reaped_at', whole(time))
-if last and time - tonumber(last) > tonumber(ARGV[1]) then
+local passed = last and time - tonumber(last) or 0
+if passed > tonumber(ARGV[1]) then
   redis.call('SET', 'lipsync:settling', 1, 'PX', ARGV[2])
+else
+  local counted = {}
+  for _, one in ipairs(redis.call('ZRANGE', 'lipsync:segment_leases', 0, -1)) do
+    local id = string.match(one, '^(.*)%.')
+    if not counted[id] and field(id, 'status') == 'running' then redis.call('HINCRBY', key(id), 'ran_ms', passed) end
+    counted[id] = true
+  end
 end
 return redis.call('EXISTS', 'lipsync:settling')
 """

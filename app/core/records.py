@@ -271,7 +271,8 @@ class Records:
     def is_settling(self, outage_s: float, settle_s: float) -> bool:
         """Tell whether leases must be spared; to be asked by each reaper before it reaps.
 
-        They are for `settle_s` after no reaper came by for `outage_s`: Redis was away for their holders as well.
+        They are for `settle_s` after no reaper came by for `outage_s`: Redis was away for their holders as well. Other
+        time that passed since the last asking is counted to the jobs whose segments are being done.
         """
         return bool(self._move("SETTLE", int(outage_s * 1000), int(settle_s * 1000)))
 

@@ -1,7 +1,7 @@
 """The moves of a job that is done in segments, as Redis scripts beside those of `app.core.moves`.
 
     lipsync:job:<id>          also: segments, plan (the attempt that planned), frames_total, split_at, joining, and
-                                    begun_at: when the first segment was claimed, from where its time runs
+                                    ran_ms: for how long any of its segments was being done
     lipsync:segments:<id>     hash  <n>:state (waiting, running, done), <n>:attempt, <n>:losses, <n>:claim, <n>:worker,
                                     <n>:frames; done and frames: sums over all; base: frames that were done at the split
     lipsync:split             zset  jobs whose segments are being done or wait to be joined, by when they started
@@ -61,7 +61,8 @@ end
 # ARGV: id, attempt, attempt that planned, segments, frames, retention ms. Returns 1 where this attempt split the job.
 SPLIT: Final = _PRELUDE + """
 local id = ARGV[1]
-if not is_current(id, ARGV[2]) then return (is_split(id) and field(id, 'attempt') == ARGV[2]) and 1 or 0 end
+if field(id, 'attempt') == ARGV[2] and (is_split(id) or field(id, 'joining')) then return 1 end  -- asked once more
+if not is_current(id, ARGV[2]) then return 0 end
 if field(id, 'cancel') then
   finish(id, 'canceled', tonumber(ARGV[6]))
   return 0
@@ -73,7 +74,7 @@ end
 redis.call('ZREM', 'lipsync:leases', id)
 redis.call('HSET', key(id), 'plan', ARGV[3], 'segments', ARGV[4], 'frames_total', ARGV[5],
   'split_at', whole(now_ms()), 'stage', 'synthesize')
-redis.call('HDEL', key(id), 'begun_at')
+redis.call('HDEL', key(id), 'ran_ms')
 redis.call('ZADD', 'lipsync:split', field(id, 'started_at'), id)
 local done = 0
 for n = 0, tonumber(ARGV[4]) - 1 do
@@ -99,7 +100,6 @@ local state = part(id, n .. ':state')
 if state == 'running' and part(id, n .. ':claim') == ARGV[4] then return tonumber(part(id, n .. ':attempt')) end
 if state ~= 'waiting' then return 0 end
 redis.call('ZREM', 'lipsync:segment_sent', id .. '.' .. n)
-redis.call('HSETNX', key(id), 'begun_at', whole(now_ms()))
 local attempt = redis.call('HINCRBY', parts(id), n .. ':attempt', 1)
 redis.call('HSET', parts(id), n .. ':state', 'running', n .. ':worker', ARGV[3], n .. ':claim', ARGV[4])
 redis.call('ZADD', 'lipsync:segment_leases', whole(now_ms() + tonumber(ARGV[5])), id .. '.' .. n)
@@ -183,12 +183,12 @@ end
 return moved
 """
 
-# ARGV: retention ms, most ms since the first segment was claimed, the error. Returns the split jobs that failed for
-# their time; one whose segments wait for those of other jobs has used none.
+# ARGV: retention ms, most ms that segments may take, the error. Returns the split jobs that failed for their time;
+# while all segments of a job wait, for those of others or for a worker, it uses none.
 REAP_SLOW: Final = _PRELUDE + """
-local latest, slow = now_ms() - tonumber(ARGV[2]), {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:split', '-inf', whole(latest))) do
-  if tonumber(field(id, 'begun_at') or math.huge) <= latest then
+local slow = {}
+for _, id in ipairs(redis.call('ZRANGE', 'lipsync:split', 0, -1)) do
+  if tonumber(field(id, 'ran_ms') or 0) > tonumber(ARGV[2]) then
     redis.call('HSET', key(id), 'error', ARGV[3])
     finish(id, 'failed', tonumber(ARGV[1]))
     slow[#slow + 1] = id

@@ -116,7 +116,7 @@ class Segments:
         return {unit: JobStatus(status) for unit, status in zip(moved[::2], moved[1::2], strict=True)}
 
     def end_slow(self, run_timeout_s: float) -> list[str]:
-        """Fail the split jobs whose first segment was begun longer ago than that; return their ids."""
+        """Fail the split jobs whose segments were being done for longer than that, all together; return their ids."""
         slow = ServiceError(ErrorCode.RUN_TIMEOUT, f"The job took longer than {run_timeout_s:g} s.")
         payload = json.dumps(error_payload(slow, None))
         return list(self._move("REAP_SLOW", self._retention_ms, int(run_timeout_s * 1000), payload))

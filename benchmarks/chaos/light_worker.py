@@ -36,7 +36,7 @@ class LightConfig:
 
 @dataclass
 class LightSynthesizer:
-    """Darken the lower half of each crop by how loud its moment is."""
+    """Darken the hidden part of each crop by how loud its moment is."""
 
     config: LightConfig = field(default_factory=LightConfig)
     batch_size: int = 16
@@ -44,10 +44,11 @@ class LightSynthesizer:
     precision: str = "fp32"
 
     def synthesize(self, crops: U8, mels: npt.NDArray[np.float32], references: U8 | None = None) -> U8:
-        """Return the crops with their lower half darkened, (N, S, S, 3) uint8."""
+        """Return the crops with their hidden part darkened, (N, S, S, 3) uint8."""
+        hidden = np.s_[:, round(crops.shape[1] * self.config.framing.hidden_from) :]
         shade = np.clip((mels.mean(axis=(1, 2)) + 4.0) / 8.0, 0.0, 0.9)
         drawn = crops.copy()
-        drawn[:, 48:] = (crops[:, 48:] * (1.0 - shade[:, None, None, None])).astype(np.uint8)
+        drawn[hidden] = (crops[hidden] * (1.0 - shade[:, None, None, None])).astype(np.uint8)
         return drawn
 
 

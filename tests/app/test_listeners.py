@@ -54,6 +54,19 @@ def test_a_deleted_job_ends_its_listeners(bare_redis_url, records, job_id):
     assert listening(bare_redis_url, body) == [1, 0]
 
 
+def test_nobody_waits_for_a_deleted_job(bare_redis_url, records, job_id):
+    last = records.get(job_id).last_event
+
+    async def body(listeners, shutdown):
+        async with anyio.create_task_group() as group:
+            group.start_soon(listeners.wait, job_id, last, 60)
+            await anyio.sleep(0.05)
+            records.delete(job_id)
+        return listeners.count
+
+    assert listening(bare_redis_url, body) == 0
+
+
 def test_listeners_are_bounded_and_a_place_is_given_back(bare_redis_url, job_id):
     async def body(listeners, shutdown):
         async def listen():

@@ -12,7 +12,7 @@ import pytest
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
 from app.core.jobs import AudioFacts, VideoFacts
-from app.core.media import Limits, find_ffmpeg, probe_audio, probe_video
+from app.core.media import Limits, LookKilledError, find_ffmpeg, probe_audio, probe_video
 from tests.service import wait_until
 
 LIMITS = Limits()
@@ -148,7 +148,8 @@ def looks() -> list[psutil.Process]:
 @pytest.mark.parametrize(
     ("ended_by", "error", "code"),
     [
-        (signal.SIGKILL, ServiceError, ErrorCode.OUT_OF_MEMORY),
+        (signal.SIGKILL, LookKilledError, ErrorCode.OUT_OF_MEMORY),
+        (signal.SIGTERM, LookKilledError, ErrorCode.OUT_OF_MEMORY),
         (signal.SIGXCPU, InputError, ErrorCode.VIDEO_UNREADABLE),
         (signal.SIGSEGV, InputError, ErrorCode.VIDEO_UNREADABLE),
     ],

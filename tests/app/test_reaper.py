@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from kombu.exceptions import OperationalError
 
@@ -80,9 +82,28 @@ def test_a_job_in_segments_that_takes_too_long_fails(rig):
     rig.segments.claim(job_id, 0, "w", "c")
     rig.reaper.reap()
     assert rig.records.get(job_id).status is JobStatus.RUNNING
-    rig.redis.hset(f"lipsync:job:{job_id}", "begun_at", 1)
+    rig.redis.hset(f"lipsync:job:{job_id}", "ran_ms", 10**9)
     rig.reaper.reap()
     assert rig.records.get(job_id).error["code"] == "run_timeout"
+
+
+def test_only_the_time_in_which_a_segment_is_being_done_counts(rig):
+    job_id, waiting = rig.new_split_job(2), rig.new_split_job(2)
+
+    def counted_ms(passed_s):
+        rig.redis.set("lipsync:reaped_at", int((time.time() - passed_s) * 1000))
+        rig.records.is_settling(4, 0.1)
+        return int(rig.redis.hget(f"lipsync:job:{job_id}", "ran_ms") or 0)
+
+    assert counted_ms(3) == 0, "its segments wait"
+    attempts = [rig.segments.claim(job_id, number, "w", f"c{number}") for number in range(2)]
+    once = counted_ms(3)
+    assert 3000 <= once < 4000, "two at a time are not twice the time"
+    assert counted_ms(3600) == once, "nobody was there"
+    for number, attempt in enumerate(attempts):
+        assert rig.segments.hand_back(job_id, number, attempt)
+    assert counted_ms(3) == once
+    assert rig.redis.hget(f"lipsync:job:{waiting}", "ran_ms") is None
 
 
 def test_leases_are_spared_after_an_outage_that_all_reapers_saw(rig):

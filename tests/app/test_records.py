@@ -287,6 +287,16 @@ def test_the_jobs_of_one_caller_are_bounded_until_they_end(records):
     assert_no_room(records, "busy", "concurrency_limited")
 
 
+def test_a_key_that_another_job_has_by_now_outlives_its_first(records, redis_client):
+    first = create(records, idempotency=("k", "f")).job_id
+    for key in redis_client.keys("lipsync:idem:*"):
+        redis_client.delete(key)  # as it ends after a day
+    second = create(records, idempotency=("k", "f")).job_id
+    assert first != second and records.delete(first)
+    again = create(records, idempotency=("k", "f"))
+    assert (again.job_id, again.replayed) == (second, True)
+
+
 def test_idempotency(records):
     first = create(records, idempotency=("k", "f1"))
     again = create(records, idempotency=("k", "f1"))

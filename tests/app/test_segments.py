@@ -57,6 +57,14 @@ def test_the_whole_way(records, segments, job_id, redis_client):
     assert not [key for key in redis_client.keys("lipsync:*") if "lease" in key or "segment_sent" in key]
 
 
+def test_a_planner_that_asks_again_leaves_the_join_alone(records, segments, job_id):
+    do_all(segments, job_id)
+    assert segments.claim_join(job_id, "joiner", "j") == 1
+    assert segments.split(job_id, 1, FACTS), "it was split"
+    assert segments.take_unsent() == [] and segments.claim_join(job_id, "other", "k") is None
+    assert records.succeed(job_id, 1, RESULT, REPORT, [])
+
+
 def test_by_another_plan_nothing_that_was_finished_counts(records, segments, job_id):
     segments.finish(job_id, 2, segments.claim(job_id, 2, "w", "c"), 100)
     records.cancel(job_id)

@@ -36,7 +36,7 @@ def storage(request, tmp_path):
     if request.param == "s3":
         server = request.getfixturevalue("s3")
         return open_storage(Settings(**server.settings(f"{tmp_path.name}/files")))
-    (tmp_path / "storage").mkdir()
+    (tmp_path / "storage" / "jobs").mkdir(parents=True)  # without, it was never used, or is not mounted
     return FolderStorage(tmp_path / "storage", reserve_bytes=0)
 
 
@@ -195,6 +195,26 @@ def test_a_storage_that_is_away_says_so(away, tmp_path):
         away.check_room(0)
     with pytest.raises(StorageAwayError):
         put(away, ID, "video", b"x")
+
+
+def test_a_folder_that_goes_away_loses_and_denies_nothing(tmp_path):
+    (tmp_path / "mounted").mkdir()
+    storage = FolderStorage(tmp_path / "mounted")
+    put(storage, ID, "video", CONTENT)
+    uses = (
+        lambda: storage.fetch(ID, "video", tmp_path), lambda: storage.read(ID, "video", 0, 1),
+        lambda: storage.names(ID), lambda: storage.remove(ID, "video"), lambda: storage.delete(ID),
+    )
+    (tmp_path / "mounted").rename(tmp_path / "unmounted")
+    for made in (False, True):  # gone, or the empty folder that lies under a mount
+        if made:
+            (tmp_path / "mounted").mkdir()
+        for use in uses:
+            with pytest.raises(StorageAwayError):
+                use()
+    (tmp_path / "mounted").rmdir()
+    (tmp_path / "unmounted").rename(tmp_path / "mounted")
+    assert storage.names(ID) == ["video"] and content(storage, ID, "video") == CONTENT
 
 
 def test_a_bucket_without_its_library_is_said():

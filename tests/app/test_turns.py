@@ -193,10 +193,3 @@ def test_more_workers_have_more_messages_out(long_line, records):
                                      checkpoint_sha256="d", version="1"))
     assert len(long_line.segments.take_unsent()) == 6
     assert long_line.segments.take_unsent() == []
-
-
-def test_a_job_whose_segments_wait_for_those_of_others_uses_none_of_its_time(long_line):
-    long_line.split("a0", "a1")
-    begun = long_line.do_one()  # either: split within one millisecond, they are ordered by their ids
-    assert long_line.segments.end_slow(-1) == [long_line.ids[begun]]
-    assert long_line.segments.end_slow(-1) == []

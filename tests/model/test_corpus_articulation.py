@@ -110,3 +110,10 @@ def test_a_smile_is_wide_and_parted_and_still_closes() -> None:
     assert rest[Channel.WIDTH] > 0.8 and rest[Channel.APERTURE] > 0.2
     assert shut[Channel.APERTURE] < 0.03
     assert (shown[:, Channel.APERTURE] >= rows[:, Channel.APERTURE] - 1e-6).all()
+
+
+def test_a_smile_fades_while_its_owner_speaks_and_comes_back() -> None:
+    rows = articulate([Phone("", 0.0, 1.0), Phone("ə", 1.0, 1.6), Phone("", 1.6, 3.0)], 75, Style(ready_s=0.0))
+    smile = smiling(rows, 1.0)[:, Channel.WIDTH] - rows[:, Channel.WIDTH]
+    before, speaking, after = (float(smile[int(at_s * FPS)]) for at_s in (0.3, 1.3, 2.8))
+    assert before == after and 0.2 * before < speaking < 0.5 * before

@@ -6,7 +6,9 @@ import pytest
 import redis
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError
+from app.core.media import LookKilledError
 from app.core.records import Beat
+from app.core.storage import StorageAwayError
 from worker.attempt import DRAIN_S, AttemptLostError, HandedBackError, Hold, JobMonitor, attend, patiently
 from worker.child import ChildKilledError
 
@@ -14,14 +16,15 @@ from worker.child import ChildKilledError
 class Moves:
     """Note which moves an attempt makes; `answer` is what Redis says to its heartbeat."""
 
-    def __init__(self, answer=Beat.OK):
-        self.answer, self.made = answer, []
+    def __init__(self, answer=Beat.OK, cut_off=False):
+        self.answer, self.cut_off, self.made = answer, cut_off, []
 
     def hold(self):
         def note(name):
             return lambda *error: not self.made.append((name, *(payload["code"] for payload in error)))
 
-        return Hold("x", lambda *_: self.answer, note("hand_back"), note("lose"), note("fail"), note("cancel"))
+        moves = (note("hand_back"), note("lose"), note("fail"), note("cancel"))
+        return Hold("x", lambda *_: self.answer, *moves, is_cut_off=lambda: self.cut_off)
 
 
 def monitor(stopping=False, run_timeout_s=60.0):
@@ -43,6 +46,11 @@ def raising(error):
         (HandedBackError(), [("hand_back",)]),
         (AttemptLostError(), []),
         (ChildKilledError(), [("lose",)]),
+        (LookKilledError(), [("lose",)]),
+        (redis.ConnectionError(), [("lose",)]),
+        (redis.OutOfMemoryError(), [("lose",)]),
+        (redis.ReadOnlyError(), [("lose",)]),
+        (StorageAwayError(), [("lose",)]),
         (RuntimeError("secret"), [("fail", "internal")]),
         (MemoryError(), [("fail", "out_of_memory")]),
     ],
@@ -51,6 +59,19 @@ def test_each_end_is_one_move(error, moves):
     noted = Moves()
     attend(noted.hold(), monitor(), 60, raising(error))
     assert noted.made == moves
+
+
+def test_a_failure_without_the_storage_is_nobody_s_fault():
+    noted = Moves(cut_off=True)
+    attend(noted.hold(), monitor(), 60, raising(FileNotFoundError("video")))
+    assert noted.made == [("lose",)]
+
+
+@pytest.mark.parametrize("error", [ChildKilledError(), LookKilledError()])
+def test_a_child_killed_with_its_worker_is_no_loss(error):
+    noted = Moves()
+    attend(noted.hold(), monitor(stopping=True), 60, raising(error))
+    assert noted.made == [("hand_back",)]
 
 
 def until_stopped(watched, timeout_s=5.0):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -44,6 +45,14 @@ def test_bytes_go_in_and_come_out() -> None:
         assert child.read_into(memoryview(buffer)) == 3000
         assert buffer[:6] == b"cbacba"
         assert child.wait() == 0
+
+
+def test_a_signal_to_the_group_of_the_worker_is_not_the_childs() -> None:
+    script = "import os; print(os.getpgid(0), flush=True)"
+    with Child([PYTHON, "-c", script], nothing, reads=True) as child:
+        buffer = bytearray(20)
+        count = child.read_into(memoryview(buffer))
+    assert int(buffer[:count]) != os.getpgid(0)
 
 
 @pytest.mark.parametrize("way", ["read", "write", "wait"])

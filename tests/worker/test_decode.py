@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+from collections import deque
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from app.core.errors import ErrorCode, InputError
+from app.core.errors import ErrorCode, InputError, LipSyncError
 from app.core.media import Limits, find_ffmpeg, probe_video
 from tests.worker.clips import portrait, write_clip
+from worker.child import ChildKilledError
 from worker.colour import ColourMatrix, rgb_of_planes, split_planes
 from worker.decode import Source, decode, glimpse, open_source
 from worker.detect import FaceDetector
@@ -47,6 +51,27 @@ def test_any_range_is_that_part_of_the_whole(media_dir: Path, name: str) -> None
     assert len(set(whole)) > 40
     for first, last in ((0, 7), (63, 66), (95, 121), (150, 160), (159, 160)):
         assert hashes(source, first, last) == whole[first:last]
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "error"),
+    [
+        (signal.SIGKILL, ChildKilledError), (signal.SIGTERM, ChildKilledError), (signal.SIGINT, ChildKilledError),
+        (signal.SIGSEGV, InputError),
+    ],
+)
+def test_a_decoder_that_ends_early_leaves_no_frozen_frames(
+    tmp_path: Path, ended_by: signal.Signals, error: type[LipSyncError]
+) -> None:
+    picture, count = portrait(160, 128), 4000  # more than ffmpeg keeps in its queues, which it still gives out
+    speedy = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+    write_clip(tmp_path / "clip.mp4", (picture for _ in range(count)), "25", *speedy)
+    frames = decode(opened(tmp_path / "clip.mp4"), 0, count, nothing)
+    next(frames)
+    (ffmpeg,) = [child for child in psutil.Process().children() if "clip.mp4" in " ".join(child.cmdline())]
+    ffmpeg.send_signal(ended_by)
+    with pytest.raises(error):
+        deque(frames)
 
 
 VARIABLE = "broken/video_variable_rate.mp4 broken/video_start_8s_both.mkv broken/video_edit_list_cut.mp4"
