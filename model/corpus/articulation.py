@@ -28,7 +28,8 @@ _LEAD_S = 0.005
 _SMOOTHING_S = 0.018
 _LONG_PAUSE_S = 0.15  # lips part anew before speech after a pause longer than this
 _MAX_SPEED = 14.0  # full strokes of the aperture a second
-_SMILE_WIDTH, _SMILE_APERTURE = 1.8, 0.5  # of the widest smile at rest: teeth from corner to corner
+_SMILE_WIDTH, _SMILE_APERTURE = 1.8, 0.5  # of a smile of 1 at rest: teeth from corner to corner
+_PARTS_FROM = 0.35  # smiles below it keep the lips closed
 _FADE, _FADE_S = 0.65, 0.12  # by how much a smile fades in speech, and how slowly
 _MOVING = 0.05  # a channel beyond it belongs to speech
 
@@ -259,10 +260,10 @@ def _mix(gestures: Sequence[_Gesture], times: NDArray[np.float64], style: Style)
 
 
 def smiling(rows: NDArray[np.float32], smile: float) -> NDArray[np.float32]:
-    """Return an articulation (frames, len(Channel)) as a smiling face makes it: wider, parted at rest, still closing.
+    """Return an articulation (frames, len(Channel)) as a smiling face makes it: wider, still closing.
 
-    Who begins to speak smiles less. The smile belongs to the face, not to what it says: rows that label speech are
-    without it.
+    A broad smile parts the lips at rest, a slight one does not, and who begins to speak smiles less. The smile belongs
+    to the face, not to what it says: rows that label speech are without it.
     """
     if smile == 0.0:
         return rows
@@ -271,6 +272,7 @@ def smiling(rows: NDArray[np.float32], smile: float) -> NDArray[np.float32]:
     left = smile * (1 - _FADE * speaking)
     contact = np.maximum(rows[:, Channel.PRESS], rows[:, Channel.TUCK])
     shown[:, Channel.WIDTH] += _SMILE_WIDTH * left * (1 - 0.4 * rows[:, Channel.PROTRUSION])
-    parted = _SMILE_APERTURE * left * np.exp(-rows[:, Channel.APERTURE] / 0.4)
+    broad = np.clip((left - _PARTS_FROM) / (1 - _PARTS_FROM), 0, None)
+    parted = _SMILE_APERTURE * broad * np.exp(-rows[:, Channel.APERTURE] / 0.4)
     shown[:, Channel.APERTURE] += (1 - contact) * parted
     return shown

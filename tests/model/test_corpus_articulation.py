@@ -102,7 +102,12 @@ def test_lips_part_before_speech_after_a_long_pause_only() -> None:
     assert ended[int(1.2 * FPS), Channel.APERTURE] < 0.03
 
 
-def test_a_smile_is_wide_and_parted_and_still_closes() -> None:
+def test_a_slight_smile_keeps_the_lips_closed() -> None:
+    rest = smiling(articulate([Phone("", 0.0, 1.0)], 25), 0.3)[12]
+    assert rest[Channel.APERTURE] == 0 and rest[Channel.WIDTH] > 0.3
+
+
+def test_a_broad_smile_is_wide_and_parted_and_still_closes() -> None:
     rows = articulate([Phone("", 0.0, 0.4), Phone("m", 0.4, 0.6), Phone("ɑ", 0.6, 1.0)], 25)
     assert smiling(rows, 0.0) is rows
     shown = smiling(rows, 1.0)
