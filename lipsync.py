@@ -247,7 +247,7 @@ def download(url: str, api_key: str | None, job_id: str, output: Path) -> None:
 @click.option("--video", required=True, type=click.Path(path_type=Path), help="A video or a still image.")
 @click.option("--audio", required=True, type=click.Path(path_type=Path), help="The voice, or a video with sound.")
 @click.option("--audio-mix", type=click.Path(path_type=Path), help="Heard in the output instead of the voice.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="The MP4 to write.")
+@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The MP4 to write.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Generator weights; else LIPSYNC_CHECKPOINT's.")
 @job_options
 def sync(
@@ -280,7 +280,7 @@ def doctor() -> None:
 
 
 @main.command()
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
 @click.option("--clip", "clips", multiple=True, type=click.Path(path_type=Path, exists=True), help=(
     "Measure this clip, driven by its own sound, instead of the standard ones; repeatable."))
 @click.option("--runs", default=1, show_default=True, type=click.IntRange(1, 20), help="Medians over so many runs.")
@@ -416,14 +416,15 @@ def train(
 @click.option("--reference", "references", multiple=True, type=click.Path(path_type=Path), help="Its film.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Generator weights; else LIPSYNC_CHECKPOINT's.")
 @click.option("--limit", type=click.IntRange(1), default=48, show_default=True, help="Judge at most so many clips.")
-@click.option("--seconds", type=click.FloatRange(0.5), default=20.0, show_default=True, help="Of each video at most.")
+@click.option("--seconds", type=click.FloatRange(0.5, 3600), default=20.0, show_default=True, help="Of each video.")
 @click.option("--lpips-backbone", help="torchvision's AlexNet weights, for LPIPS; or 'random'.")
 @click.option("--inception", type=click.Path(path_type=Path), help="torchvision's Inception v3 weights, for FID.")
 @click.option("--syncnet", type=click.Path(path_type=Path), help="syncnet_v2 weights, for LSE-D and LSE-C.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
-@click.option("--html", "html_dir", type=click.Path(path_type=Path), help="Write a page with pictures and plots here.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
+@click.option("--html", "html_dir", type=click.Path(path_type=Path, file_okay=False), help=(
+    "Write a page with pictures and plots here."))
 @click.option("--check", is_flag=True, help="Exit 1 where the figures break what the default weights promise.")
-@click.option("--raters", "raters_dir", type=click.Path(path_type=Path), help=(
+@click.option("--raters", "raters_dir", type=click.Path(path_type=Path, file_okay=False), help=(
     "Write a blind page for people here, of the videos of each --system; or, with --ratings, say what they think."))
 @click.option("--system", "systems", multiple=True, metavar="NAME=DIR", help="Result videos of one system; repeatable.")
 @click.option("--seed", default=7, show_default=True, help="Of the order on the page for raters.")
@@ -492,10 +493,10 @@ def _ask_people(
         click.echo(f"error: option_invalid: {error}", err=True)
         sys.exit(EXIT_REFUSED)
     if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
     for one in found:
-        click.echo(f"{one.system:<20} {one.question:<8} {one.mean:.2f} (95 %: {one.low:.2f} to {one.high:.2f}), "
-                   f"{one.answers} answers")
+        click.echo(str(one))
 
 
 @main.command()

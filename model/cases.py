@@ -27,6 +27,7 @@ Samples = NDArray[np.int16]
 
 _REST_FRAMES = 8  # sparse frames among which a reference at rest is looked for, as serving does
 _APART_FRAMES = 5  # between a frame and its reference
+_NOBODY = "silence"  # the voice of a puppet that says nothing
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ class Case(Protocol):
         """Return what is said, (n,) int16 at 16 kHz."""
 
     @property
+    def speaker(self) -> str:
+        """Return a name of who is heard, "" where nobody is."""
+
+    @property
     def phones(self) -> Sequence[Phone]:
         """Return its sounds with their times, none where they are not known."""
 
@@ -110,6 +115,7 @@ class PreparedCase:
     phones: tuple[Phone, ...]
     sex: str | None
     voice: Samples
+    speaker: str
 
     @property
     def name(self) -> str:
@@ -193,7 +199,14 @@ def _prepared_case(folder: Path, synthesizer: Synthesizer, read_lips: ReadLips) 
         phones_of(meta, folder.name),
         sex_of(str(meta.get("identity", ""))),
         np.load(folder / "audio.npy"),
+        _speaker(meta),
     )
+
+
+def _speaker(meta: Mapping[str, Any]) -> str:
+    """Return the voice of a puppet, which is nobody's where it is silent, or who was filmed."""
+    voice = str(meta.get("voice") or meta.get("identity") or "unknown")
+    return "" if voice == _NOBODY else voice
 
 
 def phones_of(meta: Mapping[str, Any], name: str) -> tuple[Phone, ...]:

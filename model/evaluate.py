@@ -56,18 +56,21 @@ def evaluate(
         takes.append(list(_Clip(case, judges).takes(None if stranger is None else cases[stranger].voice)))
     for mine, stranger in zip(takes, strangers, strict=True):
         if mine[-1].row == SHUFFLED and stranger is not None:
-            _compare_with_owner(mine[-1], takes[stranger][0].filmed[:, _APERTURE])
+            _compare_with_owner(mine[-1], takes[stranger][0])
     return [take for mine in takes for take in mine]
 
 
 def _stranger(cases: Sequence[Case], number: int) -> int | None:
-    """Return the number of the next case whose voice says something, None where there is no other."""
+    """Return the number of the next case with another speaker, else with another sentence of the same, else None."""
     following = [*range(number + 1, len(cases)), *range(number)]
-    return next((other for other in following if np.any(cases[other].voice)), None)
+    heard = [other for other in following if cases[other].speaker and np.any(cases[other].voice)]
+    strangers = [other for other in heard if cases[other].speaker != cases[number].speaker]
+    return next(iter(strangers or heard), None)
 
 
-def _compare_with_owner(take: Take, owner: Curve) -> None:
+def _compare_with_owner(take: Take, owners: Take) -> None:
     """Compare lips drawn with another's voice, and the film they replace, with the lips of that voice's owner."""
+    owner = metrics.resampled(owners.filmed[:, _APERTURE], owners.fps, take.fps)
     length = min(len(owner), len(take.drawn))
     if metrics.moves(owner):
         for name, curve in (("owner_aperture_r", take.drawn), ("chance_aperture_r", take.filmed)):

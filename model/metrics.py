@@ -60,6 +60,14 @@ def best_lag(curves: Sequence[NDArray[np.float64]]) -> float:
     return float(np.argmax(mean) - len(mean) // 2) if mean.max() > _LEAST_PEAK_R else float("nan")
 
 
+def resampled(curve: Curve, known_fps: float, wanted_fps: float) -> Curve:
+    """Return a curve (T,) of one frame rate at another, over the same time."""
+    if known_fps == wanted_fps:
+        return curve
+    frames = np.arange(int(len(curve) * wanted_fps / known_fps)) * known_fps / wanted_fps
+    return np.interp(frames, np.arange(len(curve)), curve)
+
+
 def loudness_db(samples: NDArray[np.int16], frames: int, fps: float) -> NDArray[np.float64]:
     """Return the level around each frame's time, (frames,) in dB of full scale, the quietest 40 below the loudest."""
     reach = SAMPLE_RATE_HZ / fps / 2

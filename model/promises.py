@@ -39,7 +39,10 @@ PEOPLE: Final = (Promise("aperture_r", low=0.55), Promise("width_r", low=0.3), *
 
 
 def broken(rows: Sequence[Mapping[str, Any]], promises: Sequence[Promise]) -> list[str]:
-    """Return a sentence for each promise that the rows of an evaluation break; a figure that is missing breaks it."""
+    """Return a sentence for each promise that the rows of an evaluation break; a figure that is missing breaks it.
+
+    Closures alone may be unknown: they need the times of the sounds.
+    """
     by_name = {row["name"]: row for row in rows}
     found = []
     for promise in promises:
@@ -51,7 +54,9 @@ def broken(rows: Sequence[Mapping[str, Any]], promises: Sequence[Promise]) -> li
         found.append(f"lips are closed at {closed[0]:.0%} of p b m and at {closed[1]:.0%} of open sounds")
     stranger = by_name[SHUFFLED]
     gain = [stranger[name] for name in ("aperture_r", "chance_aperture_r")]
-    if None not in gain and gain[0] - gain[1] > _STRANGER_SHARE:
+    if None in gain:
+        found.append("with another's voice nothing is known: judge at least two clips with voices")
+    elif gain[0] - gain[1] > _STRANGER_SHARE:
         found.append(f"with another's voice aperture_r is {gain[0]:.2f}, by chance it would be {gain[1]:.2f}")
     return found
 

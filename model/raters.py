@@ -33,15 +33,21 @@ class RatersError(Exception):
 class Opinion:
     """What raters think of one system: the mean mark and its 95 % confidence interval, by Student's t.
 
-    Answers are taken as independent, so with few raters the true interval is wider.
+    Answers are taken as independent, so with few raters the true interval is wider. None is what too few cannot say.
     """
 
     system: str
     question: str
     answers: int
-    mean: float
-    low: float
-    high: float
+    mean: float | None
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        """Return it as a line."""
+        interval = "" if self.low is None else f" (95 %: {self.low:.2f} to {self.high:.2f})"
+        mean = "-" if self.mean is None else f"{self.mean:.2f}"
+        return f"{self.system:<20} {self.question:<8} {mean}{interval}, {self.answers} answers"
 
 
 def write_page(folder: Path, systems: Mapping[str, Path], seed: int) -> Path:
@@ -50,6 +56,7 @@ def write_page(folder: Path, systems: Mapping[str, Path], seed: int) -> Path:
     systems: name -> folder of .mp4 or .webm; videos of one name belong together, and only those that every system has
     are shown. The key is written as FOLDER_key.csv beside the folder. Raises RatersError.
     """
+    folder = folder.resolve()
     if len(systems) < 2:
         raise RatersError("a page needs at least two systems to compare")
     if key_path(folder).exists() or (folder.exists() and any(folder.iterdir())):
@@ -82,33 +89,40 @@ def write_page(folder: Path, systems: Mapping[str, Path], seed: int) -> Path:
 
 def key_path(folder: Path) -> Path:
     """Return where the key of a page lies."""
+    folder = folder.resolve()
     return folder.with_name(f"{folder.name}_key.csv")
 
 
 def opinions(folder: Path, answers: Sequence[Path]) -> list[Opinion]:
-    """Return the mean mark of every system for every question, from the files that raters saved. Raises RatersError."""
+    """Return the mean mark of every system for every question, from the files that raters saved.
+
+    A rater's later answer to a video replaces the earlier one, so that a file saved twice counts once. Raises
+    RatersError.
+    """
     try:
         systems = {row["video"]: row["system"] for row in _rows(key_path(folder))}
     except KeyError as error:
         raise RatersError(f"{key_path(folder).name} has no column {error}") from error
-    marks: dict[tuple[str, str], list[int]] = {
-        (system, question): [] for system in sorted(set(systems.values())) for question in QUESTIONS
-    }
+    given: dict[tuple[str, str], dict[str, int]] = {}  # by rater and video: the mark of each question
     for path in answers:
         for number, row in enumerate(_rows(path), 2):
-            system = systems.get(row.get("video") or "")
-            if system is None:
+            if (row.get("video") or "") not in systems:
                 raise RatersError(f"{path.name}, line {number}: this video does not belong to {folder.name}")
-            for question in QUESTIONS:
-                marks[system, question].append(_mark(row.get(question), f"{path.name}, line {number}"))
-    return [_opinion(system, question, given) for (system, question), given in marks.items()]
+            where = f"{path.name}, line {number}"
+            rater = row.get("rater") or path.name
+            given[rater, row["video"]] = {question: _mark(row.get(question), where) for question in QUESTIONS}
+    return [
+        _opinion(system, question, [marks[question] for (_, video), marks in given.items() if systems[video] == system])
+        for system in sorted(set(systems.values()))
+        for question in QUESTIONS
+    ]
 
 
 def _opinion(system: str, question: str, marks: Sequence[int]) -> Opinion:
-    count, mean = len(marks), float(np.mean(marks)) if marks else float("nan")
-    reach = float("nan")
-    if count > 1:
-        reach = float(stats.t.ppf(0.975, count - 1) * np.std(marks, ddof=1) / np.sqrt(count))
+    count, mean = len(marks), float(np.mean(marks)) if marks else None
+    if mean is None or count < 2:
+        return Opinion(system, question, count, mean, None, None)
+    reach = float(stats.t.ppf(0.975, count - 1) * np.std(marks, ddof=1) / np.sqrt(count))
     return Opinion(system, question, count, mean, mean - reach, mean + reach)
 
 

@@ -110,6 +110,7 @@ class VideoCase:
     def __init__(
         self, path: Path, settings: Settings, synthesizer: SynthesizerLike | None, instruments: Instruments
     ) -> None:
+        self.speaker = str(path)
         self.path, self.name, self._settings, self._synthesizer = path, path.stem, settings, synthesizer
         self._detector, self._wide, self._seconds = instruments.detector, instruments.wide, instruments.seconds
         limits = Limits.of(settings)

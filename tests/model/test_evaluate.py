@@ -58,8 +58,12 @@ class Actor:
     framing: Framing = LOWER_FACE
     phones: tuple[Phone, ...] = ()
     sex: str | None = None
+    speaker: str = ""
     labels: np.ndarray | None = None
     asked: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.speaker = self.speaker or f"speaker {self.seed}"
 
     @property
     def name(self) -> str:
@@ -99,6 +103,25 @@ def test_a_listener_follows_its_voice_and_rests_in_silence() -> None:
     assert abs(found[SHUFFLED]["aperture_r"]) < 0.3 and found[SHUFFLED]["owner_aperture_r"] > 0.99
     assert found[SHUFFLED]["chance_aperture_r"] == pytest.approx(found[SHUFFLED]["aperture_r"], abs=0.02)
     assert found[OWN]["ssim"] > 0.99 > found[SHUFFLED]["ssim"]
+
+
+def test_a_stranger_is_another_speaker_where_there_is_one() -> None:
+    one, same, other = Actor(0, speaker="a"), Actor(1, speaker="a"), Actor(2, speaker="b")
+    takes = evaluate([one, same, other], Judges())
+    lips = {take.clip: take.drawn[:, 0] for take in takes if take.row == SHUFFLED}
+    assert lips["clip_0"] == pytest.approx(0.2 * heard(other.voice))
+    assert lips["clip_2"] == pytest.approx(0.2 * heard(one.voice))
+    alone = evaluate([one, same], Judges())
+    assert [take.clip for take in alone if take.row == SHUFFLED] == ["clip_0", "clip_1"]
+
+
+def test_owners_are_compared_in_time_whatever_their_frame_rates() -> None:
+    slow, quick = Actor(0, fps=25.0), Actor(1, fps=50.0)
+    takes = evaluate([slow, quick], Judges())
+    (shuffled,) = (take for take in takes if take.clip == "clip_1" and take.row == SHUFFLED)
+    expected = np.interp(np.arange(2 * FRAMES) / 2, np.arange(FRAMES), 0.2 * levels(0))[:FRAMES]
+    found = np.corrcoef(shuffled.drawn[:, 0], expected)[0, 1]
+    assert shuffled.values["owner_aperture_r"] == pytest.approx(found, abs=1e-3)
 
 
 def test_who_copies_the_film_is_found_out_by_silence_and_by_another_voice() -> None:

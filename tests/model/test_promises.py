@@ -47,5 +47,7 @@ def test_lips_that_close_as_often_at_open_sounds_do_not_close_at_p_b_m() -> None
 def test_rows_without_anything_break_everything() -> None:
     empty = rows([], Judges())
     assert [row["name"] for row in empty] == list(ROWS)
-    assert len(broken(empty, PUPPETS)) == len(PUPPETS)
+    found_broken = broken(empty, PUPPETS)
+    assert len(found_broken) == len(PUPPETS) + 1
+    assert found_broken[-1] == "with another's voice nothing is known: judge at least two clips with voices"
     assert "unknown" in summary(empty)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import re
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def answer(path: Path, page: Path, marks: dict[str, list[int]]) -> Path:
     lines = ["rater,video,sync,quality,overall"]
     for name in (name for trial in study(page)["trials"] for name in trial):
         mark = left[key[name]].pop(0)
-        lines.append(f'"me","{name}","{mark}","{mark}","{mark}"')
+        lines.append(f'"{path.stem[0]}","{name}","{mark}","{mark}","{mark}"')
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -76,8 +75,19 @@ def test_answers_give_mean_and_interval_by_system(systems: dict[str, Path], tmp_
     # sample deviation 0.894, t(5) = 2.571
     assert (theirs.low, theirs.high) == (pytest.approx(1.061, abs=1e-3), pytest.approx(2.939, abs=1e-3))
     assert found["ours", "overall"].mean == 4.5
-    alone = opinions(tmp_path / "page", [])[0]
-    assert alone.answers == 0 and math.isnan(alone.mean)
+    nobody = opinions(tmp_path / "page", [])[0]
+    assert (nobody.answers, nobody.mean, nobody.low) == (0, None, None)
+    assert str(nobody).split() == ["ours", "sync", "-,", "0", "answers"]
+
+
+def test_an_answer_that_was_saved_twice_counts_once(systems: dict[str, Path], tmp_path: Path) -> None:
+    page = write_page(tmp_path / "page", systems, seed=1)
+    first = answer(tmp_path / "a.csv", page, {"ours": [5, 4, 5], "theirs": [1, 2, 3]})
+    again = answer(tmp_path / "a (1).csv", page, {"ours": [5, 4, 4], "theirs": [1, 2, 3]})
+    once = opinions(tmp_path / "page", [first])
+    twice = opinions(tmp_path / "page", [first, again])
+    assert [one.answers for one in twice] == [one.answers for one in once] == [3] * 6
+    assert twice != once, "the later answer is the one that counts"
 
 
 @pytest.mark.parametrize(
