@@ -9,6 +9,6 @@ Recordings of talking people that may be used for anything hardly exist; faces a
     both      -> build.py: one clip folder each, through the detect and crop of serving (handed in)
 
 What is known to be missing: lips keep their texture when they stretch or roll in, so they have no folds; cheeks and
-neck follow the jaw only by the mesh; teeth are a drawing; a smile only fades in speech, nobody frowns; faces look
-within 16 degrees of the camera; the source faces are mostly young, and darker tones are recolourings, not other people.
+neck follow the jaw only by the mesh; teeth are a drawing; nobody smiles or frowns while talking; faces look within 16
+degrees of the camera; the source faces are mostly young, and darker tones are recolourings, not other people.
 """

@@ -28,10 +28,6 @@ _LEAD_S = 0.005
 _SMOOTHING_S = 0.018
 _LONG_PAUSE_S = 0.15  # lips part anew before speech after a pause longer than this
 _MAX_SPEED = 14.0  # full strokes of the aperture a second
-_SMILE_WIDTH, _SMILE_APERTURE = 1.8, 0.5  # of a smile of 1 at rest: teeth from corner to corner
-_PARTS_FROM = 0.35  # smiles below it keep the lips closed
-_FADE, _FADE_S = 0.65, 0.12  # by how much a smile fades in speech, and how slowly
-_MOVING = 0.05  # a channel beyond it belongs to speech
 
 
 class Channel(IntEnum):
@@ -65,7 +61,7 @@ class Target:
 class Style:
     """Describe how a speaker moves: size of opening, of width changes, of the jaw's share, and the lead of the lips.
 
-    ready_s: how long before speech the lips part; smile: 0 none .. 1 from ear to ear, a resting face of its own.
+    ready_s: how long before speech the lips part; smile: 0 none .. 1 wide with parted lips, a resting face of its own.
     """
 
     opening: float = 1.0
@@ -84,7 +80,7 @@ class Style:
             jaw=rng.uniform(0.7, 1.25),
             lead_s=_LEAD_S + rng.uniform(-0.01, 0.01),
             ready_s=rng.uniform(0.15, 0.32),
-            smile=max(0.0, rng.uniform(-1.4, 1.2)),
+            smile=max(0.0, rng.uniform(-2.0, 1.0)),
         )
 
 
@@ -260,19 +256,14 @@ def _mix(gestures: Sequence[_Gesture], times: NDArray[np.float64], style: Style)
 
 
 def smiling(rows: NDArray[np.float32], smile: float) -> NDArray[np.float32]:
-    """Return an articulation (frames, len(Channel)) as a smiling face makes it: wider, still closing.
+    """Return an articulation (frames, len(Channel)) as a smiling face makes it: wider, parted at rest, still closing.
 
-    A broad smile parts the lips at rest, a slight one does not, and who begins to speak smiles less. The smile belongs
-    to the face, not to what it says: rows that label speech are without it.
+    The smile belongs to the face, not to what it says: rows that label speech are without it.
     """
     if smile == 0.0:
         return rows
     shown = rows.copy()
-    speaking = gaussian_filter1d((np.abs(rows).max(axis=1) > _MOVING).astype(np.float32), _FADE_S * FPS, mode="nearest")
-    left = smile * (1 - _FADE * speaking)
     contact = np.maximum(rows[:, Channel.PRESS], rows[:, Channel.TUCK])
-    shown[:, Channel.WIDTH] += _SMILE_WIDTH * left * (1 - 0.4 * rows[:, Channel.PROTRUSION])
-    broad = np.clip((left - _PARTS_FROM) / (1 - _PARTS_FROM), 0, None)
-    parted = _SMILE_APERTURE * broad * np.exp(-rows[:, Channel.APERTURE] / 0.4)
-    shown[:, Channel.APERTURE] += (1 - contact) * parted
+    shown[:, Channel.WIDTH] += 0.9 * smile * (1 - 0.4 * rows[:, Channel.PROTRUSION])
+    shown[:, Channel.APERTURE] += 0.28 * smile * (1 - contact) * np.exp(-rows[:, Channel.APERTURE] / 0.4)
     return shown

@@ -37,8 +37,7 @@ U8 = NDArray[np.uint8]
 
 # Full strokes, in face units
 _JAW = 0.095
-_UPPER_SHARE, _SMILING_UPPER_SHARE = 0.2, 0.6  # of the opening; a wide smile bares the upper teeth
-_SMILES_FROM = 0.8  # width from which it does
+_UPPER_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,7 @@ class Puppet:
         width, protrusion = float(row[Channel.WIDTH]), float(row[Channel.PROTRUSION])
         press, tuck = float(row[Channel.PRESS]), float(row[Channel.TUCK])
         gap = FULL_APERTURE * float(row[Channel.APERTURE])
-        smile = max(0.0, width - _SMILES_FROM)
-        up = gap * min(_SMILING_UPPER_SHARE, _UPPER_SHARE + 0.12 * max(0.0, width) + 0.6 * smile) + 0.016 * tuck
+        up = _UPPER_SHARE * gap + 0.016 * tuck + 0.12 * gap * max(0.0, width)
         down = gap - _UPPER_SHARE * gap - 0.004 * tuck
         half = (rest[:, 0].max() - rest[:, 0].min()) / 2
         across = np.clip((rest[:, 0] - self._middle_x) / half, -1, 1)
@@ -135,7 +133,7 @@ class Puppet:
         thickness = (rest[:, 1] - inner) * (np.where(LIPS.side <= 0, thick_upper, thick_lower) - 1)
         squeeze = (0.15 * width if width > 0 else 0.3 * width) - 0.05 * min(1.0, gap / FULL_APERTURE) - 0.02 * press
         sideways = (rest[:, 0] - self._middle_x) * squeeze * (1 - 0.1 * LIPS.ring / 3)
-        corner_drop = (0.22 * gap - 0.012 * max(0.0, width) - 0.025 * smile) * across**2
+        corner_drop = (0.22 * gap - 0.012 * max(0.0, width)) * across**2
         lift_all = np.where(LIPS.side >= 0, -0.012 * tuck * profile, 0.0)
         return np.stack([sideways, lift + thickness + corner_drop + lift_all], axis=1)
 
