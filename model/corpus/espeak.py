@@ -53,7 +53,10 @@ class _Session:
     """Hold the library for one sentence; collects samples and phoneme events from its callback."""
 
     def __init__(self, library: str, data: Path) -> None:
-        self._lib = ctypes.CDLL(library)
+        try:
+            self._lib = ctypes.CDLL(library)
+        except OSError as error:
+            raise EspeakError(f"eSpeak NG cannot be loaded: {error}") from error
         self._pieces: list[NDArray[np.int16]] = []
         self.events: list[tuple[float, str]] = []
         options = _PHONEME_EVENTS_IN_IPA | _DONT_EXIT
