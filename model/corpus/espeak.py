@@ -103,6 +103,8 @@ class Espeak:
         except ImportError as error:
             raise EspeakError("eSpeak NG is missing: install the extra [train] (espeakng-loader)") from error
         self._library = espeakng_loader.get_library_path()
+        if not Path(self._library).is_file():
+            raise EspeakError(f"eSpeak NG is missing: there is no {self._library}")
         self._data = Path(espeakng_loader.get_data_path()).parent
 
     def speak(

@@ -87,7 +87,7 @@ def _read_sound(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         raise SoundError("it is not a sound file" + (f" ({error})" if str(error) else "")) from error
     whole = len(content) // (2 * channels) * channels  # a file that was cut off may end within a sample
     pcm = np.frombuffer(content, np.int16, whole).reshape(-1, channels)
-    if len(pcm) < SHORTEST_S * rate_hz:
+    if rate_hz < 1 or len(pcm) < SHORTEST_S * rate_hz:
         raise SoundError("it holds no sound")
     return resample(pcm.mean(axis=1, dtype=np.float32) / 32768.0, rate_hz)
 

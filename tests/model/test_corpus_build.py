@@ -207,32 +207,35 @@ def test_a_file_in_the_way_of_a_folder_is_one_sentence(tmp_path: Path, command: 
     assert done.exit_code == 2 and done.output.startswith("error: option_invalid: ") and "is a file" in done.output
 
 
-def test_without_espeak_nothing_is_begun(tmp_path: Path) -> None:
-    program = "import sys; sys.modules['espeakng_loader'] = None; from lipsync import main; main()"
+@pytest.mark.parametrize("loader", ["None", "SimpleNamespace(get_library_path=lambda: '/nowhere/libespeak-ng.so')"])
+def test_without_espeak_nothing_is_begun(tmp_path: Path, loader: str) -> None:
+    begin = f"import sys; from types import SimpleNamespace; sys.modules['espeakng_loader'] = {loader}; "
+    program = f"{begin}from lipsync import main; main()"
     command = [sys.executable, "-c", program, "corpus", "--out", str(tmp_path / "out"), "--workers", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2 and not (tmp_path / "out").exists()
     assert done.stderr.startswith("error: option_invalid: eSpeak NG is missing") and done.stderr.count("\n") == 1
 
 
-def _wav(path: Path, samples: int) -> bytes:
+def _wav(path: Path, samples: int, rate_hz: int = 16_000) -> bytes:
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
         file.writeframes(b"\0\0" * samples)
-    return path.read_bytes()
+    content = path.read_bytes()
+    return content[:24] + rate_hz.to_bytes(4, "little") + content[28:]
 
 
 def test_recordings_that_cannot_be_heard_are_left_out_with_their_reason(tmp_path: Path) -> None:
     speech = _speech(
         tmp_path / "speech", gone=None, empty=b"", junk=b"junk", cut=_wav(tmp_path / "cut.wav", 40_000)[:-7001],
-        silent=_wav(tmp_path / "0.wav", 0), click=_wav(tmp_path / "1.wav", 90))
+        silent=_wav(tmp_path / "0.wav", 0), still=_wav(tmp_path / "2.wav", 9000, 0), click=_wav(tmp_path / "1.wav", 90))
     status, said, errors = _call(tmp_path / "out", "--speech", speech)
     assert (status, errors) == (0, [])
     reasons = dict(line.split(" left out: ") for line in said.splitlines() if " left out: " in line)
     assert {file: reason.split(" (")[0] for file, reason in reasons.items()} == {
         "x/gone.wav": "it cannot be opened", "x/empty.wav": "it is not a sound file",
         "x/junk.wav": "it is not a sound file", "x/cut.wav": "the recording holds no speech",
-        "x/silent.wav": "it holds no sound", "x/click.wav": "it holds no sound",
+        "x/silent.wav": "it holds no sound", "x/still.wav": "it holds no sound", "x/click.wav": "it holds no sound",
     }
 
 
