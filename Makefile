@@ -83,20 +83,21 @@ train: $(STAMPS)/train
 		--hearing $(RUN)/hearing/hearing.safetensors --expert $(RUN)/expert/expert.safetensors --minutes $(call share,0.6)
 	@echo "try it: lipsync sync --checkpoint $(RUN)/generator/generator.safetensors --video FACE --audio VOICE --output out.mp4"
 
-# The default weights (or CHECKPOINT) on held-out puppets (made here, or those of CORPUS) and on real people, where the
-# reference media lie. Promises are held against real faces only: without them the one face at hand proves nothing.
+# The default weights (or CHECKPOINT) on held-out puppets (made here and kept, or those of CORPUS) and on real people,
+# where the reference media lie. Promises are held against real faces only: without them the one face at hand proves nothing.
 SHARED ?= $(or $(LIPSYNC_SHARED),../shared)
 JUDGED ?= runs/evaluate
-CORPUS ?= $(JUDGED)/puppets
+PUPPETS := $(JUDGED)/puppets
 JUDGED_CLIPS ?= 12
 EVALUATE = $(BIN)/lipsync evaluate $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
 evaluate: FACES ?= $(wildcard $(SHARED)/media/faces)
 evaluate: $(STAMPS)/train
 	@mkdir -p $(JUDGED)
-	@test -d "$(CORPUS)" || { $(BIN)/lipsync corpus --out $(CORPUS).partial --clips $(JUDGED_CLIPS) --held-out \
-		$(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH)) && mv $(CORPUS).partial $(CORPUS); }
+	@$(if $(CORPUS),test -d "$(CORPUS)" || { echo "error: there is no folder $(CORPUS)"; exit 2; },\
+		$(BIN)/lipsync corpus --out $(PUPPETS) --clips $(JUDGED_CLIPS) --voices 0 --held-out \
+		$(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH)))
 	@status=0; \
-	$(EVALUATE) --corpus $(CORPUS) --json $(JUDGED)/puppets.json --html $(JUDGED)/puppets_page \
+	$(EVALUATE) --corpus $(or $(CORPUS),$(PUPPETS)) --json $(JUDGED)/puppets.json --html $(JUDGED)/puppets_page \
 		$(if $(FACES),--check) > $(JUDGED)/puppets.txt || status=$$?; \
 	cat $(JUDGED)/puppets.txt; \
 	last="puppets, $$(tail -n 1 $(JUDGED)/puppets.txt)"; \

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from app.core.errors import LipSyncError
+from app.core.errors import ErrorCode, InputError, LipSyncError
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -322,12 +322,28 @@ def corpus(
     if out_dir is None:
         raise click.UsageError("Missing option '--out'.")
     from model.corpus.build import build_corpus
+    from model.corpus.espeak import EspeakError
+    from model.corpus.listing import MaterialError
     from worker.prepare import Preparer
 
+    _can_be_a_folder(out_dir)
     preparer = Preparer()
-    made = build_corpus(faces_dir, out_dir, clips, seed, preparer.landmarks, preparer.write_clip, workers, speech_dir,
-                        lambda text: click.echo(text, err=True), voices, held_out)
+    try:
+        made = build_corpus(faces_dir, out_dir, clips, seed, preparer.landmarks, preparer.write_clip, workers,
+                            speech_dir, lambda text: click.echo(text, err=True), voices, held_out)
+    except (EspeakError, MaterialError) as error:
+        raise InputError(ErrorCode.OPTION_INVALID, f"{error}.") from error
     click.echo(f"{out_dir}: {made.written} clips written, {made.kept} kept, {len(made.skipped)} skipped")
+    if not made.puppets:
+        reason = next(iter(made.skipped.values()))
+        raise InputError(ErrorCode.OPTION_INVALID, f"No clip could be made; the first was skipped: {reason}.")
+
+
+def _can_be_a_folder(path: Path) -> None:
+    """Raise InputError where a file is in the way of a folder."""
+    first = next(place for place in (path, *path.parents) if place.exists())
+    if not first.is_dir():
+        raise InputError(ErrorCode.OPTION_INVALID, f"{path} cannot be a folder: {first} is a file.")
 
 
 @corpus.command("fetch")
@@ -338,6 +354,8 @@ def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
     """Get the faces and recordings that the default weights learn from; can be stopped and goes on."""
     from model.corpus.fetch import fetch, take
     from worker.originals import cut_face, read_sound
+
+    _can_be_a_folder(out_dir)
 
     def tell(text: str) -> None:
         click.echo(text, err=True)
@@ -363,6 +381,8 @@ def prepare(
     """Turn a folder of talking videos (GRID, LRS2, HDTF or any) into training clips."""
     from model.checkpoint import CheckpointError
     from worker.library import Plan, prepare_folder
+
+    _can_be_a_folder(out_dir)
 
     def tell(text: str) -> None:
         click.echo(text, err=True)

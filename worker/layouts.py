@@ -8,9 +8,12 @@ folder with a name of its own, or, straight in the folder, the file's name witho
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from app.core.errors import ErrorCode, InputError
@@ -42,17 +45,37 @@ def find_films(folder: Path) -> list[Film]:
     return [Film(path, _name(folder, path), _identity(folder, path), _words(path)) for path in paths]
 
 
-def choose_splits(identities: set[str], share: float, seed: int) -> dict[str, str]:
+def choose_splits(
+    identities: set[str], share: float, seed: int, known: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
     """Hold out a share of the identities for validation; the same seed holds out the same ones.
 
-    Each is decided by itself, so that more of them later change nothing; where chance holds out none of several, the
-    first in the seed's own order is.
+    Who is `known` stays in the split of before. Each of the others is decided by itself, so that more of them later
+    change nothing; where nobody at all would be held out of several, the first of them in the seed's own order is.
     """
-    places = {identity: _place(identity, seed) for identity in identities}
+    places = {identity: _place(identity, seed) for identity in identities - known.keys()}
     held_out = {identity for identity, place in places.items() if place < share}
-    if not held_out and len(identities) > 1 and share > 0:
+    if not held_out and "val" not in known.values() and places and len(identities | known.keys()) > 1 and share > 0:
         held_out = {min(places, key=lambda identity: places[identity])}
-    return {identity: "val" if identity in held_out else "train" for identity in identities}
+    chosen = {identity: "val" if identity in held_out else "train" for identity in places}
+    return chosen | {identity: known[identity] for identity in identities & known.keys()}
+
+
+def known_splits(out_dir: Path) -> dict[str, str]:
+    """Return the split of everybody of whom there are clips. Raises InputError where somebody is in both."""
+    known: dict[str, str] = {}
+    for path in sorted(out_dir.glob("*/meta.json")):
+        try:
+            meta = json.loads(path.read_text(encoding="utf-8"))
+            identity, split = str(meta["identity"]), str(meta["split"])
+        except (KeyError, TypeError, ValueError):
+            if path.parent.name.startswith("voice_"):  # a voice without a face
+                continue
+            raise InputError(ErrorCode.OPTION_INVALID, f"{path} does not say who is shown.") from None
+        if known.setdefault(identity, split) != split and not path.parent.name.startswith("puppet_"):
+            message = f"{out_dir} holds clips of {identity} in both splits; remove some or name another folder."
+            raise InputError(ErrorCode.OPTION_INVALID, message)
+    return known
 
 
 def _place(identity: str, seed: int) -> float:

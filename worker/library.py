@@ -17,7 +17,7 @@ from app.core.errors import ErrorCode, ServiceError
 from model.checkpoint import CheckpointConfig, load_expert
 from model.offset import Listener
 from worker.footage import Result, prepare_film
-from worker.layouts import Film, choose_splits, find_films
+from worker.layouts import Film, choose_splits, find_films, known_splits
 from worker.prepare import FPS, Preparer
 
 
@@ -94,15 +94,18 @@ def _prepare(film: Film) -> Result:
 def prepare_folder(folder: Path, out_dir: Path, plan: Plan, tell: Callable[[str], None]) -> Account:
     """Prepare every film of a folder; films done before are kept, unusable ones are accounted for.
 
-    Raises InputError for a folder without videos, CheckpointError for the expert, ServiceError where a process dies.
+    Who has clips there already stays in the split of before, whatever share and seed say now. Raises InputError for a
+    folder without videos and for clips of somebody in both splits, CheckpointError for the expert, ServiceError where a
+    process dies.
     """
     films = find_films(folder)
     if plan.expert is not None:
         load_expert(plan.expert)  # a wrong file is said once, before processes start
-    splits = choose_splits({film.identity for film in films}, plan.val_share, plan.seed)
-    if "val" not in splits.values():
+    known = known_splits(out_dir)
+    splits = choose_splits({film.identity for film in films}, plan.val_share, plan.seed, known)
+    if "val" not in (known | splits).values():
         tell("nobody is held out: training needs clips of at least two identities")
-    (out_dir).mkdir(parents=True, exist_ok=True)
+    out_dir.mkdir(parents=True, exist_ok=True)
     results: dict[Path, Result] = {}
     with tqdm(total=len(films), unit="film", desc="prepare", dynamic_ncols=True) as bar:
         for film, result in _results(films, plan, splits, out_dir):

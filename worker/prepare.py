@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.corpus.build import Truth
 from model.corpus.mesh import POINTS as MESH_POINTS
+from model.corpus.studio import Truth
 from model.framing import LOWER_FACE, Framing
 from worker.clock import Clock
 from worker.colour import ColourMatrix, planes_of_rgb

@@ -45,12 +45,16 @@ class Addresses:
 
 
 class Downloads:
-    """Keep originals in a folder, each under a name that its address gives; one that is there is not fetched again."""
+    """Keep originals in a folder, each under a name that its address gives.
+
+    One that is there is not fetched again, unless its hash is known and is another.
+    """
 
     def __init__(
         self, folder: Path, client: httpx.Client, addresses: Addresses, tick: Callable[[int], object] = lambda _: None
     ) -> None:
         self._folder, self._client, self._addresses, self._tick = folder, client, addresses, tick
+        self._checked: set[Path] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
     def original(self, material: Material) -> Path:
@@ -71,8 +75,9 @@ class Downloads:
         for address in self._addresses.of(material):
             path = self._place(address, address)
             try:
-                if not path.is_file():
+                if not self._is_right(path, material.source_sha256):
                     self._fetch(address, path, material.source_sha256)
+                    self._checked.add(path)
                 with path.open("rb") as file:
                     if file.read(len(_POINTER)) != _POINTER:
                         return path
@@ -83,6 +88,12 @@ class Downloads:
 
     def _place(self, key: str, name: str) -> Path:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}{Path(name).suffix}"
+
+    def _is_right(self, path: Path, sha256: str) -> bool:
+        """Tell whether an original is there and, as far as that is known, the one of the table; each is read once."""
+        if path not in self._checked and path.is_file() and (not sha256 or file_sha256(path) == sha256):
+            self._checked.add(path)
+        return path in self._checked
 
     def _fetch(self, address: str, path: Path, sha256: str) -> None:
         partial = path.with_name(f".{path.name}.partial")

@@ -53,7 +53,10 @@ class _Session:
     """Hold the library for one sentence; collects samples and phoneme events from its callback."""
 
     def __init__(self, library: str, data: Path) -> None:
-        self._lib = ctypes.CDLL(library)
+        try:
+            self._lib = ctypes.CDLL(library)
+        except OSError as error:
+            raise EspeakError(f"eSpeak NG cannot be loaded: {error}") from error
         self._pieces: list[NDArray[np.int16]] = []
         self.events: list[tuple[float, str]] = []
         options = _PHONEME_EVENTS_IN_IPA | _DONT_EXIT
@@ -100,6 +103,8 @@ class Espeak:
         except ImportError as error:
             raise EspeakError("eSpeak NG is missing: install the extra [train] (espeakng-loader)") from error
         self._library = espeakng_loader.get_library_path()
+        if not Path(self._library).is_file():
+            raise EspeakError(f"eSpeak NG is missing: there is no {self._library}")
         self._data = Path(espeakng_loader.get_data_path()).parent
 
     def speak(

@@ -1,8 +1,9 @@
 """Bring the materials of sources.csv together in one folder: from the network, or from a local folder.
 
 From the network the originals are fetched and each file is made from its own: a face is cut out, sound is brought to
-16 kHz mono. A JPEG encoder is not bound to give the same bytes everywhere, so such files are checked by decoding; an
-original whose hash is known, and every file of a local folder, is checked by its hash.
+16 kHz mono. An original whose hash is known, and every file of a local folder, is checked by its hash. A JPEG encoder
+is not bound to give the same bytes everywhere, so a file that is there and has not the hash of the table is made again,
+from the original that was kept: the same bytes as before are kept, others are replaced. Only what passed is listed.
 
 How to open an original is handed in (worker/originals.py): the model package opens no media from strangers.
 """
@@ -49,7 +50,7 @@ def fetch(
     materials: Sequence[Material] | None = None,
     addresses: Addresses | None = None,
 ) -> Gathered:
-    """Get every material over the network into `out_dir`; what is there already is kept, so it can be stopped.
+    """Get every material over the network into `out_dir`; what is there and right is kept, so it can be stopped.
 
     cut_face: picture or video, frame, box (None: around the largest face) -> (H, W, 3) uint8 RGB. read_sound: file ->
     (n,) int16 at 16 kHz. Both may raise ValueError. `tell` hears what could not be had.
@@ -97,25 +98,30 @@ def _gather(
     make: Callable[[Material, Path], None],
     tell: Callable[[str], None],
 ) -> Gathered:
-    """Make what is not there yet, each beside its place and renamed; then list what is there."""
+    """Make what is not there as the table or `make` has it, each beside its place and renamed; then list it."""
     wanted = read_materials() if materials is None else materials
     gathered = Gathered()
     for material in wanted:
         place = out_dir / material.file
-        if place.is_file():
+        present = file_sha256(place) if place.is_file() else ""
+        if present and present == material.sha256:
             gathered.kept += 1
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = place.with_name(f".partial.{place.name}")
         try:
             make(material, partial)
+            if present and file_sha256(partial) == present:
+                partial.unlink()
+                gathered.kept += 1
+                continue
             partial.replace(place)
             gathered.written += 1
         except (FetchError, ValueError) as error:
             partial.unlink(missing_ok=True)
             gathered.missing[material.file] = str(error)
             tell(f"{material.file} left out: {error}")
-    write_indexes(out_dir, wanted)
+    write_indexes(out_dir, [material for material in wanted if material.file not in gathered.missing])
     return gathered
 
 

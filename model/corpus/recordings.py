@@ -7,7 +7,6 @@ from timing.py. One speaker is one voice; speakers are held out whole.
 
 from __future__ import annotations
 
-import csv
 import random
 import wave
 from collections.abc import Callable, Mapping
@@ -18,11 +17,17 @@ import numpy as np
 
 from model.audio import SAMPLE_RATE_HZ
 from model.corpus.espeak import EspeakError
+from model.corpus.listing import read_index
 from model.corpus.speech import Phone, Utterance, change_size, join, resample
 from model.corpus.timing import TimingError, align
 
 _FREE = ("public domain", "MIT", "CC-BY-3.0", "CC-BY-4.0")
 _HELD_OUT = ("ms",)
+SHORTEST_S = 0.1
+
+
+class SoundError(ValueError):
+    """Say why a file cannot be heard."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +38,23 @@ class Recording:
     split: str
 
 
-def read_recordings(speech_dir: Path, tell: Callable[[str], None] = lambda _: None) -> list[Recording]:
-    """Read and time every usable recording of a folder; those whose words do not fit are told and left out.
+def list_recordings(speech_dir: Path) -> list[dict[str, str]]:
+    """List the rows of a folder's INDEX.csv that may be learnt from. Raises MaterialError without a usable one."""
+    return [row for row in read_index(speech_dir, ("file", "lang", "transcript", "licence")) if _may_learn_from(row)]
 
-    Raises FileNotFoundError without INDEX.csv. Takes a few seconds for each minute of sound.
+
+def read_recordings(speech_dir: Path, tell: Callable[[str], None] = lambda _: None) -> list[Recording]:
+    """Read and time every usable recording of a folder; the others are told and left out.
+
+    Raises MaterialError without a usable INDEX.csv. Takes a few seconds for each minute of sound.
     """
     found: list[Recording] = []
-    with (speech_dir / "INDEX.csv").open(newline="", encoding="utf-8") as lines:
-        rows = [row for row in csv.DictReader(lines) if _may_learn_from(row)]
-    for row in rows:
+    for row in list_recordings(speech_dir):
         speaker = _speaker(row)
         try:
             samples = _read_sound(speech_dir / row["file"])
             utterance = align(samples, row["transcript"], row["lang"], f"recorded:{speaker}")
-        except (TimingError, EspeakError, wave.Error) as error:
+        except (TimingError, EspeakError, SoundError) as error:
             tell(f"{row['file']} left out: {error}")
             continue
         found.append(Recording(utterance, "val" if speaker in _HELD_OUT else "train"))
@@ -66,11 +74,22 @@ def _speaker(row: Mapping[str, str]) -> str:
 
 
 def _read_sound(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    with wave.open(str(path), "rb") as reader:
-        if reader.getsampwidth() != 2:
-            raise wave.Error(f"{path.name} is not 16 bit")
-        pcm = np.frombuffer(reader.readframes(reader.getnframes()), np.int16).reshape(-1, reader.getnchannels())
-        return resample(pcm.mean(axis=1, dtype=np.float32) / 32768.0, reader.getframerate())
+    """Return a file's samples, as one channel. Raises SoundError."""
+    try:
+        with wave.open(str(path), "rb") as reader:
+            if reader.getsampwidth() != 2:
+                raise SoundError("it is not 16 bit")
+            rate_hz, channels = reader.getframerate(), reader.getnchannels()
+            content = reader.readframes(reader.getnframes())
+    except OSError as error:
+        raise SoundError(f"it cannot be opened ({error.strerror})") from error
+    except (EOFError, wave.Error) as error:
+        raise SoundError("it is not a sound file" + (f" ({error})" if str(error) else "")) from error
+    whole = len(content) // (2 * channels) * channels  # a file that was cut off may end within a sample
+    pcm = np.frombuffer(content, np.int16, whole).reshape(-1, channels)
+    if rate_hz < 1 or len(pcm) < SHORTEST_S * rate_hz:
+        raise SoundError("it holds no sound")
+    return resample(pcm.mean(axis=1, dtype=np.float32) / 32768.0, rate_hz)
 
 
 def _from(utterance: Utterance, start_s: float) -> Utterance:

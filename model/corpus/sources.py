@@ -80,11 +80,12 @@ def _material(row: dict[str, str]) -> Material:
 
 
 def write_indexes(out_dir: Path, materials: Iterable[Material]) -> None:
-    """Write the INDEX.csv of each folder for the materials that are there, as people.py and recordings.py read it."""
-    present = [material for material in materials if (out_dir / material.file).is_file()]
+    """Write the INDEX.csv of each folder for these materials, as people.py and recordings.py read it."""
+    listed = list(materials)
     for folder, columns in _INDEX_COLUMNS.items():
-        mine = [material for material in present if material.folder == folder]
+        mine = [material for material in listed if material.folder == folder]
         if not mine:
+            (out_dir / folder / "INDEX.csv").unlink(missing_ok=True)
             continue
         partial = out_dir / folder / ".INDEX.csv.partial"
         with partial.open("w", newline="", encoding="utf-8") as lines:

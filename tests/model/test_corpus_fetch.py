@@ -216,6 +216,55 @@ def test_a_folder_is_checked_by_hash(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out" / "faces").iterdir()) == ["INDEX.csv", "good.jpg"]
 
 
+@pytest.mark.parametrize("where", ["network", "folder"])
+@pytest.mark.parametrize(("to_be_had", "counts"), [(True, (1, 1, 0)), (False, (0, 1, 1))])
+def test_what_is_there_is_kept_only_where_it_is_right(
+    tmp_path: Path, shelf: tuple[Shelf, Addresses], where: str, to_be_had: bool, counts: tuple[int, int, int]
+) -> None:
+    kept, addresses = shelf
+    films = {name: b"a film of " + name.encode() for name in ("good", "bad")}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in films.items()}
+    materials = [_material(f"avatars/{name}.mp4", "avatar", f"{name}.mp4", sha256=digest, source_sha256=digest)
+                 for name, digest in digests.items()]
+    out, given = tmp_path / "out" / "avatars", tmp_path / "given" / "avatars"
+    out.mkdir(parents=True)
+    given.mkdir(parents=True)
+    (out / "good.mp4").write_bytes(films["good"])
+    (out / "bad.mp4").write_bytes(b"junk")
+    if to_be_had:
+        kept.files["/raw/who/what/c0ffee/bad.mp4"] = films["bad"]
+        (given / "bad.mp4").write_bytes(films["bad"])
+    got = (take(out.parent, given.parent, materials=materials) if where == "folder" else
+           fetch(out.parent, _cut_face, _read_sound, materials=materials, addresses=addresses))
+    assert (got.written, got.kept, len(got.missing)) == counts
+    assert (out / "bad.mp4").read_bytes() == (films["bad"] if to_be_had else b"junk")
+    with (out / "INDEX.csv").open(newline="", encoding="utf-8") as lines:
+        assert [row["file"] for row in csv.DictReader(lines)] == ["good.mp4", "bad.mp4"][: 1 + to_be_had]
+
+
+@pytest.mark.parametrize(("known", "asked"), [(True, 2), (False, 1)])
+def test_files_that_were_made_here_are_made_again_and_compared(
+    tmp_path: Path, shelf: tuple[Shelf, Addresses], known: bool, asked: int
+) -> None:
+    """A junk picture goes, and so does a junk original where its hash is known."""
+    kept, addresses = shelf
+    picture = _picture(40, 50)
+    kept.files["/raw/who/what/c0ffee/f.png"] = picture
+    digest = hashlib.sha256(picture).hexdigest() if known else ""
+    materials = [_material("faces/f.jpg", "face", "f.png", sha256="0" * 64, source_sha256=digest)]
+
+    def again() -> tuple[int, int]:
+        got = fetch(tmp_path, _cut_face, _read_sound, materials=materials, addresses=addresses)
+        return got.written, got.kept
+
+    assert (again(), again()) == ((1, 0), (0, 1))
+    (tmp_path / "faces" / "f.jpg").write_bytes(b"junk")
+    assert again() == (1, 0) and cv2.imread(str(tmp_path / "faces" / "f.jpg")).shape == (40, 50, 3)
+    (original,) = (tmp_path / "originals").iterdir()
+    original.write_bytes(_picture(40, 51) if known else picture)
+    assert again() == (0, 1) and len(kept.asked) == asked
+
+
 def test_the_table_lists_only_what_may_be_learnt_from() -> None:
     materials = read_materials()
     assert len({material.file for material in materials}) == len(materials) > 150

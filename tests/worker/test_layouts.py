@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from app.core.errors import InputError
-from worker.layouts import choose_splits, find_films
+from worker.layouts import choose_splits, find_films, known_splits
 
 
 def _files(folder: Path, **texts: str) -> Path:
@@ -65,3 +66,48 @@ def test_splits_are_by_identity_and_by_seed() -> None:
     assert all(splits[name] == split for name, split in fewer.items())
     assert list(choose_splits({"a", "b", "c"}, 1e-9, 7).values()).count("val") == 1
     assert choose_splits({"alone"}, 1e-9, 7) == {"alone": "train"}
+
+
+@pytest.mark.parametrize(
+    ("known", "share", "held_out"),
+    [
+        ({}, 1e-9, {"b"}),
+        ({"a": "train"}, 1e-9, {"b"}),
+        ({"b": "train"}, 1e-9, {"a"}),  # the first of those who are still free
+        ({"c": "val"}, 1e-9, {"c"}),
+        ({"gone": "val"}, 1e-9, set()),
+        ({"a": "train", "b": "train", "c": "train"}, 0.9, set()),
+        ({"a": "val", "b": "val", "c": "val"}, 0, {"a", "b", "c"}),
+    ],
+)
+def test_who_has_clips_stays_in_their_split(known: dict[str, str], share: float, held_out: set[str]) -> None:
+    splits = choose_splits({"a", "b", "c"}, share, 4, known)  # whose order is b, a, c
+    assert set(splits) == {"a", "b", "c"}
+    assert {identity for identity, split in splits.items() if split == "val"} == held_out
+
+
+def _clips(folder: Path, *clips: tuple[str, object]) -> Path:
+    for name, meta in clips:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "meta.json").write_text(json.dumps(meta))
+    return folder
+
+
+def test_splits_are_read_from_the_clips_that_are_there(tmp_path: Path) -> None:
+    voice, puppet = {"voice": "v", "split": "val"}, {"identity": "astronaut", "split": "train"}
+    folder = _clips(
+        tmp_path, ("x_1", {"identity": "a", "split": "train"}), ("x_2", {"identity": "a", "split": "train"}),
+        ("y_1", {"identity": "b", "split": "val"}), ("voice_1", voice), ("puppet_1", puppet),
+        ("puppet_2", puppet | {"split": "val"}),
+    )
+    assert known_splits(folder) == {"a": "train", "b": "val", "astronaut": "train"}
+    assert known_splits(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize(
+    ("meta", "words"),
+    [({"identity": "a", "split": "val"}, "clips of a in both splits"), ({"split": "val"}, "who is"), (7, "who is")],
+)
+def test_clips_that_contradict_each_other_are_refused(tmp_path: Path, meta: object, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        known_splits(_clips(tmp_path, ("x", {"identity": "a", "split": "train"}), ("y", meta)))

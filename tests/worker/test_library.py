@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterable
 from fractions import Fraction
@@ -98,6 +99,23 @@ def test_what_was_prepared_is_kept(prepared: tuple[Path, Path, Account, list[str
     assert again.clips == account.clips and again.splits == account.splits
     assert all(result.kept for result in again.results.values() if result.clips)
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/crops.npy")} == stamps
+
+
+def test_nobody_changes_sides(prepared: tuple[Path, Path, Account, list[str]], tmp_path: Path) -> None:
+    """What is on disk decides before the share, the seed and who else has come to the folder."""
+    folder, out, account, _ = prepared
+    films, there = tmp_path / "films", tmp_path / "out"
+    shutil.copytree(out, there)
+    for film in find_films(folder):
+        if account.results[film.path.relative_to(folder)].clips:
+            (films / film.identity).mkdir(parents=True, exist_ok=True)
+            (films / film.identity / film.path.name).symlink_to(film.path)
+    (films / "s2" / "more.mp4").symlink_to(folder / "s1" / "plain.mp4")  # a new film of somebody who has clips
+    for plan in (Plan(0.0, 7), Plan(0.9, 8), Plan(0.9, 9)):
+        again = prepare_folder(films, there, plan, lambda _: None)
+        assert again.splits == account.splits and again.clips == account.clips + 1
+        metas = [json.loads(path.read_text()) for path in there.glob("*/meta.json")]
+        assert {(meta["identity"], meta["split"]) for meta in metas} == set(account.splits.items())
 
 
 def test_a_half_made_film_is_made_anew(prepared: tuple[Path, Path, Account, list[str]], tmp_path: Path) -> None:

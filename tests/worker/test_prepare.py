@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from model.corpus.build import Truth
+from model.corpus.studio import Truth
 from model.framing import LOWER_FACE
 from worker.colour import ColourMatrix, planes_of_rgb
 from worker.crop import extract, face_transform
