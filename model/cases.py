@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.audio import SAMPLE_RATE_HZ, mel_windows
 from model.corpus.speech import Phone
-from model.dataset import CorpusError, clip_folders, load_clip, read_meta
+from model.dataset import CorpusError, clip_folders, load_clip, read_labels, read_meta
 from model.framing import LOWER_FACE, Framing
 from model.synthesizer import Synthesizer
 
@@ -110,17 +110,12 @@ class PreparedCase:
     phones: tuple[Phone, ...]
     sex: str | None
     voice: Samples
+    labels: F32 | None
 
     @property
     def name(self) -> str:
         """Return the folder's name."""
         return self.folder.name
-
-    @property
-    def labels(self) -> F32 | None:
-        """Return the labels of the clip, where it has them."""
-        path = self.folder / "labels.npy"
-        return np.load(path) if path.is_file() else None
 
     def film(self) -> Footage:
         """Return the clip at the network's size and framing."""
@@ -182,7 +177,7 @@ def prepared_cases(
 
 def _prepared_case(folder: Path, synthesizer: Synthesizer, read_lips: ReadLips) -> PreparedCase:
     config = synthesizer.config
-    load_clip(folder, config.image_size, config.mel_window)  # a broken clip is told before anything is drawn
+    clip = load_clip(folder, config.image_size, config.mel_window)  # a broken one is told before anything is drawn
     meta = json.loads((folder / "meta.json").read_text())
     return PreparedCase(
         folder,
@@ -193,6 +188,7 @@ def _prepared_case(folder: Path, synthesizer: Synthesizer, read_lips: ReadLips) 
         phones_of(meta, folder.name),
         sex_of(str(meta.get("identity", ""))),
         np.load(folder / "audio.npy"),
+        read_labels(folder, len(clip.crops)),
     )
 
 
