@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.audio import SAMPLE_RATE_HZ, mel_windows
 from model.corpus.speech import Phone
-from model.dataset import CorpusError, clip_folders, load_clip, read_meta
+from model.dataset import CorpusError, clip_folders, load_clip, read_labels, read_meta
 from model.framing import LOWER_FACE, Framing
 from model.synthesizer import Synthesizer
 
@@ -116,17 +116,12 @@ class PreparedCase:
     sex: str | None
     voice: Samples
     speaker: str
+    labels: F32 | None
 
     @property
     def name(self) -> str:
         """Return the folder's name."""
         return self.folder.name
-
-    @property
-    def labels(self) -> F32 | None:
-        """Return the labels of the clip, where it has them."""
-        path = self.folder / "labels.npy"
-        return np.load(path) if path.is_file() else None
 
     def film(self) -> Footage:
         """Return the clip at the network's size and framing."""
@@ -188,7 +183,7 @@ def prepared_cases(
 
 def _prepared_case(folder: Path, synthesizer: Synthesizer, read_lips: ReadLips) -> PreparedCase:
     config = synthesizer.config
-    load_clip(folder, config.image_size, config.mel_window)  # a broken clip is told before anything is drawn
+    clip = load_clip(folder, config.image_size, config.mel_window)  # a broken one is told before anything is drawn
     meta = json.loads((folder / "meta.json").read_text())
     return PreparedCase(
         folder,
@@ -200,6 +195,7 @@ def _prepared_case(folder: Path, synthesizer: Synthesizer, read_lips: ReadLips) 
         sex_of(str(meta.get("identity", ""))),
         np.load(folder / "audio.npy"),
         _speaker(meta),
+        read_labels(folder, len(clip.crops)),
     )
 
 

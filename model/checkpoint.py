@@ -37,7 +37,9 @@ _UNREADABLE = (
     *(pickle.UnpicklingError, struct.error, EOFError, OSError),
     *(RuntimeError, ValueError, TypeError, LookupError, AttributeError),
 )
-_SIZES_PX, _COLUMNS = (16, 1024), (16, 160)  # what a file may ask for; 160 columns are two seconds
+_SIZES_PX, _MOST_OFFSET_COLUMNS = (16, 1024), 160  # what a file may ask for; 160 columns are two seconds
+_COLUMNS = {"lpips_attnwav2lip": AROUND_FRAME.columns, "wav2lip": STARTING_AT_FRAME.columns}  # what a network hears
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.int64)
 Shapes = Mapping[str, tuple[int, ...]]
 _Part = TypeVar("_Part", bound=nn.Module)
 
@@ -69,16 +71,17 @@ class CheckpointConfig:
             raise ValueError(f"the architecture {self.architecture!r} is not known")
         if self.channel_order not in ("rgb", "bgr"):
             raise ValueError(f"the channel order {self.channel_order!r} is not known")
-        window = self.mel_window
+        window, columns = self.mel_window, _COLUMNS[self.architecture]
         for name, value, (low, high) in (
             ("image_size", self.image_size, _SIZES_PX),
-            ("mel_window.columns", window.columns, _COLUMNS),
-            ("mel_window.offset_columns", window.offset_columns, (-_COLUMNS[1], _COLUMNS[1])),
+            ("mel_window.offset_columns", window.offset_columns, (-_MOST_OFFSET_COLUMNS, _MOST_OFFSET_COLUMNS)),
         ):
             if type(value) is not int or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
         if self.architecture == "wav2lip" and self.image_size != WAV2LIP_IMAGE_SIZE:
             raise ValueError(f"wav2lip draws {WAV2LIP_IMAGE_SIZE} px, not {self.image_size}")
+        if type(window.columns) is not int or window.columns != columns:
+            raise ValueError(f"mel_window.columns must be {columns} for {self.architecture}, not {window.columns!r}")
         flags = (self.use_cbam, self.use_ffc, self.use_adain)
         if type(self.width) not in (int, float) or not all(type(flag) is bool for flag in flags):
             raise ValueError("width must be a number and the flags true or false")
@@ -142,9 +145,7 @@ def read_checkpoint(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
     """
     config, state = _read_pth(path, "cpu") if _is_pth(path) else _read_safetensors(path)
     _compare({name: tuple(tensor.shape) for name, tensor in state.items()}, config, path)
-    for name in sorted(state):
-        if not bool(torch.isfinite(state[name]).all()):
-            raise CheckpointError(f"{path.name}: {name} holds values that are not finite")
+    _check_values(state, path)
     return config, state
 
 
@@ -237,6 +238,14 @@ def _compare(found: Shapes, config: CheckpointConfig, path: Path) -> None:
             raise CheckpointError(f"{path.name}: {name} has shape {found[name]}, not {wanted[name]}")
 
 
+def _check_values(state: Mapping[str, Tensor], path: Path) -> None:
+    for name in sorted(state):
+        if state[name].dtype not in _DTYPES:
+            raise CheckpointError(f"{path.name}: {name} is stored as {state[name].dtype}, which is not read")
+        if not bool(torch.isfinite(state[name]).all()):
+            raise CheckpointError(f"{path.name}: {name} holds values that are not finite")
+
+
 def save_expert(path: Path, expert: SyncExpert) -> None:
     """Write a sync expert, its config beside its weights."""
     _save_part(path, expert, EXPERT_FORMAT, asdict(expert.config))
@@ -283,6 +292,7 @@ def _load_part(path: Path, kind: str, build: Callable[[dict[str, Any]], _Part]) 
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata.get("format") != kind:
             raise CheckpointError(f"{path.name} is not a {kind} file")
+        _check_values(state, path)
         part = build(json.loads(metadata["config"]))
         part.load_state_dict(state, strict=True)
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:

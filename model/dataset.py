@@ -167,8 +167,13 @@ class Corpus:
 
 def clip_folders(folder: Path) -> list[Path]:
     """List the clips of a corpus in order, without its voices that have no face (model/voices.py)."""
-    every = [path.parent for path in sorted(folder.glob("*/meta.json"))]
+    every = folders_with(folder, "meta.json")
     return [clip for clip in every if (clip / "crops.npy").is_file() or not (clip / "articulation.npy").is_file()]
+
+
+def folders_with(folder: Path, name: str) -> list[Path]:
+    """List in order the folders of a corpus that hold a file; hidden ones are what a killed build left behind."""
+    return [path.parent for path in sorted(folder.glob(f"*/{name}")) if not path.parent.name.startswith(".")]
 
 
 def load_clip(folder: Path, image_size: int, window: MelWindow) -> Clip:
@@ -176,20 +181,41 @@ def load_clip(folder: Path, image_size: int, window: MelWindow) -> Clip:
     meta = read_meta(folder)
     try:
         crops = np.load(folder / "crops.npy", mmap_mode="r")
-        samples = np.load(folder / "audio.npy")
     except (OSError, ValueError, EOFError) as error:
         raise CorpusError(f"{folder.name}: its arrays cannot be read ({error})") from error
     if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1] != crops.shape[2] or crops.shape[3] != 3:
         raise CorpusError(f"{folder.name}: crops.npy must be (T,S,S,3) uint8, not {crops.shape} {crops.dtype}")
-    if samples.dtype != np.int16 or samples.ndim != 1:
-        raise CorpusError(f"{folder.name}: audio.npy must be (n,) int16, not {samples.shape} {samples.dtype}")
     if len(crops) < RUN + 1:
         raise CorpusError(f"{folder.name}: {len(crops)} frames are too few, {RUN + 1} are needed")
-    if len(samples) < 0.5 * len(crops) / meta.fps * SAMPLE_RATE_HZ:
-        raise CorpusError(f"{folder.name}: its sound is less than half as long as its picture")
+    samples = read_samples(folder, len(crops), meta.fps)
     times_s = np.arange(len(crops)) / meta.fps
     mels = cut_windows(mel_spectrogram(samples), first_columns(times_s, window), window)
     return Clip(resized(crops, image_size), mels, _articulation(folder, len(crops)), _mesh(folder, len(crops)))
+
+
+def read_samples(folder: Path, frames: int, fps: float) -> NDArray[np.int16]:
+    """Read the sound of a clip or voice of so many frames, (n,) int16. Raises CorpusError."""
+    try:
+        samples: NDArray[np.int16] = np.load(folder / "audio.npy")
+    except (OSError, ValueError, EOFError) as error:
+        raise CorpusError(f"{folder.name}: its sound cannot be read ({error})") from error
+    if samples.dtype != np.int16 or samples.ndim != 1:
+        raise CorpusError(f"{folder.name}: audio.npy must be (n,) int16, not {samples.shape} {samples.dtype}")
+    if len(samples) < 0.5 * frames / fps * SAMPLE_RATE_HZ:
+        raise CorpusError(f"{folder.name}: its sound is less than half as long as its {frames} frames")
+    return samples
+
+
+def read_labels(folder: Path, frames: int) -> Floats | None:
+    """Read the labels of a clip, (T,2) float32, None where it has none. Raises CorpusError."""
+    if not (folder / "labels.npy").is_file():
+        return None
+    labels = _read_floats(folder / "labels.npy")
+    if labels.ndim != 2 or labels.shape[1] != 2:
+        raise CorpusError(f"{folder.name}: labels.npy must be ({frames},2), not {labels.shape}")
+    if len(labels) != frames:
+        raise CorpusError(f"{folder.name}: its labels are for {len(labels)} frames, not {frames}")
+    return labels
 
 
 def choose_reference(rng: Rng, openness: Floats, start: int, length: int) -> int:
@@ -238,25 +264,23 @@ def cut_windows(mel: Mels, first: NDArray[np.int64], window: MelWindow) -> Mels:
 def read_articulation(folder: Path) -> Floats:
     """Read the articulation of a clip or voice, (T,7) float32. Raises CorpusError."""
     rows = _read_floats(folder / "articulation.npy")
-    if rows.ndim != 2 or rows.shape[1] != CHANNELS:
+    if rows.ndim != 2 or rows.shape[1] != CHANNELS or not len(rows):
         raise CorpusError(f"{folder.name}: articulation.npy must be (T,{CHANNELS}), not {rows.shape}")
     return rows
 
 
 def _articulation(folder: Path, frames: int) -> Floats:
     """Return what the clip says of its articulation, (T,7); of a real mouth only aperture and width are measured."""
-    rows = np.full((frames, CHANNELS), np.nan, np.float32)
+    labels = read_labels(folder, frames)
     if (folder / "articulation.npy").is_file():
         rows = read_articulation(folder)
-    elif (folder / "labels.npy").is_file():
-        labels = _read_floats(folder / "labels.npy")
-        if labels.ndim != 2 or labels.shape[1] != 2:
-            raise CorpusError(f"{folder.name}: labels.npy must be ({frames},2), not {labels.shape}")
-        rows = np.full((len(labels), CHANNELS), np.nan, np.float32)
+        if len(rows) != frames:
+            raise CorpusError(f"{folder.name}: its articulation is for {len(rows)} frames, not {frames}")
+        return rows
+    rows = np.full((frames, CHANNELS), np.nan, np.float32)
+    if labels is not None:
         rows[:, APERTURE] = labels[:, 0] / FULL_APERTURE
         rows[:, WIDTH] = (labels[:, 1] / max(1e-6, float(np.median(labels[:, 1]))) - 1) / FULL_WIDTH
-    if len(rows) != frames:
-        raise CorpusError(f"{folder.name}: its labels are for {len(rows)} frames, not {frames}")
     return rows
 
 

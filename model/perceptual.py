@@ -69,15 +69,13 @@ def _load_backbone(slices: nn.Module, path: Path) -> None:
     """Copy the `features` of a torchvision classifier into the backbone, whose layers keep their numbers."""
     if not path.is_file():
         raise BackboneError(f"LPIPS needs a backbone: put torchvision's weights at {path}, or set backbone to 'random'")
-    try:
-        state = load_plain(path)
-    except CheckpointError as error:
-        raise BackboneError(f"{path} is not a file of plain weights") from error
-    wanted = slices.state_dict()
+    state, wanted = _read_table(path), slices.state_dict()
     layers = {name: "features." + name.split(".", 1)[1] for name in wanted}  # slice1.0.weight -> features.0.weight
     missing = sorted(source for source in layers.values() if source not in state)
     if missing:
         raise BackboneError(f"{path} does not fit the LPIPS backbone: {missing[0]} is missing")
+    for name, source in layers.items():
+        _check_shape(path, "the LPIPS backbone", source, state[source], wanted[name])
     slices.load_state_dict({name: state[source] for name, source in layers.items()})
 
 
@@ -85,17 +83,28 @@ def load_whole(network: nn.Module, path: Path, name: str) -> None:
     """Load all weights of a network from a file of them. Raises BackboneError naming the first that does not fit."""
     if not path.is_file():
         raise BackboneError(f"{name} needs its weights: there is no file {path}")
+    found, wanted = _read_table(path), network.state_dict()
+    for key in sorted(wanted.keys() | found.keys()):
+        if key not in found or key not in wanted:
+            raise BackboneError(f"{path} does not fit {name}: {key} is {'missing' if key in wanted else 'too much'}")
+        _check_shape(path, name, key, found[key], wanted[key])
+    network.load_state_dict(found)
+
+
+def _read_table(path: Path) -> dict[str, Tensor]:
+    """Read a file of weights by name. Raises BackboneError for all else."""
     try:
         found = load_plain(path)
     except CheckpointError as error:
         raise BackboneError(f"{path} is not a file of plain weights") from error
-    wanted = network.state_dict()
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+    ):
         raise BackboneError(f"{path} holds no table of weights")
-    for key in sorted(wanted.keys() | found.keys()):
-        if key not in found or key not in wanted:
-            raise BackboneError(f"{path} does not fit {name}: {key} is {'missing' if key in wanted else 'too much'}")
-        if found[key].shape != wanted[key].shape:
-            shapes = tuple(found[key].shape), tuple(wanted[key].shape)
-            raise BackboneError(f"{path} does not fit {name}: {key} has shape {shapes[0]}, not {shapes[1]}")
-    network.load_state_dict(found)
+    return found
+
+
+def _check_shape(path: Path, network: str, name: str, found: Tensor, wanted: Tensor) -> None:
+    if found.shape != wanted.shape:
+        shapes = tuple(found.shape), tuple(wanted.shape)
+        raise BackboneError(f"{path} does not fit {network}: {name} has shape {shapes[0]}, not {shapes[1]}")

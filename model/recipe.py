@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -12,7 +13,30 @@ from model.audio import STARTING_AT_FRAME
 from model.checkpoint import CheckpointConfig
 from model.dataset import RUN
 from model.network.generator import GeneratorConfig
+from model.network.sync_expert import SyncExpertConfig
 from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
+
+_MOST = sys.float_info.max  # any number, but not infinity
+_RANGES = {
+    "run.steps": (1, _MOST),
+    "run.learning_rate": (1e-9, _MOST),
+    "run.seed": (0, 2**32),
+    "run.warmup_steps": (0, _MOST),
+    "run.decay_from": (0, 1),
+    "run.weight_decay": (0, 1),
+    "run.ema_decay": (0, 1),
+    "run.save_every": (1, _MOST),
+    "run.validate_every": (1, _MOST),
+    "run.threads": (0, 1024),
+    "batch.runs": (0, _MOST),
+    "batch.singles": (0, _MOST),
+    "batch.others": (1, _MOST),
+    "batch.known": (0, 1),
+    "batch.clips": (1, _MOST),
+    "batch.moments": (2, _MOST),  # a sound is told from that of another moment
+    "batch.voices": (1, _MOST),
+    "batch.voice_moments": (1, _MOST),
+}
 
 
 class RecipeError(Exception):
@@ -120,17 +144,30 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.run.objective not in ("hearing", "expert", "generator"):
             raise RecipeError(f"run.objective must be hearing, expert or generator, not {self.run.objective!r}")
-        if self.run.steps < 1 or self.run.save_every < 1 or self.run.validate_every < 1:
-            raise RecipeError("run.steps, run.save_every and run.validate_every must be at least 1")
+        self._check_architecture()
+        self._check_numbers()
         if self.run.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise RecipeError(f"run.precision must be auto, fp32, bf16 or fp16, not {self.run.precision!r}")
         if self.run.objective == "generator" and self.losses.lpips and not self.lpips.backbone:
             raise RecipeError('losses.lpips needs lpips.backbone: the file of AlexNet weights, or "random"')
         if self.batch.runs == 0 and (self.losses.sync or self.losses.motion):
             raise RecipeError("losses.sync and losses.motion need batch.runs of at least 1")
-        self._check_architecture()
         if self.batch.runs + self.batch.singles < 1:
             raise RecipeError("batch.runs and batch.singles leave nothing to draw")
+
+    def _check_numbers(self) -> None:
+        for part, values in (("run", self.run), ("batch", self.batch), ("losses", self.losses)):
+            for name, value in vars(values).items():
+                low, high = _RANGES.get(f"{part}.{name}", (0, _MOST))
+                if isinstance(value, int | float) and not low <= value <= high:
+                    limits = f"at least {low}, and finite" if high == _MOST else f"from {low} to {high}"
+                    raise RecipeError(f"{part}.{name} must be {limits}, not {value!r}")
+        try:
+            self.checkpoint_config("")
+            self.generator_config()
+            SyncExpertConfig(self.network.image_size, self.network.width)
+        except ValueError as error:
+            raise RecipeError(f"network.{error}") from error
 
     def _check_architecture(self) -> None:
         if self.network.architecture not in ("lpips_attnwav2lip", "wav2lip"):
@@ -201,7 +238,9 @@ def recipe_of(tables: Mapping[str, Any]) -> Recipe:
     return Recipe(**{name: _part(kind, name, tables.get(name, {})) for name, kind in parts.items()})
 
 
-def _part(kind: type[Any], name: str, values: dict[str, Any]) -> Any:
+def _part(kind: type[Any], name: str, values: Any) -> Any:
+    if not isinstance(values, dict):
+        raise RecipeError(f"[{name}] must be a table, not {values!r}")
     known = {f.name: f for f in fields(kind)}
     for key, value in values.items():
         if key not in known:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from model.audio import AROUND_FRAME
 from model.checkpoint import CheckpointError, load_expert, load_hearing, load_plain
 from model.curves import Curves
 from model.dataset import Corpus
+from model.network.hearing import CALIBRATED
 from model.objectives.baseline import BaselineObjective
 from model.objectives.expert import ExpertObjective
 from model.objectives.generator import GeneratorObjective
@@ -80,9 +81,11 @@ def train(
         raise TrainingError(str(error)) from error
     torch.manual_seed(recipe.run.seed)
     objective = _objective(recipe, corpus_dir, device, expert, hearing)
-    run = _Run(recipe, objective, run_dir, device, precision, minutes)
+    run = _Run(recipe, objective, run_dir, device, precision, minutes, _comparable(recipe, hearing))
     if resume and (run_dir / _STATE).is_file():
         run.restore()
+    else:
+        (run_dir / _STATE).unlink(missing_ok=True)  # else, killed before its first save, the older run would go on
     return run.go(tell)
 
 
@@ -120,8 +123,10 @@ class _Run:
         device: torch.device,
         precision: str,
         minutes: float | None,
+        comparable: Mapping[str, Any],
     ) -> None:
         self.recipe, self.objective, self.folder, self.minutes = recipe, objective, folder, minutes
+        self.comparable = comparable
         self.network = objective.network.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
@@ -140,8 +145,12 @@ class _Run:
         """Take steps until the end, then export."""
         run, started_s = self.recipe.run, time.monotonic() - self.progress.elapsed_s
         exported = self.folder / f"{run.objective}.safetensors"
+        if self.share_done() >= 1:  # a kill may have come before the last export, a new length before any calibration
+            self.look()
+            self.objective.export(self.average, exported, f"{self.progress.step} steps")
+            return exported
         with (
-            closing(Curves(self.folder, self.progress.step, tell)) as curves,
+            closing(self.curves(tell)) as curves,
             tqdm(
                 total=None if self.minutes else run.steps, initial=self.progress.step, desc=run.objective,
                 dynamic_ncols=True,
@@ -171,6 +180,13 @@ class _Run:
                     self.objective.export(self.average, exported, f"{self.progress.step} steps")
         return exported
 
+    def curves(self, tell: Callable[[str], None]) -> Curves:
+        """Open the curves. Raises TrainingError where something else lies in their place."""
+        try:
+            return Curves(self.folder, self.progress.step, tell)
+        except (OSError, ValueError, KeyError) as error:
+            raise TrainingError(f"{self.folder} cannot hold the curves ({error}); choose another folder") from error
+
     def share_done(self) -> float:
         """Return how much of the run is over, by steps or by the clock, whichever is further."""
         by_step = self.progress.step / self.recipe.run.steps
@@ -198,7 +214,7 @@ class _Run:
             raise TrainingError(f"the gradient of step {number} is not finite; resume with a lower learning rate")
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        _follow(self.average, self.network, min(run.ema_decay, (1 + number) / (10 + number)))
+        follow(self.average, self.network, min(run.ema_decay, (1 + number) / (10 + number)))
         return {name: float(term.detach()) for name, term in terms.items()}
 
     def look(self) -> dict[str, float]:
@@ -213,7 +229,7 @@ class _Run:
     def save(self) -> None:
         """Write the state; whenever the process dies, a whole one is left."""
         state = {
-            "recipe": _comparable(self.recipe),
+            "recipe": dict(self.comparable),
             "progress": asdict(self.progress),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -231,11 +247,23 @@ class _Run:
             state = load_plain(self.folder / _STATE)
         except CheckpointError as error:
             raise TrainingError(f"{self.folder / _STATE} cannot be read; remove it to start anew") from error
-        saved, own = state["recipe"], _comparable(self.recipe)
-        saved["network"] = {**asdict(NetworkPart()), **saved["network"]}  # of before a field existed: its default
-        changed = [name for name in own if saved.get(name, False) != own[name]]
+        try:
+            self._check_same(state["recipe"])
+            self._load(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise TrainingError(f"{self.folder / _STATE} is not the state of a run; remove it to start anew") from error
+
+    def _check_same(self, saved: Mapping[str, Any]) -> None:
+        """Raise TrainingError where the state is of another recipe; of before a field existed, it has its default."""
+        unsaid = {"critic": False, "hearing": self.comparable["hearing"]}
+        known = {**unsaid, **saved, "network": {**asdict(NetworkPart()), **saved["network"]}}
+        changed = [name for name, own in self.comparable.items() if known[name] != own]
         if changed:
-            raise TrainingError(f"{self.folder} was trained with another {changed[0]}; choose another folder")
+            raise TrainingError(
+                f"{self.folder} was trained with another {changed[0]}; give the same, or choose another folder"
+            )
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.helpers.load_state_dict(state.get("helpers", {}))
@@ -245,12 +273,13 @@ class _Run:
         self.progress = Progress(**state["progress"])
 
 
-def _comparable(recipe: Recipe) -> dict[str, Any]:
+def _comparable(recipe: Recipe, hearing: Path | None) -> dict[str, Any]:
     """Return what must not change between the starts of a run; its length, rate and looks may."""
     return {
         "objective": recipe.run.objective,
         "network": asdict(recipe.network),
         "critic": bool(recipe.losses.adversarial),
+        "hearing": recipe.run.objective == "generator" and hearing is not None,
     }
 
 
@@ -267,8 +296,9 @@ def compile_parts(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the average towards the network; batch statistics are copied as they are."""
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the average towards the network; batch statistics are copied, what was calibrated on the average stays."""
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
-    for own, theirs in zip(average.buffers(), network.buffers(), strict=True):
-        own.copy_(theirs)
+    for (name, own), theirs in zip(average.named_buffers(), network.buffers(), strict=True):
+        if name.rpartition(".")[2] not in CALIBRATED:
+            own.copy_(theirs)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.audio import MelWindow, first_columns, mel_spectrogram
-from model.dataset import CorpusError, Mels, Rng, cut_windows, read_articulation, read_meta
+from model.dataset import CorpusError, Mels, Rng, cut_windows, folders_with, read_articulation, read_meta, read_samples
 
 Rows = NDArray[np.float32]
 
@@ -33,7 +33,9 @@ class Voices:
     def __init__(self, folder: Path, split: str, window: MelWindow) -> None:
         self._window = window
         self._loaded: dict[Path, Voice] = {}
-        known = sorted(path.parent for path in folder.glob("*/articulation.npy"))
+        if not folder.is_dir():
+            raise CorpusError(f"there is no folder {folder}")
+        known = folders_with(folder, "articulation.npy")
         self.folders = [path for path in known if read_meta(path).split == split]
         if not self.folders:
             raise CorpusError(f"{folder} holds {len(known)} voices with articulation, none of them for {split!r}")
@@ -59,10 +61,7 @@ class Voices:
 
 
 def _load(folder: Path, window: MelWindow) -> Voice:
-    try:
-        samples = np.load(folder / "audio.npy")
-    except (OSError, ValueError, EOFError) as error:
-        raise CorpusError(f"{folder.name}: its sound cannot be read ({error})") from error
-    rows = read_articulation(folder)
-    times_s = np.arange(len(rows)) / read_meta(folder).fps
+    rows, fps = read_articulation(folder), read_meta(folder).fps
+    samples = read_samples(folder, len(rows), fps)
+    times_s = np.arange(len(rows)) / fps
     return Voice(mel_spectrogram(samples).astype(np.float16), first_columns(times_s, window), rows)

@@ -46,9 +46,9 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         if self.image_size < 32 or self.image_size % 16:
-            raise ValueError(f"the image size must be a multiple of 16 from 32 on, not {self.image_size}")
+            raise ValueError(f"image_size must be a multiple of 16 from 32 on, not {self.image_size}")
         if not 0.25 <= self.width <= 8:
-            raise ValueError(f"the width must lie between 0.25 and 8, not {self.width}")
+            raise ValueError(f"width must lie between 0.25 and 8, not {self.width}")
 
     @property
     def channels(self) -> tuple[int, ...]:

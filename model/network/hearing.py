@@ -17,6 +17,7 @@ from model.network.encoders import LATENT, AudioEncoder
 
 CHANNELS = 7  # aperture, width, protrusion, jaw, tongue, press, tuck
 APERTURE, WIDTH = 0, 1
+CALIBRATED = ("emphasis", "silence")  # buffers that are measured, not learned
 _MEAN = (0.25, 0.0, 0.15, 0.2, 0.3, 0.12, 0.05)
 _SPREAD = (0.22, 0.4, 0.3, 0.2, 0.3, 0.3, 0.2)
 _MOST_EMPHASIS = 2.5

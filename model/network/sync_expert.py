@@ -27,9 +27,15 @@ class SyncExpertConfig:
     image_size: int = 96
     width: float = 1.0
 
+    def __post_init__(self) -> None:
+        if type(self.image_size) is not int or not 32 <= self.image_size <= 1024 or self.image_size % 16:
+            raise ValueError(f"image_size must be a multiple of 16 from 32 to 1024, not {self.image_size!r}")
+        if type(self.width) not in (int, float) or not 0.25 <= self.width <= 8:
+            raise ValueError(f"width must lie between 0.25 and 8, not {self.width!r}")
+
 
 class SyncExpert(nn.Module):
-    """Embed mouths and sound. halves (N,15,S/2,S) RGB in 0..1, mels (N,1,80,16) -> audio, face (N,256), unit length."""
+    """Embed mouths and sound. halves (N,15,S/2,S) RGB in 0..1, mels (N,1,80,32) -> audio, face (N,256), unit length."""
 
     def __init__(self, config: SyncExpertConfig) -> None:
         super().__init__()
@@ -53,7 +59,7 @@ class SyncExpert(nn.Module):
         return F.normalize(self.face(halves).float(), dim=1)
 
     def embed_audio(self, mels: Tensor) -> Tensor:
-        """Embed mel windows, (N,1,80,16) -> (N,256) of unit length."""
+        """Embed mel windows, (N,1,80,32) -> (N,256) of unit length."""
         return F.normalize(self.audio(mels).float(), dim=1)
 
     def forward(self, halves: Tensor, mels: Tensor) -> tuple[Tensor, Tensor]:

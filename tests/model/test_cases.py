@@ -85,6 +85,24 @@ def test_what_cannot_be_judged_is_told(spoil, words: str, tmp_path: Path) -> Non
         prepared_cases(tmp_path / "nowhere", synthesizer(), darkness)
 
 
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.zeros((24, 2), np.float32), "v: its labels are for 24 frames, not 25"),
+        (np.zeros(25, np.float32), r"v: labels.npy must be \(25,2\)"),
+        (None, "v: its labels.npy cannot be read"),
+    ],
+)
+def test_labels_of_a_puppet_that_do_not_fit_are_told(labels: np.ndarray | None, words: str, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "v", split="val", labelled=True) / "labels.npy"
+    if labels is None:
+        path.write_bytes(b"\x93NUMPY half")
+    else:
+        np.save(path, labels)
+    with pytest.raises(CorpusError, match=words):
+        prepared_cases(tmp_path, synthesizer(), darkness)
+
+
 def test_phones_come_from_the_clip() -> None:
     assert [phone.symbol for phone in phones_of({"phones": [["b", 0.1, 0.2], ["", 0.2, 1]]}, "x")] == ["b", ""]
     assert phones_of({}, "x") == ()

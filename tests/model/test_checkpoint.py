@@ -8,17 +8,21 @@ from safetensors.torch import load_file, save_file
 
 from model.audio import MelWindow
 from model.checkpoint import (
+    EXPERT_FORMAT,
     FORMAT,
     PUBLISHED_WAV2LIP,
     CheckpointConfig,
     CheckpointError,
     build_network,
+    load_expert,
     load_network,
     read_checkpoint,
     save_checkpoint,
+    save_expert,
     verify_checkpoint,
 )
 from model.framing import Framing
+from model.network.sync_expert import SyncExpert, SyncExpertConfig
 from model.network.wav2lip import Wav2Lip
 
 SMALL = CheckpointConfig(
@@ -73,10 +77,38 @@ def test_first_difference_is_named(saved: Path, changes: dict[str, torch.Tensor 
             read(saved)
 
 
-def test_values_must_be_finite(saved: Path) -> None:
-    _rewrite(saved, **{"head.bias": torch.tensor([0.0, float("nan"), 0.0, 0.0])})
-    with pytest.raises(CheckpointError, match=r"head\.bias holds values that are not finite"):
+@pytest.mark.parametrize(
+    ("bias", "sentence"),
+    [
+        (torch.tensor([0.0, float("nan"), 0.0, 0.0]), "holds values that are not finite"),
+        (torch.zeros(4).to(torch.float8_e4m3fn), "is stored as torch.float8_e4m3fn"),
+        (torch.zeros(4, dtype=torch.complex64), "is stored as torch.complex64"),
+    ],
+)
+def test_values_must_be_finite_and_of_a_known_kind(saved: Path, bias: torch.Tensor, sentence: str) -> None:
+    _rewrite(saved, **{"head.bias": bias})
+    with pytest.raises(CheckpointError, match=rf"head\.bias {sentence}"):
         read_checkpoint(saved)
+
+
+@pytest.mark.parametrize(
+    ("config", "value", "sentence"),
+    [
+        ({"image_size": 32, "width": 0.25}, float("nan"), "log_scale holds values that are not finite"),
+        ({"image_size": 7, "width": 0.25}, 1.0, "does not hold what a lipsync-expert/1 file should"),
+        ({"image_size": 32, "width": -1}, 1.0, "does not hold"),
+        ({"image_size": 32, "width": "wide"}, 1.0, "does not hold"),
+        ({"image_size": 10**6, "width": 0.25}, 1.0, "does not hold"),
+    ],
+)
+def test_a_useless_expert_is_refused(tmp_path: Path, config: dict[str, object], value: float, sentence: str) -> None:
+    path = tmp_path / "expert.safetensors"
+    save_expert(path, SyncExpert(SyncExpertConfig(32, 0.25)))
+    assert load_expert(path).config == SyncExpertConfig(32, 0.25)
+    state = load_file(path) | {"log_scale": torch.tensor(value)}
+    save_file(state, path, {"format": EXPERT_FORMAT, "config": json.dumps(config)})
+    with pytest.raises(CheckpointError, match=rf"expert\.safetensors.* {sentence}"):
+        load_expert(path)
 
 
 def _changed(**values: object) -> str:
@@ -98,6 +130,13 @@ def _changed(**values: object) -> str:
         ({"format": FORMAT, "config": _changed(image_size=1e7)}, "image_size must be a whole number"),
         ({"format": FORMAT, "config": _changed(mel_window={"columns": 0})}, "mel_window.columns must be"),
         ({"format": FORMAT, "config": _changed(mel_window={"columns": 10**9})}, "mel_window.columns must be"),
+        ({"format": FORMAT, "config": _changed(mel_window={"columns": 16})}, "must be 32 for lpips_attnwav2lip"),
+        ({"format": FORMAT, "config": _changed(mel_window={"columns": 160})}, "mel_window.columns must be 32"),
+        ({"format": FORMAT, "config": _changed(mel_window={"columns": 32.0})}, "mel_window.columns must be 32"),
+        (
+            {"format": FORMAT, "config": _changed(architecture="wav2lip", image_size=96)},
+            "mel_window.columns must be 16 for wav2lip, not 32",
+        ),
         ({"format": FORMAT, "config": _changed(width="wide")}, "width must be a number"),
         ({"format": FORMAT, "config": _changed(width=float("nan"))}, "width must lie between"),
         ({"format": FORMAT, "config": _changed(framing={"side": None, "center_y": 0.4})}, "its config cannot be read"),

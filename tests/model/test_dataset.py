@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from model.audio import AROUND_FRAME, SILENCE, mel_windows
-from model.dataset import RUN, Corpus, CorpusError, choose_reference, load_clip, vary_mels
+from model.dataset import RUN, Corpus, CorpusError, choose_reference, clip_folders, load_clip, vary_mels
 from tests.model.clips import SIZE, write_clip, write_corpus
 
 
@@ -75,6 +75,12 @@ def test_moments_come_from_one_clip_each(tmp_path: Path) -> None:
     assert (backgrounds == backgrounds[:, :1, :1]).all()
 
 
+def test_folders_a_killed_build_left_behind_are_no_clips(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c", train=2, val=1)
+    write_clip(corpus / ".train_9.partial")
+    assert [clip.name for clip in clip_folders(corpus)] == ["train_0", "train_1", "val_0"]
+
+
 def test_labels_are_optional_and_checked(tmp_path: Path) -> None:
     folder = write_clip(tmp_path / "clip_7")
     clip = load_clip(folder, SIZE, AROUND_FRAME)
@@ -96,7 +102,7 @@ def test_labels_are_optional_and_checked(tmp_path: Path) -> None:
     [
         ("labels", (24, 2), "its labels are for 24 frames, not 25"),
         ("labels", (25, 3), r"labels.npy must be \(25,2\)"),
-        ("articulation", (24, 7), "its labels are for 24 frames, not 25"),
+        ("articulation", (24, 7), "its articulation is for 24 frames, not 25"),
         ("articulation", (25, 2), r"articulation.npy must be \(T,7\)"),
         ("mesh", (25, 478, 2), r"mesh.npy must be \(25,468,2\)"),
     ],

@@ -1,5 +1,6 @@
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +61,19 @@ def test_missing_backbone_names_the_file(tmp_path: Path, content: bytes | None, 
     assert str(path) in str(caught.value)
 
 
-def test_backbone_that_does_not_fit_is_named(tmp_path: Path) -> None:
-    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "alexnet.pth")
-    with pytest.raises(BackboneError, match=r"features\.\d+\.\w+ is missing"):
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"features.0.weight": torch.zeros(1)}, r"features\.\d+\.\w+ is missing"),
+        (
+            {f"features.{k}.{name}": torch.zeros(1) for k in (0, 3, 6, 8, 10) for name in ("weight", "bias")},
+            r"features\.0\.weight has shape \(1,\), not \(64, 3, 11, 11\)",
+        ),
+        (torch.zeros(3), "holds no table of weights"),
+        ({"features.0.weight": 1.0}, "holds no table of weights"),
+    ],
+)
+def test_backbone_that_does_not_fit_is_named(tmp_path: Path, content: Any, sentence: str) -> None:
+    torch.save(content, tmp_path / "alexnet.pth")
+    with pytest.raises(BackboneError, match=sentence):
         Lpips(str(tmp_path / "alexnet.pth"))

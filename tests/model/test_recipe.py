@@ -6,6 +6,7 @@ from model.audio import STARTING_AT_FRAME
 from model.framing import LOWER_FACE
 from model.recipe import RecipeError, read_recipe, shipped_recipe
 
+EXPERT = '[run]\nobjective = "expert"\nsteps = 10\nlearning_rate = 1e-3\n'
 GENERATOR = '[run]\nobjective = "generator"\nsteps = 10\nlearning_rate = 1e-3\n'
 
 
@@ -38,6 +39,43 @@ def test_shipped_recipes_are_whole(name: str) -> None:
     ],
 )
 def test_wrong_recipes_are_refused_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=f"r.toml.*{sentence}"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("run = 3", r"\[run\] must be a table, not 3"),
+        ("network = 3\n" + GENERATOR, r"\[network\] must be a table, not 3"),
+        (GENERATOR + "[network]\nimage_size = 100", "network.image_size must be a multiple of 16 from 32 on, not 100"),
+        (GENERATOR + "[network]\nimage_size = 0", "network.image_size must be .* not 0"),
+        (GENERATOR + "[network]\nimage_size = -96", "network.image_size must be .* not -96"),
+        (GENERATOR + "[network]\nimage_size = 4096", "network.image_size must be .* to 1024, not 4096"),
+        (GENERATOR + "[network]\nwidth = 0", "network.width must lie between 0.25 and 8, not 0"),
+        (GENERATOR + "[network]\nwidth = nan", "network.width must lie"),
+        (EXPERT + "[network]\nwidth = -1", "network.width must lie between 0.25 and 8, not -1"),
+        (EXPERT + "[network]\nimage_size = 8", "network.image_size must be .* not 8"),
+        (GENERATOR.replace("1e-3", "-1"), "run.learning_rate must be at least 1e-09, and finite, not -1"),
+        (GENERATOR.replace("1e-3", "nan"), "run.learning_rate must be .* not nan"),
+        (GENERATOR.replace("1e-3", "inf"), "run.learning_rate must be .* not inf"),
+        (GENERATOR + "threads = -1", "run.threads must be from 0 to 1024, not -1"),
+        (GENERATOR + "seed = -1", "run.seed must be .* not -1"),
+        (GENERATOR + "ema_decay = 2.0", "run.ema_decay must be from 0 to 1, not 2.0"),
+        (GENERATOR + "save_every = 0", "run.save_every must be at least 1"),
+        (GENERATOR + "[batch]\nruns = -1", "batch.runs must be at least 0"),
+        (GENERATOR + "[batch]\nknown = 1.5", "batch.known must be from 0 to 1"),
+        (GENERATOR + "[losses]\nl1 = -1", "losses.l1 must be at least 0"),
+        (EXPERT + "[batch]\nclips = 0", "batch.clips must be at least 1"),
+        (EXPERT + "[batch]\nmoments = 0", "batch.moments must be at least 2"),
+        (EXPERT + "[batch]\nmoments = -3", "batch.moments must be at least 2"),
+        (EXPERT.replace("expert", "hearing") + "[batch]\nvoices = 0", "batch.voices must be at least 1"),
+        (EXPERT.replace("expert", "hearing") + "[batch]\nvoice_moments = 0", "batch.voice_moments must be at least 1"),
+    ],
+)
+def test_values_out_of_range_are_named(tmp_path: Path, text: str, sentence: str) -> None:
     path = tmp_path / "r.toml"
     path.write_text(text)
     with pytest.raises(RecipeError, match=f"r.toml.*{sentence}"):

@@ -1,21 +1,26 @@
+import copy
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from model.audio import AROUND_FRAME
 from model.checkpoint import CheckpointError, load_expert, load_hearing, load_network, verify_checkpoint
 from model.dataset import Corpus, CorpusError
 from model.framing import LOWER_FACE
 from model.network.generator import Generator, GeneratorConfig, known_face
+from model.network.hearing import Hearing, HearingConfig
 from model.recipe import BatchPart, LossPart, NetworkPart, Recipe, RecipeError, RunPart
 from model.synthesizer import join_faces, load_synthesizer
 from model.tensors import to_faces, to_mels
-from model.train import TrainingError, compile_parts, train
+from model.train import TrainingError, compile_parts, follow, train
 from tests.model.clips import SIZE, write_corpus
 
 # A learning rate that stays as it is, so that the length of a run does not change its curve.
@@ -179,6 +184,62 @@ def test_finished_run_is_not_trained_further(corpus: Path, tmp_path: Path) -> No
     assert _log(tmp_path) == before
 
 
+@pytest.mark.parametrize("recipe", [EXPERT, HEARING])
+def test_a_kill_before_the_last_export_is_repaired(
+    corpus: Path, expert: Path, hearing: Path, tmp_path: Path, recipe: Recipe
+) -> None:
+    exported = {EXPERT: expert, HEARING: hearing}[recipe]
+    run = Path(shutil.copytree(exported.parent, tmp_path / "run"))
+    (run / exported.name).unlink()
+    assert train(recipe, corpus, run) == run / exported.name
+    torch.testing.assert_close(load_file(run / exported.name), load_file(exported), rtol=0, atol=1e-6)
+
+
+def test_what_was_calibrated_on_the_average_stays() -> None:
+    network = Hearing(HearingConfig())
+    average = copy.deepcopy(network)
+    average.emphasis.fill_(2.0)
+    average.silence.fill_(-3.0)
+    network.train()
+    network(torch.randn(2, 1, 80, 32))
+    follow(average, network, 0.5)
+    assert bool((average.emphasis == 2).all()) and bool((average.silence == -3).all())
+    kept = {name: tensor for name, tensor in average.state_dict().items() if "running" in name}
+    torch.testing.assert_close(kept, {name: network.state_dict()[name] for name in kept})
+
+
+def test_a_run_with_a_hearing_does_not_go_on_without(corpus: Path, hearing: Path, tmp_path: Path) -> None:
+    short = replace(GENERATOR, run=replace(GENERATOR.run, steps=2))
+    train(short, corpus, tmp_path, hearing=hearing)
+    with pytest.raises(TrainingError, match="trained with another hearing; give the same"):
+        train(short, corpus, tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["recipe"].pop("hearing") is True
+    torch.save(state, tmp_path / "state.pt")  # as of before this was noted
+    assert train(short, corpus, tmp_path).is_file()
+
+
+def test_a_run_begun_anew_forgets_the_older_one_at_once(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "state.pt").write_bytes(b"of the older run")
+    with pytest.raises(TrainingError, match="not finite"):
+        train(replace(GENERATOR, losses=LossPart(l1=1e39)), corpus, tmp_path, resume=False)
+    assert not (tmp_path / "state.pt").exists()
+
+
+@pytest.mark.parametrize("state", [{}, [], {"recipe": 3}, {"recipe": {"network": {}}}, torch.zeros(2)])
+def test_what_is_no_state_is_told(corpus: Path, tmp_path: Path, state: Any) -> None:
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(TrainingError, match=r"state\.pt is not the state of a run; remove it to start anew"):
+        train(EXPERT, corpus, tmp_path)
+
+
+def test_a_file_in_the_place_of_the_curves_is_told(corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "tensorboard").write_text("not a folder")
+    with pytest.raises(TrainingError, match="cannot hold the curves"):
+        train(EXPERT, corpus, tmp_path)
+
+
 def test_time_budget_ends_a_run(corpus: Path, tmp_path: Path) -> None:
     endless = replace(GENERATOR, run=replace(GENERATOR.run, steps=10**9))
     assert train(endless, corpus, tmp_path, minutes=0.001).is_file()
@@ -189,7 +250,7 @@ def test_time_budget_ends_a_run(corpus: Path, tmp_path: Path) -> None:
     ("recipe", "error", "sentence"),
     [
         (replace(GENERATOR, losses=LossPart(sync=0.1)), RecipeError, "needs a trained expert"),
-        (replace(GENERATOR, run=replace(GENERATOR.run, learning_rate=float("inf"))), TrainingError, "not finite"),
+        (replace(GENERATOR, losses=LossPart(l1=1e39)), TrainingError, "the loss of step 0 is not finite"),
         (replace(GENERATOR, run=replace(GENERATOR.run, precision="fp16")), TrainingError, "fp16 needs a GPU"),
         (replace(GENERATOR, run=replace(GENERATOR.run, device="cuda:99")), TrainingError, "no device 'cuda:99'"),
     ],
