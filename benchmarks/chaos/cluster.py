@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,8 @@ from app.core.tether import tethered
 
 PAUSE_S: Final = (0.2, 1.5)  # how long a dead process stays away
 START_S: Final = 90.0
-LIGHT_WORKER: Final = [sys.executable, "-m", "benchmarks.chaos.light_worker"]
+LIGHT_WORKER: Final = (sys.executable, "-m", "benchmarks.chaos.light_worker")
+WORKER: Final = (sys.executable, "-m", "lipsync", "worker")
 
 
 class Member:
@@ -108,9 +109,11 @@ class Cluster:
         own = self._environment | {"LIPSYNC_DATA_DIR": str(data)} | environment
         return Member(name, command, own, self.folder / f"{name}.log", self._pauses)
 
-    def add_worker(self, prefix: list[str] | None = None, url: str | None = None) -> Member:
+    def add_worker(
+        self, prefix: Sequence[str] = (), url: str | None = None, program: Sequence[str] = LIGHT_WORKER
+    ) -> Member:
         """Start one more worker; `prefix` is put before its command, as `taskset -c 0` or `ip netns exec X`."""
-        command = [*(prefix or []), *LIGHT_WORKER]
+        command = [*prefix, *program]
         worker = self._member(f"worker{len(self.workers)}", command, {"LIPSYNC_REDIS_URL": url or self.redis_url})
         self.workers.append(worker)
         return worker
