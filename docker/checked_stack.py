@@ -36,7 +36,8 @@ class Stack:
         self._file = file if self._modern else _without_name(file)
         # Compose 1.29 builds with BuildKit, which the Dockerfiles need, only when told so.
         self._environment = {**os.environ, **IMAGES, "API_PORT": str(self._port), "API_ADDRESS": "127.0.0.1",
-                             "DOCKER_BUILDKIT": "1", "COMPOSE_DOCKER_CLI_BUILD": "1"}
+                             "DOCKER_BUILDKIT": "1", "COMPOSE_DOCKER_CLI_BUILD": "1",
+                             "LIPSYNC_SEGMENT_S": "3600"}  # else a lost segment would be no attempt at the job
         self._project = f"lipsync-check-{os.getpid()}"
 
     def __enter__(self) -> Self:
