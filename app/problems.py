@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-import redis
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -18,14 +17,14 @@ from kombu.exceptions import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.core.connection import REDIS_AWAY
 from app.core.errors import ERROR_FACTS, ErrorCode, LipSyncError, public_error
 from app.core.storage import StorageAwayError
 from app.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"
 STORE_RETRY_AFTER_S: Final = 5
-_STORE_AWAY: Final = (
-    redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError, OperationalError)
+_STORE_AWAY: Final = (*REDIS_AWAY, OperationalError)
 
 _log = logging.getLogger("lipsync.api")
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import redis
 
+from app.core.connection import REDIS_AWAY
 from app.core.errors import ErrorCode, LipSyncError, RequestError, ServiceError, error_payload, public_error
 from app.core.jobs import Progress
 from app.core.media import LookKilledError
@@ -27,8 +28,7 @@ OVERRUN_S: Final = 30.0  # past its time limit by this, an attempt that does not
 PATIENCE_S: Final = 300.0  # how long an attempt waits for a Redis or a storage that is away
 DRAIN_S: Final = 5.0  # what will be done within this after the worker is told to end is finished; the rest handed back
 
-AWAY: Final = (
-    redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError, StorageAwayError)
+AWAY: Final = (*REDIS_AWAY, StorageAwayError)
 
 _log = logging.getLogger("lipsync.worker")
 _T = TypeVar("_T")

@@ -12,6 +12,8 @@ from redis.retry import Retry
 
 SOCKET_TIMEOUT_S: Final = 3.0
 CONNECT_TIMEOUT_S: Final = 2.0
+# What Redis answers, or fails to, where the same call can succeed later: it is away, a replica by now, or full.
+REDIS_AWAY: Final = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
 
 
 def connect(url: str) -> redis.Redis:

@@ -89,11 +89,12 @@ class FolderStorage:
         folder = self._folder(job_id)
         for _ in range(5):
             shutil.rmtree(folder, ignore_errors=True)
-            with suppress(FileNotFoundError), self._reached():
-                folder.stat()
-                time.sleep(0.05)
-                continue
-            return
+            try:
+                with self._reached():
+                    folder.stat()
+            except FileNotFoundError:
+                return
+            time.sleep(0.05)
         raise StorageAwayError
 
     def check_room(self, wanted_bytes: int) -> None:
