@@ -64,7 +64,7 @@ check: $(STAMPS)/train
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model -x --timeout 120
+	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model tests/lipsync tests/test_imports.py -x --timeout 120
 
 # Every stage for real within a budget of minutes: a corpus, hearing, the sync expert, the generator. FACES and SPEECH name
 # folders of pictures and recordings with their INDEX.csv (`lipsync corpus fetch` gets them); without them one face and
@@ -122,10 +122,10 @@ bench: setup
 
 # All of it, or a part: make chaos ARGS="--only kills --jobs 50". Network namespaces need root.
 chaos: setup
-	@$(BIN)/python -m benchmarks.chaos $(ARGS)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 compose-check: setup
-	@$(BIN)/python -m docker.compose_check $(ARGS)
+	@$(BIN)/python -m tests.compose.compose_check $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(STAMPS) build .mypy_cache .ruff_cache .pytest_cache

@@ -8,9 +8,9 @@ from fastapi import Depends, Path, Request
 
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job
-from app.core.records import Records
+from app.core.records.records import Records
 from app.core.settings import Settings
-from app.core.storage import Storage, is_id
+from app.core.storage.port import Storage, is_id
 from app.listeners import Listeners
 from app.services import Services
 from app.shutdown import stopping_error

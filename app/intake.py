@@ -24,9 +24,9 @@ from starlette.concurrency import run_in_threadpool
 from app.core.jobs import JobInput, JobOptions, new_job_id
 from app.core.options import check_options_fit, option_error, options_from_text
 from app.core.queue import send_job
-from app.core.records import Created
-from app.core.room import output_bytes
-from app.core.storage import StorageAwayError
+from app.core.records.records import Created
+from app.core.storage.disk_space import output_bytes
+from app.core.storage.port import StorageAwayError
 from app.services import Services
 from app.uploads import Form, receive_form, wanted_bytes
 

@@ -1,7 +1,7 @@
 """Follow jobs as they change: any number of listeners up to a bound, each asleep in Redis until its job has news.
 
-The moves of a job write its stream (`app.core.moves`), so news are in the order in which things happened, and whoever
-knows the last event it saw misses none.
+The moves of a job write its stream (`app.core.records.moves`), so news are in the order in which things happened, and
+whoever knows the last event it saw misses none.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from app.core.connection import connect_listener
 from app.core.errors import CapacityError, ErrorCode
+from app.core.records.connection import connect_listener
 from app.shutdown import Shutdown
 
 MAX_LISTENERS: Final = 200  # a socket and a connection to Redis each, within the usual 1024 files of a process

@@ -17,9 +17,9 @@ from kombu.exceptions import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.core.connection import REDIS_AWAY
 from app.core.errors import ERROR_FACTS, ErrorCode, LipSyncError, public_error
-from app.core.storage import StorageAwayError
+from app.core.records.connection import REDIS_AWAY
+from app.core.storage.port import StorageAwayError
 from app.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.errors import ErrorCode
 from app.core.jobs import Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
-from app.core.records import WorkerFacts
+from app.core.records.records import WorkerFacts
 
 _ID: Final = "6f1c0f0d5a9e4b0f8f6f3c1d2e4b5a69"
 _EXAMPLE_VIDEO: Final = {

@@ -11,18 +11,19 @@ import anyio
 import redis
 from celery import Celery
 
-from app.core import media
-from app.core.connection import connect
+from app.core.housekeeping.reaper import Reaper
+from app.core.housekeeping.sweeper import Sweeper
 from app.core.jobs import AudioFacts, VideoFacts
-from app.core.links import LinkSigner
+from app.core.probing import probe as media
 from app.core.queue import Post, make_celery
-from app.core.reaper import Reaper
-from app.core.records import RecordLimits, Records
-from app.core.segments import Segments
+from app.core.records.connection import connect
+from app.core.records.records import RecordLimits, Records
+from app.core.records.segments import Segments
 from app.core.settings import Settings
-from app.core.storage import Storage, open_storage
-from app.core.sweeper import Sweeper
-from app.core.workspace import Workspace
+from app.core.storage.open import open_storage
+from app.core.storage.port import Storage
+from app.core.storage.workspace import Workspace
+from app.link_signer import LinkSigner
 from app.listeners import Listeners
 from app.shutdown import Shutdown
 

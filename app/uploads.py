@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.core.errors import ErrorCode, InputError
 from app.core.options import OPTION_NAMES, option_error, shown
-from app.core.storage import PARTS
+from app.core.storage.port import PARTS
 
 BLOCK_BYTES: Final = 1024**2
 MAX_OPTION_BYTES: Final = 16 * 1024

@@ -23,7 +23,8 @@ RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
     && pip install "setuptools>=77" \
     && pip --python /opt/venv/bin/python install -c constraints.txt -r requirements.txt \
     && rm /opt/venv/lib/python3*/site-packages/imageio_ffmpeg/binaries/ffmpeg*
-COPY README.md LICENSE NOTICE lipsync.py ./
+COPY README.md LICENSE NOTICE ./
+COPY lipsync ./lipsync
 COPY app ./app
 RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
     && pip --python /opt/venv/bin/python install --no-deps --no-index --target /opt/lipsync dist/*.whl

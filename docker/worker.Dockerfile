@@ -40,7 +40,8 @@ RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
     && pip --python /opt/venv/bin/python install -c constraints.txt -r requirements.txt \
         absl-py attrs flatbuffers matplotlib "protobuf>=4.25.3,<5" "opencv-python-headless<4.12" \
     && pip --python /opt/venv/bin/python install --no-deps "$(python requirements.py worker --only mediapipe)"
-COPY README.md LICENSE NOTICE lipsync.py ./
+COPY README.md LICENSE NOTICE ./
+COPY lipsync ./lipsync
 COPY app/__init__.py ./app/__init__.py
 COPY app/core ./app/core
 COPY model ./model

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import sys
 
-from app.core.connection import connect
-from app.core.records import RecordLimits, Records
+from app.core.records.connection import connect
+from app.core.records.records import RecordLimits, Records
 from app.core.settings import Settings
 
 

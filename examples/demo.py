@@ -11,8 +11,8 @@ import av
 from tqdm import tqdm
 
 from app.client import Client
-from examples.running import running_service
-from examples.sample import VOICE, portrait
+from lipsync.running import running_service
+from lipsync.sample import VOICE, portrait
 
 OUTPUT: Final = Path("demo.mp4")
 JOB_TIMEOUT_S: Final = 600

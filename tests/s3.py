@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from app.core.embedded import free_port
+from lipsync.supervisor import free_port
 
 BUCKET = "lipsync"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_REGION": "us-east-1",

@@ -15,10 +15,10 @@ import redis
 import uvicorn
 from fastapi import FastAPI
 
-from app.core.connection import connect
-from app.core.embedded import redis_command
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import AudioFacts, JobInput, VideoFacts
+from app.core.private_redis import redis_command
+from app.core.records.connection import connect
 from app.services import Prober
 from app.shutdown import CUT_S, DRAIN_S, Server
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from app.core.media import find_ffmpeg
+from app.core.probing.probe import find_ffmpeg
 from app.core.settings import Settings
 
 CHILD_TIMEOUT_S: Final = 20
@@ -60,14 +60,14 @@ def _encoder(settings: Settings) -> str:
 
 
 def _device(settings: Settings) -> str:
-    from worker.engine import load
+    from worker.loaded_network import load
 
     synthesizer = load(settings)
     return f"{synthesizer.device_name} in {synthesizer.precision}, {os.cpu_count()} CPU cores"
 
 
 def _weights(settings: Settings) -> str:
-    from worker.engine import checkpoint_path, verify
+    from worker.loaded_network import checkpoint_path, verify
 
     verify(settings)
     path = checkpoint_path(settings)
@@ -77,7 +77,7 @@ def _weights(settings: Settings) -> str:
 def _face_models(_: Settings) -> str:
     import numpy as np
 
-    from worker.detect import FaceDetector
+    from worker.faces.detect import FaceDetector
 
     with FaceDetector() as detector:
         detector.detect(np.zeros((64, 64, 3), np.uint8))
@@ -86,7 +86,7 @@ def _face_models(_: Settings) -> str:
 
 def _redis(settings: Settings) -> str:
     if settings.redis_url is None:
-        from app.core.embedded import find_redis_server
+        from app.core.private_redis import find_redis_server
 
         return f"a private one: {find_redis_server()}"
     from redis import Redis
@@ -100,7 +100,7 @@ def _redis(settings: Settings) -> str:
 def _storage(settings: Settings) -> str:
     if settings.storage is None:
         return "the data folder"
-    from app.core.storage import open_storage
+    from app.core.storage.open import open_storage
 
     open_storage(settings).check_room(0)
     return f"{settings.storage} answers"

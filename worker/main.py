@@ -23,7 +23,9 @@ import redis
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
 
-from app.core.connection import connect
+from app.core.housekeeping.reaper import Reaper
+from app.core.housekeeping.sweeper import Sweeper
+from app.core.parent_death import die_with_parent
 from app.core.queue import (
     FACES_QUEUE,
     JOBS_QUEUE,
@@ -36,17 +38,15 @@ from app.core.queue import (
     configure,
     make_celery,
 )
-from app.core.reaper import Reaper
-from app.core.records import RecordLimits, Records, WorkerFacts
-from app.core.segments import Segments
+from app.core.records.connection import connect
+from app.core.records.records import RecordLimits, Records, WorkerFacts
+from app.core.records.segments import Segments
 from app.core.settings import Settings
-from app.core.storage import open_storage
-from app.core.sweeper import Sweeper
-from app.core.tether import die_with_parent
+from app.core.storage.open import open_storage
+from app.core.storage.workspace import Workspace
 from app.core.version import service_version
-from app.core.workspace import Workspace
-from worker import tasks
-from worker.tasks import Pipeline, Runtime
+from worker.jobs import tasks
+from worker.jobs.tasks import Pipeline, Runtime
 
 ANNOUNCE_S: Final = 3.0
 EXIT_REFUSED: Final = 70
@@ -118,8 +118,9 @@ def find_faces(upload_id: str) -> None:
 
 def default_engine() -> Engine:
     """Return the real one; imports torch only when used."""
-    from worker.engine import checkpoint_path, find_faces_in, load, verify
-    from worker.segments import begin, join_segments, render_segment
+    from worker.faces.look import find_faces_in
+    from worker.loaded_network import checkpoint_path, load, verify
+    from worker.pipeline.segments import begin, join_segments, render_segment
 
     return Engine(verify, load, checkpoint_path, Pipeline(begin, render_segment, join_segments), find_faces_in)
 

@@ -3,9 +3,9 @@
 A segment of a long job, and the join of its segments, are messages of their own in a queue of their own, which workers
 serve in turn with that of the jobs: neither a long job nor many short ones hold up the others.
 
-The message of a job only says that one waits: whoever gets it claims the job whose turn it is (`app.core.records`),
-which may be another. So there must be as many messages as waiting jobs: one too many does nothing, one too few is sent
-again by the reaper.
+The message of a job only says that one waits: whoever gets it claims the job whose turn it is
+(`app.core.records.records`), which may be another. So there must be as many messages as waiting jobs: one too many
+does nothing, one too few is sent again by the reaper.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import redis
 from celery import Celery
 
-from app.core.segments import JOIN
+from app.core.records.segments import JOIN
 from app.core.settings import Settings
 
 TASK_RUN_JOB: Final = "lipsync.run_job"
@@ -50,7 +50,7 @@ def configure(celery: Celery, settings: Settings) -> None:
     """Apply the house's way of delivery: JSON only, acknowledged late, one message a child."""
     if settings.redis_url is None:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
-    hard_limit_s = settings.run_timeout_s + 120  # behind the watchdog in worker.tasks, for a child that hangs
+    hard_limit_s = settings.run_timeout_s + 120  # behind the watchdog in worker.jobs.tasks, for a child that hangs
     celery.conf.update(
         broker_url=broker_url(settings.redis_url),
         broker_connection_retry_on_startup=True,

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.queue import send_find_faces, wait_for_faces
-from app.core.records import Records
+from app.core.records.records import Records
 from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
 from app.intake import Intake, save_job, send_message, taken_in
 from app.openapi import form_body, problems

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus, ResultFacts, now
-from app.core.links import MAX_S
-from app.core.storage import Storage, result_name
+from app.core.storage.port import Storage, result_name
 from app.dependencies import OwnJobDep, ServicesDep, StorageDep, find_job
+from app.link_signer import MAX_S
 from app.openapi import problems
 from app.ranges import Served, serve
 from app.schemas import LinkView

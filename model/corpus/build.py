@@ -20,10 +20,10 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from model.corpus.claim import claim
-from model.corpus.espeak import espeak
-from model.corpus.people import astronaut_alone, draw_astronaut, read_people
-from model.corpus.recordings import list_recordings, read_recordings
+from model.corpus.manifest import claim
+from model.corpus.materials.people import astronaut_alone, draw_astronaut, read_people
+from model.corpus.speech.espeak import espeak
+from model.corpus.speech.recordings import list_recordings, read_recordings
 from model.corpus.studio import VAL_EVERY, ClipWriter, Landmarks, Studio
 
 

@@ -2,7 +2,8 @@
 
 Each is drawn from its own generator, seeded by the corpus seed and its number, so any can be made again alone.
 
-What the model package must not know is handed in: finding landmarks and writing a clip (worker/prepare.py).
+What the model package must not know is handed in: finding landmarks and writing a clip
+(worker/training_data/clip_writer.py).
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.audio import SAMPLE_RATE_HZ
-from model.corpus.acoustics import roughen
-from model.corpus.articulation import FPS, Style, articulate, smiling
-from model.corpus.beard import grow_beard
-from model.corpus.camera import Camera, blend_faces, complexion, head_motion
-from model.corpus.mesh import POINTS, Floats
-from model.corpus.mouth import MouthLook
-from model.corpus.people import Person, choose_person, read_picture
-from model.corpus.puppet import Puppet
-from model.corpus.recordings import Recording, replay
-from model.corpus.shape import Shape
-from model.corpus.speech import Utterance, choose_voice, talk
+from model.corpus.materials.people import Person, choose_person, read_picture
+from model.corpus.puppet.beard import grow_beard
+from model.corpus.puppet.camera import Camera, blend_faces, complexion, head_motion
+from model.corpus.puppet.mesh import POINTS, Floats
+from model.corpus.puppet.mouth import MouthLook
+from model.corpus.puppet.puppet import Puppet
+from model.corpus.puppet.shape import Shape
+from model.corpus.speech.acoustics import roughen
+from model.corpus.speech.articulation import FPS, Style, articulate, smiling
+from model.corpus.speech.recordings import Recording, replay
+from model.corpus.speech.speech import Utterance, choose_voice, talk
 
 U8 = NDArray[np.uint8]
 Landmarks = Callable[[U8], list[NDArray[np.float32]]]

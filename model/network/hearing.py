@@ -1,9 +1,9 @@
 """Hearing: from sound to what a mouth does, before any picture is drawn.
 
 The audio encoder's latent must say how the articulators stand: aperture, width, protrusion, jaw, tongue, closure and
-tuck, the channels of model/corpus/articulation.py. It is learned from voices alone, which cost nothing to make; the
-generator then starts from an encoder that already understands speech. The explicit articulation is our own addition to
-the paper's audio latent.
+tuck, the channels of model/corpus/speech/articulation.py. It is learned from voices alone, which cost nothing to
+make; the generator then starts from an encoder that already understands speech. The explicit articulation is our own
+addition to the paper's audio latent.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.core.connection import connect
-from app.core.records import RecordLimits, Records
-from app.core.segments import Segments
+from app.core.records.connection import connect
+from app.core.records.records import RecordLimits, Records
+from app.core.records.segments import Segments
 from app.core.settings import Settings
 from app.main import create_app
 from app.services import Services

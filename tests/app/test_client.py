@@ -8,8 +8,8 @@ import pytest
 
 from app.client import Client
 from app.core.errors import LipSyncError, ServiceError
-from app.core.storage import result_name
-from tests.app.test_results import MP4, REPORT, RESULT
+from app.core.storage.port import result_name
+from tests.app.routes.test_results import MP4, REPORT, RESULT
 from tests.service import put
 
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from app.shutdown import CUT_S, Shutdown
-from tests.app.test_events import Held, Listener, post
-from tests.app.test_jobs_api import assert_problem
+from tests.app.routes.test_events import Held, Listener, post
+from tests.app.routes.test_jobs import assert_problem
 from tests.service import wait_until
 
 BOUNDARY = b'--b\r\nContent-Disposition: form-data; name="'

@@ -8,17 +8,15 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import httpx
 import pytest
 
-from app.core.connection import connect
+from app.core.records.connection import connect
 from app.core.settings import Settings
 from app.main import create_app
+from tests.conftest import ROOT
 from tests.service import fake_prober, live_server, running_redis, wait_until
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Stack:

@@ -14,9 +14,9 @@ from app.core.errors import ErrorCode, InputError
 from app.core.jobs import Report, ResultFacts
 from app.core.logs import set_up_logging
 from app.core.settings import Settings
+from worker.jobs.tasks import Pipeline
 from worker.main import Engine, run_worker
-from worker.outcome import Files, Outcome, Split
-from worker.tasks import Pipeline
+from worker.pipeline.order import Files, Outcome, Split
 
 STEP_S = 0.05
 FRAMES = 100

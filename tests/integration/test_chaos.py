@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.chaos.kills import run_kills
-from benchmarks.chaos.outage import run_outage
-from benchmarks.chaos.report import Report
+from tests.chaos.kills import run_kills
+from tests.chaos.outage import run_outage
+from tests.chaos.report import Report
 
 
 @pytest.mark.slow

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from app.core.media import find_ffmpeg
-from examples.sample import VOICE
-from lipsync import main
+from app.core.probing.probe import find_ffmpeg
+from lipsync.__main__ import main
+from lipsync.sample import VOICE
 from model.checkpoint import default_checkpoint
 from model.corpus.build import build_corpus
 from tests.worker.clips import portrait, write_clip
-from worker.prepare import Preparer
+from worker.training_data.clip_writer import Preparer
 
 needs_weights = pytest.mark.skipif(not default_checkpoint().is_file(), reason="no weights in the package")
 CONTRACT = (
@@ -73,7 +73,7 @@ def test_a_finished_video_needs_no_weights(talk: Path) -> None:
 
 
 def test_an_installation_that_only_serves_says_what_is_missing(tmp_path: Path) -> None:
-    program = "import sys; sys.modules['skimage'] = None; from lipsync import main; main()"
+    program = "import sys; sys.modules['skimage'] = None; from lipsync.__main__ import main; main()"
     command = [sys.executable, "-c", program, "evaluate", "--corpus", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2

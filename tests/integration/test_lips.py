@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from app.core.settings import Settings
-from examples.sample import VOICE, portrait
+from lipsync.sample import VOICE, portrait
 from model.checkpoint import default_checkpoint
 from model.framing import LOWER_FACE
-from worker.crop import face_transform
-from worker.detect import FaceDetector, mouth_size
-from worker.local import sync_clip
+from worker.faces.crop import face_transform
+from worker.faces.detect import FaceDetector, mouth_size
+from worker.one_clip import sync_clip
 
 pytestmark = pytest.mark.skipif(not default_checkpoint().is_file(), reason="no weights in the package")
 

@@ -18,9 +18,9 @@ from PIL import Image
 from app.client import Client
 from app.core.errors import LipSyncError
 from model.checkpoint import default_checkpoint
+from tests.conftest import ROOT
 from tests.service import wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 VOICE = ROOT / "examples" / "voice.wav"
 
 pytestmark = pytest.mark.skipif(

@@ -11,11 +11,11 @@ import time
 import httpx
 import pytest
 
-from app.core.embedded import free_port
 from app.core.queue import JOBS_QUEUE
 from app.shutdown import CUT_S, DRAIN_S
-from tests.app.test_events import Listener
-from tests.app.test_results import REPORT, RESULT
+from lipsync.supervisor import free_port
+from tests.app.routes.test_events import Listener
+from tests.app.routes.test_results import REPORT, RESULT
 from tests.integration.conftest import ROOT
 from tests.service import wait_until
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from skimage.data import astronaut
 
 from app.core.jobs import JobInput
-from app.core.media import Limits, find_ffmpeg, probe_audio, probe_video
+from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from model.audio import AROUND_FRAME, MelWindow
 from model.framing import LOWER_FACE, Framing
-from worker.pipeline import Sources
+from worker.pipeline.render import Sources
 
 U8 = npt.NDArray[np.uint8]
 LIMITS = Limits()

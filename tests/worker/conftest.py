@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.worker.clips import portrait, write_clip, write_voice
-from worker.detect import FaceDetector
+from worker.faces.detect import FaceDetector
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 import torch
 
-from model.losses import critic_loss
 from model.network.critic import Critic, reverse_gradient
+from model.training.losses import critic_loss
 
 
 def test_reversed_gradients_have_the_other_sign_and_values_stay() -> None:

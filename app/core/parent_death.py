@@ -1,0 +1,34 @@
+"""Tie a process to its parent, so that none outlives the one that is responsible for it (Linux).
+
+`python -m app.core.parent_death <parent pid> <command> ...` becomes the command, which dies when the parent does,
+even where the parent was killed without a word.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when its parent ends; exits at once where it already has."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl failed")
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def tethered(command: list[str]) -> list[str]:
+    """Return the command line that runs a command tied to this process."""
+    return [sys.executable, "-m", "app.core.parent_death", str(os.getpid()), *command]
+
+
+if __name__ == "__main__":
+    die_with_parent(int(sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606  an argument list; becoming it is the point

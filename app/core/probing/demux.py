@@ -1,0 +1,102 @@
+"""Open a stranger's file and read its packets, in the child process that looks into it.
+
+The format is forced from content, no protocol but the file's own is open, and damage ends the reading quietly where
+every player would stop too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import av
+from av.stream import Disposition
+
+from app.core.errors import ErrorCode, InputError
+from app.core.probing.sniff import HEAD_BYTES, REFERENCE, TEXT, sniff
+
+MAX_STREAMS: Final = 64
+MAX_PACKETS_TO_FIRST_FRAME: Final = 1000
+COVERS: Final = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
+def format_of(path: Path, unreadable: ErrorCode) -> str:
+    """Return the format's name from content; raises InputError."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head:
+        raise InputError(unreadable, "The file is empty.")
+    name = sniff(head)
+    if name == REFERENCE:
+        raise InputError(ErrorCode.MEDIA_PLAYLIST_REFUSED, "The file only names other files; send the media itself.")
+    if name == TEXT:
+        raise InputError(unreadable, "The file is text, not media.")
+    if name is None:
+        raise InputError(unreadable, "The file is not of a known media format.")
+    return name
+
+
+def opened(path: Path, name: str, unreadable: ErrorCode) -> av.container.InputContainer:
+    """Open a file with a forced demuxer; raises InputError."""
+    try:
+        container = av.open(f"file:{path}", format=name, options={"protocol_whitelist": "file"})
+    except (av.FFmpegError, ValueError) as error:
+        raise InputError(unreadable, "The file is damaged or incomplete.") from error
+    if len(container.streams) > MAX_STREAMS:
+        raise InputError(unreadable, f"The file has more than {MAX_STREAMS} streams.")
+    return container
+
+
+def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """Return the first video stream that is no cover picture."""
+    for stream in container.streams.video:
+        if not stream.disposition & COVERS:
+            return stream
+    raise InputError(ErrorCode.VIDEO_STREAM_MISSING, "The file given as video holds no moving pictures.")
+
+
+def packets(container: av.container.InputContainer, stream: Any) -> Iterator[av.Packet[Any]]:
+    """Yield packets that hold data, to the end or to where the file breaks off."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except av.FFmpegError:
+        return
+
+
+def first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame:
+    """Decode up to the first frame; raises InputError where there is none."""
+    try:
+        for count, packet in enumerate(container.demux(stream)):
+            frames: list[av.VideoFrame] = decoded(packet)
+            if frames:
+                return frames[0]
+            if count > MAX_PACKETS_TO_FIRST_FRAME:
+                break
+    except av.FFmpegError as error:
+        raise InputError(ErrorCode.VIDEO_UNREADABLE, "The video cannot be decoded.") from error
+    raise InputError(ErrorCode.VIDEO_UNREADABLE, "Not one frame of the video can be decoded.")
+
+
+def decoded(packet: av.Packet[Any]) -> list[Any]:
+    """Decode a packet; a damaged one gives nothing, as in every player."""
+    try:
+        return list(packet.decode())
+    except av.InvalidDataError:
+        return []
+
+
+def too_long(what: str, duration_s: float, limits: dict[str, float]) -> InputError:
+    """Return the refusal of something that lasts too long."""
+    message = f"The {what} lasts {duration_s:.0f} s; at most {limits['max_duration_s']:g} s are allowed."
+    return InputError(ErrorCode.DURATION_EXCEEDED, message)
+
+
+def identity(path: Path) -> dict[str, Any]:
+    """Return size and hash of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}

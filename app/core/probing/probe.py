@@ -1,0 +1,130 @@
+"""Say what an uploaded file is, without ever opening it in this process.
+
+Every look is a child process (`app.core.probing.child`) with limits on time and memory; whatever happens to it, the
+answer here is facts or an InputError with a sentence a client may read; a child that the system killed for want of
+memory is a LookKilledError, since the file may be good.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import imageio_ffmpeg
+
+from app.core.errors import ErrorCode, InputError, ServiceError
+from app.core.jobs import AudioFacts, VideoFacts
+from app.core.settings import Settings
+
+TIMEOUT_S: Final = 30.0
+READ_BYTES_PER_S: Final = 40e6  # a slow disk: larger files get the time to be read
+ROOT: Final = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bound what is accepted: seconds, pixels of one frame, frames a second, frames in all."""
+
+    max_duration_s: float = 3600.0
+    max_pixels: int = 4096 * 2304
+    max_fps: float = 120.0
+
+    @property
+    def max_frames(self) -> int:
+        """Return how many frames the longest clip at the highest rate has."""
+        return int(self.max_duration_s * self.max_fps)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Take the limits from the settings."""
+        return cls(settings.max_duration_s, settings.max_pixels, settings.max_fps)
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What decoding a video rightly takes, beyond VideoFacts.
+
+    start_pts: time of the first frame shown, in units of time_base seconds. interlaced: as flagged. matrix, primaries,
+    transfer: colour tags as ITU-T H.273 numbers (2 = not said). rgb: the codec stores RGB.
+    """
+
+    start_pts: int | None
+    time_base: str
+    interlaced: bool
+    rgb: bool
+    matrix: int
+    primaries: int
+    transfer: int
+
+
+class LookKilledError(ServiceError):
+    """Report a look that somebody ended, or a system out of memory: it says nothing of the file."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.OUT_OF_MEMORY, "The look into the file was ended from outside.")
+
+
+def probe_video(path: Path, limits: Limits) -> VideoFacts:
+    """Return the facts of a video or still picture; raises InputError or LookKilledError."""
+    return VideoFacts.model_validate(_ask("video", path, limits, ErrorCode.VIDEO_UNREADABLE))
+
+
+def probe_audio(path: Path, limits: Limits) -> AudioFacts:
+    """Return the facts of a file's sound; raises InputError or LookKilledError."""
+    return AudioFacts.model_validate(_ask("audio", path, limits, ErrorCode.AUDIO_UNREADABLE))
+
+
+def probe_picture(path: Path, limits: Limits) -> PictureFacts:
+    """Return how to decode a video that was accepted; raises InputError or LookKilledError."""
+    facts = _ask("picture", path, limits, ErrorCode.VIDEO_UNREADABLE)
+    return PictureFacts(**{name: facts[name] for name in PictureFacts.__dataclass_fields__})
+
+
+def find_ffmpeg(setting: str | None) -> str:
+    """Return the ffmpeg binary: the one set, else the one inside imageio-ffmpeg; raises ServiceError."""
+    if setting is None:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    found = shutil.which(setting)
+    if found is None:
+        raise ServiceError(ErrorCode.ENCODE_FAILED, "LIPSYNC_FFMPEG names no program that can be run.")
+    return found
+
+
+def _ask(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> dict[str, Any]:
+    timeout_s = TIMEOUT_S + path.stat().st_size / READ_BYTES_PER_S
+    request = {
+        "task": task,
+        "path": str(path.resolve()),
+        "cpu_s": int(timeout_s) + 1,
+        "limits": asdict(limits) | {"max_frames": limits.max_frames},
+    }
+    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", "app.core.probing.child"],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            process_group=0,  # Ctrl-C is for who asks
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InputError(unreadable, "The file takes too long to be read.") from error
+    if child.returncode in (-signal.SIGKILL, -signal.SIGTERM):  # not its limits, so this says nothing about the file
+        raise LookKilledError
+    if child.returncode != 0:
+        raise InputError(unreadable, "The file cannot be read within the limits on memory and time.")
+    answer = json.loads(child.stdout)
+    if "error" in answer:
+        raise InputError(ErrorCode(answer["error"]["code"]), answer["error"]["message"])
+    facts: dict[str, Any] = answer["facts"]
+    return facts

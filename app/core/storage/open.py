@@ -1,0 +1,25 @@
+"""Choose the storage that the settings name: the one place that knows both implementations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.core.errors import ErrorCode, ServiceError
+from app.core.settings import Settings
+from app.core.storage.folder import FolderStorage
+from app.core.storage.port import Storage
+
+
+def open_storage(settings: Settings) -> Storage:
+    """Return the storage that the settings name; connects to nothing yet.
+
+    Raises ServiceError where S3 is named and its library is not installed.
+    """
+    if settings.storage is not None and settings.storage.startswith("s3://"):
+        try:
+            from app.core.storage.bucket import connect_objects
+        except ModuleNotFoundError:
+            raise ServiceError(
+                ErrorCode.INTERNAL, "LIPSYNC_STORAGE names a bucket: install the extra `s3`.") from None
+        return connect_objects(settings)
+    return FolderStorage(settings.data_dir if settings.storage is None else Path(settings.storage))

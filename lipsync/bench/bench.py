@@ -1,0 +1,109 @@
+"""Speed and memory of the whole path, as ratios to a plain transcode made in the same run.
+
+Seconds depend on the machine and its mood; the ratio to decoding and encoding alone is the figure that counts.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psutil
+from tqdm import tqdm
+
+from app.core.settings import Settings
+from lipsync.bench.clips import STANDARD, make_clip, transcode
+from lipsync.bench.measure import measure
+from lipsync.bench.service import measure_service
+
+GENERATOR_SECONDS: Final = 5.0
+FLAT_MEMORY_RATIO: Final = 1.10  # ten minutes against one
+MEMORY_LIMIT_BYTES: Final = 1_500_000_000
+
+
+def bench(clips: Sequence[Path], runs: int) -> dict[str, Any]:
+    """Measure the given clips, or the standard ones, and the generator and the service alone.
+
+    Returns the structure that `lipsync bench --json` writes; medians over `runs`.
+    """
+    settings = Settings()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        named = [(clip.stem, clip) for clip in clips] or [
+            (one.name, make_clip(one, folder, settings.ffmpeg)) for one in tqdm(STANDARD, desc="making clips")]
+        rows = [_measure_clip(label, clip, folder, runs, settings) for label, clip in tqdm(named, desc="clips")]
+    return {
+        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(),
+                    "memory_bytes": psutil.virtual_memory().total, "device": rows[0].pop("device")},
+        "checkpoint": rows[0]["checkpoint"], "precision": rows[0]["precision"],
+        "clips": [{key: row[key] for key in row if key not in ("device", "checkpoint", "precision")} for row in rows],
+        "generator": measure_generator(settings), "service": measure_service(),
+    }
+
+
+def _measure_clip(name: str, clip: Path, folder: Path, runs: int, settings: Settings) -> dict[str, Any]:
+    jobs, floors = [], []
+    for _ in range(runs):
+        jobs.append(measure(clip))
+        started = time.perf_counter()
+        transcode(clip, folder / "transcode.mp4", settings.ffmpeg)
+        floors.append(time.perf_counter() - started)
+    wall_s = statistics.median(job["wall_s"] for job in jobs)
+    middle = min(jobs, key=lambda job: abs(job["wall_s"] - wall_s))
+    ratio = statistics.median(job["wall_s"] / floor for job, floor in zip(jobs, floors, strict=True))
+    return {"name": name, **middle, "wall_s": wall_s, "transcode_s": statistics.median(floors), "ratio": ratio,
+            "peak_rss_bytes": max(job["peak_rss_bytes"] for job in jobs)}
+
+
+def measure_generator(settings: Settings) -> dict[str, Any]:
+    """Measure the generator alone: crops a second at the set batch size, and its cost by counting."""
+    from model.evaluation.flops import gflop_per_crop
+    from worker.loaded_network import checkpoint_path, load
+
+    synthesizer = load(settings)
+    size, batch = synthesizer.config.image_size, settings.batch_size
+    random = np.random.default_rng(0)
+    crops = random.integers(0, 255, (batch, size, size, 3), np.uint8)
+    mels = random.standard_normal((batch, 80, synthesizer.config.mel_window.columns)).astype(np.float32)
+    synthesizer.synthesize(crops, mels)
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < GENERATOR_SECONDS:
+        synthesizer.synthesize(crops, mels)
+        done += batch
+    return {"crops_per_s": done / (time.perf_counter() - started), "batch_size": batch,
+            "device": synthesizer.device_name, "precision": synthesizer.precision,
+            "gflop_per_crop": gflop_per_crop(checkpoint_path(settings))}
+
+
+def broken_promises(figures: dict[str, Any]) -> list[str]:
+    """Say which promises about memory the figures break; speed is printed, not judged."""
+    peaks = {clip["name"]: clip["peak_rss_bytes"] for clip in figures["clips"]}
+    broken = [f"{name}: {peak / 1e6:.0f} MB is over {MEMORY_LIMIT_BYTES / 1e6:.0f} MB"
+              for name, peak in peaks.items() if peak > MEMORY_LIMIT_BYTES]
+    if {"one_minute", "ten_minutes"} <= peaks.keys():
+        growth = peaks["ten_minutes"] / peaks["one_minute"]
+        if growth > FLAT_MEMORY_RATIO:
+            broken.append(f"memory grows with length: {growth:.2f} times from one minute to ten")
+    return broken
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Return the figures as lines for people."""
+    lines = [f"{'clip':<14}{'frames':>8}{'wall s':>9}{'x realtime':>12}{'transcode s':>13}{'ratio':>8}{'peak MB':>9}"]
+    for clip in figures["clips"]:
+        lines.append(f"{clip['name']:<14}{clip['frames']:>8}{clip['wall_s']:>9.2f}{clip['realtime_factor']:>12.3f}"
+                     f"{clip['transcode_s']:>13.2f}{clip['ratio']:>8.2f}{clip['peak_rss_bytes'] / 1e6:>9.0f}")
+        stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in clip["stage_seconds"].items())
+        lines.append(f"    stages (s): {stages}")
+    generator, service = figures["generator"], figures["service"]
+    lines.append(f"generator {generator['crops_per_s']:.0f} crops/s, {generator['gflop_per_crop']:.2f} GFLOP a crop, "
+                 f"{generator['precision']} on {generator['device']}; "
+                 f"submit {service['submit_overhead_s'] * 1e3:.0f} ms, {service['polls_per_s']:.0f} polls/s")
+    return "\n".join(lines)

@@ -1,0 +1,103 @@
+"""One warm job in a process of its own, so that its memory is its own.
+
+`measure` starts `python -m lipsync.bench.measure`, which loads the generator, runs a short job to warm up, then the job
+that counts; meanwhile the parent samples the memory of the whole tree, ffmpeg children included.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+SAMPLE_EVERY_S: Final = 0.05
+JOB_TIMEOUT_S: Final = 3600
+
+
+def measure(clip: Path, threads: int | None = None) -> dict[str, Any]:
+    """Run one warm job on `clip`, driven by its own sound.
+
+    Returns {wall_s, realtime_factor, stage_seconds, frames, width, height, fps, peak_rss_bytes, checkpoint, device}.
+    Raises RuntimeError where the job fails.
+    """
+    command = [sys.executable, "-m", "lipsync.bench.measure", str(clip), str(threads or 0)]
+    deadline = time.monotonic() + JOB_TIMEOUT_S
+    peak = 0
+    with tempfile.TemporaryFile("w+") as answer, subprocess.Popen(command, stdout=answer) as child:
+        try:
+            while child.poll() is None and time.monotonic() < deadline:
+                peak = max(peak, tree_rss_bytes(child.pid))
+                time.sleep(SAMPLE_EVERY_S)
+        finally:
+            child.kill()
+        if child.wait() != 0:
+            raise RuntimeError(f"the measured job on {clip.name} failed")
+        answer.seek(0)
+        figures: dict[str, Any] = json.loads(answer.read().splitlines()[-1])
+    return {**figures, "peak_rss_bytes": peak}
+
+
+def tree_rss_bytes(pid: int) -> int:
+    """Return the resident memory of a process and all it started, pages they share counted once.
+
+    Without that a child counts its parent's memory a second time for the moment between its fork and its exec, and the
+    longer one looks, the likelier one sees it.
+    """
+    total = 0
+    try:
+        root = psutil.Process(pid)
+        for process in [root, *root.children(recursive=True)]:
+            total += process.memory_full_info().pss
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # gone, or going
+        return total
+    return total
+
+
+class _Silent:
+    """A monitor that nobody looks at."""
+
+    def stage(self, name: str) -> None: ...
+
+    def frames(self, done: int, total: int) -> None: ...
+
+    def check(self) -> None: ...
+
+
+def _run_job(clip: Path, threads: int) -> dict[str, Any]:
+    import torch
+
+    from app.core.jobs import JobInput, JobOptions
+    from app.core.probing.probe import Limits, probe_audio, probe_video
+    from app.core.settings import Settings
+    from worker.loaded_network import load
+    from worker.pipeline.render import Sources, run
+
+    if threads:
+        torch.set_num_threads(threads)
+    settings = Settings()
+    limits = Limits.of(settings)
+    synthesizer = load(settings)
+    facts = JobInput(video=probe_video(clip, limits), audio=probe_audio(clip, limits))
+    sources = Sources(video=clip, audio=clip, audio_mix=None, input=facts)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        run(sources, JobOptions(end_s=1.0), synthesizer, work / "warm.mp4", work, _Silent(), settings.ffmpeg)
+        started = time.perf_counter()
+        outcome = run(sources, JobOptions(), synthesizer, work / "out.mp4", work, _Silent(), settings.ffmpeg)
+        wall_s = time.perf_counter() - started
+    result, report = outcome.result, outcome.report
+    return {
+        "wall_s": wall_s, "realtime_factor": wall_s / result.duration_s, "stage_seconds": report.stage_seconds,
+        "frames": result.frames, "width": result.width, "height": result.height, "fps": result.fps,
+        "checkpoint": report.checkpoint, "device": report.device, "precision": synthesizer.precision,
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_run_job(Path(sys.argv[1]), int(sys.argv[2]))) + "\n")

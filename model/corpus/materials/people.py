@@ -1,0 +1,128 @@
+"""Who a puppet may be: pictures of a folder, their identities, and who is held out.
+
+Only pictures whose rights are clear are used: tiers 1 and 2 of the folder's INDEX.csv (bundled avatars and documented
+outputs of generators), photo-like, and never the astronaut, who is a real person. Without a folder scikit-image's
+astronaut is the only face, which is enough to see that everything works and for nothing else.
+
+The folder's series are of very unequal size and look alike within themselves, so people are drawn by series first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.corpus.materials.listing import INDEX, MaterialError, read_index
+
+U8 = NDArray[np.uint8]
+
+HELD_OUT_SHARE = 8  # one identity in eight is held out
+
+
+@dataclass(frozen=True)
+class Person:
+    """Name one identity with its pictures and the split it belongs to."""
+
+    identity: str
+    pictures: tuple[Path, ...]
+    split: str
+
+    @property
+    def series(self) -> str:
+        """Return the first word of the name and, where the second is one of two sexes, that too."""
+        words = self.identity.split("_")
+        return "_".join(words[:2]) if words[1:2] in (["man"], ["woman"]) else words[0]
+
+
+def read_people(faces_dir: Path) -> list[Person]:
+    """List the people of a folder with INDEX.csv whose pictures may be learnt from, in a fixed order.
+
+    Where there are several, each split has one. Raises MaterialError without a usable INDEX.csv and when no picture
+    qualifies.
+    """
+    found: dict[str, list[Path]] = {}
+    for row in read_index(faces_dir, ("file", "identity", "tier", "yaw")):
+        path = faces_dir / row["file"]
+        if _may_learn_from(row, faces_dir) and path.is_file():
+            found.setdefault(row["identity"], []).append(path)
+    if not found:
+        raise MaterialError(f"no usable face among the pictures of {faces_dir}")
+    return _in_both_splits([
+        Person(identity, tuple(sorted(paths)), "val" if _is_held_out(identity) else "train")
+        for identity, paths in sorted(found.items())
+    ])
+
+
+def _in_both_splits(people: list[Person]) -> list[Person]:
+    """Move the person whose name has the smallest hash where chance put several into one split."""
+    splits = {person.split for person in people}
+    if len(people) < 2 or len(splits) > 1:
+        return people
+    moved = min(people, key=lambda person: _hash(person.identity))
+    other = "train" if moved.split == "val" else "val"
+    return [replace(person, split=other) if person is moved else person for person in people]
+
+
+def _may_learn_from(row: Mapping[str, str], faces_dir: Path) -> bool:
+    try:
+        yaw_deg = float(row["yaw"] or 0)
+    except ValueError:
+        message = f"{faces_dir / INDEX} gives {row['file']} the yaw {row['yaw']!r}, which is no number"
+        raise MaterialError(message) from None
+    return (
+        row["tier"] in ("1", "2")
+        and not row["file"].startswith("stylised/")
+        and row["identity"] != "astronaut"
+        and abs(yaw_deg) <= 16
+    )
+
+
+def _is_held_out(identity: str) -> bool:
+    return _hash(identity)[0] % HELD_OUT_SHARE == 0
+
+
+def _hash(identity: str) -> bytes:
+    return hashlib.sha256(identity.encode()).digest()
+
+
+def choose_person(people: list[Person], chance: np.random.Generator) -> Person:
+    """Draw a person: first a series, by the square root of its size, then one of it."""
+    series: dict[str, list[Person]] = {}
+    for person in people:
+        series.setdefault(person.series, []).append(person)
+    groups = list(series.values())
+    weights = np.sqrt([len(group) for group in groups])
+    group = groups[chance.choice(len(groups), p=weights / weights.sum())]
+    return group[chance.integers(len(group))]
+
+
+def read_picture(path: Path) -> U8:
+    """Return a picture file as (H, W, 3) uint8 RGB; raises ValueError when it is none."""
+    try:
+        read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):  # gone, empty, or too large to open
+        read = None
+    if read is None:
+        raise ValueError(f"{path.name} is not a picture")
+    return np.asarray(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def astronaut_alone(out_dir: Path) -> Person:
+    """Return the astronaut as a person whose picture belongs under `out_dir`/sources."""
+    return Person("astronaut", (out_dir / "sources" / "astronaut.png",), "train")
+
+
+def draw_astronaut(person: Person) -> None:
+    """Write scikit-image's astronaut as that person's picture."""
+    from skimage.data import astronaut
+
+    (path,) = person.pictures
+    picture = np.asarray(astronaut(), np.uint8)[:360, 60:420]  # type: ignore[no-untyped-call]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

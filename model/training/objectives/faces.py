@@ -1,0 +1,188 @@
+"""What every network that draws faces is trained with: varied batches, judges of what is drawn, and a look at it.
+
+Faces are judged by pixels, by eye (LPIPS), by the sync expert and, for an ablation, by a critic that learns along.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.audio import SILENCE
+from model.checkpoint import save_checkpoint
+from model.network.critic import Critic, reverse_gradient
+from model.network.sync_expert import SyncExpert, stack_lower_halves
+from model.training.clips import RUN, Corpus, FaceBatch, Rng, vary_mels
+from model.training.losses import (
+    change_weights,
+    critic_loss,
+    edge_loss,
+    motion_loss,
+    mouth_loss,
+    mouth_weights,
+    pixel_loss,
+    sync_loss,
+)
+from model.training.objectives.protocol import VALIDATION_SEED, Terms
+from model.training.perceptual import Lpips
+from model.training.recipe import Recipe
+from model.training.tensors import to_faces, to_mels, vary_faces
+
+_VALIDATION_FACES, _SHEET_FACES = 48, 10
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A batch as a network meets it: N mels (N,1,80,32), targets and references (N,3,S,S) in 0..1, all varied.
+
+    changed (N,1,S,S): how much each place counts, see `change_weights`.
+    """
+
+    batch: FaceBatch
+    mels: Tensor
+    target: Tensor
+    reference: Tensor
+    changed: Tensor
+
+
+class FacesObjective(ABC):
+    """Train a network that draws faces; see the module."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        train: Corpus,
+        val: Corpus,
+        device: torch.device,
+        network: nn.Module,
+        expert: SyncExpert | None,
+    ) -> None:
+        self.network = network
+        self._recipe, self._train, self._val, self._device = recipe, train, val, device
+        config = recipe.checkpoint_config("")
+        self._hidden_from = config.framing.hidden_from
+        self._weights = mouth_weights(config.image_size, config.framing).to(device)
+        self._expert = expert.to(device).requires_grad_(False).eval() if expert else None
+        self._lpips = Lpips(recipe.lpips.backbone).to(device) if recipe.losses.lpips else None
+        self._critic = Critic() if recipe.losses.adversarial else None
+
+    @property
+    def helpers(self) -> Sequence[nn.Module]:
+        """Return the critic, where there is one."""
+        return () if self._critic is None else (self._critic,)
+
+    @abstractmethod
+    def show(self, rng: Rng, scene: Scene) -> tuple[Tensor, Terms]:
+        """Draw a batch in training mode; return the faces (N,3,S,S) in 0..1 and the terms of the network's own."""
+
+    @abstractmethod
+    def drawn(self, network: nn.Module, batch: FaceBatch, mels: NDArray[np.float32]) -> Tensor:
+        """Draw a batch as serving would, with mels (N,80,32) in place of its own. Returns (N,3,S,S) in 0..1."""
+
+    def losses(self, rng: Rng) -> Terms:
+        """Draw faces, return every weighted term by name and their total."""
+        part = self._recipe.batch
+        batch = self._train.faces(rng, part.runs, part.singles, part.others)
+        groups = [RUN] * part.runs + [1] * part.singles
+        mels, others = self._vary_sound(rng, batch, groups)
+        pixels = [to_faces(batch.targets, self._device), to_faces(batch.references, self._device)]
+        target, reference = vary_faces(rng, pixels, groups)
+        scene = Scene(batch, mels, target, reference, change_weights(target, reference, self._weights))
+        shown, terms = self.show(rng, scene)
+        terms = {
+            "mouth": mouth_loss(shown, target, scene.changed),
+            **terms,
+            **self._picture_terms(shown, target),
+            **self._run_terms(shown, target, mels, others),
+        }
+        weights = self._recipe.losses
+        total = sum(
+            (getattr(weights, name) * term for name, term in terms.items()), torch.zeros((), device=self._device)
+        )
+        return {"total": total, **terms}
+
+    def _vary_sound(self, rng: Rng, batch: FaceBatch, groups: list[int]) -> tuple[Tensor, list[Tensor]]:
+        """Vary the sound of each group as one; return the faces' mels and, of each run, those of other moments."""
+        starts = np.cumsum([0, *groups])
+        varied = [
+            vary_mels(rng, np.concatenate([batch.mels[start : start + length], *batch.others[k : k + 1]]))
+            for k, (start, length) in enumerate(zip(starts, groups, strict=False))
+        ]
+        own = np.concatenate([mel[:length] for mel, length in zip(varied, groups, strict=True)])
+        return to_mels(own, self._device), [to_mels(mel[RUN:], self._device) for mel in varied[: batch.runs]]
+
+    def _picture_terms(self, shown: Tensor, target: Tensor) -> Terms:
+        weights = self._recipe.losses
+        terms = {"l1": pixel_loss(shown, target)}
+        if weights.edges:
+            terms["edges"] = edge_loss(shown, target, self._weights)
+        size = target.shape[2]
+        row, column = round(size * self._hidden_from), size // 6  # what lies above is given, beside is no face
+        below, filmed = (face[:, :, row:, column:-column] for face in (shown, target))
+        if self._lpips is not None:
+            terms["lpips"] = self._lpips(below, filmed)
+        if self._critic is not None:
+            # Both in one pass: spectral norm moves on at every pass.
+            scores = self._critic(torch.cat([filmed, reverse_gradient(below.to(filmed.dtype))]))
+            terms["adversarial"] = critic_loss(*scores.chunk(2))
+        return terms
+
+    def _run_terms(self, shown: Tensor, target: Tensor, mels: Tensor, others: list[Tensor]) -> Terms:
+        """Judge the runs of five consecutive frames: how they move, and what the expert says."""
+        weights, terms = self._recipe.losses, Terms()
+        if not others:
+            return terms
+        runs = _runs(shown, len(others))
+        if weights.motion:
+            terms["motion"] = motion_loss(runs, _runs(target, len(others)), self._weights)
+        if weights.sync and self._expert is not None:
+            middle = _runs(mels, len(others))[:, RUN // 2]
+            with torch.no_grad():
+                audio = self._expert.embed_audio(middle)
+                apart = self._expert.embed_audio(torch.cat(others)).reshape(len(others), -1, audio.shape[1])
+            face = self._expert.embed_face(stack_lower_halves(runs))
+            terms["sync"] = sync_loss(face, audio, apart, self._expert.log_scale.exp())
+        return terms
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Measure the mouth's error with its own sound and with another's: the gap is what the sound is worth."""
+        batch = self._held_out(_VALIDATION_FACES)
+        target = to_faces(batch.targets, self._device)
+        faces = {"val_mouth": self.drawn(network, batch, batch.mels)}
+        faces["val_mouth_wrong_sound"] = self.drawn(network, batch, np.roll(batch.mels, 1, axis=0))
+        faces |= {f"val_mouth_{name}": shown for name, shown in self.knowing(network, batch).items()}
+        return {name: float(mouth_loss(shown, target, self._weights)) for name, shown in faces.items()}
+
+    def knowing(self, network: nn.Module, batch: FaceBatch) -> dict[str, Tensor]:
+        """Draw a batch with more than its sound, by name, where the network can be told more."""
+        return {}
+
+    @torch.no_grad()
+    def sheet(self, network: nn.Module) -> NDArray[np.uint8]:
+        """Show, a row each: target, reference, drawn as known (if it is), as heard, in silence, with another sound."""
+        batch = self._held_out(_SHEET_FACES)
+        sounds = (batch.mels, np.full_like(batch.mels, SILENCE), np.roll(batch.mels, 1, axis=0))
+        drawn = [*self.knowing(network, batch).values(), *(self.drawn(network, batch, mels) for mels in sounds)]
+        rows = [batch.targets, batch.references]
+        rows += [(faces * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy() for faces in drawn]
+        return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+
+    def export(self, network: nn.Module, path: Path, notes: str) -> None:
+        """Write the checkpoint."""
+        save_checkpoint(path, network, self._recipe.checkpoint_config(notes))
+
+    def _held_out(self, count: int) -> FaceBatch:
+        return self._val.faces(np.random.default_rng(VALIDATION_SEED), 0, count)
+
+
+def _runs(items: Tensor, count: int) -> Tensor:
+    """Take the runs of five from the front of a batch, (N,...) -> (count,5,...)."""
+    return items[: count * RUN].reshape(count, RUN, *items.shape[1:])

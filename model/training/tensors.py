@@ -1,0 +1,32 @@
+"""From a batch of arrays to the tensors a network is trained on, with the variation that training adds."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.training.clips import Rng
+
+
+def to_faces(crops: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Turn crops into pixels, (N,S,S,3) uint8 -> (N,3,S,S) float32 in 0..1, channels last in memory."""
+    return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float() / 255
+
+
+def to_mels(mels: NDArray[np.float32], device: torch.device) -> Tensor:
+    """Turn mel windows into the network's input, (N,80,columns) -> (N,1,80,columns)."""
+    return torch.from_numpy(np.ascontiguousarray(mels)).to(device)[:, None]
+
+
+def vary_faces(rng: Rng, batches: list[Tensor], groups: list[int]) -> list[Tensor]:
+    """Change colours, the same for all frames of a group and in every batch.
+
+    batches of (N,3,S,S) in 0..1; groups: how many consecutive items belong together, N in all.
+    """
+    count = len(groups)
+    gain = rng.uniform(0.85, 1.15, (count, 1)) * rng.uniform(0.94, 1.06, (count, 3))
+    values = np.concatenate([gain, rng.uniform(-0.08, 0.08, (count, 1))], axis=1)
+    spread = torch.from_numpy(np.repeat(values, groups, axis=0)).float()[:, :, None, None].to(batches[0].device)
+    return [((faces - 0.5) * spread[:, :3] + 0.5 + spread[:, 3:]).clamp(0, 1) for faces in batches]

@@ -1,0 +1,76 @@
+"""Voices whose articulation is known, and moments drawn from them: what hearing learns from.
+
+A voice is any folder of a corpus with `audio.npy` int16 (n,) at 16 kHz, `articulation.npy` float32 (T,7) and
+`meta.json`; puppets have both, voices without a face nothing more. Spectrograms stay in memory in half precision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.audio import MelWindow, first_columns, mel_spectrogram
+from model.training.clips import (
+    CorpusError,
+    Mels,
+    Rng,
+    cut_windows,
+    folders_with,
+    read_articulation,
+    read_meta,
+    read_samples,
+)
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One voice in memory: mel (80,C) float16; first (T,) the first column of each frame's window; rows (T,7)."""
+
+    mel: NDArray[np.float16]
+    first: NDArray[np.int64]
+    rows: Rows
+
+
+class Voices:
+    """The voices of one split of a corpus. Raises CorpusError for a folder without any, and for a broken one."""
+
+    def __init__(self, folder: Path, split: str, window: MelWindow) -> None:
+        self._window = window
+        self._loaded: dict[Path, Voice] = {}
+        if not folder.is_dir():
+            raise CorpusError(f"there is no folder {folder}")
+        known = folders_with(folder, "articulation.npy")
+        self.folders = [path for path in known if read_meta(path).split == split]
+        if not self.folders:
+            raise CorpusError(f"{folder} holds {len(known)} voices with articulation, none of them for {split!r}")
+
+    def voice(self, number: int) -> Voice:
+        """Return a voice by number."""
+        folder = self.folders[number]
+        if folder not in self._loaded:
+            self._loaded[folder] = _load(folder, self._window)
+        return self._loaded[folder]
+
+    def moments(self, rng: Rng, voices: int, moments: int) -> list[tuple[Mels, Rows]]:
+        """Draw moments from several voices; for each, mels (moments,80,columns) and articulation (moments,7)."""
+        drawn = []
+        for number in rng.integers(len(self.folders), size=voices):
+            voice = self.voice(int(number))
+            drawn.append(self.at(voice, rng.integers(len(voice.rows), size=moments)))
+        return drawn
+
+    def at(self, voice: Voice, frames: NDArray[np.int64]) -> tuple[Mels, Rows]:
+        """Return windows (N,80,columns) and articulation (N,7) of some frames of a voice."""
+        return cut_windows(voice.mel.astype(np.float32), voice.first[frames], self._window), voice.rows[frames]
+
+
+def _load(folder: Path, window: MelWindow) -> Voice:
+    rows, fps = read_articulation(folder), read_meta(folder).fps
+    samples = read_samples(folder, len(rows), fps)
+    times_s = np.arange(len(rows)) / fps
+    return Voice(mel_spectrogram(samples).astype(np.float16), first_columns(times_s, window), rows)

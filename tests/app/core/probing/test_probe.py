@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import wave
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
+from app.core.jobs import AudioFacts, VideoFacts
+from app.core.probing.probe import Limits, LookKilledError, find_ffmpeg, probe_audio, probe_video
+from tests.service import wait_until
+
+LIMITS = Limits()
+# What a refused file is told; files not named here are accepted.
+CODES = {
+    ErrorCode.VIDEO_UNREADABLE: """
+        archive.zip image_text.png image_truncated.jpg image_zero_bytes.png video_cut_1pct_index_last.mp4
+        video_cut_50pct_index_first.mp4 video_cut_50pct_index_last.mp4 video_cut_99pct_index_last.mp4
+        video_html_error_page.mp4 video_mdat_missing.mp4 video_moov_missing.mp4 video_random_bytes.mp4 video_text.mp4
+        video_zero_bytes.mp4 video_zero_frames.mp4 video_zip_named.mp4""",
+    ErrorCode.VIDEO_STREAM_MISSING: "video_audio_only.mp4 video_cover_only.mp4 video_wav_named.mp4",
+    ErrorCode.AUDIO_UNREADABLE: "audio_nan_float.wav audio_random_bytes.mp3 audio_text.wav audio_zero_bytes.wav",
+    ErrorCode.AUDIO_STREAM_MISSING: "audio_no_sound.mp4",
+    ErrorCode.AUDIO_TOO_SHORT: "audio_one_sample.wav audio_zero_samples.wav",
+    ErrorCode.DURATION_EXCEEDED: "video_timestamp_gap_10h.mp4",
+    ErrorCode.RESOLUTION_EXCEEDED: """
+        image_header_claims_65535.jpg image_header_claims_65535.png image_png_bomb_30000.png""",
+    ErrorCode.NO_FACE_DETECTED: "image_1x1.png video_16x16.mp4 video_1x1.mp4",
+    ErrorCode.MEDIA_PLAYLIST_REFUSED: """
+        audio_hls_named.mp3 image_svg_named.png image_vector.svg video_dash_manifest.mp4 video_ffconcat.mp4
+        video_ffconcat_system_file.mp4 video_hls_local_file.mp4 video_hls_neighbour.mp4 video_hls_playlist.mp4
+        video_playlist.m3u video_sdp.mp4""",
+}
+CODE_OF = {name: code for code, names in CODES.items() for name in names.split()}
+# Refused by the pipeline, because only looking at the pictures tells.
+FACELESS = {"image_no_face.png", "video_4000x64_strip.mp4", "video_black.mp4", "video_no_face_bars.mp4"}
+# The other answer that EXPECT.csv calls right: the first frame of an animation is a still, real frames and decoded
+# sizes are believed instead of headers.
+OTHERWISE = {"video_animated.webp", "video_duration_claim_40_days.mp4", "video_header_claims_65535.mp4"}
+
+
+def probe(path: Path, limits: Limits = LIMITS) -> VideoFacts | AudioFacts:
+    return (probe_audio if path.name.startswith("audio_") else probe_video)(path, limits)
+
+
+def test_the_table_of_refusals_says_what_the_list_expects(shared_dir: Path) -> None:
+    text = (shared_dir / "media" / "broken" / "EXPECT.csv").read_text()
+    refused = {row["file"] for row in csv.DictReader(text.splitlines()) if row["expect"] == "reject"}
+    assert set(CODE_OF) == refused - FACELESS - OTHERWISE
+
+
+@pytest.mark.parametrize("name", sorted(CODE_OF))
+def test_a_broken_file_is_refused_at_the_door(shared_dir: Path, name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        probe(shared_dir / "media" / "broken" / name)
+    assert caught.value.code == CODE_OF[name]
+    assert "/" not in caught.value.message
+
+
+@pytest.mark.parametrize("name", sorted(FACELESS | OTHERWISE))
+def test_what_only_the_pictures_tell_passes_the_door(shared_dir: Path, name: str) -> None:
+    facts = probe(shared_dir / "media" / "broken" / name)
+    assert facts.bytes == (shared_dir / "media" / "broken" / name).stat().st_size
+    assert len(facts.sha256) == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("video_good_base.mp4", {"kind": "video", "format": "mov", "codec": "h264", "fps": "25", "frames": 75}),
+        ("video_29_97fps.mp4", {"fps": "30000/1001", "frames": 90}),
+        ("video_23_976fps.mp4", {"fps": "24000/1001", "frames": 72}),
+        ("video_variable_rate.mp4", {"fps": "25", "variable_frame_rate": True}),
+        ("video_rotated_90.mp4", {"width": 400, "height": 592, "rotation": 270}),
+        ("video_rotated_180.mp4", {"width": 400, "height": 592, "rotation": 180}),
+        ("video_rotated_270.mp4", {"width": 400, "height": 592, "rotation": 90}),
+        ("video_nonsquare_pixels.mp4", {"width": 400, "height": 592}),
+        ("video_start_8s_both.mkv", {"frames": 75, "duration_s": 3.0, "has_audio": True}),
+        ("video_start_8s_video_only.mp4", {"frames": 75}),
+        ("video_edit_list_cut.mp4", {"frames": 42}),
+        ("video_no_keyframe_at_start.ts", {"frames": 50}),
+        ("video_two_video_streams.mp4", {"height": 592}),
+        ("video_cover_picture.mp4", {"height": 592, "codec": "h264"}),
+        ("video_no_audio.mp4", {"has_audio": False}),
+        ("video_one_frame.mp4", {"kind": "image", "frames": 1}),
+        ("video_jpeg_named.mp4", {"kind": "image", "format": "jpeg"}),
+        ("video_animated.gif", {"fps": "10", "frames": 20}),
+        ("image_exif_rotated.jpg", {"width": 392, "height": 420, "rotation": 90, "fps": "25"}),
+        ("audio_192k_24bit.wav", {"sample_rate_hz": 192000, "duration_s": 1.0}),
+        ("audio_8ch.wav", {"channels": 8}),
+        ("audio_mp3_with_cover.mp3", {"format": "mp3", "codec": "mp3"}),
+        ("audio_mp4_named.wav", {"format": "mov", "codec": "aac"}),
+    ],
+)
+def test_facts(shared_dir: Path, name: str, expected: dict[str, object]) -> None:
+    facts = probe(shared_dir / "media" / "broken" / name).model_dump()
+    assert {key: facts[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (Limits(max_duration_s=2.9), ErrorCode.DURATION_EXCEEDED),
+        (Limits(max_pixels=400 * 591), ErrorCode.RESOLUTION_EXCEEDED),
+        (Limits(max_fps=24.0), ErrorCode.FRAME_LIMIT_EXCEEDED),
+    ],
+)
+def test_limits_are_held(shared_dir: Path, limits: Limits, code: ErrorCode) -> None:
+    with pytest.raises(InputError) as caught:
+        probe_video(shared_dir / "media" / "broken" / "video_good_base.mp4", limits)
+    assert caught.value.code == code
+
+
+def test_sound_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(8000 * 2 * 3))
+    assert probe_audio(path, LIMITS).duration_s == 3.0
+    with pytest.raises(InputError) as caught:
+        probe_audio(path, Limits(max_duration_s=2.0))
+    assert caught.value.code == ErrorCode.DURATION_EXCEEDED
+
+
+def test_a_name_like_a_protocol_or_an_option_is_only_a_name(tmp_path: Path, shared_dir: Path) -> None:
+    data = (shared_dir / "media" / "broken" / "video_one_frame.mp4").read_bytes()
+    for name in ("-i.mp4", "concat:a|b.mp4", "a b;c.mp4", "%d.png"):
+        (tmp_path / name).write_bytes(data)
+        assert probe_video(tmp_path / name, LIMITS).frames == 1
+
+
+def test_a_missing_ffmpeg_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError) as caught:
+        find_ffmpeg(str(tmp_path / "nothing"))
+    assert isinstance(caught.value, LipSyncError)
+    assert Path(find_ffmpeg(None)).is_file()
+
+
+def looks() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "app.core.probing.child" in child.cmdline()]
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "error", "code"),
+    [
+        (signal.SIGKILL, LookKilledError, ErrorCode.OUT_OF_MEMORY),
+        (signal.SIGTERM, LookKilledError, ErrorCode.OUT_OF_MEMORY),
+        (signal.SIGXCPU, InputError, ErrorCode.VIDEO_UNREADABLE),
+        (signal.SIGSEGV, InputError, ErrorCode.VIDEO_UNREADABLE),
+    ],
+)
+def test_only_a_look_that_the_system_killed_is_not_the_files_fault(
+    tmp_path: Path, ended_by: signal.Signals, error: type[LipSyncError], code: ErrorCode
+) -> None:
+    os.mkfifo(tmp_path / "endless.mp4")
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(probe_video, tmp_path / "endless.mp4", LIMITS)
+        (child,) = wait_until(looks, 10)
+        child.send_signal(ended_by)
+        with pytest.raises(error) as caught:
+            looking.result(10)
+    assert caught.value.code == code

@@ -1,0 +1,98 @@
+"""An hour of video: the memory of a minute, and after a death no more than one segment is done again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Final, cast
+
+import psutil
+
+from lipsync.bench.clips import Standard, make_clip
+from lipsync.bench.measure import tree_rss_bytes
+from tests.chaos.background import Background
+from tests.chaos.client import Job, download, has_ended, is_as_long_as_sent, submit, wait_for
+from tests.chaos.cluster import Cluster
+from tests.chaos.report import Report
+from tests.chaos.results import faults_of
+
+SIDE_PX, FPS = 256, 25
+MORE_MEMORY: Final = 1.10
+KILL_AT_PERCENT: Final = (35.0, 60.0)
+
+
+class PeakMemory(Background):
+    """Sample the memory of each worker's process tree; bytes, the largest seen."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__("memory")
+        self._cluster = cluster
+        self.bytes = 0
+
+    def run(self) -> None:
+        """Sample ten times a second."""
+        while not self.stop.wait(0.1):
+            for worker in self._cluster.workers:
+                if worker.pid is not None:
+                    self.bytes = max(self.bytes, tree_rss_bytes(worker.pid))
+
+
+def run_long(folder: Path, report: Report, seed: int, minutes: int) -> None:
+    """Do a minute on fresh workers, then `minutes` on others, two of which are killed on the way."""
+    short, hour = Standard("minute", SIDE_PX, SIDE_PX, FPS, 60), Standard("hour", SIDE_PX, SIDE_PX, FPS, 60 * minutes)
+    peaks = {}
+    for standard, kills in ((short, ()), (hour, KILL_AT_PERCENT)):
+        own = folder / standard.name
+        own.mkdir()
+        clip = make_clip(standard, own, None)
+        cluster = Cluster(own, seed, {"max_duration_s": 60 * minutes + 60})
+        for _ in range(2):
+            cluster.add_worker()
+        with cluster.running() as http, PeakMemory(cluster) as memory:
+            started = time.monotonic()
+            job_id = submit(http, clip, standard.name)
+            for percent in kills:
+                wait_for(http, job_id, 3600, partial(_has_come_to, percent))
+                _kill_one(cluster)
+            job = wait_for(http, job_id, 3600, has_ended)
+            seconds = time.monotonic() - started
+            peaks[standard.name] = memory.bytes
+            if standard is hour:
+                path = download(http, job, own / "result.mp4") if job["result"] else None
+                _report(report, cluster, job, path, seconds)
+    growth = peaks["hour"] / peaks["minute"]
+    report.figures("long", f"worker peak {peaks['minute'] / 1e6:.0f} MB on one minute, {peaks['hour'] / 1e6:.0f} MB on "
+                   f"{minutes} ({growth:.2f} times)")
+    report.promise("memory does not grow with the length", growth <= MORE_MEMORY)
+
+
+def _has_come_to(percent: float, job: Job) -> bool:
+    return has_ended(job) or bool(job["progress"]["percent"] >= percent)
+
+
+def _kill_one(cluster: Cluster) -> None:
+    with suppress(IndexError, psutil.NoSuchProcess, ProcessLookupError):
+        os.kill(cluster.pool_children()[0].pid, signal.SIGKILL)
+
+
+def _report(
+    report: Report, cluster: Cluster, job: Job, path: Path | None, seconds: float
+) -> None:
+    fields = cast("dict[str, str]", cluster.connect().hgetall(f"lipsync:segments:{job['id']}"))
+    attempts = [int(value) for name, value in fields.items() if name.endswith(":attempt")]
+    again = sum(attempts) - len(attempts)
+    frames = 0 if path is None else int(job["result"]["frames"])
+    faults = ["is not there"] if path is None else faults_of(path, frames, Fraction(FPS))
+    if path is not None and not is_as_long_as_sent(job):
+        faults.append("is not as long as what was sent")
+    for fault in faults:
+        report.note(f"the result {fault}")
+    report.figures("long", f"{frames} frames in {len(attempts)} segments in {seconds:.0f} s, {len(KILL_AT_PERCENT)} "
+                   f"workers killed on the way, {again} segments done again")
+    report.promise("the result is whole", not faults)
+    report.promise("at most one segment is done again for each worker killed", again <= len(KILL_AT_PERCENT))

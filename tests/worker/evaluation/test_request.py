@@ -1,0 +1,45 @@
+"""What cannot be judged is told in a sentence before anything is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.core.errors import LipSyncError
+from app.core.settings import Settings
+from model.training.clips import CorpusError
+from worker.evaluation.request import Request, opened_cases, video_paths
+
+
+@pytest.mark.parametrize(
+    ("request_of", "words"),
+    [
+        (lambda here: Request(), "name either"),
+        (lambda here: Request(corpus=here, clips=[here]), "name either"),
+        (lambda here: Request(results=[here], references=[]), "1 results need as many"),
+        (lambda here: Request(clips=[here / "nothing"]), "no file or folder"),
+        (lambda here: Request(clips=[here]), "no video"),
+        (lambda here: Request(clips=[here / "broken.txt"]), "broken.txt: "),
+        (lambda here: Request(corpus=here), "none of them held out"),
+        (lambda here: Request(corpus=here / "nothing"), "no folder"),
+    ],
+)
+def test_what_cannot_be_judged_is_told_in_a_sentence(request_of, words: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.txt").write_text("no video")
+    with pytest.raises((LipSyncError, CorpusError), match=words), opened_cases(Settings(), request_of(tmp_path)):
+        pass
+
+
+def test_a_corrupt_checkpoint_is_told(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "bad.safetensors"
+    checkpoint.write_bytes(b"\0" * 99)
+    settings = Settings(checkpoint=checkpoint)
+    with pytest.raises(LipSyncError, match="checkpoint_invalid"), opened_cases(settings, Request(corpus=tmp_path)):
+        pass
+
+
+def test_folders_stand_for_their_videos_in_order(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.MPG", "c.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in video_paths([tmp_path, tmp_path / "c.txt"])] == ["a.MPG", "b.mp4", "c.txt"]

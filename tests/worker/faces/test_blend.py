@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from model.framing import LOWER_FACE
+from worker.faces.blend import JAW, blend, match_tone, mouth_mask
+from worker.faces.crop import extract, face_transform
+from worker.faces.detect import CHIN, FaceDetector
+from worker.media.colour import ColourMatrix, planes_of_rgb, split_planes, ycc_of_rgb
+
+COLOUR = ColourMatrix.BT709
+LIPS = [13, 14, 0, 17, 61, 291]  # upper and lower lip, corners
+
+
+@pytest.fixture(scope="module")
+def scene(detector: FaceDetector) -> tuple[np.ndarray, np.ndarray]:
+    """The portrait's planes at twice its size, and its face."""
+    rgb = np.repeat(np.repeat(astronaut(), 2, axis=0), 2, axis=1)
+    return planes_of_rgb(rgb, COLOUR), detector.detect(rgb)[0].landmarks
+
+
+def blended(scene: tuple[np.ndarray, np.ndarray], paint: tuple[int, int, int] | None, **options: float) -> np.ndarray:
+    planes, face = scene
+    transform = face_transform(face, LOWER_FACE, 96)
+    crop = extract(planes, transform, COLOUR)
+    drawn = crop.copy()
+    if paint is not None:
+        drawn[round(96 * LOWER_FACE.hidden_from) :] = paint
+    result = planes.copy()
+    blend(result, face, transform, crop, drawn, LOWER_FACE, COLOUR, drawn_px=96, **options)
+    return result
+
+
+def changed_box(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.nonzero(split_planes(before)[0] != split_planes(after)[0])
+    return columns.min(), rows.min(), columns.max(), rows.max()
+
+
+def test_only_the_lower_face_changes_and_all_else_keeps_its_bytes(scene: tuple[np.ndarray, np.ndarray]) -> None:
+    planes, face = scene
+    left, top, right, bottom = changed_box(planes, blended(scene, (0, 255, 0)))
+    nose_y, chin_y = face[4, 1], face[CHIN, 1]
+    height = chin_y - face[10, 1]
+    assert top > nose_y - 0.1 * height
+    assert chin_y < bottom < chin_y + 0.2 * height
+    assert left > face[:, 0].min() - 0.1 * height
+    assert right < face[:, 0].max() + 0.1 * height
+
+
+def test_the_lips_are_fully_those_of_the_network(scene: tuple[np.ndarray, np.ndarray]) -> None:
+    y, u, v = split_planes(blended(scene, (0, 200, 0)))
+    for x, row in scene[1][LIPS].astype(int):
+        assert u[row // 2, x // 2] < 100
+        assert v[row // 2, x // 2] < 100
+    assert y.dtype == np.uint8
+
+
+def test_a_crop_given_back_as_it_was_changes_little(scene: tuple[np.ndarray, np.ndarray]) -> None:
+    difference = np.abs(blended(scene, None).astype(int) - scene[0])
+    assert 0 < difference.max() < 90  # edges are softer through the small crop
+    assert difference[difference > 0].mean() < 6
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+def test_strength_scales_the_change(scene: tuple[np.ndarray, np.ndarray], strength: float) -> None:
+    full = blended(scene, (0, 200, 0)).astype(int) - scene[0]
+    part = blended(scene, (0, 200, 0), strength=strength).astype(int) - scene[0]
+    assert np.abs(part - strength * full).max() <= 1.5
+
+
+@pytest.mark.parametrize(("padding", "grows"), [(-0.1, -1), (0.1, 1), (0.4, 1)])
+def test_padding_grows_the_region(scene: tuple[np.ndarray, np.ndarray], padding: float, grows: int) -> None:
+    plain, other = (blended(scene, (0, 200, 0), padding=value) != scene[0] for value in (0.0, padding))
+    assert np.sign(int(other.sum()) - int(plain.sum())) == grows
+
+
+def test_the_mask_follows_the_jaw(scene: tuple[np.ndarray, np.ndarray]) -> None:
+    points = face_transform(scene[1], LOWER_FACE, 96).apply(scene[1])
+    opened = points.copy()
+    opened[list(JAW)[6:15], 1] += 6.0
+    closed_rows, open_rows = (
+        int(np.flatnonzero(mouth_mask(p, 96, LOWER_FACE, 0.0).max(axis=1) > 0.5).max()) for p in (points, opened)
+    )
+    assert open_rows > closed_rows + 3
+
+
+@pytest.mark.parametrize("padding", [-0.3, 0.0, 0.5])
+def test_the_mask_is_soft_and_ends_before_the_border(scene: tuple[np.ndarray, np.ndarray], padding: float) -> None:
+    points = face_transform(scene[1], LOWER_FACE, 96).apply(scene[1])
+    mask = mouth_mask(points, 96, LOWER_FACE, padding)
+    assert mask.min() == 0.0
+    assert mask.max() <= 1.0
+    assert max(mask[:, 0].max(), mask[:, -1].max(), mask[-1].max(), mask[0].max()) < 0.05
+    assert np.abs(np.diff(mask, axis=0)).max() < 0.35
+    assert np.abs(np.diff(mask, axis=1)).max() < 0.35
+
+
+def test_a_shift_of_tone_is_taken_back(scene: tuple[np.ndarray, np.ndarray]) -> None:
+    transform = face_transform(scene[1], LOWER_FACE, 96)
+    filmed = ycc_of_rgb(extract(scene[0], transform, COLOUR), COLOUR)
+    mask = mouth_mask(transform.apply(scene[1]), 96, LOWER_FACE, 0.0)
+    shifted = filmed + np.array([6.0, -3.0, 2.0], np.float32)
+    assert np.allclose(match_tone(shifted, filmed, mask, LOWER_FACE), filmed, atol=0.01)
+    assert np.abs(match_tone(filmed + 50.0, filmed, mask, LOWER_FACE) - filmed).max() == pytest.approx(38.0, abs=0.01)
+
+
+@pytest.mark.parametrize("corner", [(-300.0, -200.0), (-150.0, 0.0), (450.0, 700.0)])
+def test_a_face_half_outside_the_frame_is_blended_where_it_shows(
+    scene: tuple[np.ndarray, np.ndarray], corner: tuple[float, float]
+) -> None:
+    planes, face = scene[0].copy(), scene[1] + np.float32(corner)
+    transform = face_transform(face, LOWER_FACE, 96)
+    drawn = np.zeros((96, 96, 3), np.uint8)
+    blend(planes, face, transform, drawn, drawn, LOWER_FACE, COLOUR, drawn_px=96)
+    assert planes.shape == scene[0].shape
+
+
+def test_a_small_face_is_blended_too(detector: FaceDetector) -> None:
+    rgb = np.ascontiguousarray(astronaut()[::3, ::3])
+    planes = planes_of_rgb(rgb, COLOUR)
+    face = detector.detect(astronaut())[0].landmarks / 3
+    transform = face_transform(face, LOWER_FACE, 96)
+    crop = extract(planes, transform, COLOUR)
+    result = planes.copy()
+    blend(result, face, transform, crop, crop, LOWER_FACE, COLOUR, drawn_px=96)
+    assert np.abs(result.astype(int) - planes).max() < 60

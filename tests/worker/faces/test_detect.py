@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut, cat
+
+from model.framing import LOWER_FACE
+from worker.faces.crop import face_transform
+from worker.faces.detect import FaceDetector
+from worker.faces.frame_view import PlanesPicture
+from worker.media.colour import ColourMatrix, planes_of_rgb
+
+
+def test_a_face_is_found_where_it_is(detector: FaceDetector) -> None:
+    (face,) = detector.detect(astronaut())
+    assert face.landmarks.shape == (468, 2)
+    assert 95 < face.height_px < 120
+    assert face.center == pytest.approx((222, 121), abs=12)
+    assert 0.5 < face.score <= 1.0
+
+
+def test_planes_show_the_same_face(detector: FaceDetector) -> None:
+    (expected,) = detector.detect(astronaut())
+    (found,) = detector.detect_in(PlanesPicture(planes_of_rgb(astronaut(), ColourMatrix.BT601), ColourMatrix.BT601))
+    assert np.abs(found.landmarks - expected.landmarks).max() < 2.0
+
+
+def test_each_call_stands_alone(detector: FaceDetector) -> None:
+    (first,) = detector.detect(astronaut())
+    moved = np.roll(astronaut(), 100, axis=1)
+    detector.detect(moved)
+    (again,) = detector.detect(astronaut())
+    assert np.array_equal(first.landmarks, again.landmarks)
+
+
+@pytest.mark.parametrize("picture", [cat(), np.zeros((240, 320, 3), np.uint8), np.zeros((64, 4000, 3), np.uint8)])
+def test_no_face_is_no_face(detector: FaceDetector, picture: np.ndarray) -> None:
+    assert detector.detect(picture) == []
+
+
+def test_faces_come_from_left_to_right(detector: FaceDetector) -> None:
+    one = astronaut()[:300, 80:380]
+    faces = detector.detect(np.concatenate([one, one[:, ::-1]], axis=1))
+    assert len(faces) == 2
+    assert faces[0].center[0] < 300 < faces[1].center[0]
+
+
+def test_a_small_face_in_a_large_picture_is_found_in_a_tile(detector: FaceDetector) -> None:
+    small = cv2.resize(astronaut(), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    picture = np.full((1080, 1920, 3), 90, np.uint8)
+    picture[300 : 300 + small.shape[0], 1200 : 1200 + small.shape[1]] = small
+    (face,) = detector.detect(picture)
+    assert face.center == pytest.approx((1200 + 89, 300 + 48), abs=8)
+
+
+def test_the_upright_crop_of_a_tilted_head_is_the_crop_of_the_upright_head(detector: FaceDetector) -> None:
+    (upright,) = detector.detect(astronaut())
+    matrix = cv2.getRotationMatrix2D((222.0, 121.0), 20.0, 1.0)
+    (tilted,) = detector.detect(cv2.warpAffine(astronaut(), matrix, (512, 512)))
+    a, b = (face_transform(face.landmarks, LOWER_FACE, 96) for face in (upright, tilted))
+    turn = np.degrees(np.arctan2(b.matrix[1, 0], b.matrix[0, 0]) - np.arctan2(a.matrix[1, 0], a.matrix[0, 0]))
+    assert turn == pytest.approx(20.0, abs=2.5)
+    assert b.scale == pytest.approx(a.scale, rel=0.05)
+
+
+def test_real_pictures_of_two_people(detector: FaceDetector, shared_dir: Path) -> None:
+    rgb = np.asarray(Image.open(shared_dir / "media" / "clips" / "two_people.jpg").convert("RGB"))
+    assert len(detector.detect(rgb)) == 2

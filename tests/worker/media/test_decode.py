@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import hashlib
+import signal
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from app.core.errors import ErrorCode, InputError, LipSyncError
+from app.core.probing.probe import Limits, find_ffmpeg, probe_video
+from tests.worker.clips import portrait, write_clip
+from worker.faces.detect import FaceDetector
+from worker.faces.frame_view import PlanesPicture
+from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
+from worker.media.decode import Source, decode, glimpse, open_source
+from worker.media.ffmpeg_process import ChildKilledError
+
+
+def nothing() -> None:
+    """Let everything go on."""
+
+
+def opened(path: Path) -> Source:
+    return open_source(path, probe_video(path, Limits()), find_ffmpeg(None), nothing)
+
+
+def hashes(source: Source, first: int, last: int) -> list[str]:
+    return [hashlib.sha256(planes.tobytes()).hexdigest() for planes in decode(source, first, last, nothing)]
+
+
+def rgb_of(source: Source, planes: np.ndarray) -> np.ndarray:
+    y, u, v = split_planes(planes)
+    full = [np.repeat(np.repeat(plane, 2, axis=0), 2, axis=1) for plane in (u, v)]
+    return rgb_of_planes(y, full[0], full[1], source.colour)
+
+
+@pytest.mark.parametrize("name", ["long.mp4", "long.mkv", "long.ts"])
+def test_any_range_is_that_part_of_the_whole(media_dir: Path, name: str) -> None:
+    frames = (portrait(160, 128, shift=(i * 7) % 50) for i in range(160))
+    path = media_dir / name
+    if not path.exists():
+        write_clip(path, frames, "30000/1001", "-c:v", "libx264", "-bf", "3", "-g", "40", "-pix_fmt", "yuv420p")
+    source = opened(path)
+    assert (source.frames, str(source.rate)) == (160, "30000/1001")
+    whole = hashes(source, 0, 160)
+    assert len(set(whole)) > 40
+    for first, last in ((0, 7), (63, 66), (95, 121), (150, 160), (159, 160)):
+        assert hashes(source, first, last) == whole[first:last]
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "error"),
+    [
+        (signal.SIGKILL, ChildKilledError), (signal.SIGTERM, ChildKilledError), (signal.SIGINT, ChildKilledError),
+        (signal.SIGSEGV, InputError),
+    ],
+)
+def test_a_decoder_that_ends_early_leaves_no_frozen_frames(
+    tmp_path: Path, ended_by: signal.Signals, error: type[LipSyncError]
+) -> None:
+    picture, count = portrait(160, 128), 1500  # more than ffmpeg keeps in its queues, which it still gives out
+    speedy = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+    write_clip(tmp_path / "clip.mp4", (picture for _ in range(count)), "25", *speedy)
+    frames = decode(opened(tmp_path / "clip.mp4"), 0, count, nothing)
+    next(frames)
+    (ffmpeg,) = [child for child in psutil.Process().children() if "clip.mp4" in " ".join(child.cmdline())]
+    ffmpeg.send_signal(ended_by)
+    time.sleep(1.2)  # it looks for signals twice a second, and would go on meanwhile if it were read from
+    with pytest.raises(error):
+        deque(frames)
+
+
+VARIABLE = "broken/video_variable_rate.mp4 broken/video_start_8s_both.mkv broken/video_edit_list_cut.mp4"
+OTHERS = "broken/video_mpeg4_bframes.avi broken/video_60fps.mp4 broken/video_interlaced.mp4 clips/usgov_stage_cuts.mp4"
+
+
+@pytest.mark.parametrize("name", f"{VARIABLE} {OTHERS} broken/video_cut_last_2kb_index_first.mp4".split())
+def test_any_range_of_real_files(shared_dir: Path, name: str) -> None:
+    source = opened(shared_dir / "media" / name)
+    whole = hashes(source, 0, source.frames)
+    for first in (source.frames // 2, source.frames * 9 // 10, source.frames - 2):
+        last = min(first + 5, source.frames)
+        assert hashes(source, first, last) == whole[first:last]
+
+
+def test_frames_are_the_very_frames_of_the_file(media_dir: Path) -> None:
+    path = media_dir / "exact.mkv"
+    stack = [portrait(128, 96, shift=3.0 * i) for i in range(6)]
+    write_clip(path, stack, "25", "-c:v", "ffv1", "-pix_fmt", "yuv420p", "-vf", "scale=out_color_matrix=bt601")
+    source = opened(path)
+    assert source.colour is ColourMatrix.BT601
+    for planes, expected in zip(decode(source, 0, 6, nothing), stack, strict=True):
+        assert np.abs(rgb_of(source, planes).astype(int) - expected).mean() < 4
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "video_rotated_90.mp4",
+        "video_rotated_180.mp4",
+        "video_rotated_270.mp4",
+        "video_nonsquare_pixels.mp4",
+        "video_full_range.mp4",
+        "video_h264_10bit.mp4",
+        "video_rgb_h264.mp4",
+        "video_yuv444.mp4",
+        "video_hevc_main10_hdr_tags.mp4",
+        "video_start_8s_video_only.mp4",
+        "video_cover_picture.mp4",
+        "video_two_video_streams.mp4",
+        "video_mpeg2_ts.ts",
+        "video_one_frame.mp4",
+    ],
+)
+def test_odd_files_show_the_same_upright_face(shared_dir: Path, detector: FaceDetector, name: str) -> None:
+    source = opened(shared_dir / "media" / "broken" / name)
+    assert (source.width, source.height) == (400, 592)
+    (planes,) = decode(source, 0, 1, nothing)
+    (face,) = detector.detect_in(PlanesPicture(planes, source.colour))
+    assert face.height_px == pytest.approx(138, abs=6)
+    assert face.landmarks[10, 1] < face.landmarks[152, 1]
+    base = opened(shared_dir / "media" / "broken" / "video_good_base.mp4")
+    (expected,) = decode(base, 0, 1, nothing)
+    difference = np.abs(rgb_of(source, planes).astype(int) - rgb_of(base, expected)).mean()
+    assert difference < (60 if "hdr" in name else 8)
+
+
+def test_odd_sizes_grow_by_one(shared_dir: Path) -> None:
+    source = opened(shared_dir / "media" / "broken" / "video_321x241_odd.mp4")
+    planes = next(decode(source, 0, 1, nothing))
+    y = split_planes(planes)[0]
+    assert y.shape == (242, 322)
+    assert np.array_equal(y[:, 320], y[:, 321])
+    assert np.array_equal(y[240], y[241])
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("plain.png", lambda image, path: image.save(path)),
+        ("grey.png", lambda image, path: image.convert("L").save(path)),
+        ("palette.png", lambda image, path: image.quantize(200).save(path)),
+        ("cmyk.jpg", lambda image, path: image.convert("CMYK").save(path, quality=95)),
+        ("odd.webp", lambda image, path: image.crop((0, 0, 511, 509)).save(path, lossless=True)),
+    ],
+)
+def test_stills_become_planes(tmp_path: Path, name: str, save: object) -> None:
+    assert callable(save)
+    save(Image.fromarray(astronaut()), tmp_path / name)
+    source = opened(tmp_path / name)
+    assert source.is_still
+    assert (source.width % 2, source.height % 2) == (0, 0)
+    frames = list(decode(source, 0, 3, nothing))
+    assert len(frames) == 3
+    expected = astronaut()[: source.height, : source.width]
+    expected = np.asarray(Image.fromarray(expected).convert("L").convert("RGB")) if "grey" in name else expected
+    shown = rgb_of(source, frames[2])[: source.facts.height, : source.facts.width]
+    assert np.abs(shown.astype(int) - expected[: shown.shape[0], : shown.shape[1]]).mean() < 6
+
+
+def test_transparency_is_flattened_on_white_without_a_fringe(tmp_path: Path) -> None:
+    rgba = np.zeros((64, 64, 4), np.uint8)
+    rgba[16:48, 16:48] = (255, 255, 255, 255)  # white on transparent black: any fringe would be grey
+    Image.fromarray(rgba).save(tmp_path / "alpha.png")
+    source = opened(tmp_path / "alpha.png")
+    (planes,) = decode(source, 0, 1, nothing)
+    assert split_planes(planes)[0].min() == 235
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 6, 8])
+def test_exif_orientation_is_honoured(tmp_path: Path, detector: FaceDetector, orientation: int) -> None:
+    image = Image.fromarray(astronaut()[:300, 80:340])
+    undo = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180}
+    undo |= {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    stored = image.transpose(undo[orientation]) if orientation in undo else image
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    source = opened(tmp_path / "turned.jpg")
+    assert (source.width, source.height) == (260, 300)
+    (planes,) = decode(source, 0, 1, nothing)
+    assert np.abs(rgb_of(source, planes).astype(int) - np.asarray(image)).mean() < 6
+
+
+def test_glimpses_are_few_and_spread(moving_clip: Path) -> None:
+    source = opened(moving_clip)
+    assert 2 <= len(list(glimpse(source, 0, 100, 5, nothing))) <= 5
+    assert len(list(glimpse(source, 98, 100, 5, nothing))) == 1
+
+
+def test_a_file_that_breaks_off_is_an_error_not_a_freeze(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "cut.mkv", (portrait(96, 96, shift=float(i)) for i in range(40)))
+    source = opened(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])  # what the probe saw is gone
+    with pytest.raises(InputError) as caught:
+        list(decode(source, 0, 40, nothing))
+    assert caught.value.code == ErrorCode.VIDEO_UNREADABLE
+    assert "decoded up to" in caught.value.message

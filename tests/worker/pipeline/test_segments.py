@@ -1,0 +1,218 @@
+"""A clip in segments is the clip in one pass: the same frames before encoding, and one file without a seam."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from app.core.errors import ErrorCode, InputError, ServiceError
+from app.core.jobs import JobOptions
+from model.checkpoint import default_checkpoint
+from model.synthesizer import load_synthesizer
+from tests.worker.clips import FakeSynthesizer, Watcher, portrait, sources_of, write_clip, write_voice
+from worker.faces.detect import FaceDetector
+from worker.media.stage_timer import Clock
+from worker.pipeline.order import Order, Outcome, Split
+from worker.pipeline.plan import load_plan, make_plan, save_plan
+from worker.pipeline.render import render, run
+from worker.pipeline.segments import begin, count_segments, join_segments, render_segment, span_of
+
+
+class HearingSynthesizer(FakeSynthesizer):
+    """Draw what was heard and what was shown as the face at rest, so that either makes a difference."""
+
+    def synthesize(
+        self, crops: np.ndarray, mels: np.ndarray, references: np.ndarray | None = None
+    ) -> np.ndarray:
+        assert references is not None
+        drawn = super().synthesize(crops, mels)
+        loud = (mels.mean(axis=(1, 2)) * 32 + 128).clip(0, 255).astype(np.uint8)
+        drawn[:, 48:] = references[:, 48:] // 2 + loud[:, None, None, None] // 2
+        return drawn
+
+
+@pytest.fixture(scope="module")
+def cuts_clip(media_dir: Path) -> Path:
+    """160 frames, variable rate: a face, a cut to its mirror image, a card without a face, the face again."""
+
+    def frames() -> Iterator[np.ndarray]:
+        for i in range(160):
+            if i < 50:
+                yield portrait(shift=i * 0.4)
+            elif i < 90:
+                yield portrait(shift=-60.0 + i * 0.3)[:, ::-1]
+            else:
+                yield portrait(shift=i * 0.2, blank=i < 117)
+
+    uneven = "setpts='(N+0.3*mod(N,3)+4*gt(N,70))/25/TB'"
+    return write_clip(media_dir / "cuts.mp4", frames(), "25", "-vf", uneven, "-fps_mode", "vfr", "-c:v", "libx264",
+                      "-bf", "2", "-g", "40", "-pix_fmt", "yuv420p")
+
+
+@pytest.fixture(scope="module")
+def long_voice(media_dir: Path) -> Path:
+    return write_voice(media_dir / "long.wav", [(0.3, 1.9), (2.6, 3.1), (4.0, 6.5)], 7.0)
+
+
+def order_for(folder: Path, video: Path, voice: Path, watcher: Watcher | None = None, **options: object) -> Order:
+    folder.mkdir(exist_ok=True)
+    chosen = JobOptions.model_validate({"preset": "ultrafast"} | options)
+    return Order(sources_of(video, voice), chosen, HearingSynthesizer(), folder, watcher or Watcher())
+
+
+@pytest.mark.parametrize(
+    ("clip", "options"),
+    [
+        ("cuts_clip", {"sync_mode": "silence"}),
+        ("cuts_clip", {"sync_mode": "remap", "face": "all"}),
+        ("moving_clip", {"sync_mode": "bounce"}),
+        ("gap_clip", {"sync_mode": "loop", "start_s": 0.2}),
+    ],
+)
+def test_any_range_has_the_frames_of_one_pass(
+    tmp_path: Path, long_voice: Path, detector: FaceDetector, request: pytest.FixtureRequest, clip: str,
+    options: dict[str, object],
+) -> None:
+    order = order_for(tmp_path, request.getfixturevalue(clip), long_voice, **options)
+    if clip == "cuts_clip":
+        assert order.sources.input.video.variable_frame_rate
+    plan = make_plan(order, detector, Clock())
+    whole: list[bytes] = []
+    everything = render(plan, (0, plan.frames), order, detector, lambda planes: whole.append(planes.tobytes()), Clock())
+    assert len(whole) == plan.frames == everything.frames
+    saved, _ = load_plan(save_plan(plan, tmp_path, {}), order)
+    count, parts, found = 7, [], []
+    for number in reversed(range(count)):  # in any order
+        part: list[bytes] = []
+        span = span_of(number, count, saved.frames)
+        findings = render(saved, span, order, detector, lambda p, part=part: part.append(p.tobytes()), Clock())
+        parts.insert(0, part)
+        found.insert(0, findings)
+    assert list(itertools.chain(*parts)) == whole
+    merged = found[0]
+    for findings in found[1:]:
+        merged.add(findings)
+    assert merged == everything
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not default_checkpoint().is_file(), reason="no weights in the package")
+def test_the_network_too_draws_the_frames_of_one_pass(
+    tmp_path: Path, cuts_clip: Path, long_voice: Path, detector: FaceDetector
+) -> None:
+    order = order_for(tmp_path, cuts_clip, long_voice)
+    order = replace(order, synthesizer=load_synthesizer(None, device="cpu"))
+    plan = make_plan(order, detector, Clock())
+    whole: list[bytes] = []
+    render(plan, (0, plan.frames), order, detector, lambda planes: whole.append(planes.tobytes()), Clock())
+    for first, last in ((0, 37), (37, 101), (101, plan.frames)):
+        part: list[bytes] = []
+        render(plan, (first, last), order, detector, lambda p, part=part: part.append(p.tobytes()), Clock())
+        assert part == whole[first:last]
+
+
+def do_segments(order: Order, output: Path, segment_s: float) -> tuple[Split, Outcome]:
+    split = begin(order, output, segment_s)
+    assert isinstance(split, Split)
+    pieces = []
+    for number in range(split.segments):
+        folder = order.work_dir / f"segment{number}"
+        folder.mkdir()
+        own = Order(order.sources, order.options, HearingSynthesizer(), folder, Watcher())
+        pieces.append(render_segment(own, split.plan, number, split.segments))
+    return split, join_segments(order, split.plan, pieces, output, 2.0)
+
+
+def streams(path: Path) -> tuple[list[np.ndarray], list[Fraction], np.ndarray, dict[str, str]]:
+    """Return pictures, their times in frames, sound and metadata, by decoding."""
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        frames = list(container.decode(video))
+        times = [frame.pts * video.time_base * video.average_rate for frame in frames]
+        pictures = [frame.to_ndarray(format="gray") for frame in frames]
+    with av.open(str(path)) as container:
+        sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+        return pictures, times, sound, dict(container.metadata)
+
+
+@pytest.mark.parametrize("rate", ["25", "30000/1001"])
+def test_the_joined_file_is_like_that_of_one_pass(tmp_path: Path, long_voice: Path, rate: str) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", (portrait(shift=i * 0.4) for i in range(110)), rate)
+    joined, single = tmp_path / "joined.mp4", tmp_path / "single.mp4"
+    order = order_for(tmp_path / "o'work", clip, long_voice, crf=12, output_height=200)
+    split, outcome = do_segments(order, joined, 1.0)
+    assert (split.segments, split.frames) == (5 if rate == "25" else 4, 110)
+    alone = order_for(tmp_path / "alone", clip, long_voice, crf=12, output_height=200)
+    expected = run(alone.sources, alone.options, alone.synthesizer, single, alone.work_dir, Watcher())
+    sizes = {"bytes": 0, "sha256": ""}
+    assert outcome.result.model_copy(update=sizes) == expected.result.model_copy(update=sizes)
+    assert outcome.result.bytes == joined.stat().st_size
+    assert outcome.warnings == expected.warnings
+    assert (outcome.report.face_coverage, outcome.report.face_height_px) == (
+        expected.report.face_coverage, expected.report.face_height_px)
+    assert set(outcome.report.stage_seconds) == set(expected.report.stage_seconds)
+    assert outcome.report.realtime_factor > 2.0 / outcome.result.duration_s
+    assert isinstance(order.monitor, Watcher) and order.monitor.progress[-1] == (110, 110)
+    pictures, times, sound, metadata = streams(joined)
+    pictures_once, times_once, sound_once, metadata_once = streams(single)
+    assert times == times_once == list(range(110))
+    assert np.array_equal(sound, sound_once) and metadata == metadata_once
+    assert max(float(np.abs(a.astype(int) - b).mean()) for a, b in zip(pictures, pictures_once, strict=True)) < 2.0
+    data = joined.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    assert [path.name for path in tmp_path.iterdir() if "joined" in path.name] == ["joined.mp4"]
+
+
+def test_a_short_clip_is_done_at_once(tmp_path: Path, short_clip: Path, voice: Path) -> None:
+    outcome = begin(order_for(tmp_path / "work", short_clip, voice), tmp_path / "out.mp4", 1.0)
+    assert isinstance(outcome, Outcome) and outcome.result.frames == 20
+
+
+def test_a_missing_face_fails_its_segment_and_says_when_in_the_whole(
+    tmp_path: Path, gap_clip: Path, long_voice: Path
+) -> None:
+    order = order_for(tmp_path, gap_clip, long_voice, on_missing_face="fail", sync_mode="loop")
+    split = begin(order, tmp_path / "out.mp4", 1.0)
+    assert isinstance(split, Split)
+    with pytest.raises(InputError, match=r"2\.16 s") as caught:  # frames 54 to 66 repeat the gap from 14 to 26
+        render_segment(order, split.plan, 2, split.segments)
+    assert caught.value.code == ErrorCode.FACE_NOT_FOUND
+
+
+def test_no_face_in_any_segment_is_an_error_at_the_join(tmp_path: Path, long_voice: Path) -> None:
+    clip = write_clip(tmp_path / "card.mp4", (portrait(blank=True) for _ in range(30)))
+    with pytest.raises(InputError) as caught:
+        do_segments(order_for(tmp_path / "work", clip, long_voice), tmp_path / "out.mp4", 0.7)
+    assert caught.value.code == ErrorCode.NO_FACE_DETECTED
+
+
+@pytest.mark.parametrize(
+    ("frames", "rate", "segment_s", "count"),
+    [(750, Fraction(25), 30.0, 1), (751, Fraction(25), 30.0, 2), (108_000, Fraction(30), 30.0, 120),
+     (899, Fraction(30000, 1001), 30.0, 1), (5, Fraction(5), 1.0, 1), (6, Fraction(5), 1.0, 2)],
+)
+def test_segments_cover_a_clip_evenly(frames: int, rate: Fraction, segment_s: float, count: int) -> None:
+    assert count_segments(frames, rate, segment_s) == count
+    spans = [span_of(number, count, frames) for number in range(count)]
+    assert (spans[0][0], spans[-1][1]) == (0, frames)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
+    lengths = {last - first for first, last in spans}
+    assert max(lengths) <= segment_s * rate and max(lengths) - min(lengths) <= 1
+
+
+def test_a_piece_that_is_damaged_is_an_error(tmp_path: Path, moving_clip: Path, long_voice: Path) -> None:
+    order = order_for(tmp_path, moving_clip, long_voice)
+    split = begin(order, tmp_path / "out.mp4", 3.0)
+    assert isinstance(split, Split)
+    piece = render_segment(order, split.plan, 0, split.segments)
+    piece.media.write_bytes(b"")
+    with pytest.raises(ServiceError, match="encode_failed"):
+        join_segments(order, split.plan, [piece], tmp_path / "out.mp4", 1.0)
+    assert not list(tmp_path.glob("out.mp4*"))

@@ -1,0 +1,124 @@
+"""A checkpoint that cannot be used is refused with its code, by every command, before any job is taken."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from app.core.errors import ErrorCode, LipSyncError
+from app.core.settings import Settings
+from lipsync.__main__ import main
+from model.checkpoint import CheckpointConfig, build_network, save_checkpoint
+from tests.conftest import ROOT
+from worker.loaded_network import load, verify
+
+Damage = Callable[[Path], None]
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _rewritten(**changes: object) -> Damage:
+    """Return what changes values of the config, or tensors by their names."""
+
+    def damage(path: Path) -> None:
+        state = load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        tensors = {name: value for name, value in changes.items() if isinstance(value, torch.Tensor)}
+        values = {name: value for name, value in changes.items() if name not in tensors}
+        config = json.dumps(json.loads(metadata["config"]) | values)
+        save_file(state | tensors, path, metadata | {"config": config})
+
+    return damage
+
+
+BAD: dict[str, tuple[Damage, ErrorCode, str]] = {
+    "gone": (lambda path: path.unlink(), ErrorCode.CHECKPOINT_MISSING, "no checkpoint named w.safetensors"),
+    "empty": (lambda path: path.write_bytes(b"") and None, ErrorCode.CHECKPOINT_INVALID, "not a readable safetensors"),
+    "cut": (_cut, ErrorCode.CHECKPOINT_INVALID, "not a readable safetensors"),
+    "shape": (_rewritten(**{"head.bias": torch.zeros(7)}), ErrorCode.CHECKPOINT_INVALID, "head.bias has shape (7,)"),
+    "foreign": (_rewritten(aaa=torch.zeros(7)), ErrorCode.CHECKPOINT_INVALID, "aaa does not belong"),
+    "values": (
+        _rewritten(**{"head.bias": torch.full((4,), float("nan"))}),
+        ErrorCode.CHECKPOINT_INVALID,
+        "head.bias holds values that are not finite",
+    ),
+    "config": (_rewritten(width=0.5), ErrorCode.CHECKPOINT_INVALID, " has shape "),
+    "size": (_rewritten(image_size=10**7), ErrorCode.CHECKPOINT_INVALID, "image_size must be"),
+}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "w.safetensors"
+    config = CheckpointConfig(image_size=32, width=0.25)
+    save_checkpoint(path, build_network(config), config)
+    return path
+
+
+def test_a_good_checkpoint_is_loaded(weights: Path) -> None:
+    settings, threads = Settings(checkpoint=weights, device="cpu", precision="fp32"), torch.get_num_threads()
+    verify(settings)
+    assert torch.get_num_threads() == threads and load(settings).config.image_size == 32
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_checkpoint_is_refused(weights: Path, name: str) -> None:
+    damage, code, sentence = BAD[name]
+    damage(weights)
+    for use in (verify, load) if name != "gone" else (verify,):
+        with pytest.raises(LipSyncError) as caught:
+            use(Settings(checkpoint=weights, device="cpu"))
+        assert caught.value.code == code and sentence in caught.value.message
+        assert str(weights.parent) not in caught.value.message
+
+
+def test_a_device_that_is_not_there_is_said(weights: Path) -> None:
+    with pytest.raises(LipSyncError, match="no device") as caught:
+        load(Settings(checkpoint=weights, device="cuda:99"))
+    assert caught.value.code == ErrorCode.OPTION_INVALID
+
+
+@pytest.mark.parametrize("name", ["shape", "values"])
+def test_sync_refuses_it(weights: Path, short_clip: Path, voice: Path, tmp_path: Path, name: str) -> None:
+    BAD[name][0](weights)
+    output = tmp_path / "out.mp4"
+    words = ["sync", "--video", str(short_clip), "--audio", str(voice), "--output", str(output)]
+    ended = CliRunner().invoke(main, [*words, "--checkpoint", str(weights)])
+    assert ended.exit_code == 2 and not output.exists()
+    assert ended.stderr.startswith("error: checkpoint_invalid: ") and "head.bias" in ended.stderr
+
+
+def test_the_doctor_names_it(weights: Path) -> None:
+    BAD["values"][0](weights)
+    ended = CliRunner().invoke(main, ["doctor"], env={"LIPSYNC_CHECKPOINT": str(weights)})
+    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("WRONG weights")]
+    assert ended.exit_code == 2 and "head.bias" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [("worker", {"LIPSYNC_REDIS_URL": "redis://127.0.0.1:9/0"}), pytest.param("serve", {}, marks=pytest.mark.slow)],
+)
+def test_a_worker_does_not_start_with_it(weights: Path, tmp_path: Path, command: str, more: dict[str, str]) -> None:
+    BAD["shape"][0](weights)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LIPSYNC_")}
+    environment |= {"LIPSYNC_CHECKPOINT": str(weights), "LIPSYNC_DATA_DIR": str(tmp_path / "data"), **more}
+    environment |= {"LIPSYNC_PORT": "0"}
+    ended = subprocess.run([sys.executable, "-m", "lipsync", command], cwd=ROOT, env=environment, capture_output=True,
+                           text=True, timeout=120, check=False)
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert errors and errors[0].startswith("error: checkpoint_invalid: ") and "head.bias" in errors[0]

@@ -1,0 +1,142 @@
+"""Place the upper face on a fixed template and cut an upright square around it; the one crop of training and serving.
+
+Only landmarks that speech leaves alone (eye corners, brows, bridge of the nose) fix the similarity, so an opening
+mouth does not move the crop. Coordinates are continuous pixels: pixel `i` covers [i, i + 1), its centre is i + 0.5.
+Chroma of 4:2:0 frames is sited left, as MPEG-2, H.264 and HEVC have it by default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from model.framing import Framing
+from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
+
+cv2.setNumThreads(1)  # crops are small: waiting for other threads to wake costs more than they save
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+# Face mesh indices: eye corners, nose bridge and tip, brows; with the mean place of each over 108 frontal faces.
+# Template units: origin midway between the eyes, 1 = from there to the chin of the mean face, x right, y down.
+RIGID: Final = (33, 133, 362, 263, 168, 6, 197, 195, 5, 70, 105, 107, 336, 334, 300)
+# fmt: off
+TEMPLATE: Final[F64] = np.array([
+    (-0.415, -0.009), (-0.159, 0.009), (0.159, 0.009), (0.415, -0.009),
+    (0, -0.052), (0, 0.024), (0, 0.09), (0, 0.152), (0, 0.217),
+    (-0.524, -0.154), (-0.379, -0.241), (-0.135, -0.22),
+    (0.135, -0.22), (0.379, -0.241), (0.524, -0.154),
+])
+# fmt: on
+
+SPACING_PX: Final = 1.5  # between samples, each of which reads two pixels by two
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Map full-frame pixels to crop pixels by a similarity: `matrix` (2, 3) float64, `size` px of the square crop."""
+
+    matrix: F64
+    size: int
+
+    @property
+    def scale(self) -> float:
+        """Return crop pixels per frame pixel."""
+        return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
+
+    def apply(self, points: npt.ArrayLike) -> F64:
+        """Map (N, 2) frame points into the crop."""
+        return map_points(points, self.matrix)
+
+    def invert(self, points: npt.ArrayLike) -> F64:
+        """Map (N, 2) crop points into the frame."""
+        return map_points(points, invert_affine(self.matrix))
+
+
+def map_points(points: npt.ArrayLike, matrix: F64) -> F64:
+    """Map (N, 2) points by a (2, 3) affine map."""
+    mapped: F64 = np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]
+    return mapped
+
+
+def invert_affine(matrix: F64) -> F64:
+    """Invert a (2, 3) affine map."""
+    (a, b), (c, d) = matrix[:, :2]  # by hand: a linear algebra library wakes its threads for this
+    linear = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
+    return np.concatenate([linear, -linear @ matrix[:, 2:]], axis=1)
+
+
+def fit_similarity(source: F64, target: F64) -> F64:
+    """Fit the (2, 3) similarity (rotation, scale, shift) from source (N, 2) to target (N, 2) by least squares."""
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    a, b = source - source_mean, target - target_mean
+    norm = float((a * a).sum())
+    cosine = float((a * b).sum()) / norm
+    sine = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / norm
+    linear = np.array([[cosine, -sine], [sine, cosine]])
+    return np.concatenate([linear, (target_mean - linear @ source_mean)[:, None]], axis=1)
+
+
+def face_transform(landmarks: npt.ArrayLike, framing: Framing, size: int) -> Transform:
+    """Place a face (468, 2) of mesh landmarks in frame pixels into a square crop of `size` pixels."""
+    rigid = np.asarray(landmarks, np.float64)[list(RIGID)]
+    to_template = fit_similarity(rigid, TEMPLATE)
+    zoom = size / framing.side
+    shift = np.array([size / 2, size / 2 - framing.center_y * zoom])
+    return Transform(
+        np.concatenate([to_template[:, :2] * zoom, (to_template[:, 2] * zoom + shift)[:, None]], axis=1), size
+    )
+
+
+def square_transform(center_xy: npt.ArrayLike, side_px: float, size: int) -> Transform:
+    """Place the upright square of `side_px` frame pixels around a point into `size` crop pixels."""
+    zoom = size / side_px
+    center = np.asarray(center_xy, np.float64)
+    return Transform(
+        np.array([[zoom, 0.0, size / 2 - zoom * center[0]], [0.0, zoom, size / 2 - zoom * center[1]]]), size
+    )
+
+
+def extract_rgb(rgb: U8, transform: Transform, spacing_px: float = SPACING_PX) -> U8:
+    """Cut the crop (S, S, 3) uint8 RGB out of an RGB frame (H, W, 3); outside the frame its edge goes on."""
+    return _sample(rgb, transform, 1.0, (0.5, 0.5), spacing_px)
+
+
+def extract(planes: U8, transform: Transform, colour: ColourMatrix, spacing_px: float = SPACING_PX) -> U8:
+    """Cut the crop (S, S, 3) uint8 RGB out of an I420 frame (H * 3/2, W) uint8; outside the frame its edge goes on.
+
+    spacing_px: at most so many frame pixels lie between samples, before they are averaged to the crop.
+    """
+    y, u, v = split_planes(planes)
+    luma = _sample(y, transform, 1.0, (0.5, 0.5), spacing_px)
+    chroma = [_sample(plane, transform, 2.0, (0.5, 1.0), spacing_px) for plane in (u, v)]
+    return rgb_of_planes(luma, chroma[0], chroma[1], colour)
+
+
+def _sample(image: U8, transform: Transform, step: float, site: tuple[float, float], spacing_px: float) -> U8:
+    """Sample a plane whose pixel (i, j) sits at frame point (step * i + site x, step * j + site y).
+
+    Where the crop has fewer pixels than the frame, a finer crop is sampled and averaged, so that nothing aliases.
+    """
+    finer = max(1, int(np.ceil(1.0 / (transform.scale * step * spacing_px) - 1e-6)))
+    side = transform.size * finer
+    # index of the fine crop -> crop pixels -> frame pixels -> index of the plane
+    inverse = invert_affine(transform.matrix)
+    linear = inverse[:, :2] / finer
+    offset = linear @ np.array([0.5, 0.5]) + inverse[:, 2]
+    matrix = np.concatenate([linear, offset[:, None]], axis=1)
+    matrix[:, 2] -= site
+    matrix /= step
+    smooth = cv2.INTER_CUBIC if transform.scale * step > 1.0 else cv2.INTER_LINEAR  # where pixels are made up
+    fine = cv2.warpAffine(
+        image, matrix, (side, side), flags=smooth | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+    if finer == 1:
+        return np.asarray(fine, np.uint8)
+    return np.asarray(cv2.resize(fine, (transform.size, transform.size), interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,0 +1,31 @@
+"""Find the faces in one frame of a video, for a caller who has to choose one before the job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from app.core.probing.probe import Limits, find_ffmpeg, probe_video
+from app.core.settings import Settings
+from worker.faces.detect import FaceDetector
+from worker.faces.frame_view import PlanesPicture
+from worker.media.decode import decode, open_source
+
+
+def find_faces_in(settings: Settings, video: Path) -> list[dict[str, Any]]:
+    """Return the faces in the middle frame, from the left: index, box (x, y, width, height in pixels), score."""
+    facts = probe_video(video, Limits.of(settings))
+    source = open_source(video, facts, find_ffmpeg(settings.ffmpeg), lambda: None)
+    middle = source.frames // 2
+    with FaceDetector() as detector:
+        faces = [
+            face
+            for frame in decode(source, middle, middle + 1, lambda: None)
+            for face in detector.detect_in(PlanesPicture(frame, source.colour))
+        ]
+    found = []
+    for index, face in enumerate(faces):
+        left, top, right, bottom = (round(edge, 1) for edge in face.box)
+        box = {"x": left, "y": top, "width": round(right - left, 1), "height": round(bottom - top, 1)}
+        found.append({"index": index, **box, "score": round(face.score, 3)})
+    return found

@@ -1,0 +1,63 @@
+"""The real things a worker is built around: the checkpoint and the network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from app.core.errors import ErrorCode, InputError, ServiceError
+from app.core.settings import Settings
+from model.checkpoint import CheckpointError, default_checkpoint, read_checkpoint
+from model.synthesizer import Synthesizer, load_synthesizer
+
+
+def checkpoint_path(settings: Settings) -> Path:
+    """Return the generator's weights: those of the settings, else those in the package."""
+    return settings.checkpoint or default_checkpoint()
+
+
+def verify(settings: Settings) -> None:
+    """Raise ServiceError(checkpoint_missing, checkpoint_invalid) for weights that cannot be used; keeps nothing."""
+    path = checkpoint_path(settings)
+    if not path.is_file():
+        raise ServiceError(ErrorCode.CHECKPOINT_MISSING, f"There is no checkpoint named {path.name}.")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a worker's parent forks after this, and threads of OpenMP do not survive a fork
+    try:
+        read_checkpoint(path)
+    except CheckpointError as error:
+        raise _invalid(error) from None
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _invalid(error: CheckpointError) -> ServiceError:
+    return ServiceError(ErrorCode.CHECKPOINT_INVALID, f"The checkpoint cannot be used: {error}.")
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, a container's quota included."""
+    cores = len(os.sched_getaffinity(0))
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    words = quota.read_text(encoding="ascii").split() if quota.exists() else []
+    if len(words) == 2 and words[0].isdigit():
+        cores = min(cores, max(1, round(int(words[0]) / int(words[1]))))
+    return cores
+
+
+def load(settings: Settings) -> Synthesizer:
+    """Load the network onto the device of the settings, with this worker's share of the cores.
+
+    Raises ServiceError for weights that cannot be used, InputError for a device or a precision this machine lacks.
+    """
+    torch.set_num_threads(max(1, usable_cores() // settings.workers))
+    path = checkpoint_path(settings)
+    try:
+        return load_synthesizer(
+            path, device=settings.device, precision=settings.precision, batch_size=settings.batch_size)
+    except CheckpointError as error:
+        raise _invalid(error) from None
+    except ValueError as error:
+        raise InputError(ErrorCode.OPTION_INVALID, f"LIPSYNC_DEVICE, LIPSYNC_PRECISION: {error}.") from None

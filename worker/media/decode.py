@@ -1,0 +1,245 @@
+"""Decode a video to I420 frames at a constant rate, upright, with square pixels and limited range.
+
+One ffmpeg child per range. Any range [first, last) gives exactly the frames the whole decode gives there: frames are
+placed on the grid by their own timestamps, counted from the first frame shown, and after a jump decoding starts at a
+key frame well before what is wanted. Formats without a dependable index are decoded from their beginning instead.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import ffmpeg
+import numpy as np
+import numpy.typing as npt
+
+from app.core.errors import ErrorCode, InputError
+from app.core.jobs import VideoFacts
+from app.core.probing.probe import Limits, PictureFacts, probe_picture
+from app.core.probing.sniff import PICTURE_FORMATS
+from worker.media.colour import ColourMatrix, planes_of_rgb
+from worker.media.ffmpeg_process import Check, Child
+from worker.media.still import read_still
+
+U8 = npt.NDArray[np.uint8]
+INDEXED_FORMATS: Final = frozenset({"mov", "matroska"})
+SEEK_MARGIN_S: Final = 2.0
+SEEK_MARGIN_FRAMES: Final = 32  # more than any reordering of frames
+MAX_FRAME_PIXELS: Final = 64 * 1024**2  # a stream that grows in mid-decode stops here
+GLIMPSE_SEEK_S: Final = 120.0  # longer ranges are glimpsed at by seeking instead of reading through
+MAX_MISSING: Final = 0.1  # share of a clip that may fail to decode and is then held
+BT709, UNSPECIFIED = 1, 2  # H.273 numbers
+MATRIX_NAMES: Final = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
+KEPT_MATRICES: Final = (1, 2, 5, 6)
+HDR_TRANSFERS: Final = {16: "smpte2084", 18: "arib-std-b67"}
+WIDE_PRIMARIES: Final = 9
+STILL_FACTS: Final = PictureFacts(None, "1", False, True, UNSPECIFIED, UNSPECIFIED, UNSPECIFIED)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture source ready to be decoded.
+
+    width, height: even, as decoded. rate: frames a second. frames: on the grid; a still has one, to be repeated.
+    still: the only frame (H * 3/2, W) uint8 of a source that does not move. tags: H.273 numbers for the encoder.
+    """
+
+    path: Path
+    facts: VideoFacts
+    picture: PictureFacts
+    ffmpeg: str
+    colour: ColourMatrix
+    tags: dict[str, int]
+    still: U8 | None = None
+
+    @property
+    def rate(self) -> Fraction:
+        """Return frames a second."""
+        return Fraction(self.facts.fps)
+
+    @property
+    def is_still(self) -> bool:
+        """Tell whether it does not move."""
+        return self.still is not None
+
+    @property
+    def frames(self) -> int:
+        """Return the length of the grid."""
+        return self.facts.frames
+
+    @property
+    def width(self) -> int:
+        """Return the even width."""
+        return self.facts.width + self.facts.width % 2
+
+    @property
+    def height(self) -> int:
+        """Return the even height."""
+        return self.facts.height + self.facts.height % 2
+
+
+def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -> Source:
+    """Prepare a video or still picture that probing accepted; raises InputError."""
+    if facts.format in PICTURE_FORMATS:
+        colour = ColourMatrix.for_height(facts.height)
+        rgb = read_still(path, facts.format, facts.width, facts.height, check)
+        tags = {"colorspace": colour.tag, "color_primaries": UNSPECIFIED, "color_trc": UNSPECIFIED}
+        return Source(path, facts, STILL_FACTS, ffmpeg_path, colour, tags, planes_of_rgb(rgb, colour))
+    picture = probe_picture(path, Limits())
+    colour = _target_matrix(picture, facts.height)
+    foreign = picture.transfer in HDR_TRANSFERS or picture.primaries == WIDE_PRIMARIES
+    kept = picture.matrix in KEPT_MATRICES and not picture.rgb and not foreign
+    tags = {  # what says nothing goes on saying nothing, so that every player shows both files alike
+        "colorspace": picture.matrix if kept else colour.tag,
+        "color_primaries": BT709 if foreign else picture.primaries,
+        "color_trc": BT709 if foreign else picture.transfer,
+    }
+    source = Source(path, facts, picture, ffmpeg_path, colour, tags)
+    if facts.kind == "image":
+        return Source(path, facts, picture, ffmpeg_path, colour, tags, next(_decode_stream(source, 0, 1, check)))
+    return source
+
+
+def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
+    """Yield the grid frames [first, last), each (H * 3/2, W) uint8 I420, its own array.
+
+    A few frames that fail to decode are held over; raises InputError where it is more than a tenth of the clip.
+    """
+    if source.still is not None:
+        for _ in range(first, last):
+            yield source.still.copy()
+        return
+    frame, count = None, 0
+    for frame in _decode_stream(source, first, last, check):
+        count += 1
+        yield frame
+    missing = last - first - count
+    allowed = max(2, round(MAX_MISSING * source.frames))
+    if frame is None and first > 0:  # nothing of the range is there: hold what comes before it
+        frame = next(iter(deque(_decode_stream(source, max(0, first - allowed), first, check), maxlen=1)), None)
+    if frame is None or missing > allowed:
+        reached_s = float((first + count) / source.rate)
+        raise InputError(ErrorCode.VIDEO_UNREADABLE, f"The video can only be decoded up to {reached_s:.1f} s.")
+    for _ in range(missing):
+        yield frame.copy()
+
+
+def glimpse(source: Source, first: int, last: int, count: int, check: Check) -> Iterator[U8]:
+    """Yield up to `count` frames spread over [first, last), quickly: key frames near even steps of time.
+
+    Which ones depends on the source and the range alone. Falls back to the first frame of the range.
+    """
+    found = False
+    step = (last - first) / source.rate / count
+    if source.still is None:
+        seeks = source.facts.format in INDEXED_FORMATS and last - first > GLIMPSE_SEEK_S * source.rate
+        for index in range(count if seeks else 1):
+            start_s = float(first / source.rate + index * step)
+            wanted = 1 if seeks else count
+            for frame in _frames_of(_glimpse_arguments(source, start_s, float(step), wanted), source, wanted, check):
+                found = True
+                yield frame
+    if not found:
+        yield from decode(source, first, first + 1, check)
+
+
+def _decode_stream(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
+    return _frames_of(_range_arguments(source, first, last), source, last - first, check)
+
+
+def _frames_of(arguments: list[str], source: Source, count: int, check: Check) -> Iterator[U8]:
+    width, height = source.facts.width, source.facts.height
+    chroma = ((height + 1) // 2) * ((width + 1) // 2)
+    with Child(arguments, check, reads=True) as child:
+        for _ in range(count):
+            raw = np.empty(width * height + 2 * chroma, np.uint8)
+            if child.read_into(raw.data) < raw.nbytes:
+                status = child.wait()
+                if status != 0:
+                    log.info("decoding ended early: %s", child.words().strip())
+                if status < 0:  # it crashed: unlike a frame that is damaged, nothing may be held for what would follow
+                    raise InputError(ErrorCode.VIDEO_UNREADABLE, "The video cannot be decoded.")
+                return
+            yield _even(raw, width, height)
+
+
+def _even(raw: U8, width: int, height: int) -> U8:
+    """Shape raw bytes as I420; the luma of an odd size grows by one replicated row or column, its chroma has it."""
+    if width % 2 == 0 and height % 2 == 0:
+        return raw.reshape(height * 3 // 2, width)
+    luma: U8 = raw[: width * height].reshape(height, width)
+    luma = np.pad(luma, ((0, height % 2), (0, width % 2)), mode="edge")
+    planes: U8 = np.concatenate([luma.reshape(-1), raw[width * height :]])
+    return planes.reshape(luma.shape[0] * 3 // 2, luma.shape[1])
+
+
+def _range_arguments(source: Source, first: int, last: int) -> list[str]:
+    options: dict[str, Any] = {}
+    margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
+    origin = "STARTPTS"
+    start_pts = source.picture.start_pts
+    if first > margin and source.facts.format in INDEXED_FORMATS and start_pts is not None:
+        seek_s = start_pts * Fraction(source.picture.time_base) + (first - margin) / source.rate
+        # absolute times and no accurate seek: the filter below, not the seek, decides where the range begins
+        options = {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None, "copyts": None}
+        origin = str(start_pts)
+    steps = ["bwdif=mode=send_frame:deint=interlaced"] if source.picture.interlaced else []
+    steps.append(f"setpts=PTS-{origin}")
+    steps.append(f"fps=fps={source.rate}:start_time={float(first / source.rate):.6f}:round=near")
+    return _arguments(source, options, steps, last - first)
+
+
+def _glimpse_arguments(source: Source, start_s: float, step_s: float, count: int) -> list[str]:
+    options: dict[str, Any] = {"skip_frame": "nokey"}
+    steps = ["setpts=PTS-STARTPTS"]
+    if count == 1:
+        options |= {"ss": f"{start_s:.6f}", "noaccurate_seek": None}
+    else:
+        steps.append(f"select=gte(t\\,{start_s:.6f})*(isnan(prev_selected_t)+gte(t-prev_selected_t\\,{step_s:.6f}))")
+    return _arguments(source, options, steps, count)
+
+
+def _arguments(source: Source, options: dict[str, Any], steps: list[str], count: int) -> list[str]:
+    always = {"f": source.facts.format, "protocol_whitelist": "file", "max_pixels": MAX_FRAME_PIXELS}
+    output = {
+        "format": "rawvideo",
+        "pix_fmt": "yuv420p",
+        "map": "0:V:0",
+        "vf": ",".join([*steps, *_colour_steps(source)]),
+        "fps_mode": "passthrough",
+        "frames:v": count,
+    }
+    stream = ffmpeg.input(f"file:{source.path}", **always, **options).output("pipe:1", **output)
+    return [str(word) for word in stream.global_args("-nostdin", "-v", "error").compile(cmd=source.ffmpeg)]
+
+
+def _colour_steps(source: Source) -> list[str]:
+    """Return the filters that bring size, range and matrix to what the pipeline works in; none changes what fits."""
+    steps = []
+    target = source.colour.filter_name
+    matrix = MATRIX_NAMES.get(source.picture.matrix, target)
+    if source.picture.transfer in HDR_TRANSFERS:
+        transfer = HDR_TRANSFERS[source.picture.transfer]
+        steps.append(f"zscale=tin={transfer}:pin=2020:min=2020_ncl:t=linear:npl=100,format=gbrpf32le")
+        steps.append("zscale=p=709,tonemap=hable:desat=0,zscale=t=709:m=709:r=limited,format=yuv420p")
+        matrix = "bt709"
+    size = f"scale={source.facts.width}:{source.facts.height}:flags=bicubic+accurate_rnd+full_chroma_int"
+    tags = f"out_color_matrix={target}:out_range=tv"
+    steps.append(f"{size}:{tags}" if source.picture.rgb else f"{size}:in_color_matrix={matrix}:{tags}")
+    return steps
+
+
+def _target_matrix(picture: PictureFacts, height: int) -> ColourMatrix:
+    """Keep the matrix the video is tagged with where it is one of ours; HDR becomes BT.709; untagged goes by height."""
+    if picture.transfer in HDR_TRANSFERS or picture.matrix in (9, 10):
+        return ColourMatrix.BT709
+    known = {1: ColourMatrix.BT709, 5: ColourMatrix.BT601, 6: ColourMatrix.BT601}
+    return known.get(picture.matrix, ColourMatrix.for_height(height))
