@@ -34,9 +34,7 @@ class Event:
 class Listeners:
     """Read the events of jobs for the calls of one process."""
 
-    def __init__(
-        self, url: str, shutdown: Shutdown, most: int = MAX_LISTENERS, quiet_s: float = QUIET_S
-    ) -> None:
+    def __init__(self, url: str, shutdown: Shutdown, most: int = MAX_LISTENERS, quiet_s: float = QUIET_S) -> None:
         self._redis = connect_listener(url, quiet_s, most)
         self._shutdown = shutdown
         self._most = most

@@ -57,8 +57,7 @@ def create_app(settings: Settings, prober: Prober | None = None) -> FastAPI:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = get_openapi(
-                title=TITLE, version=service_version(), description=DESCRIPTION, routes=app.routes)
+            document = get_openapi(title=TITLE, version=service_version(), description=DESCRIPTION, routes=app.routes)
             app.openapi_schema = use_problem_type(document)
         return app.openapi_schema
 
@@ -70,8 +69,13 @@ def run_api(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; answers that are under way may end. Raises SystemExit where it cannot start."""
     app = create_app(settings)
     config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_config=None, access_log=False,
-        timeout_graceful_shutdown=CUT_S, server_header=False,
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=CUT_S,
+        server_header=False,
     )
     server = Server(config, app.state.services.shutdown)
     with suppress(KeyboardInterrupt):  # uvicorn drains first, then raises the signal again

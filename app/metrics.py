@@ -18,10 +18,14 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.registry.register(_StateCollector(services))
         self._requests = Counter(
-            "lipsync_http_requests", "Answered calls.", ["method", "route", "status"], registry=self.registry)
+            "lipsync_http_requests", "Answered calls.", ["method", "route", "status"], registry=self.registry
+        )
         self._seconds = Histogram(
-            "lipsync_http_request_seconds", "Time to answer, body included.", ["method", "route"],
-            registry=self.registry)
+            "lipsync_http_request_seconds",
+            "Time to answer, body included.",
+            ["method", "route"],
+            registry=self.registry,
+        )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered call; `route` is the template, so that ids do not become labels."""
@@ -45,7 +49,8 @@ class _StateCollector:
             jobs.add_metric([status], counts[status])
         yield jobs
         moves = CounterMetricFamily(
-            "lipsync_job_moves", "Jobs created, ended and tried again, and attempts lost.", labels=["move"])
+            "lipsync_job_moves", "Jobs created, ended and tried again, and attempts lost.", labels=["move"]
+        )
         for name in ("created", "succeeded", "failed", "canceled", "retried", "lost"):
             moves.add_metric([name], counts.get(f"total_{name}", 0))
         yield moves

@@ -26,11 +26,17 @@ def form_body() -> dict[str, Any]:
     properties: dict[str, Any] = {
         name: {"type": "string", "format": "binary", "description": text} for name, text in _FILES.items()
     } | schema["properties"]
-    properties["metadata"] = {"type": "string", "contentMediaType": "application/json",
-                              "description": properties["metadata"]["description"]}
+    properties["metadata"] = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "description": properties["metadata"]["description"],
+    }
     form = {"type": "object", "properties": properties, "required": ["video", "audio"], "additionalProperties": False}
-    content = {"schema": form, "encoding": {"metadata": {"contentType": "application/json"}},
-               "example": {"video": "(portrait.mp4)", "audio": "(speech.wav)", "sync_mode": "loop", "crf": 20}}
+    content = {
+        "schema": form,
+        "encoding": {"metadata": {"contentType": "application/json"}},
+        "example": {"video": "(portrait.mp4)", "audio": "(speech.wav)", "sync_mode": "loop", "crf": 20},
+    }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 
 

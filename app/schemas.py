@@ -13,23 +13,52 @@ from app.core.records.records import WorkerFacts
 
 _ID: Final = "6f1c0f0d5a9e4b0f8f6f3c1d2e4b5a69"
 _EXAMPLE_VIDEO: Final = {
-    "kind": "video", "format": "mov", "codec": "h264", "width": 1080, "height": 1920, "fps": "30000/1001",
-    "frames": 600, "duration_s": 20.02, "rotation": 90, "variable_frame_rate": False, "has_audio": True,
-    "bytes": 8123456, "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "kind": "video",
+    "format": "mov",
+    "codec": "h264",
+    "width": 1080,
+    "height": 1920,
+    "fps": "30000/1001",
+    "frames": 600,
+    "duration_s": 20.02,
+    "rotation": 90,
+    "variable_frame_rate": False,
+    "has_audio": True,
+    "bytes": 8123456,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 }
 _EXAMPLE_AUDIO: Final = {
-    "format": "wav", "codec": "pcm_s16le", "sample_rate_hz": 16000, "channels": 1, "duration_s": 19.5,
-    "bytes": 624044, "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+    "format": "wav",
+    "codec": "pcm_s16le",
+    "sample_rate_hz": 16000,
+    "channels": 1,
+    "duration_s": 19.5,
+    "bytes": 624044,
+    "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
 }
 EXAMPLE_JOB: Final[dict[str, Any]] = {
-    "id": _ID, "status": "running", "stage": "synthesize",
+    "id": _ID,
+    "status": "running",
+    "stage": "synthesize",
     "progress": {"percent": 41.5, "frames_done": 249, "frames_total": 600, "fps": 31.2, "eta_s": 11.2},
-    "queue_position": None, "attempt": 1, "created_at": "2026-03-01T12:00:00Z", "started_at": "2026-03-01T12:00:01Z",
-    "finished_at": None, "expires_at": "2026-03-02T12:00:00Z",
+    "queue_position": None,
+    "attempt": 1,
+    "created_at": "2026-03-01T12:00:00Z",
+    "started_at": "2026-03-01T12:00:01Z",
+    "finished_at": None,
+    "expires_at": "2026-03-02T12:00:00Z",
     "input": {"video": _EXAMPLE_VIDEO, "audio": _EXAMPLE_AUDIO, "audio_mix": None},
-    "options": JobOptions().model_dump(mode="json"), "warnings": [], "error": None, "result": None, "report": None,
-    "links": {"self": f"/jobs/{_ID}", "result": f"/jobs/{_ID}/result", "events": f"/jobs/{_ID}/events",
-              "cancel": f"/jobs/{_ID}/cancel"},
+    "options": JobOptions().model_dump(mode="json"),
+    "warnings": [],
+    "error": None,
+    "result": None,
+    "report": None,
+    "links": {
+        "self": f"/jobs/{_ID}",
+        "result": f"/jobs/{_ID}/result",
+        "events": f"/jobs/{_ID}/events",
+        "cancel": f"/jobs/{_ID}/cancel",
+    },
 }
 
 
@@ -67,9 +96,12 @@ class JobView(BaseModel):
     status: JobStatus
     stage: str | None
     progress: Progress
-    queue_position: int | None = Field(description=(
-        "Place among all waiting jobs, from 1, if no more come: callers take turns, each with its own jobs in order "
-        "of priority and arrival."))
+    queue_position: int | None = Field(
+        description=(
+            "Place among all waiting jobs, from 1, if no more come: callers take turns, each with its own jobs in "
+            "order of priority and arrival."
+        )
+    )
     attempt: int
     created_at: datetime
     started_at: datetime | None = Field(description="When the current attempt began.")
@@ -131,11 +163,20 @@ class ValidationView(BaseModel):
 class Problem(BaseModel):
     """What went wrong with a call (RFC 9457)."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {
-        "type": "urn:lipsync:error:audio_stream_missing", "title": "Unprocessable Content", "status": 422,
-        "detail": "The file sent as `audio` has no sound.", "code": "audio_stream_missing",
-        "request_id": "3b1d7c2e9f4a4f0e", "retryable": False, "hint": "Send a file that has an audio track.",
-    }})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:lipsync:error:audio_stream_missing",
+                "title": "Unprocessable Content",
+                "status": 422,
+                "detail": "The file sent as `audio` has no sound.",
+                "code": "audio_stream_missing",
+                "request_id": "3b1d7c2e9f4a4f0e",
+                "retryable": False,
+                "hint": "Send a file that has an audio track.",
+            }
+        }
+    )
 
     type: str
     title: str

@@ -48,8 +48,10 @@ def _judge(job: dict[str, Any]) -> int:
         got_s = float(video.duration or 0) / av.time_base
         frames = sum(1 for _ in video.decode(video=0))
     speed = job["report"]["realtime_factor"]
-    print(f"{OUTPUT.resolve()}: {frames} frames, {got_s:.2f} s for {wanted_s:.2f} s of speech, "
-          f"{speed:.2f} s of work per second of video")
+    print(
+        f"{OUTPUT.resolve()}: {frames} frames, {got_s:.2f} s for {wanted_s:.2f} s of speech, "
+        f"{speed:.2f} s of work per second of video"
+    )
     if abs(got_s - wanted_s) > 1 / 25 + 0.03:  # a frame, and AAC's padding
         print("error: the length of the video is not that of the speech", file=sys.stderr)
         return 1

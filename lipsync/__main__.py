@@ -176,8 +176,14 @@ def _end_on_failure(job: dict[str, Any]) -> None:
 @job_options
 @_service
 def submit(
-    url: str, api_key: str | None, video: Path, audio: Path, audio_mix: Path | None, idempotency_key: str | None,
-    output: Path | None, **options: str | None,
+    url: str,
+    api_key: str | None,
+    video: Path,
+    audio: Path,
+    audio_mix: Path | None,
+    idempotency_key: str | None,
+    output: Path | None,
+    **options: str | None,
 ) -> None:
     """Send a job; print its id, or with --output wait for it and fetch the result."""
     with _client(url, api_key) as client:
@@ -263,8 +269,10 @@ def sync(
     for warning in outcome.warnings:
         click.echo(f"warning: {warning}", err=True)
     result, report = outcome.result, outcome.report
-    click.echo(f"{output}: {result.frames} frames, {result.duration_s:.2f} s, {result.width}x{result.height}, face in "
-               f"{report.face_coverage:.0%} of them, {report.realtime_factor:.2f} s of work per second of video")
+    click.echo(
+        f"{output}: {result.frames} frames, {result.duration_s:.2f} s, {result.width}x{result.height}, face in "
+        f"{report.face_coverage:.0%} of them, {report.realtime_factor:.2f} s of work per second of video"
+    )
 
 
 @main.command()
@@ -281,8 +289,13 @@ def doctor() -> None:
 
 @main.command()
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
-@click.option("--clip", "clips", multiple=True, type=click.Path(path_type=Path, exists=True), help=(
-    "Measure this clip, driven by its own sound, instead of the standard ones; repeatable."))
+@click.option(
+    "--clip",
+    "clips",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help=("Measure this clip, driven by its own sound, instead of the standard ones; repeatable."),
+)
 @click.option("--runs", default=1, show_default=True, type=click.IntRange(1, 20), help="Medians over so many runs.")
 def bench(json_path: Path | None, clips: tuple[Path, ...], runs: int) -> None:
     """Measure speed and memory against a plain transcode; exit 1 where a promise about memory is broken."""
@@ -313,8 +326,15 @@ def bench(json_path: Path | None, clips: tuple[Path, ...], runs: int) -> None:
 @click.option("--held-out", is_flag=True, help="Make so many clips of the split for judging, and no others.")
 @click.pass_context
 def corpus(
-    ctx: click.Context, out_dir: Path | None, faces_dir: Path | None, speech_dir: Path | None, clips: int, voices: int,
-    seed: int, workers: int, held_out: bool,
+    ctx: click.Context,
+    out_dir: Path | None,
+    faces_dir: Path | None,
+    speech_dir: Path | None,
+    clips: int,
+    voices: int,
+    seed: int,
+    workers: int,
+    held_out: bool,
 ) -> None:
     """Make talking puppet clips with exact labels from still faces and speech."""
     if ctx.invoked_subcommand is not None:
@@ -329,8 +349,19 @@ def corpus(
     _can_be_a_folder(out_dir)
     preparer = Preparer()
     try:
-        made = build_corpus(faces_dir, out_dir, clips, seed, preparer.landmarks, preparer.write_clip, workers,
-                            speech_dir, lambda text: click.echo(text, err=True), voices, held_out)
+        made = build_corpus(
+            faces_dir,
+            out_dir,
+            clips,
+            seed,
+            preparer.landmarks,
+            preparer.write_clip,
+            workers,
+            speech_dir,
+            lambda text: click.echo(text, err=True),
+            voices,
+            held_out,
+        )
     except (EspeakError, MaterialError) as error:
         raise InputError(ErrorCode.OPTION_INVALID, f"{error}.") from error
     click.echo(f"{out_dir}: {made.written} clips written, {made.kept} kept, {len(made.skipped)} skipped")
@@ -348,8 +379,12 @@ def _can_be_a_folder(path: Path) -> None:
 
 @corpus.command("fetch")
 @click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Where the materials go.")
-@click.option("--from", "local_dir", type=click.Path(path_type=Path, file_okay=False, exists=True), help=(
-    "Take them from this folder (faces/, avatars/, speech/) instead of the network."))
+@click.option(
+    "--from",
+    "local_dir",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help=("Take them from this folder (faces/, avatars/, speech/) instead of the network."),
+)
 def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
     """Get the faces and recordings that the default weights learn from; can be stopped and goes on."""
     from model.corpus.materials.fetch import fetch, take
@@ -363,8 +398,11 @@ def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
     got = fetch(out_dir, cut_face, read_sound, tell) if local_dir is None else take(out_dir, local_dir, tell)
     click.echo(f"{out_dir}: {got.written} files written, {got.kept} kept, {len(got.missing)} missing")
     if got.missing:
-        click.echo(f"error: url_fetch_failed: {len(got.missing)} files could not be had; the others can be used, and "
-                   "the same command tries again.", err=True)
+        click.echo(
+            f"error: url_fetch_failed: {len(got.missing)} files could not be had; the others can be used, and "
+            "the same command tries again.",
+            err=True,
+        )
         sys.exit(EXIT_REFUSED)
 
 
@@ -375,9 +413,7 @@ def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
 @click.option("--seed", default=7, show_default=True, help="Decides who is held out.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--expert", type=click.Path(path_type=Path), help="A trained sync expert, to find late sound with.")
-def prepare(
-    folder: Path, out_dir: Path, val_share: float, seed: int, workers: int, expert: Path | None
-) -> None:
+def prepare(folder: Path, out_dir: Path, val_share: float, seed: int, workers: int, expert: Path | None) -> None:
     """Turn a folder of talking videos (GRID, LRS2, HDTF or any) into training clips."""
     from model.checkpoint import CheckpointError
     from worker.training_data.prepare_folder import Plan, prepare_folder
@@ -408,7 +444,12 @@ def prepare(
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this long, all starts together.")
 @click.option("--resume/--anew", default=True, help="Go on where the run was stopped, or begin again.")
 def train(
-    config: Path, corpus_dir: Path, run_dir: Path, expert: Path | None, hearing: Path | None, minutes: float | None,
+    config: Path,
+    corpus_dir: Path,
+    run_dir: Path,
+    expert: Path | None,
+    hearing: Path | None,
+    minutes: float | None,
     resume: bool,
 ) -> None:
     """Train hearing, sync expert or generator, as the recipe says; stop and resume at any moment."""
@@ -420,8 +461,16 @@ def train(
     from model.training.train import train as run
 
     try:
-        exported = run(read_recipe(config), corpus_dir, run_dir, minutes, resume, expert, hearing,
-                       lambda text: click.echo(text, err=True))
+        exported = run(
+            read_recipe(config),
+            corpus_dir,
+            run_dir,
+            minutes,
+            resume,
+            expert,
+            hearing,
+            lambda text: click.echo(text, err=True),
+        )
         click.echo(str(exported))
     except (BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError) as error:
         click.echo(f"error: option_invalid: {error}", err=True)
@@ -430,8 +479,12 @@ def train(
 
 @main.command()
 @click.option("--corpus", "corpus_dir", type=click.Path(path_type=Path), help="Prepared clips; those held out count.")
-@click.option("--clips", multiple=True, type=click.Path(path_type=Path), help=(
-    "Real videos or folders of them, redrawn by their own sound through the whole pipeline; repeatable."))
+@click.option(
+    "--clips",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help=("Real videos or folders of them, redrawn by their own sound through the whole pipeline; repeatable."),
+)
 @click.option("--result", "results", multiple=True, type=click.Path(path_type=Path), help="A finished video.")
 @click.option("--reference", "references", multiple=True, type=click.Path(path_type=Path), help="Its film.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Generator weights; else LIPSYNC_CHECKPOINT's.")
@@ -441,20 +494,42 @@ def train(
 @click.option("--inception", type=click.Path(path_type=Path), help="torchvision's Inception v3 weights, for FID.")
 @click.option("--syncnet", type=click.Path(path_type=Path), help="syncnet_v2 weights, for LSE-D and LSE-C.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
-@click.option("--html", "html_dir", type=click.Path(path_type=Path, file_okay=False), help=(
-    "Write a page with pictures and plots here."))
+@click.option(
+    "--html",
+    "html_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=("Write a page with pictures and plots here."),
+)
 @click.option("--check", is_flag=True, help="Exit 1 where the figures break what the default weights promise.")
-@click.option("--raters", "raters_dir", type=click.Path(path_type=Path, file_okay=False), help=(
-    "Write a blind page for people here, of the videos of each --system; or, with --ratings, say what they think."))
+@click.option(
+    "--raters",
+    "raters_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=(
+        "Write a blind page for people here, of the videos of each --system; or, with --ratings, say what they think."
+    ),
+)
 @click.option("--system", "systems", multiple=True, metavar="NAME=DIR", help="Result videos of one system; repeatable.")
 @click.option("--seed", default=7, show_default=True, help="Of the order on the page for raters.")
 @click.option("--ratings", multiple=True, type=click.Path(path_type=Path), help="A rater's saved answers; repeatable.")
 def evaluate(
-    corpus_dir: Path | None, clips: tuple[Path, ...], results: tuple[Path, ...], references: tuple[Path, ...],
-    checkpoint: Path | None, limit: int, seconds: float,
-    lpips_backbone: str | None, inception: Path | None, syncnet: Path | None,
-    json_path: Path | None, html_dir: Path | None, check: bool,
-    raters_dir: Path | None, systems: tuple[str, ...], seed: int, ratings: tuple[Path, ...],
+    corpus_dir: Path | None,
+    clips: tuple[Path, ...],
+    results: tuple[Path, ...],
+    references: tuple[Path, ...],
+    checkpoint: Path | None,
+    limit: int,
+    seconds: float,
+    lpips_backbone: str | None,
+    inception: Path | None,
+    syncnet: Path | None,
+    json_path: Path | None,
+    html_dir: Path | None,
+    check: bool,
+    raters_dir: Path | None,
+    systems: tuple[str, ...],
+    seed: int,
+    ratings: tuple[Path, ...],
 ) -> None:
     """Judge drawn lips: beside the real video, in silence, and with a stranger's voice; or let people judge."""
     if raters_dir is not None:
@@ -529,8 +604,14 @@ def _ask_people(
 @click.option("--limit", type=click.IntRange(1), default=24, show_default=True, help="Judge at most so many clips.")
 @click.option("--only", multiple=True, help="Make this row alone; repeatable. The table shows all that are finished.")
 def ablate(
-    corpus_dir: Path, out_dir: Path, config: Path | None, hearing: Path | None, expert: Path | None,
-    minutes: float | None, limit: int, only: tuple[str, ...],
+    corpus_dir: Path,
+    out_dir: Path,
+    config: Path | None,
+    hearing: Path | None,
+    expert: Path | None,
+    minutes: float | None,
+    limit: int,
+    only: tuple[str, ...],
 ) -> None:
     """Train the network without each of its parts, and Wav2Lip, and compare; can be stopped and goes on."""
     from model.checkpoint import CheckpointError
@@ -546,8 +627,13 @@ def ablate(
     plan = Plan(corpus_dir, out_dir, hearing, expert, minutes, limit)
     try:
         with FaceDetector() as detector:
-            table = run(read_rows(config or shipped_recipe("ablation")), plan, MeshReader(detector), only,
-                        lambda text: click.echo(text, err=True))
+            table = run(
+                read_rows(config or shipped_recipe("ablation")),
+                plan,
+                MeshReader(detector),
+                only,
+                lambda text: click.echo(text, err=True),
+            )
     except (BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError) as error:
         click.echo(f"error: option_invalid: {error}", err=True)
         sys.exit(EXIT_REFUSED)

@@ -30,8 +30,12 @@ def running_service(data_dir: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "LIPSYNC_DATA_DIR": str(data_dir / "data"), "LIPSYNC_PORT": str(port)}
     log_path = data_dir / "service.log"
-    with log_path.open("w") as log, subprocess.Popen(
-            [sys.executable, "-m", "lipsync", "serve"], env=environment, stdout=log, stderr=log) as service:
+    with (
+        log_path.open("w") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "lipsync", "serve"], env=environment, stdout=log, stderr=log
+        ) as service,
+    ):
         try:
             _wait_until_ready(url, service, log_path)
             yield url

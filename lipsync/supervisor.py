@@ -57,7 +57,8 @@ class Child:
     def start(self) -> None:
         """Start the process, in a session of its own so that Ctrl-C reaches it only through its supervisor."""
         self._process = subprocess.Popen(
-            self._command, env=self._environment, stdin=subprocess.DEVNULL, start_new_session=True)
+            self._command, env=self._environment, stdin=subprocess.DEVNULL, start_new_session=True
+        )
         self._started_at = time.monotonic()
 
     def keep_alive(self) -> int | None:
@@ -166,7 +167,8 @@ class Supervisor:
             except redis.ConnectionError:
                 if store.keep_alive() is not None or time.monotonic() > deadline:
                     raise ServiceError(
-                        ErrorCode.INTERNAL, "The private Redis did not start; redis/redis.log says why.") from None
+                        ErrorCode.INTERNAL, "The private Redis did not start; redis/redis.log says why."
+                    ) from None
             time.sleep(0.05)
 
     def _watch(self, children: list[Child]) -> int:

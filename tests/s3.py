@@ -12,8 +12,12 @@ import httpx
 from lipsync.supervisor import free_port
 
 BUCKET = "lipsync"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_REGION": "us-east-1",
-               "AWS_EC2_METADATA_DISABLED": "true"}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "tester",
+    "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+    "AWS_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 
 
 class S3Server:
@@ -39,9 +43,22 @@ class S3Server:
 
     def start(self):
         keys = f"{CREDENTIALS['AWS_ACCESS_KEY_ID']},{CREDENTIALS['AWS_SECRET_ACCESS_KEY']}"
-        self._process = subprocess.Popen([
-            str(Path(sys.executable).with_name("rclone")), "serve", "s3", "--config", "", "--auth-key", keys,
-            "--addr", self._address, "--log-file", str(self._folder.with_suffix(".log")), str(self._folder)])
+        self._process = subprocess.Popen(
+            [
+                str(Path(sys.executable).with_name("rclone")),
+                "serve",
+                "s3",
+                "--config",
+                "",
+                "--auth-key",
+                keys,
+                "--addr",
+                self._address,
+                "--log-file",
+                str(self._folder.with_suffix(".log")),
+                str(self._folder),
+            ]
+        )
         deadline = time.monotonic() + 20
         while not self._answers():
             assert time.monotonic() < deadline and self._process.poll() is None, "the S3 server did not start"

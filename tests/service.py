@@ -23,10 +23,23 @@ from app.services import Prober
 from app.shutdown import CUT_S, DRAIN_S, Server
 
 VIDEO = VideoFacts(
-    kind="video", format="mov", codec="h264", width=640, height=480, fps="25", frames=250, duration_s=10.0, rotation=0,
-    variable_frame_rate=False, has_audio=True, bytes=1000, sha256="a" * 64)
+    kind="video",
+    format="mov",
+    codec="h264",
+    width=640,
+    height=480,
+    fps="25",
+    frames=250,
+    duration_s=10.0,
+    rotation=0,
+    variable_frame_rate=False,
+    has_audio=True,
+    bytes=1000,
+    sha256="a" * 64,
+)
 AUDIO = AudioFacts(
-    format="wav", codec="pcm_s16le", sample_rate_hz=16000, channels=1, duration_s=4.0, bytes=500, sha256="b" * 64)
+    format="wav", codec="pcm_s16le", sample_rate_hz=16000, channels=1, duration_s=4.0, bytes=500, sha256="b" * 64
+)
 INPUT = JobInput(video=VIDEO, audio=AUDIO)
 
 
@@ -61,8 +74,9 @@ class LiveServer:
     """An application on a real socket, served by a thread."""
 
     def __init__(self, app: FastAPI) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, ws="none",
-                                timeout_graceful_shutdown=CUT_S)
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=0, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=CUT_S
+        )
         self._server = Server(config, app.state.services.shutdown)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()

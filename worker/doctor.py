@@ -30,8 +30,14 @@ class Finding:
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything a job needs; a check that fails is a finding, never an exception."""
     checks: dict[str, Callable[[Settings], str]] = {
-        "ffmpeg": _ffmpeg, "encoder": _encoder, "device": _device, "weights": _weights, "face models": _face_models,
-        "redis": _redis, "storage": _storage, "disk": _disk,
+        "ffmpeg": _ffmpeg,
+        "encoder": _encoder,
+        "device": _device,
+        "weights": _weights,
+        "face models": _face_models,
+        "redis": _redis,
+        "storage": _storage,
+        "disk": _disk,
     }
     findings = []
     for name, check in checks.items():
@@ -91,8 +97,9 @@ def _redis(settings: Settings) -> str:
         return f"a private one: {find_redis_server()}"
     from redis import Redis
 
-    with Redis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_S,
-                        socket_connect_timeout=REDIS_TIMEOUT_S) as client:
+    with Redis.from_url(
+        settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+    ) as client:
         client.ping()
     return "answers"
 

@@ -56,7 +56,8 @@ def load(settings: Settings) -> Synthesizer:
     path = checkpoint_path(settings)
     try:
         return load_synthesizer(
-            path, device=settings.device, precision=settings.precision, batch_size=settings.batch_size)
+            path, device=settings.device, precision=settings.precision, batch_size=settings.batch_size
+        )
     except CheckpointError as error:
         raise _invalid(error) from None
     except ValueError as error:

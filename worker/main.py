@@ -149,8 +149,14 @@ def _announce(runtime: Runtime, checkpoint: Path) -> None:
     with checkpoint.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     facts = WorkerFacts(
-        name=runtime.name, pid=os.getpid(), device=synthesizer.device_name, precision=synthesizer.precision,
-        checkpoint=checkpoint.name, checkpoint_sha256=digest, version=service_version())
+        name=runtime.name,
+        pid=os.getpid(),
+        device=synthesizer.device_name,
+        precision=synthesizer.precision,
+        checkpoint=checkpoint.name,
+        checkpoint_sha256=digest,
+        version=service_version(),
+    )
     pause = threading.Event()
     while not runtime.is_stopping():
         try:
@@ -211,7 +217,12 @@ def run_worker(settings: Settings, engine: Engine | None = None) -> int:
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours stays
     warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle: only JSON is accepted here
     worker = celery.Worker(
-        queues=[JOBS_QUEUE, SEGMENTS_QUEUE, FACES_QUEUE], hostname=f"lipsync-{os.getpid()}@{socket.gethostname()}",
-        quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True)
+        queues=[JOBS_QUEUE, SEGMENTS_QUEUE, FACES_QUEUE],
+        hostname=f"lipsync-{os.getpid()}@{socket.gethostname()}",
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
     worker.start()
     return int(worker.exitcode or 0)

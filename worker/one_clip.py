@@ -43,7 +43,11 @@ class ProgressBar:
 
 
 def sync_clip(
-    settings: Settings, video: Path, audio: Path, audio_mix: Path | None, output: Path,
+    settings: Settings,
+    video: Path,
+    audio: Path,
+    audio_mix: Path | None,
+    output: Path,
     options: Mapping[str, str | None],
 ) -> Outcome:
     """Lip-sync `video` to `audio` into the MP4 `output`; options as text, None where not given.

@@ -74,14 +74,24 @@ class JobOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    sync_mode: SYNC_MODES = Field("cut_off", description=(
-        "What happens when picture and voice differ in length. `cut_off`: the shorter one ends the output. "
-        "`loop`, `bounce`: as long as the voice, the picture starts again or runs to and fro. `silence`: as long as "
-        "the picture, the voice is followed by silence. `remap`: as long as the voice, the picture is retimed."))
-    face: Annotated[str, AfterValidator(parse_face)] = Field("largest", max_length=32, description=(
-        "Whose lips move: `largest`, `all`, `index:N` (counted from the left, from 0) or `point:X,Y` (pixels)."))
+    sync_mode: SYNC_MODES = Field(
+        "cut_off",
+        description=(
+            "What happens when picture and voice differ in length. `cut_off`: the shorter one ends the output. "
+            "`loop`, `bounce`: as long as the voice, the picture starts again or runs to and fro. `silence`: as long "
+            "as the picture, the voice is followed by silence. `remap`: as long as the voice, the picture is retimed."
+        ),
+    )
+    face: Annotated[str, AfterValidator(parse_face)] = Field(
+        "largest",
+        max_length=32,
+        description=(
+            "Whose lips move: `largest`, `all`, `index:N` (counted from the left, from 0) or `point:X,Y` (pixels)."
+        ),
+    )
     on_missing_face: Literal["pass_through", "fail"] = Field(
-        "pass_through", description="Frames without the chosen face stay as they are, or the job fails.")
+        "pass_through", description="Frames without the chosen face stay as they are, or the job fails."
+    )
     silence_gate: bool = Field(True, description="Rest the mouth where nobody speaks.")
     strength: float = Field(1.0, ge=0, le=1, description="0 leaves the mouth as filmed, 1 follows the voice fully.")
     padding: float = Field(0.0, ge=-0.3, le=0.5, description="Grows the blended region, in face heights.")
@@ -90,9 +100,13 @@ class JobOptions(BaseModel):
     output_height: int | None = Field(None, ge=64, le=4320, description="Scale the output to this height.")
     start_s: float = Field(0.0, ge=0, description="Use the picture from here on; the voice starts at its beginning.")
     end_s: float | None = Field(None, gt=0, description="Use the picture up to here.")
-    priority: PRIORITIES = Field("normal", description=(
-        "Which of your own waiting jobs goes first: each step up is worth an hour of waiting. Other callers' jobs are "
-        "not touched by it: callers take turns."))
+    priority: PRIORITIES = Field(
+        "normal",
+        description=(
+            "Which of your own waiting jobs goes first: each step up is worth an hour of waiting. Other callers' jobs "
+            "are not touched by it: callers take turns."
+        ),
+    )
     metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back unchanged (at most 4 KiB).")
 
     @model_validator(mode="after")

@@ -21,14 +21,34 @@ def find_redis_server() -> str:
         if os.access(carried, os.X_OK):
             return str(carried)
     raise ServiceError(
-        ErrorCode.INTERNAL, "No redis-server: install one, or the `embedded` extra, or set LIPSYNC_REDIS_URL.")
+        ErrorCode.INTERNAL, "No redis-server: install one, or the `embedded` extra, or set LIPSYNC_REDIS_URL."
+    )
 
 
 def redis_command(folder: Path, unix_socket: Path) -> list[str]:
     """Return the command of a private Redis that keeps its data in the folder and has no TCP port."""
     return [
-        find_redis_server(), "--port", "0", "--unixsocket", str(unix_socket), "--unixsocketperm", "700",
-        "--dir", str(folder), "--appendonly", "yes", "--appendfsync", "always", "--save", "",
-        "--maxmemory-policy", "noeviction", "--daemonize", "no",
-        "--logfile", str(folder / "redis.log"), "--loglevel", "warning",
+        find_redis_server(),
+        "--port",
+        "0",
+        "--unixsocket",
+        str(unix_socket),
+        "--unixsocketperm",
+        "700",
+        "--dir",
+        str(folder),
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--save",
+        "",
+        "--maxmemory-policy",
+        "noeviction",
+        "--daemonize",
+        "no",
+        "--logfile",
+        str(folder / "redis.log"),
+        "--loglevel",
+        "warning",
     ]

@@ -28,8 +28,12 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(None, description="Where the records and the queue live; unset: a private one.")
     data_dir: Path = Field(Path("data"), description="This host's own files and the private Redis.")
     storage: str | None = Field(
-        None, pattern=r"^(/.*|s3://[A-Za-z0-9._-]{3,63}(/[A-Za-z0-9._/-]*)?)$", description=(
-            "Where the files of jobs are kept: a folder that all hosts mount, or s3://bucket/prefix; unset: DATA_DIR."))
+        None,
+        pattern=r"^(/.*|s3://[A-Za-z0-9._-]{3,63}(/[A-Za-z0-9._/-]*)?)$",
+        description=(
+            "Where the files of jobs are kept: a folder that all hosts mount, or s3://bucket/prefix; unset: DATA_DIR."
+        ),
+    )
     s3_endpoint_url: str | None = Field(None, description="The S3 server; unset: Amazon's.")
     s3_public_url: str | None = Field(None, description="The same server as clients reach it, for links.")
     host: str = "127.0.0.1"

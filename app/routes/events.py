@@ -26,7 +26,9 @@ router = APIRouter(tags=["jobs"])
 
 
 @router.get(
-    "/jobs/{job_id}/events", summary="Follow a job", response_class=Response,
+    "/jobs/{job_id}/events",
+    summary="Follow a job",
+    response_class=Response,
     responses={
         200: {"description": "The events.", "content": {"text/event-stream": {}}},
         204: {"description": "The job has ended, and `Last-Event-ID` was its last event: do not ask again."},
@@ -36,8 +38,9 @@ router = APIRouter(tags=["jobs"])
 async def follow_job(
     job: OwnJobDep,
     listeners: ListenersDep,
-    last_event_id: Annotated[str | None, Header(
-        pattern=r"^[0-9]{1,15}-[0-9]{1,15}$", description="Go on behind this event.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(pattern=r"^[0-9]{1,15}-[0-9]{1,15}$", description="Go on behind this event.")
+    ] = None,
 ) -> Response:
     """Send `status` (of the job), `progress` (its stage and figures) and, when it has ended, one `end`; then close.
 

@@ -66,8 +66,18 @@ def metrics(request: Request) -> Response:
 @router.get("/info", summary="Versions, limits, workers", responses=problems(503))
 def info(settings: SettingsDep, records: RecordsDep) -> InfoView:
     """Return what runs here."""
-    names = ("max_upload_bytes", "max_duration_s", "max_pixels", "max_fps", "max_queued_jobs", "max_active_per_key",
-             "retention_s", "run_timeout_s", "max_attempts")
+    names = (
+        "max_upload_bytes",
+        "max_duration_s",
+        "max_pixels",
+        "max_fps",
+        "max_queued_jobs",
+        "max_active_per_key",
+        "retention_s",
+        "run_timeout_s",
+        "max_attempts",
+    )
     limits = {name: getattr(settings, name) for name in names}
     return InfoView(
-        version=service_version(), python=platform.python_version(), limits=limits, workers=records.live_workers())
+        version=service_version(), python=platform.python_version(), limits=limits, workers=records.live_workers()
+    )

@@ -35,8 +35,13 @@ def _view(records: Records, job: Job) -> JobView:
 
 
 @router.post(
-    "/jobs", status_code=202, response_model=JobView, summary="Create a job", responses=_FORM_PROBLEMS,
-    openapi_extra=form_body(), dependencies=[ACCEPTING],
+    "/jobs",
+    status_code=202,
+    response_model=JobView,
+    summary="Create a job",
+    responses=_FORM_PROBLEMS,
+    openapi_extra=form_body(),
+    dependencies=[ACCEPTING],
 )
 async def create_job(
     request: Request,
@@ -63,8 +68,12 @@ def _current_view(records: Records, job_id: str) -> JobView:
 
 
 @router.post(
-    "/jobs/validate", response_model=ValidationView, summary="Check files and options without a job",
-    responses=problems(413, 415, 422, 503, 507), openapi_extra=form_body(), dependencies=[ACCEPTING],
+    "/jobs/validate",
+    response_model=ValidationView,
+    summary="Check files and options without a job",
+    responses=problems(413, 415, 422, 503, 507),
+    openapi_extra=form_body(),
+    dependencies=[ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
     """Make the checks that a job would get, and look for faces in one frame; nothing is kept."""
@@ -106,8 +115,17 @@ async def get_job(
     job: OwnJobDep,
     records: RecordsDep,
     listeners: ListenersDep,
-    wait: Annotated[float, Query(ge=0, le=MAX_WAIT_S, allow_inf_nan=False, description=(
-        "Hold the answer for up to so many seconds until the status, the stage or the progress changes."))] = 0,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=MAX_WAIT_S,
+            allow_inf_nan=False,
+            description=(
+                "Hold the answer for up to so many seconds until the status, the stage or the progress changes."
+            ),
+        ),
+    ] = 0,
 ) -> JobView:
     """Return the job as it is now, or with `wait` as it is after its next change; a job that has ended at once."""
     if wait > 0 and not job.status.is_terminal and listeners.has_room:
@@ -124,8 +142,11 @@ def cancel_job(job: OwnJobDep, records: RecordsDep) -> JobView:
 
 
 @router.post(
-    "/jobs/{job_id}/retry", status_code=202, summary="Try a job again",
-    responses=problems(404, 409, 410, 422, 429, 503), dependencies=[ACCEPTING],
+    "/jobs/{job_id}/retry",
+    status_code=202,
+    summary="Try a job again",
+    responses=problems(404, 409, 410, 422, 429, 503),
+    dependencies=[ACCEPTING],
 )
 def retry_job(job: OwnJobDep, services: ServicesDep) -> JobView:
     """Queue a failed or canceled job once more: same id, inputs and options, its attempts counted on.

@@ -14,7 +14,8 @@ _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
         "img-src 'self' blob: data:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"),
+        "frame-ancestors 'none'"
+    ),
     "Referrer-Policy": "no-referrer",
 }
 

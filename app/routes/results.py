@@ -54,7 +54,9 @@ def _send(job: Job, storage: Storage, request: Request) -> Response:
 
 @router.head("/jobs/{job_id}/result", include_in_schema=False)
 @router.get(
-    "/jobs/{job_id}/result", summary="Download the result", response_class=Response,
+    "/jobs/{job_id}/result",
+    summary="Download the result",
+    response_class=Response,
     responses={**_MP4, **problems(404, 409, 410, 416, 422, 503)},
 )
 def get_result(job: OwnJobDep, storage: StorageDep, request: Request) -> Response:
@@ -63,7 +65,9 @@ def get_result(job: OwnJobDep, storage: StorageDep, request: Request) -> Respons
 
 
 @router.get(
-    "/jobs/{job_id}/result/link", summary="Get a link to the result", responses=problems(404, 409, 410, 422, 503),
+    "/jobs/{job_id}/result/link",
+    summary="Get a link to the result",
+    responses=problems(404, 409, 410, 422, 503),
 )
 def get_result_link(
     job: OwnJobDep,
@@ -84,7 +88,9 @@ def get_result_link(
 
 @router.head("/links/{job_id}", include_in_schema=False)
 @router.get(
-    "/links/{job_id}", summary="Download by a link", response_class=Response,
+    "/links/{job_id}",
+    summary="Download by a link",
+    response_class=Response,
     responses={**_MP4, **problems(404, 410, 416, 422, 503)},
 )
 def get_linked_result(

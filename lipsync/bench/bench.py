@@ -37,14 +37,21 @@ def bench(clips: Sequence[Path], runs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         named = [(clip.stem, clip) for clip in clips] or [
-            (one.name, make_clip(one, folder, settings.ffmpeg)) for one in tqdm(STANDARD, desc="making clips")]
+            (one.name, make_clip(one, folder, settings.ffmpeg)) for one in tqdm(STANDARD, desc="making clips")
+        ]
         rows = [_measure_clip(label, clip, folder, runs, settings) for label, clip in tqdm(named, desc="clips")]
     return {
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(),
-                    "memory_bytes": psutil.virtual_memory().total, "device": rows[0].pop("device")},
-        "checkpoint": rows[0]["checkpoint"], "precision": rows[0]["precision"],
+        "machine": {
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "device": rows[0].pop("device"),
+        },
+        "checkpoint": rows[0]["checkpoint"],
+        "precision": rows[0]["precision"],
         "clips": [{key: row[key] for key in row if key not in ("device", "checkpoint", "precision")} for row in rows],
-        "generator": measure_generator(settings), "service": measure_service(),
+        "generator": measure_generator(settings),
+        "service": measure_service(),
     }
 
 
@@ -58,8 +65,14 @@ def _measure_clip(name: str, clip: Path, folder: Path, runs: int, settings: Sett
     wall_s = statistics.median(job["wall_s"] for job in jobs)
     middle = min(jobs, key=lambda job: abs(job["wall_s"] - wall_s))
     ratio = statistics.median(job["wall_s"] / floor for job, floor in zip(jobs, floors, strict=True))
-    return {"name": name, **middle, "wall_s": wall_s, "transcode_s": statistics.median(floors), "ratio": ratio,
-            "peak_rss_bytes": max(job["peak_rss_bytes"] for job in jobs)}
+    return {
+        "name": name,
+        **middle,
+        "wall_s": wall_s,
+        "transcode_s": statistics.median(floors),
+        "ratio": ratio,
+        "peak_rss_bytes": max(job["peak_rss_bytes"] for job in jobs),
+    }
 
 
 def measure_generator(settings: Settings) -> dict[str, Any]:
@@ -77,16 +90,23 @@ def measure_generator(settings: Settings) -> dict[str, Any]:
     while time.perf_counter() - started < GENERATOR_SECONDS:
         synthesizer.synthesize(crops, mels)
         done += batch
-    return {"crops_per_s": done / (time.perf_counter() - started), "batch_size": batch,
-            "device": synthesizer.device_name, "precision": synthesizer.precision,
-            "gflop_per_crop": gflop_per_crop(checkpoint_path(settings))}
+    return {
+        "crops_per_s": done / (time.perf_counter() - started),
+        "batch_size": batch,
+        "device": synthesizer.device_name,
+        "precision": synthesizer.precision,
+        "gflop_per_crop": gflop_per_crop(checkpoint_path(settings)),
+    }
 
 
 def broken_promises(figures: dict[str, Any]) -> list[str]:
     """Say which promises about memory the figures break; speed is printed, not judged."""
     peaks = {clip["name"]: clip["peak_rss_bytes"] for clip in figures["clips"]}
-    broken = [f"{name}: {peak / 1e6:.0f} MB is over {MEMORY_LIMIT_BYTES / 1e6:.0f} MB"
-              for name, peak in peaks.items() if peak > MEMORY_LIMIT_BYTES]
+    broken = [
+        f"{name}: {peak / 1e6:.0f} MB is over {MEMORY_LIMIT_BYTES / 1e6:.0f} MB"
+        for name, peak in peaks.items()
+        if peak > MEMORY_LIMIT_BYTES
+    ]
     if {"one_minute", "ten_minutes"} <= peaks.keys():
         growth = peaks["ten_minutes"] / peaks["one_minute"]
         if growth > FLAT_MEMORY_RATIO:
@@ -98,12 +118,16 @@ def table(figures: dict[str, Any]) -> str:
     """Return the figures as lines for people."""
     lines = [f"{'clip':<14}{'frames':>8}{'wall s':>9}{'x realtime':>12}{'transcode s':>13}{'ratio':>8}{'peak MB':>9}"]
     for clip in figures["clips"]:
-        lines.append(f"{clip['name']:<14}{clip['frames']:>8}{clip['wall_s']:>9.2f}{clip['realtime_factor']:>12.3f}"
-                     f"{clip['transcode_s']:>13.2f}{clip['ratio']:>8.2f}{clip['peak_rss_bytes'] / 1e6:>9.0f}")
+        lines.append(
+            f"{clip['name']:<14}{clip['frames']:>8}{clip['wall_s']:>9.2f}{clip['realtime_factor']:>12.3f}"
+            f"{clip['transcode_s']:>13.2f}{clip['ratio']:>8.2f}{clip['peak_rss_bytes'] / 1e6:>9.0f}"
+        )
         stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in clip["stage_seconds"].items())
         lines.append(f"    stages (s): {stages}")
     generator, service = figures["generator"], figures["service"]
-    lines.append(f"generator {generator['crops_per_s']:.0f} crops/s, {generator['gflop_per_crop']:.2f} GFLOP a crop, "
-                 f"{generator['precision']} on {generator['device']}; "
-                 f"submit {service['submit_overhead_s'] * 1e3:.0f} ms, {service['polls_per_s']:.0f} polls/s")
+    lines.append(
+        f"generator {generator['crops_per_s']:.0f} crops/s, {generator['gflop_per_crop']:.2f} GFLOP a crop, "
+        f"{generator['precision']} on {generator['device']}; "
+        f"submit {service['submit_overhead_s'] * 1e3:.0f} ms, {service['polls_per_s']:.0f} polls/s"
+    )
     return "\n".join(lines)

@@ -54,21 +54,46 @@ def make_clip(standard: Standard, folder: Path, ffmpeg_setting: str | None) -> P
     sound = ffmpeg.input(str(VOICE), stream_loop=-1)
     seed = folder / f"{standard.name}_seed.mp4"
     first = min(standard.duration_s, 20)
-    _run(ffmpeg.output(picture, sound.audio, str(seed), t=first, vcodec="libx264", crf=18, preset="veryfast",
-                       pix_fmt="yuv420p", acodec="aac"), ffmpeg_setting)
-    _run(ffmpeg.output(ffmpeg.input(str(seed), stream_loop=-1), str(clip), t=standard.duration_s, c="copy"),
-         ffmpeg_setting)
+    _run(
+        ffmpeg.output(
+            picture,
+            sound.audio,
+            str(seed),
+            t=first,
+            vcodec="libx264",
+            crf=18,
+            preset="veryfast",
+            pix_fmt="yuv420p",
+            acodec="aac",
+        ),
+        ffmpeg_setting,
+    )
+    _run(
+        ffmpeg.output(ffmpeg.input(str(seed), stream_loop=-1), str(clip), t=standard.duration_s, c="copy"),
+        ffmpeg_setting,
+    )
     seed.unlink()
     return clip
 
 
 def transcode(clip: Path, output: Path, ffmpeg_setting: str | None) -> None:
     """Run the floor that every lip-sync program stands on: decode and encode, nothing between."""
-    _run(ffmpeg.output(ffmpeg.input(str(clip)), str(output), vcodec="libx264", preset="veryfast", crf=18,
-                       pix_fmt="yuv420p", acodec="aac"), ffmpeg_setting)
+    _run(
+        ffmpeg.output(
+            ffmpeg.input(str(clip)),
+            str(output),
+            vcodec="libx264",
+            preset="veryfast",
+            crf=18,
+            pix_fmt="yuv420p",
+            acodec="aac",
+        ),
+        ffmpeg_setting,
+    )
 
 
 def _run(stream: ffmpeg.nodes.OutputStream, ffmpeg_setting: str | None) -> None:
-    arguments = stream.overwrite_output().global_args("-nostdin", "-loglevel", "error").compile(
-        cmd=find_ffmpeg(ffmpeg_setting))
+    arguments = (
+        stream.overwrite_output().global_args("-nostdin", "-loglevel", "error").compile(cmd=find_ffmpeg(ffmpeg_setting))
+    )
     subprocess.run(arguments, check=True, timeout=MAKE_TIMEOUT_S)

@@ -93,9 +93,16 @@ def _run_job(clip: Path, threads: int) -> dict[str, Any]:
         wall_s = time.perf_counter() - started
     result, report = outcome.result, outcome.report
     return {
-        "wall_s": wall_s, "realtime_factor": wall_s / result.duration_s, "stage_seconds": report.stage_seconds,
-        "frames": result.frames, "width": result.width, "height": result.height, "fps": result.fps,
-        "checkpoint": report.checkpoint, "device": report.device, "precision": synthesizer.precision,
+        "wall_s": wall_s,
+        "realtime_factor": wall_s / result.duration_s,
+        "stage_seconds": report.stage_seconds,
+        "frames": result.frames,
+        "width": result.width,
+        "height": result.height,
+        "fps": result.fps,
+        "checkpoint": report.checkpoint,
+        "device": report.device,
+        "precision": synthesizer.precision,
     }
 
 

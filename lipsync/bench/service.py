@@ -25,8 +25,11 @@ def measure_service() -> dict[str, Any]:
     """
     picture = io.BytesIO()
     portrait().save(picture, "PNG")
-    with tempfile.TemporaryDirectory() as folder, running_service(Path(folder)) as url, \
-            httpx.Client(base_url=url, timeout=30) as http:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_service(Path(folder)) as url,
+        httpx.Client(base_url=url, timeout=30) as http,
+    ):
         took, jobs = [], []
         for _ in range(SUBMISSIONS):
             files = {"video": ("face.png", picture.getvalue()), "audio": ("voice.wav", VOICE.read_bytes())}

@@ -147,9 +147,7 @@ class Studio:
         )
         return puppet, identity, source
 
-    def _speak(
-        self, chance: np.random.Generator, split: str, silent: bool, duration_s: float
-    ) -> tuple[Utterance, str]:
+    def _speak(self, chance: np.random.Generator, split: str, silent: bool, duration_s: float) -> tuple[Utterance, str]:
         """Draw what is said; nothing when silent."""
         if silent:
             return Utterance(np.zeros(round(duration_s * SAMPLE_RATE_HZ), np.float32), (), "silence"), "silence"
@@ -173,9 +171,7 @@ class Studio:
         )
         return name, round(VOICE_S * FPS), ""
 
-    def _film(
-        self, puppet: Puppet, speech: Utterance, chance: np.random.Generator
-    ) -> tuple[list[U8], Truth]:
+    def _film(self, puppet: Puppet, speech: Utterance, chance: np.random.Generator) -> tuple[list[U8], Truth]:
         """Render all frames; return them with what is known of them."""
         count = round(speech.duration_s * FPS)
         style = Style.random(chance)

@@ -45,9 +45,7 @@ class Take:
     features: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
-def evaluate(
-    cases: Sequence[Case], judges: Judges, tell: Callable[[str], None] = lambda _: None
-) -> list[Take]:
+def evaluate(cases: Sequence[Case], judges: Judges, tell: Callable[[str], None] = lambda _: None) -> list[Take]:
     """Measure all cases in all rows; `tell` hears the name of each case when its turn comes."""
     takes: list[list[Take]] = []
     strangers = [_stranger(cases, number) for number in range(len(cases))]

@@ -66,5 +66,3 @@ def _pixels(crops: NDArray[np.uint8]) -> Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
     resized = F.interpolate(pixels, (_SIDE_PX, _SIDE_PX), mode="bilinear", antialias=True, align_corners=False)
     return resized / 127.5 - 1
-
-

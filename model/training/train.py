@@ -152,7 +152,9 @@ class _Run:
         with (
             closing(self.curves(tell)) as curves,
             tqdm(
-                total=None if self.minutes else run.steps, initial=self.progress.step, desc=run.objective,
+                total=None if self.minutes else run.steps,
+                initial=self.progress.step,
+                desc=run.objective,
                 dynamic_ncols=True,
             ) as bar,
         ):

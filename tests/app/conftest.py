@@ -41,14 +41,16 @@ def redis_client(bare_redis_url):
 
 @pytest.fixture
 def records(redis_client):
-    return Records(redis_client, RecordLimits(
-        retention_s=60, max_attempts=2, max_queued_jobs=5, max_active_per_owner=4))
+    return Records(
+        redis_client, RecordLimits(retention_s=60, max_attempts=2, max_queued_jobs=5, max_active_per_owner=4)
+    )
 
 
 @pytest.fixture
 def segments(redis_client):
-    return Segments(redis_client, RecordLimits(
-        retention_s=60, max_attempts=2, max_queued_jobs=5, max_active_per_owner=4))
+    return Segments(
+        redis_client, RecordLimits(retention_s=60, max_attempts=2, max_queued_jobs=5, max_active_per_owner=4)
+    )
 
 
 @dataclass

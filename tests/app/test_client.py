@@ -81,8 +81,13 @@ def test_wait_asks_seldom(client, files, service):
 
 
 def test_wait_bears_a_service_that_is_away_for_a_while():
-    answers = [httpx.Response(503), httpx.ConnectError("away"), httpx.Response(200, json={"status": "running"}),
-               httpx.Response(503), httpx.Response(200, json={"status": "succeeded"})]
+    answers = [
+        httpx.Response(503),
+        httpx.ConnectError("away"),
+        httpx.Response(200, json={"status": "running"}),
+        httpx.Response(503),
+        httpx.Response(200, json={"status": "succeeded"}),
+    ]
 
     def answer(request):
         found = answers.pop(0)
@@ -118,9 +123,14 @@ def test_no_service_there():
         client.info()
 
 
-@pytest.mark.parametrize("answer", [
-    httpx.Response(502, text="<html>bad gateway"), httpx.Response(500, json=["x"]),
-    httpx.Response(500, json={"code": "new_code", "detail": "d"})])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(502, text="<html>bad gateway"),
+        httpx.Response(500, json=["x"]),
+        httpx.Response(500, json={"code": "new_code", "detail": "d"}),
+    ],
+)
 def test_an_answer_that_is_no_problem_of_ours(answer):
     transport = httpx.MockTransport(lambda request: answer)
     with Client("http://test", transport=transport) as client, pytest.raises(ServiceError, match="with status 50"):

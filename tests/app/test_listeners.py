@@ -96,8 +96,16 @@ def test_a_redis_that_is_away_is_an_error(tmp_path):
     assert listening(f"unix://{tmp_path}/none.sock", body) == 0
 
 
-@pytest.mark.parametrize(("first", "second", "before"), [
-    ("1-0", "2-0", True), ("9-0", "10-0", True), ("1-0", "1-1", True), ("1-9", "1-10", True), ("1-0", "1-0", False),
-    ("2-0", "1-9", False)])
+@pytest.mark.parametrize(
+    ("first", "second", "before"),
+    [
+        ("1-0", "2-0", True),
+        ("9-0", "10-0", True),
+        ("1-0", "1-1", True),
+        ("1-9", "1-10", True),
+        ("1-0", "1-0", False),
+        ("2-0", "1-9", False),
+    ],
+)
 def test_order_of_ids(first, second, before):
     assert is_before(first, second) is before

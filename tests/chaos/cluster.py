@@ -58,7 +58,8 @@ class Member:
         if time.monotonic() >= self._due_at:
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    tethered(self._command), env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                    tethered(self._command), env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
 
     def end(self, number: int = signal.SIGTERM, timeout_s: float = 20.0) -> float:
         """End it for good by a signal; return the seconds it took, killing what is left after the timeout."""
@@ -95,12 +96,17 @@ class Cluster:
             command += ["--port", str(port), "--bind", bind, "--protected-mode", "no"]
             self.remote_url = f"redis://{bind}:{port}/0"
         self._environment = os.environ | {
-            "LIPSYNC_STORAGE": str(self.storage), "OMP_NUM_THREADS": "1",
-            **{f"LIPSYNC_{name.upper()}": str(value) for name, value in settings.items()}}
+            "LIPSYNC_STORAGE": str(self.storage),
+            "OMP_NUM_THREADS": "1",
+            **{f"LIPSYNC_{name.upper()}": str(value) for name, value in settings.items()},
+        }
         self.port = free_port("127.0.0.1")
         self.redis = self._member("redis", command, {})
-        self.api = self._member("api", [sys.executable, "-m", "lipsync", "api"], {
-            "LIPSYNC_REDIS_URL": self.redis_url, "LIPSYNC_PORT": str(self.port)})
+        self.api = self._member(
+            "api",
+            [sys.executable, "-m", "lipsync", "api"],
+            {"LIPSYNC_REDIS_URL": self.redis_url, "LIPSYNC_PORT": str(self.port)},
+        )
         self.workers: list[Member] = []
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep_all, name="keeper", daemon=True)

@@ -96,4 +96,3 @@ class DeathWatch(Background):
         if attempt != held.attempt or state == "waiting":
             return True
         return False if state == "done" or status != "running" else None
-

@@ -44,8 +44,11 @@ def run_hosts(folder: Path, report: Report, seed: int) -> None:
             refused = _says(cut, f"ended job={job_id} attempt=1 outcome=lost", HEALED_WITHIN_S)
             after = wait_for(http, job_id, 10, has_ended)
             results = sorted(path.name for path in (cluster.storage / "jobs" / job_id).glob("result-*"))
-    report.figures("hosts", f"cut off in mid-job, the job {job['status']} on the other host {ended_s:.0f} s later in "
-                   f"attempt {job['attempt']}; late result {'refused' if refused else 'NOT refused'}")
+    report.figures(
+        "hosts",
+        f"cut off in mid-job, the job {job['status']} on the other host {ended_s:.0f} s later in "
+        f"attempt {job['attempt']}; late result {'refused' if refused else 'NOT refused'}",
+    )
     report.promise("a job ends elsewhere when its host is cut off", (job["status"], job["attempt"]) == ("succeeded", 2))
     is_unchanged = after == job and results == ["result-2.mp4"]
     report.promise("what the lost host brings late is refused", refused and is_unchanged)

@@ -141,8 +141,13 @@ def _await_all(http: httpx.Client, jobs: int) -> dict[str, dict[str, Any]]:
 
 
 def _report(
-    report: Report, cluster: Cluster, http: httpx.Client, tally: Tally, states: dict[str, dict[str, Any]],
-    deaths: list[Death], seconds: float,
+    report: Report,
+    cluster: Cluster,
+    http: httpx.Client,
+    tally: Tally,
+    states: dict[str, dict[str, Any]],
+    deaths: list[Death],
+    seconds: float,
 ) -> None:
     rows = [["victim", "kills", "attempts lost", "requeue median s", "p99 s", "max s"]]
     for victim in VICTIMS:
@@ -165,9 +170,11 @@ def _report(
     again = sum(job["attempt"] > 1 for job in succeeded)
     slowest_s = max(tally.stops_s, default=0.0)
     report.figures(
-        "kills", f"{len(tally.accepted)} jobs in {seconds:.0f} s under {sum(tally.kills.values())} kills, "
+        "kills",
+        f"{len(tally.accepted)} jobs in {seconds:.0f} s under {sum(tally.kills.values())} kills, "
         f"{again} needed another attempt: lost {lost}, duplicated {duplicated}, stuck {stuck}, invalid {invalid}, "
-        f"death to requeue p99 {p99_s:.1f} s, slowest orderly stop {slowest_s:.1f} s")
+        f"death to requeue p99 {p99_s:.1f} s, slowest orderly stop {slowest_s:.1f} s",
+    )
     report.promise("nothing is lost, duplicated, stuck or damaged", not (lost or duplicated or stuck or invalid))
     report.promise(f"what a dead process held is given back within {REQUEUE_LIMIT_S:g} s", p99_s < REQUEUE_LIMIT_S)
     report.promise(f"a worker told to end does so within {STOP_LIMIT_S:g} s", slowest_s < STOP_LIMIT_S)

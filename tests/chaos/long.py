@@ -66,8 +66,11 @@ def run_long(folder: Path, report: Report, seed: int, minutes: int) -> None:
                 path = download(http, job, own / "result.mp4") if job["result"] else None
                 _report(report, cluster, job, path, seconds)
     growth = peaks["hour"] / peaks["minute"]
-    report.figures("long", f"worker peak {peaks['minute'] / 1e6:.0f} MB on one minute, {peaks['hour'] / 1e6:.0f} MB on "
-                   f"{minutes} ({growth:.2f} times)")
+    report.figures(
+        "long",
+        f"worker peak {peaks['minute'] / 1e6:.0f} MB on one minute, {peaks['hour'] / 1e6:.0f} MB on "
+        f"{minutes} ({growth:.2f} times)",
+    )
     report.promise("memory does not grow with the length", growth <= MORE_MEMORY)
 
 
@@ -80,9 +83,7 @@ def _kill_one(cluster: Cluster) -> None:
         os.kill(cluster.pool_children()[0].pid, signal.SIGKILL)
 
 
-def _report(
-    report: Report, cluster: Cluster, job: Job, path: Path | None, seconds: float
-) -> None:
+def _report(report: Report, cluster: Cluster, job: Job, path: Path | None, seconds: float) -> None:
     fields = cast("dict[str, str]", cluster.connect().hgetall(f"lipsync:segments:{job['id']}"))
     attempts = [int(value) for name, value in fields.items() if name.endswith(":attempt")]
     again = sum(attempts) - len(attempts)
@@ -92,7 +93,10 @@ def _report(
         faults.append("is not as long as what was sent")
     for fault in faults:
         report.note(f"the result {fault}")
-    report.figures("long", f"{frames} frames in {len(attempts)} segments in {seconds:.0f} s, {len(KILL_AT_PERCENT)} "
-                   f"workers killed on the way, {again} segments done again")
+    report.figures(
+        "long",
+        f"{frames} frames in {len(attempts)} segments in {seconds:.0f} s, {len(KILL_AT_PERCENT)} "
+        f"workers killed on the way, {again} segments done again",
+    )
     report.promise("the result is whole", not faults)
     report.promise("at most one segment is done again for each worker killed", again <= len(KILL_AT_PERCENT))

@@ -42,9 +42,12 @@ def run_outage(folder: Path, report: Report, seed: int) -> None:
         totals = cluster.connect().hgetall("lipsync:totals")
     succeeded = sum(job["status"] == "succeeded" for job in [*jobs, late])
     lost = int(totals.get("lost", 0))
-    report.figures("outage", f"Redis away for {OUTAGE_S:g} s: {len(refused)} of {len(answers)} calls answered 503, "
-                   f"{succeeded} of {JOBS + 1} jobs had succeeded {recovered_s:.0f} s after its return, "
-                   f"{lost} attempts were lost")
+    report.figures(
+        "outage",
+        f"Redis away for {OUTAGE_S:g} s: {len(refused)} of {len(answers)} calls answered 503, "
+        f"{succeeded} of {JOBS + 1} jobs had succeeded {recovered_s:.0f} s after its return, "
+        f"{lost} attempts were lost",
+    )
     report.promise("nothing accepted before is lost, and no attempt", succeeded == JOBS + 1 and lost == 0)
 
 

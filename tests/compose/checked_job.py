@@ -72,11 +72,13 @@ class Service:
 
     def wait_until_working(self, job_ids: list[str], timeout_s: float) -> None:
         """Return once all of these jobs are in the middle of their frames at the same time."""
+
         def are_working() -> bool:
             jobs = [self.job(job_id) for job_id in job_ids]
             if ended := [job["id"] for job in jobs if job["finished_at"] is not None]:
                 raise BrokenPromiseError(f"ended before its middle was seen: {ended}")
             return all(job["status"] == "running" and job["progress"]["frames_done"] > 0 for job in jobs)
+
         self._until(f"{len(job_ids)} jobs are in their middle", are_working, timeout_s)
 
     def cancel(self, job_id: str, timeout_s: float) -> None:
@@ -121,8 +123,10 @@ def verify_video(path: Path, job: dict[str, Any], seconds: float) -> None:
     with av.open(str(path)) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
         found = (video.codec_context.name, video.pix_fmt, audio.codec_context.name, video.average_rate)
-        frames = [frame.reformat(LOOK_PX, LOOK_PX, "gray", interpolation="AREA").to_ndarray().astype(np.float32)
-                  for frame in container.decode(video)]
+        frames = [
+            frame.reformat(LOOK_PX, LOOK_PX, "gray", interpolation="AREA").to_ndarray().astype(np.float32)
+            for frame in container.decode(video)
+        ]
     if found != ("h264", "yuv420p", "aac", Fraction(IMAGE_FPS)):
         raise BrokenPromiseError(f"the result holds {found}")
     if len(frames) != job["result"]["frames"] or abs(len(frames) - seconds * IMAGE_FPS) > 1:

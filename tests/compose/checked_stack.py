@@ -35,16 +35,23 @@ class Stack:
         self._modern = _succeeds("docker", "compose", "version")
         self._file = file if self._modern else _without_name(file)
         # Compose 1.29 builds with BuildKit, which the Dockerfiles need, only when told so.
-        self._environment = {**os.environ, **IMAGES, "API_PORT": str(self._port), "API_ADDRESS": "127.0.0.1",
-                             "DOCKER_BUILDKIT": "1", "COMPOSE_DOCKER_CLI_BUILD": "1",
-                             "LIPSYNC_SEGMENT_S": "3600"}  # else a lost segment would be no attempt at the job
+        self._environment = {
+            **os.environ,
+            **IMAGES,
+            "API_PORT": str(self._port),
+            "API_ADDRESS": "127.0.0.1",
+            "DOCKER_BUILDKIT": "1",
+            "COMPOSE_DOCKER_CLI_BUILD": "1",
+            "LIPSYNC_SEGMENT_S": "3600",
+        }  # else a lost segment would be no attempt at the job
         self._project = f"lipsync-check-{os.getpid()}"
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is not None:
                 with contextlib.suppress(BrokenPromiseError):  # nothing was up yet: the first error says more
@@ -59,8 +66,9 @@ class Stack:
         return self._run(*command, "--ansi", "never", "-p", self._project, "-f", str(self._file), *arguments)
 
     def _run(self, *command: str) -> str:
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True,
-                              timeout=COMMAND_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+        )
         if done.returncode != 0:
             raise BrokenPromiseError(f"{' '.join(command)} failed:\n{(done.stdout + done.stderr)[-4000:]}")
         return done.stdout
@@ -71,8 +79,10 @@ class Stack:
 
     def image_bytes(self) -> dict[str, int]:
         """Return the size of each image."""
-        return {name: int(self._run("docker", "image", "inspect", "--format", "{{.Size}}", name))
-                for name in IMAGES.values()}
+        return {
+            name: int(self._run("docker", "image", "inspect", "--format", "{{.Size}}", name))
+            for name in IMAGES.values()
+        }
 
     def up(self) -> None:
         """Start everything that is not running."""
@@ -110,8 +120,11 @@ class Stack:
             [container] = self._containers(service)
             facts = self._inspect(container)
             host = facts["HostConfig"]
-            published = [(port["HostIp"], port["HostPort"])
-                         for ports in facts["NetworkSettings"]["Ports"].values() for port in ports or []]
+            published = [
+                (port["HostIp"], port["HostPort"])
+                for ports in facts["NetworkSettings"]["Ports"].values()
+                for port in ports or []
+            ]
             expected = [("127.0.0.1", str(self._port))] if service == "api" else []
             uid = int(self._run("docker", "exec", container, "id", "-u"))
             networks = [self._inspect(name) for name in facts["NetworkSettings"]["Networks"]]

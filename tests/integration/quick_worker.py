@@ -74,10 +74,17 @@ def work(monitor, seconds):
 
 def outcome_of(output):
     digest = hashlib.sha256(output.read_bytes()).hexdigest()
-    result = ResultFacts(bytes=output.stat().st_size, sha256=digest, duration_s=4, fps="25", width=64, height=48,
-                         frames=100)
-    report = Report(face_coverage=1, face_height_px=100, stage_seconds={"synthesize": 1}, realtime_factor=0.5,
-                    checkpoint="quick", device="cpu")
+    result = ResultFacts(
+        bytes=output.stat().st_size, sha256=digest, duration_s=4, fps="25", width=64, height=48, frames=100
+    )
+    report = Report(
+        face_coverage=1,
+        face_height_px=100,
+        stage_seconds={"synthesize": 1},
+        realtime_factor=0.5,
+        checkpoint="quick",
+        device="cpu",
+    )
     return Outcome(result=result, report=report, warnings=["quick"])
 
 

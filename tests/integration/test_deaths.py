@@ -22,7 +22,10 @@ def test_a_killed_child_s_job_is_done_by_the_next(bare_stack):
     job = bare_stack.wait_for(job_id, "succeeded")
     assert job["attempt"] == 2
     assert sorted(path.name for path in (bare_stack.data_dir / "jobs" / job_id).iterdir()) == [
-        "audio", "result-2.mp4", "video"]
+        "audio",
+        "result-2.mp4",
+        "video",
+    ]
     totals = bare_stack.services.records.counts()
     assert (totals["total_succeeded"], totals["total_lost"], totals["running"], totals["queued"]) == (1, 1, 0, 0)
 

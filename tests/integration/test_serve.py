@@ -24,7 +24,8 @@ from tests.service import wait_until
 VOICE = ROOT / "examples" / "voice.wav"
 
 pytestmark = pytest.mark.skipif(
-    not default_checkpoint().is_file() and "LIPSYNC_CHECKPOINT" not in os.environ, reason="no weights in the package")
+    not default_checkpoint().is_file() and "LIPSYNC_CHECKPOINT" not in os.environ, reason="no weights in the package"
+)
 
 
 class Served:
@@ -34,7 +35,8 @@ class Served:
         environment = os.environ | {"LIPSYNC_DATA_DIR": str(data_dir), "LIPSYNC_PORT": "0"}
         environment.pop("LIPSYNC_REDIS_URL", None)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lipsync", "serve"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+            [sys.executable, "-m", "lipsync", "serve"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
         line = self.process.stdout.readline()
         assert line.startswith("lipsync is ready at http://"), line
         self.client = Client(line.split()[-1])
@@ -132,8 +134,17 @@ def test_the_command_line_is_a_client(served, media, tmp_path):
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     output = tmp_path / "out.mp4"
-    done = lipsync("submit", "--video", str(media / "face.png"), "--audio", str(media / "short.wav"), "--crf", "30",
-                   "--output", str(output))
+    done = lipsync(
+        "submit",
+        "--video",
+        str(media / "face.png"),
+        "--audio",
+        str(media / "short.wav"),
+        "--crf",
+        "30",
+        "--output",
+        str(output),
+    )
     assert done.returncode == 0 and output.stat().st_size > 1000, done.stderr
     job_id = done.stdout.strip()
     assert '"succeeded"' in lipsync("status", job_id).stdout
@@ -146,10 +157,19 @@ def test_the_command_line_is_a_client(served, media, tmp_path):
 def test_another_service_on_the_same_folder_is_refused(served, tmp_path):
     data_dir = Path(f"/proc/{served.process.pid}/environ").read_text().split("LIPSYNC_DATA_DIR=")[1].split("\0")[0]
     environment = os.environ | {"LIPSYNC_DATA_DIR": data_dir, "LIPSYNC_PORT": "0"}
-    done = subprocess.run([sys.executable, "-m", "lipsync", "serve"], cwd=ROOT, env=environment, capture_output=True,
-                          text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "lipsync", "serve"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert (done.returncode, done.stderr.strip()) == (
-        2, "error: internal: Another `lipsync serve` uses this data folder.")
+        2,
+        "error: internal: Another `lipsync serve` uses this data folder.",
+    )
 
 
 def test_killed_workers_and_redis_lose_nothing(served, media):

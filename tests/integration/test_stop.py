@@ -28,7 +28,10 @@ class Api:
     def __init__(self, stack):
         port = free_port("127.0.0.1")
         environment = os.environ | {
-            "LIPSYNC_REDIS_URL": stack.redis_url, "LIPSYNC_DATA_DIR": str(stack.data_dir), "LIPSYNC_PORT": str(port)}
+            "LIPSYNC_REDIS_URL": stack.redis_url,
+            "LIPSYNC_DATA_DIR": str(stack.data_dir),
+            "LIPSYNC_PORT": str(port),
+        }
         self.process = subprocess.Popen([sys.executable, "-m", "lipsync", "api"], cwd=ROOT, env=environment)
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
         wait_until(self._answers, 20)

@@ -40,7 +40,8 @@ def test_progress_is_news_every_second(stack):
 
 
 @pytest.mark.parametrize(
-    ("kind", "code", "retryable"), [("input", "no_face_detected", False), ("bug", "internal", True)])
+    ("kind", "code", "retryable"), [("input", "no_face_detected", False), ("bug", "internal", True)]
+)
 def test_a_failure_is_told_by_its_code(stack, kind, code, retryable):
     job = stack.wait_for(stack.post(error=kind), "failed")
     assert (job["error"]["code"], job["error"]["retryable"]) == (code, retryable)

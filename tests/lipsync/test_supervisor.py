@@ -35,12 +35,15 @@ def test_a_data_folder_serves_one(tmp_path):
         pass
 
 
-@pytest.mark.parametrize(("url", "broker"), [
-    ("redis://h:1/2", "redis://h:1/2"),
-    ("rediss://h", "rediss://h"),
-    ("unix:///tmp/r.sock", "redis+socket:///tmp/r.sock?virtual_host=0"),
-    ("unix:///tmp/r.sock?db=3", "redis+socket:///tmp/r.sock?virtual_host=3"),
-])
+@pytest.mark.parametrize(
+    ("url", "broker"),
+    [
+        ("redis://h:1/2", "redis://h:1/2"),
+        ("rediss://h", "rediss://h"),
+        ("unix:///tmp/r.sock", "redis+socket:///tmp/r.sock?virtual_host=0"),
+        ("unix:///tmp/r.sock?db=3", "redis+socket:///tmp/r.sock?virtual_host=3"),
+    ],
+)
 def test_broker_url(url, broker):
     assert broker_url(url) == broker
 
@@ -83,8 +86,10 @@ def members(group):
 
 
 def test_a_tethered_process_dies_with_its_parent():
-    code = ("import subprocess, time; from app.core.parent_death import tethered; "
-            "print(subprocess.Popen(tethered(['sleep', '60'])).pid, flush=True); time.sleep(60)")
+    code = (
+        "import subprocess, time; from app.core.parent_death import tethered; "
+        "print(subprocess.Popen(tethered(['sleep', '60'])).pid, flush=True); time.sleep(60)"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())
     wait_until(lambda: Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep"), 5)
@@ -111,7 +116,14 @@ WRONG_STARTS = [
 def test_a_wrong_start_is_one_line_and_status_2(arguments, environment, said, tmp_path):
     clean = {name: text for name, text in os.environ.items() if not name.startswith("LIPSYNC_")}
     environment = clean | {"PYTHONPATH": str(ROOT), "LIPSYNC_DATA_DIR": str(tmp_path)} | environment
-    done = subprocess.run([sys.executable, "-m", "lipsync", *arguments], cwd=tmp_path, env=environment,
-                          capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "lipsync", *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and said in done.stderr and done.stderr.count("\n") == 1

@@ -117,8 +117,15 @@ def test_a_worker_does_not_start_with_it(weights: Path, tmp_path: Path, command:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LIPSYNC_")}
     environment |= {"LIPSYNC_CHECKPOINT": str(weights), "LIPSYNC_DATA_DIR": str(tmp_path / "data"), **more}
     environment |= {"LIPSYNC_PORT": "0"}
-    ended = subprocess.run([sys.executable, "-m", "lipsync", command], cwd=ROOT, env=environment, capture_output=True,
-                           text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-m", "lipsync", command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert ended.returncode == 2 and "Traceback" not in ended.stderr
     assert errors and errors[0].startswith("error: checkpoint_invalid: ") and "head.bias" in errors[0]

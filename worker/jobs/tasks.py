@@ -70,8 +70,7 @@ class Desk:
         monitor.stage("fetch")
         mix = self.fetch("audio_mix", inputs) if job.input.audio_mix else None
         sources = Sources(self.fetch("video", inputs), self.fetch("audio", inputs), mix, job.input)
-        self.order = Order(
-            sources, job.options, runtime.synthesizer, work_dir, monitor, runtime.settings.ffmpeg)
+        self.order = Order(sources, job.options, runtime.synthesizer, work_dir, monitor, runtime.settings.ffmpeg)
 
     def fetch(self, name: str, folder: Path) -> Path:
         """Bring a file of the job to this host."""

@@ -60,9 +60,7 @@ def render_segment(order: Order, plan_files: Files, number: int, count: int) -> 
     return made
 
 
-def join_segments(
-    order: Order, plan_files: Files, segments: Sequence[Files], output: Path, waited_s: float
-) -> Outcome:
+def join_segments(order: Order, plan_files: Files, segments: Sequence[Files], output: Path, waited_s: float) -> Outcome:
     """Join all segments, in order, into `output`; waited_s: how long the job ran before. Raises LipSyncError."""
     order.monitor.stage("finish")
     clock, findings = Clock(), Findings()

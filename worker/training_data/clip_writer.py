@@ -84,9 +84,7 @@ class Preparer:
     ) -> int:
         """Write RGB frames (H, W, 3) uint8, H and W even, as `write_planes` does."""
         colour = ColourMatrix.BT709
-        return self.write_planes(
-            [planes_of_rgb(rgb, colour) for rgb in frames], colour, samples, folder, meta, truth
-        )
+        return self.write_planes([planes_of_rgb(rgb, colour) for rgb in frames], colour, samples, folder, meta, truth)
 
     def write_planes(
         self,

@@ -133,8 +133,11 @@ def _make_take(
 def _bring_into_sync(clips: list[_Clip], voice: I16, listener: Listener | None) -> int:
     """Find by how many frames the sound is late, move it, and write down what was done; return the frames."""
     pieces = [
-        Piece(np.load(clip.folder / "crops.npy"), np.load(clip.folder / "labels.npy")[:, 0],
-              np.load(clip.folder / "audio.npy"))
+        Piece(
+            np.load(clip.folder / "crops.npy"),
+            np.load(clip.folder / "labels.npy")[:, 0],
+            np.load(clip.folder / "audio.npy"),
+        )
         for clip in clips
     ]
     offset = find_offset(pieces, FPS, listener)

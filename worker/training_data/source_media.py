@@ -89,5 +89,12 @@ def _g722_facts(path: Path) -> AudioFacts:
     size = path.stat().st_size
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return AudioFacts(format="g722", codec="adpcm_g722", sample_rate_hz=SAMPLE_RATE_HZ, channels=1,
-                      duration_s=size / G722_BYTES_PER_S, bytes=size, sha256=digest)
+    return AudioFacts(
+        format="g722",
+        codec="adpcm_g722",
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        channels=1,
+        duration_s=size / G722_BYTES_PER_S,
+        bytes=size,
+        sha256=digest,
+    )

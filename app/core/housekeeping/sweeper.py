@@ -27,7 +27,11 @@ class Sweeper:
     """Remove what nobody needs, until stopped; never what a job may still need."""
 
     def __init__(
-        self, records: Records, storage: Storage, workspace: Workspace, retention_s: float,
+        self,
+        records: Records,
+        storage: Storage,
+        workspace: Workspace,
+        retention_s: float,
         interval_s: float = SWEEP_INTERVAL_S,
     ) -> None:
         """A file that no record names goes when it would have expired anyway.

@@ -17,22 +17,24 @@ def job_of_hash(job_id: str, fields: Mapping[str, str]) -> Job:
     """Return the job that a hash holds."""
     doc = json.loads(fields["doc"])
     parsed = {name: json.loads(fields[name]) for name in ("error", "result", "report") if name in fields}
-    return Job.model_validate({
-        "id": job_id,
-        "status": fields["status"],
-        "stage": fields.get("stage") or None,
-        "attempt": int(fields["attempt"]),
-        "worker": fields.get("worker"),
-        "owner": fields["owner"],
-        "cancel_requested": "cancel" in fields,
-        "last_event": fields["event"],
-        "progress": json.loads(fields.get("progress") or "{}"),
-        "created_at": _time(fields["created_at"]),
-        "started_at": _time(fields.get("started_at")),
-        "finished_at": _time(fields.get("finished_at")),
-        "expires_at": _time(fields["expires_at"]),
-        "input": doc["input"],
-        "options": doc["options"],
-        "warnings": json.loads(fields.get("warnings", "[]")),
-        **parsed,
-    })
+    return Job.model_validate(
+        {
+            "id": job_id,
+            "status": fields["status"],
+            "stage": fields.get("stage") or None,
+            "attempt": int(fields["attempt"]),
+            "worker": fields.get("worker"),
+            "owner": fields["owner"],
+            "cancel_requested": "cancel" in fields,
+            "last_event": fields["event"],
+            "progress": json.loads(fields.get("progress") or "{}"),
+            "created_at": _time(fields["created_at"]),
+            "started_at": _time(fields.get("started_at")),
+            "finished_at": _time(fields.get("finished_at")),
+            "expires_at": _time(fields["expires_at"]),
+            "input": doc["input"],
+            "options": doc["options"],
+            "warnings": json.loads(fields.get("warnings", "[]")),
+            **parsed,
+        }
+    )

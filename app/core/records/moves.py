@@ -132,7 +132,9 @@ end
 """
 
 # ARGV: id, attempt, lease ms, stage, progress. Returns ok, cancel or lost.
-BEAT: Final = PRELUDE + """
+BEAT: Final = (
+    PRELUDE
+    + """
 local id = ARGV[1]
 if not is_current(id, ARGV[2]) then return 'lost' end
 redis.call('ZADD', 'lipsync:leases', whole(now_ms() + tonumber(ARGV[3])), id)
@@ -142,9 +144,12 @@ if was[1] ~= ARGV[4] or was[2] ~= ARGV[5] then tell_progress(id) end
 if field(id, 'cancel') then return 'cancel' end
 return 'ok'
 """
+)
 
 # ARGV: id, attempt, status, retention ms, then names and values of fields. Returns 1 where this attempt ended the job.
-FINISH: Final = PRELUDE + """
+FINISH: Final = (
+    PRELUDE
+    + """
 local id = ARGV[1]
 if not is_current(id, ARGV[2]) then
   return (field(id, 'attempt') == ARGV[2] and field(id, 'status') == ARGV[3]) and 1 or 0
@@ -153,24 +158,33 @@ for i = 5, #ARGV, 2 do redis.call('HSET', key(id), ARGV[i], ARGV[i + 1]) end
 finish(id, ARGV[3], tonumber(ARGV[4]))
 return 1
 """
+)
 
 # ARGV: id, attempt. The worker gives the job back in order, with nothing counted against it.
-HAND_BACK: Final = PRELUDE + """
+HAND_BACK: Final = (
+    PRELUDE
+    + """
 if not is_current(ARGV[1], ARGV[2]) then return 0 end
 if field(ARGV[1], 'cancel') then return 0 end
 give_back(ARGV[1])
 return 1
 """
+)
 
 # ARGV: id, attempt, most losses, retention ms, error. An attempt that broke through nobody's fault is one that died.
-LOSE: Final = PRELUDE + """
+LOSE: Final = (
+    PRELUDE
+    + """
 if not is_current(ARGV[1], ARGV[2]) then return 0 end
 lose(ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5])
 return 1
 """
+)
 
 # ARGV: id, retention ms. Returns the status after it, or '' for no such job.
-CANCEL: Final = PRELUDE + """
+CANCEL: Final = (
+    PRELUDE
+    + """
 local id = ARGV[1]
 local status = field(id, 'status')
 if status == 'queued' or redis.call('ZSCORE', 'lipsync:split', id) then
@@ -180,11 +194,14 @@ end
 if status == 'running' then redis.call('HSET', key(id), 'cancel', 1) end
 return status or ''
 """
+)
 
 # ARGV: id, retention ms, most queued jobs, most active jobs of an owner. Returns `ok`, or why not: the status of a job
 # that did not fail and was not canceled, `expired`, a refusal as of a new job, or '' for no such job. The attempts are
 # counted on, so that no worker of before can move the job; its losses are not.
-RETRY: Final = PRELUDE + """
+RETRY: Final = (
+    PRELUDE
+    + """
 local id = ARGV[1]
 local status = field(id, 'status')
 if status ~= 'failed' and status ~= 'canceled' then return status or '' end
@@ -204,9 +221,12 @@ enter_queue(id, whole(ms))
 redis.call('HINCRBY', 'lipsync:totals', 'retried', 1)
 return 'ok'
 """
+)
 
 # ARGV: most losses, retention ms, the error of a job that was lost too often. Returns id, status, id, status, ...
-REAP: Final = PRELUDE + """
+REAP: Final = (
+    PRELUDE
+    + """
 local moved = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:leases', '-inf', whole(now_ms()), 'LIMIT', 0, 100)) do
   if field(id, 'status') ~= 'running' then
@@ -219,10 +239,13 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:leases', '-inf', whole(
 end
 return moved
 """
+)
 
 # ARGV: ms without a reaper that mean an outage, ms it takes to settle. Returns 1 while leases must be spared. Time that
 # was no outage is counted to the jobs whose segments somebody is doing.
-SETTLE: Final = PRELUDE + """
+SETTLE: Final = (
+    PRELUDE
+    + """
 local time, last = now_ms(), redis.call('GET', 'lipsync:reaped_at')
 redis.call('SET', 'lipsync:reaped_at', whole(time))
 local passed = last and time - tonumber(last) or 0
@@ -238,28 +261,40 @@ else
 end
 return redis.call('EXISTS', 'lipsync:settling')
 """
+)
 
 # Returns the waiting jobs for which a message has to be sent, and marks them as sent now.
-TAKE_UNSENT: Final = PRELUDE + """
+TAKE_UNSENT: Final = (
+    PRELUDE
+    + """
 local ids = redis.call('ZRANGEBYSCORE', 'lipsync:sent', 0, 0, 'LIMIT', 0, 100)
 for _, id in ipairs(ids) do redis.call('ZADD', 'lipsync:sent', 'XX', whole(now_ms()), id) end
 return ids
 """
+)
 
 # ARGV: ms. Returns the waiting jobs whose message was sent longer ago than that, the longest first.
-OVERDUE: Final = PRELUDE + """
+OVERDUE: Final = (
+    PRELUDE
+    + """
 return redis.call('ZRANGEBYSCORE', 'lipsync:sent', 1, whole(now_ms() - tonumber(ARGV[1])))
 """
+)
 
 # ARGV: id. Returns the status it had, or ''.
-DELETE: Final = PRELUDE + """
+DELETE: Final = (
+    PRELUDE
+    + """
 local status = field(ARGV[1], 'status')
 if status then forget(ARGV[1]) end
 return status or ''
 """
+)
 
 # ARGV: retention ms. First the files of an ended job expire, as long again later its record.
-EXPIRE: Final = PRELUDE + """
+EXPIRE: Final = (
+    PRELUDE
+    + """
 local time = now_ms()
 local bare = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:expiry', '-inf', whole(time), 'LIMIT', 0, 100)) do
@@ -273,19 +308,26 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:expiry', '-inf', whole(
 end
 return bare
 """
+)
 
 # ARGV: name, facts, ms to live
-ANNOUNCE: Final = PRELUDE + """
+ANNOUNCE: Final = (
+    PRELUDE
+    + """
 redis.call('ZADD', 'lipsync:workers', whole(now_ms() + tonumber(ARGV[3])), ARGV[1])
 redis.call('HSET', 'lipsync:worker_facts', ARGV[1], ARGV[2])
 return 1
 """
+)
 
 # Returns the facts of each live worker; forgets the others.
-LIVE_WORKERS: Final = PRELUDE + """
+LIVE_WORKERS: Final = (
+    PRELUDE
+    + """
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:workers', '-inf', whole(now_ms()))) do
   redis.call('ZREM', 'lipsync:workers', name)
   redis.call('HDEL', 'lipsync:worker_facts', name)
 end
 return redis.call('HVALS', 'lipsync:worker_facts')
 """
+)

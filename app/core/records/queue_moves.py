@@ -13,7 +13,9 @@ from app.core.records.moves import PRELUDE
 
 # ARGV: id, owner, doc, retention ms, lead ms, most queued jobs, most active jobs of an owner, idempotency key or '',
 # fingerprint
-CREATE: Final = PRELUDE + """
+CREATE: Final = (
+    PRELUDE
+    + """
 local id, owner, retention, idem = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[8]
 if redis.call('EXISTS', key(id)) == 1 then return {'created', id} end
 if idem ~= '' then
@@ -41,17 +43,23 @@ if idem ~= '' then
 end
 return {'created', id}
 """
+)
 
 # ARGV: owner, most queued jobs, most active jobs of an owner, idempotency key or ''. Returns why a new job would be
 # refused, or ''.
-ROOM: Final = PRELUDE + """
+ROOM: Final = (
+    PRELUDE
+    + """
 if ARGV[4] ~= '' and redis.call('EXISTS', ARGV[4]) == 1 then return '' end
 return refusal(ARGV[1], ARGV[2], ARGV[3]) or ''
 """
+)
 
 # ARGV: worker, claim (a random word: the same claim sent twice is one claim), lease ms. Returns id and attempt, or
 # nothing where no job waits.
-CLAIM: Final = PRELUDE + """
+CLAIM: Final = (
+    PRELUDE
+    + """
 local held = redis.call('GET', 'lipsync:claim:' .. ARGV[2])
 if held then
   local was = redis.call('HMGET', key(held), 'status', 'claim', 'attempt')
@@ -71,11 +79,14 @@ redis.call('SET', 'lipsync:claim:' .. ARGV[2], id, 'PX', ARGV[3])
 tell(id, 'status', 'status', 'running')
 return {id, whole(attempt)}
 """
+)
 
 # ARGV: ids. Returns the place in line of each, from 1, in the order in which claims will take them; 0 where it does not
 # wait. By the time that `ahead` own jobs were taken, every other owner has had as many turns, and one more where its
 # turn comes first.
-POSITIONS: Final = PRELUDE + """
+POSITIONS: Final = (
+    PRELUDE
+    + """
 local turns = redis.call('ZRANGE', 'lipsync:turns', 0, -1, 'WITHSCORES')
 local waiting, turn = {}, {}
 for i = 1, #turns, 2 do
@@ -99,3 +110,4 @@ for i, id in ipairs(ARGV) do
 end
 return places
 """
+)

@@ -77,8 +77,7 @@ class RecordLimits:
     @classmethod
     def of(cls, settings: Settings) -> RecordLimits:
         """Take the limits from the settings."""
-        return cls(
-            settings.retention_s, settings.max_attempts, settings.max_queued_jobs, settings.max_active_per_key)
+        return cls(settings.retention_s, settings.max_attempts, settings.max_queued_jobs, settings.max_active_per_key)
 
 
 class Records:
@@ -121,8 +120,16 @@ class Records:
         key, fingerprint = idempotency or (None, "")
         lead_ms = PRIORITY_LEAD_S[options.priority] * 1000
         outcome, found = self._move(
-            "CREATE", job_id, owner, doc, self._retention_ms, lead_ms, *self._bounds, _idempotency(owner, key),
-            fingerprint)
+            "CREATE",
+            job_id,
+            owner,
+            doc,
+            self._retention_ms,
+            lead_ms,
+            *self._bounds,
+            _idempotency(owner, key),
+            fingerprint,
+        )
         if outcome == "conflict":
             raise RequestError(ErrorCode.IDEMPOTENCY_CONFLICT, "This Idempotency-Key was used with another request.")
         _raise_refusal(outcome)
@@ -141,8 +148,12 @@ class Records:
         last = cursor
         while True:
             upper = "+inf" if last is None else f"({last}"
-            rows = cast("list[tuple[str, float]]", self._redis.zrevrangebyscore(
-                f"lipsync:owner:{owner}", upper, "-inf", start=0, num=_LIST_CHUNK, withscores=True))
+            rows = cast(
+                "list[tuple[str, float]]",
+                self._redis.zrevrangebyscore(
+                    f"lipsync:owner:{owner}", upper, "-inf", start=0, num=_LIST_CHUNK, withscores=True
+                ),
+            )
             pipeline = self._redis.pipeline(transaction=False)
             for job_id, _ in rows:
                 pipeline.hgetall(f"lipsync:job:{job_id}")
@@ -233,12 +244,17 @@ class Records:
         frames, wall_s = result.frames, report.realtime_factor * result.duration_s
         fps = round(frames / wall_s, 2) if wall_s > 0 else 0.0
         done = Progress(percent=100.0, frames_done=frames, frames_total=frames, fps=fps, eta_s=0.0)
-        return self._finish(job_id, attempt, JobStatus.SUCCEEDED, {
-            "result": result.model_dump_json(),
-            "report": report.model_dump_json(),
-            "warnings": json.dumps(list(warnings)),
-            "progress": done.model_dump_json(),
-        })
+        return self._finish(
+            job_id,
+            attempt,
+            JobStatus.SUCCEEDED,
+            {
+                "result": result.model_dump_json(),
+                "report": report.model_dump_json(),
+                "warnings": json.dumps(list(warnings)),
+                "progress": done.model_dump_json(),
+            },
+        )
 
     def fail(self, job_id: str, attempt: int, error: Mapping[str, Any]) -> bool:
         """End the job with an error payload; False where this attempt is no longer the current one."""
@@ -323,7 +339,8 @@ def _raise_refusal(outcome: str) -> None:
         raise CapacityError(ErrorCode.QUEUE_FULL, "Too many jobs are waiting.", retry_after_s=30)
     if outcome == "busy":
         raise CapacityError(
-            ErrorCode.CONCURRENCY_LIMITED, "Too many of your jobs have not ended yet.", retry_after_s=30)
+            ErrorCode.CONCURRENCY_LIMITED, "Too many of your jobs have not ended yet.", retry_after_s=30
+        )
 
 
 def _lost_payload() -> str:

@@ -22,7 +22,9 @@ from typing import Final
 
 from app.core.records.moves import PRELUDE
 
-_PRELUDE: Final = PRELUDE + """
+_PRELUDE: Final = (
+    PRELUDE
+    + """
 local function part(id, name) return redis.call('HGET', parts(id), name) end
 local function set_part(id, name, value) redis.call('HSET', parts(id), name, value) end
 local function is_split(id) return field(id, 'status') == 'running' and redis.call('ZSCORE', 'lipsync:split', id) end
@@ -57,9 +59,12 @@ local function lose_segment(id, n, most, retention_ms, error)
   finish(id, 'failed', retention_ms)
 end
 """
+)
 
 # ARGV: id, attempt, attempt that planned, segments, frames, retention ms. Returns 1 where this attempt split the job.
-SPLIT: Final = _PRELUDE + """
+SPLIT: Final = (
+    _PRELUDE
+    + """
 local id = ARGV[1]
 if field(id, 'attempt') == ARGV[2] and (is_split(id) or field(id, 'joining')) then return 1 end  -- asked once more
 if not is_current(id, ARGV[2]) then return 0 end
@@ -91,9 +96,12 @@ if done == tonumber(ARGV[4]) then redis.call('ZADD', 'lipsync:segment_sent', 0, 
 publish_progress(id)
 return 1
 """
+)
 
 # ARGV: id, segment, worker, claim, lease ms. Returns the segment's attempt or 0.
-CLAIM_SEGMENT: Final = _PRELUDE + """
+CLAIM_SEGMENT: Final = (
+    _PRELUDE
+    + """
 local id, n = ARGV[1], ARGV[2]
 if not is_split(id) then return 0 end
 local state = part(id, n .. ':state')
@@ -105,9 +113,12 @@ redis.call('HSET', parts(id), n .. ':state', 'running', n .. ':worker', ARGV[3],
 redis.call('ZADD', 'lipsync:segment_leases', whole(now_ms() + tonumber(ARGV[5])), id .. '.' .. n)
 return attempt
 """
+)
 
 # ARGV: id, segment, attempt, lease ms, frames done. Returns ok or lost.
-BEAT_SEGMENT: Final = _PRELUDE + """
+BEAT_SEGMENT: Final = (
+    _PRELUDE
+    + """
 local id, n = ARGV[1], ARGV[2]
 if not holds(id, n, ARGV[3]) then return 'lost' end
 redis.call('ZADD', 'lipsync:segment_leases', whole(now_ms() + tonumber(ARGV[4])), id .. '.' .. n)
@@ -115,9 +126,12 @@ count_frames(id, n, tonumber(ARGV[5]))
 publish_progress(id)
 return 'ok'
 """
+)
 
 # ARGV: id, segment, attempt, frames. Returns 1 where this attempt did the segment; the last one makes the join due.
-FINISH_SEGMENT: Final = _PRELUDE + """
+FINISH_SEGMENT: Final = (
+    _PRELUDE
+    + """
 local id, n = ARGV[1], ARGV[2]
 if not holds(id, n, ARGV[3]) then
   return (part(id, n .. ':state') == 'done' and part(id, n .. ':attempt') == ARGV[3]) and 1 or 0
@@ -131,23 +145,32 @@ if redis.call('HINCRBY', parts(id), 'done', 1) == tonumber(field(id, 'segments')
 end
 return 1
 """
+)
 
 # ARGV: id, segment, attempt. The worker gives the segment back in order, with nothing counted against it.
-HAND_BACK_SEGMENT: Final = _PRELUDE + """
+HAND_BACK_SEGMENT: Final = (
+    _PRELUDE
+    + """
 if not holds(ARGV[1], ARGV[2], ARGV[3]) then return 0 end
 wait_again(ARGV[1], ARGV[2])
 return 1
 """
+)
 
 # ARGV: id, segment, attempt, most losses, retention ms, error. The attempt broke through nobody's fault, as if it died.
-LOSE_SEGMENT: Final = _PRELUDE + """
+LOSE_SEGMENT: Final = (
+    _PRELUDE
+    + """
 if not holds(ARGV[1], ARGV[2], ARGV[3]) then return 0 end
 lose_segment(ARGV[1], ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6])
 return 1
 """
+)
 
 # ARGV: id, segment, attempt, retention ms, error. Returns 1 where the job failed by this attempt at a segment.
-FAIL_SEGMENT: Final = _PRELUDE + """
+FAIL_SEGMENT: Final = (
+    _PRELUDE
+    + """
 if not holds(ARGV[1], ARGV[2], ARGV[3]) then
   return (part(ARGV[1], ARGV[2] .. ':attempt') == ARGV[3] and field(ARGV[1], 'error') == ARGV[5]) and 1 or 0
 end
@@ -155,9 +178,12 @@ redis.call('HSET', key(ARGV[1]), 'error', ARGV[5])
 finish(ARGV[1], 'failed', tonumber(ARGV[4]))
 return 1
 """
+)
 
 # ARGV: id, worker, claim, lease ms. Returns the job's attempt or 0; whoever claims the join holds the job's lease.
-CLAIM_JOIN: Final = _PRELUDE + """
+CLAIM_JOIN: Final = (
+    _PRELUDE
+    + """
 local id = ARGV[1]
 if is_current(id, field(id, 'attempt')) and field(id, 'claim') == ARGV[3] then return tonumber(field(id, 'attempt')) end
 if not is_split(id) or part(id, 'done') ~= field(id, 'segments') then return 0 end
@@ -167,9 +193,12 @@ redis.call('HSET', key(id), 'worker', ARGV[2], 'claim', ARGV[3], 'joining', 1)
 redis.call('ZADD', 'lipsync:leases', whole(now_ms() + tonumber(ARGV[4])), id)
 return tonumber(field(id, 'attempt'))
 """
+)
 
 # ARGV: most losses, retention ms, the error of a segment that was lost too often. Returns id.n, the job's status, ...
-REAP_SEGMENTS: Final = _PRELUDE + """
+REAP_SEGMENTS: Final = (
+    _PRELUDE
+    + """
 local moved = {}
 for _, one in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:segment_leases', '-inf', whole(now_ms()), 'LIMIT', 0, 100)) do
   local id, n = string.match(one, '^(.*)%.(.*)$')
@@ -182,10 +211,13 @@ for _, one in ipairs(redis.call('ZRANGEBYSCORE', 'lipsync:segment_leases', '-inf
 end
 return moved
 """
+)
 
 # ARGV: retention ms, most ms that segments may take, the error. Returns the split jobs that failed for their time;
 # while all segments of a job wait, for those of others or for a worker, it uses none.
-REAP_SLOW: Final = _PRELUDE + """
+REAP_SLOW: Final = (
+    _PRELUDE
+    + """
 local slow = {}
 for _, id in ipairs(redis.call('ZRANGE', 'lipsync:split', 0, -1)) do
   if tonumber(field(id, 'ran_ms') or 0) > tonumber(ARGV[2]) then
@@ -196,10 +228,13 @@ for _, id in ipairs(redis.call('ZRANGE', 'lipsync:split', 0, -1)) do
 end
 return slow
 """
+)
 
 # Returns <id>.<n> and <id>.join for which a message has to be sent, and marks them as sent now. Two messages a worker,
 # and four more, keep every worker busy until the next call.
-TAKE_UNSENT_SEGMENTS: Final = _PRELUDE + """
+TAKE_UNSENT_SEGMENTS: Final = (
+    _PRELUDE
+    + """
 local time = whole(now_ms())
 local out = redis.call('ZRANGEBYSCORE', 'lipsync:segment_sent', '(0', '+inf')
 local room = 2 * redis.call('ZCOUNT', 'lipsync:workers', time, '+inf') + 4 - #out
@@ -247,8 +282,12 @@ while #taken < room do
 end
 return taken
 """
+)
 
 # ARGV: ms. Returns <id>.<n> and <id>.join whose message was sent longer ago than that.
-OVERDUE_SEGMENTS: Final = _PRELUDE + """
+OVERDUE_SEGMENTS: Final = (
+    _PRELUDE
+    + """
 return redis.call('ZRANGEBYSCORE', 'lipsync:segment_sent', 1, whole(now_ms() - tonumber(ARGV[1])))
 """
+)

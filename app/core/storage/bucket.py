@@ -33,8 +33,11 @@ POLL_S: Final = 0.2
 PART_BYTES: Final = 16 * 1024**2
 DEFAULT_REGION: Final = "us-east-1"  # servers of one's own take any; a signature needs one
 _TRANSFER: Final = TransferConfig(
-    multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4,
-    preferred_transfer_client="classic")  # the other one cannot be canceled
+    multipart_threshold=PART_BYTES,
+    multipart_chunksize=PART_BYTES,
+    max_concurrency=4,
+    preferred_transfer_client="classic",
+)  # the other one cannot be canceled
 _MISSING: Final = frozenset({"NoSuchKey", "NoSuchUpload", "404"})
 _FULL: Final = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"})
 
@@ -91,7 +94,8 @@ class ObjectStorage:
         """Return the bytes as they arrive, never more than a chunk of them in memory."""
         with _translated():
             found = self._client.get_object(
-                Bucket=self._bucket, Key=self._key(job_id, name), Range=f"bytes={start}-{end - 1}")
+                Bucket=self._bucket, Key=self._key(job_id, name), Range=f"bytes={start}-{end - 1}"
+            )
         return _chunks(found["Body"])
 
     def link(self, job_id: str, name: str, filename: str, media_type: str, expires_s: int) -> str | None:
@@ -121,8 +125,7 @@ class ObjectStorage:
             self._remove(key)
         for upload in self._uploads(folder):
             with suppress(FileNotFoundError), _translated():  # another may have been quicker
-                self._client.abort_multipart_upload(
-                    Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
     def check_room(self, wanted_bytes: int) -> None:
         """Raise where the bucket does not answer; how much fits, it only says when it is full."""

@@ -19,7 +19,6 @@ def open_storage(settings: Settings) -> Storage:
         try:
             from app.core.storage.bucket import connect_objects
         except ModuleNotFoundError:
-            raise ServiceError(
-                ErrorCode.INTERNAL, "LIPSYNC_STORAGE names a bucket: install the extra `s3`.") from None
+            raise ServiceError(ErrorCode.INTERNAL, "LIPSYNC_STORAGE names a bucket: install the extra `s3`.") from None
         return connect_objects(settings)
     return FolderStorage(settings.data_dir if settings.storage is None else Path(settings.storage))

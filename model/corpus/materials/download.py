@@ -40,7 +40,10 @@ class Addresses:
             package = material.repository.removeprefix(DEBIAN)
             return (self.package.format(package=package, commit=material.commit),)
         parts: Mapping[str, str] = {
-            "repository": material.repository, "commit": material.commit, "path": quote(material.path)}
+            "repository": material.repository,
+            "commit": material.commit,
+            "path": quote(material.path),
+        }
         return self.repository.format(**parts), self.large.format(**parts)
 
 

@@ -53,10 +53,12 @@ def read_people(faces_dir: Path) -> list[Person]:
             found.setdefault(row["identity"], []).append(path)
     if not found:
         raise MaterialError(f"no usable face among the pictures of {faces_dir}")
-    return _in_both_splits([
-        Person(identity, tuple(sorted(paths)), "val" if _is_held_out(identity) else "train")
-        for identity, paths in sorted(found.items())
-    ])
+    return _in_both_splits(
+        [
+            Person(identity, tuple(sorted(paths)), "val" if _is_held_out(identity) else "train")
+            for identity, paths in sorted(found.items())
+        ]
+    )
 
 
 def _in_both_splits(people: list[Person]) -> list[Person]:

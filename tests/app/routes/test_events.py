@@ -86,8 +86,14 @@ def test_a_listener_hears_the_whole_life(service):
     listener.wait_for("progress 20.0")
     records.succeed(job_id, 1, RESULT, REPORT, [])
     assert listener.join() == [
-        "status queued", "status running", "progress 10.0", "progress 20.0", "progress 100.0", "status succeeded",
-        "end succeeded"]
+        "status queued",
+        "status running",
+        "progress 10.0",
+        "progress 20.0",
+        "progress 100.0",
+        "status succeeded",
+        "end succeeded",
+    ]
     assert len({event_id for event_id, _, _ in listener.events}) == 7
     progress = listener.events[3][2]
     assert (progress["stage"], progress["attempt"], progress["at"][-1]) == ("synthesize", 1, "Z")
@@ -95,8 +101,11 @@ def test_a_listener_hears_the_whole_life(service):
 
 
 ENDS = [
-    (lambda records, job_id: records.fail(job_id, 1, {"code": "out_of_memory", "message": "m"}), "failed",
-     "out_of_memory"),
+    (
+        lambda records, job_id: records.fail(job_id, 1, {"code": "out_of_memory", "message": "m"}),
+        "failed",
+        "out_of_memory",
+    ),
     (lambda records, job_id: records.cancel(job_id) and records.end_canceled(job_id, 1), "canceled", None),
 ]
 
@@ -120,10 +129,11 @@ def test_replay_goes_on_behind_the_last_event(service):
         beat(service, job_id, percent + 1)
     records.succeed(job_id, 1, RESULT, REPORT, [])
     whole = Listener(service, job_id)
-    assert whole.join() == [
-        "status queued", "status running", "progress 100.0", "status succeeded", "end succeeded"], "the latest progress"
+    assert whole.join() == ["status queued", "status running", "progress 100.0", "status succeeded", "end succeeded"], (
+        "the latest progress"
+    )
     for position, (event_id, _, _) in enumerate(whole.events[:-1]):
-        assert Listener(service, job_id, **{"Last-Event-ID": event_id}).join() == whole.names()[position + 1:]
+        assert Listener(service, job_id, **{"Last-Event-ID": event_id}).join() == whole.names()[position + 1 :]
     for last in (whole.events[-1][0], "999999999999999-0"):
         answer = service.http.get(f"/jobs/{job_id}/events", headers={"Last-Event-ID": last})
         assert (answer.status_code, answer.content) == (204, b""), "a browser asks no more"
@@ -198,8 +208,14 @@ CHANGES = [
     ("claimed", False, lambda records, job_id: records.claim("w", "c2"), "running"),
     ("progress", True, lambda records, job_id: records.beat(job_id, 1, "encode", Progress(percent=7)), "running"),
     ("handed back", True, lambda records, job_id: records.hand_back(job_id, 1), "queued"),
-    ("ended", True, lambda records, job_id: records.fail(job_id, 1, {
-        "code": "internal", "message": "m", "stage": None, "retryable": True, "hint": "h"}), "failed"),
+    (
+        "ended",
+        True,
+        lambda records, job_id: records.fail(
+            job_id, 1, {"code": "internal", "message": "m", "stage": None, "retryable": True, "hint": "h"}
+        ),
+        "failed",
+    ),
     ("deleted", True, lambda records, job_id: records.delete(job_id), None),
 ]
 

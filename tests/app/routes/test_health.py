@@ -9,8 +9,14 @@ from tests.app.conftest import running_service
 from tests.app.routes.test_jobs import assert_problem
 
 WORKER = WorkerFacts(
-    name="host-7", pid=7, device="cpu", precision="bf16", checkpoint="net.safetensors", checkpoint_sha256="d" * 64,
-    version="1")
+    name="host-7",
+    pid=7,
+    device="cpu",
+    precision="bf16",
+    checkpoint="net.safetensors",
+    checkpoint_sha256="d" * 64,
+    version="1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +32,20 @@ def test_alive_without_anything(service_without_redis):
 
 ONE_JOB = "/jobs/" + "0" * 32
 CALLS = [
-    ("POST", "/jobs"), ("POST", "/jobs/validate"), ("GET", "/jobs"), ("GET", ONE_JOB), ("GET", ONE_JOB + "?wait=9"),
-    ("GET", ONE_JOB + "/events"), ("GET", ONE_JOB + "/result"), ("POST", ONE_JOB + "/cancel"),
-    ("POST", ONE_JOB + "/retry"), ("DELETE", ONE_JOB), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/info")]
+    ("POST", "/jobs"),
+    ("POST", "/jobs/validate"),
+    ("GET", "/jobs"),
+    ("GET", ONE_JOB),
+    ("GET", ONE_JOB + "?wait=9"),
+    ("GET", ONE_JOB + "/events"),
+    ("GET", ONE_JOB + "/result"),
+    ("POST", ONE_JOB + "/cancel"),
+    ("POST", ONE_JOB + "/retry"),
+    ("DELETE", ONE_JOB),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+    ("GET", "/info"),
+]
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -82,11 +99,22 @@ def test_openapi(service):
     document = service.http.get("/openapi.json").json()
     paths = {(path, method) for path, methods in document["paths"].items() for method in methods}
     assert paths == {
-        ("/jobs", "get"), ("/jobs", "post"), ("/jobs/validate", "post"), ("/jobs/{job_id}", "get"),
-        ("/jobs/{job_id}", "delete"), ("/jobs/{job_id}/cancel", "post"), ("/jobs/{job_id}/result", "get"),
-        ("/jobs/{job_id}/events", "get"), ("/jobs/{job_id}/retry", "post"),
-        ("/jobs/{job_id}/result/link", "get"), ("/links/{job_id}", "get"),
-        ("/healthz", "get"), ("/readyz", "get"), ("/metrics", "get"), ("/info", "get")}
+        ("/jobs", "get"),
+        ("/jobs", "post"),
+        ("/jobs/validate", "post"),
+        ("/jobs/{job_id}", "get"),
+        ("/jobs/{job_id}", "delete"),
+        ("/jobs/{job_id}/cancel", "post"),
+        ("/jobs/{job_id}/result", "get"),
+        ("/jobs/{job_id}/events", "get"),
+        ("/jobs/{job_id}/retry", "post"),
+        ("/jobs/{job_id}/result/link", "get"),
+        ("/links/{job_id}", "get"),
+        ("/healthz", "get"),
+        ("/readyz", "get"),
+        ("/metrics", "get"),
+        ("/info", "get"),
+    }
     form = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["video", "audio"] and form["properties"]["video"]["format"] == "binary"
     assert form["properties"]["crf"]["default"] == 18 and form["properties"]["sync_mode"]["description"]

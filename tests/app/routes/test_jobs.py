@@ -14,8 +14,24 @@ from app.services import Prober
 from tests.service import wait_until
 
 JOB_KEYS = {
-    "id", "status", "stage", "progress", "queue_position", "attempt", "created_at", "started_at", "finished_at",
-    "expires_at", "input", "options", "warnings", "error", "result", "report", "links"}
+    "id",
+    "status",
+    "stage",
+    "progress",
+    "queue_position",
+    "attempt",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "expires_at",
+    "input",
+    "options",
+    "warnings",
+    "error",
+    "result",
+    "report",
+    "links",
+}
 PROBLEM_KEYS = {"type", "title", "status", "detail", "code", "request_id"}
 
 
@@ -52,7 +68,8 @@ def test_the_mix_is_taken_and_an_empty_one_is_none(service):
     boundary = b"--x\r\nContent-Disposition: form-data; name="
     body = b"".join(
         boundary + f'"{name}"; filename="{file}"\r\n\r\n'.encode() + content + b"\r\n"
-        for name, (file, content, *_) in form.items())
+        for name, (file, content, *_) in form.items()
+    )
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     answer = service.http.post("/jobs", content=body + b"--x--\r\n", headers=headers)
     assert answer.status_code == 202 and answer.json()["input"]["audio_mix"] is None

@@ -15,8 +15,9 @@ from tests.service import put
 MP4 = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(MP4).hexdigest()
 RESULT = ResultFacts(bytes=len(MP4), sha256=SHA256, duration_s=4.0, fps="25", width=640, height=480, frames=100)
-REPORT = Report(face_coverage=1, face_height_px=120, stage_seconds={}, realtime_factor=0.5, checkpoint="n",
-                device="cpu")
+REPORT = Report(
+    face_coverage=1, face_height_px=120, stage_seconds={}, realtime_factor=0.5, checkpoint="n", device="cpu"
+)
 
 
 def finish(service):
@@ -65,8 +66,17 @@ RANGES = [
     (f"bytes=-{SIZE * 2}", 0, SIZE),
     (f"bytes=5-{SIZE * 2}", 5, SIZE),
 ]
-WHOLE = ["", "bytes", "bytes=", "bytes=-", "bytes=5-4", "bytes=a-b", "items=0-1", "bytes=0-1,5-6",
-         "bytes=" + "9" * 40 + "-"]
+WHOLE = [
+    "",
+    "bytes",
+    "bytes=",
+    "bytes=-",
+    "bytes=5-4",
+    "bytes=a-b",
+    "items=0-1",
+    "bytes=0-1,5-6",
+    "bytes=" + "9" * 40 + "-",
+]
 OUTSIDE = [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 9}", "bytes=-0"]
 
 
@@ -118,8 +128,9 @@ def test_no_result_yet_or_never_or_no_more(service, finished):
     assert_problem(answer(waiting), 409, "result_not_ready")
     records.claim("w", "c2")
     assert_problem(answer(waiting), 409, "result_not_ready")
-    records.fail(waiting, 1, {"code": "no_face_detected", "message": "m", "stage": "detect", "retryable": False,
-                              "hint": "h"})
+    records.fail(
+        waiting, 1, {"code": "no_face_detected", "message": "m", "stage": "detect", "retryable": False, "hint": "h"}
+    )
     assert "failed" in assert_problem(answer(waiting), 409, "result_not_ready")["detail"]
     assert service.http.get(f"/jobs/{waiting}").json()["error"]["code"] == "no_face_detected"
     canceled = service.post().json()["id"]

@@ -227,15 +227,26 @@ def _wav(path: Path, samples: int, rate_hz: int = 16_000) -> bytes:
 
 def test_recordings_that_cannot_be_heard_are_left_out_with_their_reason(tmp_path: Path) -> None:
     speech = _speech(
-        tmp_path / "speech", gone=None, empty=b"", junk=b"junk", cut=_wav(tmp_path / "cut.wav", 40_000)[:-7001],
-        silent=_wav(tmp_path / "0.wav", 0), still=_wav(tmp_path / "2.wav", 9000, 0), click=_wav(tmp_path / "1.wav", 90))
+        tmp_path / "speech",
+        gone=None,
+        empty=b"",
+        junk=b"junk",
+        cut=_wav(tmp_path / "cut.wav", 40_000)[:-7001],
+        silent=_wav(tmp_path / "0.wav", 0),
+        still=_wav(tmp_path / "2.wav", 9000, 0),
+        click=_wav(tmp_path / "1.wav", 90),
+    )
     status, said, errors = _call(tmp_path / "out", "--speech", speech)
     assert (status, errors) == (0, [])
     reasons = dict(line.split(" left out: ") for line in said.splitlines() if " left out: " in line)
     assert {file: reason.split(" (")[0] for file, reason in reasons.items()} == {
-        "x/gone.wav": "it cannot be opened", "x/empty.wav": "it is not a sound file",
-        "x/junk.wav": "it is not a sound file", "x/cut.wav": "the recording holds no speech",
-        "x/silent.wav": "it holds no sound", "x/still.wav": "it holds no sound", "x/click.wav": "it holds no sound",
+        "x/gone.wav": "it cannot be opened",
+        "x/empty.wav": "it is not a sound file",
+        "x/junk.wav": "it is not a sound file",
+        "x/cut.wav": "the recording holds no speech",
+        "x/silent.wav": "it holds no sound",
+        "x/still.wav": "it holds no sound",
+        "x/click.wav": "it holds no sound",
     }
 
 

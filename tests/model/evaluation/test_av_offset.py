@@ -74,5 +74,3 @@ def test_what_says_nothing_clear_stays_as_it_is(pieces: list[Piece], listener: L
 def test_sound_is_moved_by_whole_frames(frames: int, wanted: list[int]) -> None:
     moved = shift_sound(np.array([1, 2, 3, 4], np.int16), frames, 8000.0)
     assert moved.tolist() == wanted and moved.dtype == np.int16
-
-

@@ -69,9 +69,11 @@ def test_many_clips_are_drawn_evenly(tmp_path: Path) -> None:
         (lambda folder: write_clip(folder / "v", split="val").joinpath("crops.npy").write_bytes(b"x"), "v: its arrays"),
         (lambda folder: write_clip(folder / "v", split="val").joinpath("meta.json").write_text("{"), "v: its meta"),
         (
-            lambda folder: write_clip(folder / "v", split="val")
-            .joinpath("meta.json")
-            .write_text(json.dumps({"fps": 25, "split": "val", "phones": [["a"]]})),
+            lambda folder: (
+                write_clip(folder / "v", split="val")
+                .joinpath("meta.json")
+                .write_text(json.dumps({"fps": 25, "split": "val", "phones": [["a"]]}))
+            ),
             "v: its phones",
         ),
     ],

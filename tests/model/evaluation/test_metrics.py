@@ -65,9 +65,7 @@ def test_loudness_follows_a_hum_frame_by_frame() -> None:
     assert len(metrics.loudness_db(np.ones(3, np.int16), 20, 25.0)) == 20
 
 
-@pytest.mark.parametrize(
-    ("silent", "wanted"), [(0.0, 0.0), (0.02, 0.0), (0.07, 0.25), (0.12, 0.5), (0.22, 1.0)]
-)
+@pytest.mark.parametrize(("silent", "wanted"), [(0.0, 0.0), (0.02, 0.0), (0.07, 0.25), (0.12, 0.5), (0.22, 1.0)])
 def test_silence_is_counted_in_speaking_ranges_above_the_closed_lips(silent: float, wanted: float) -> None:
     spoken = np.linspace(0.01, 0.23, 101)  # 5th to 95th percentile: 0.021 to 0.219
     filmed = np.linspace(0.011, 0.3, 101) - 0.0035

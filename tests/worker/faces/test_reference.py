@@ -54,10 +54,17 @@ def test_nobody_seen_leaves_every_crop_its_own(seen):
     np.testing.assert_array_equal(RestingFaces.seen_in([], Shape, COLOUR).references(crop), crop)
 
 
-@pytest.mark.parametrize(("zoom", "shape", "factor"), [
-    (1, DetailedShape, 1), (1.25, DetailedShape, 1), (2, DetailedShape, 2), (4, DetailedShape, 4),
-    (20, DetailedShape, MAX_DETAIL), (4, Shape, 1),
-])
+@pytest.mark.parametrize(
+    ("zoom", "shape", "factor"),
+    [
+        (1, DetailedShape, 1),
+        (1.25, DetailedShape, 1),
+        (2, DetailedShape, 2),
+        (4, DetailedShape, 4),
+        (20, DetailedShape, MAX_DETAIL),
+        (4, Shape, 1),
+    ],
+)
 def test_crops_are_as_large_as_the_faces_that_were_filmed(detector, zoom: float, shape: type, factor: int) -> None:
     face = detector.detect(portrait(320, 320))[0].landmarks
     side_px = 96 / face_transform(face, LOWER_FACE, 96).scale

@@ -85,8 +85,7 @@ def until_stopped(watched, timeout_s=5.0):
     return work
 
 
-@pytest.mark.parametrize(
-    ("answer", "moves"), [(Beat.LOST, []), (Beat.CANCEL, [("cancel",)])])
+@pytest.mark.parametrize(("answer", "moves"), [(Beat.LOST, []), (Beat.CANCEL, [("cancel",)])])
 def test_the_heartbeat_s_answer_stops_the_work(answer, moves):
     noted, watched = Moves(answer), monitor()
     attend(noted.hold(), watched, 60, until_stopped(watched))

@@ -34,10 +34,18 @@ def make_runtime(settings, client):
         limits, workspace = RecordLimits.of(settings), Workspace(settings.data_dir, reserve_bytes)
         workspace.prepare()
         return tasks.Runtime(
-            name="host-1", settings=settings, redis=client, records=Records(client, limits),
-            segments=Segments(client, limits), storage=FolderStorage(settings.data_dir), workspace=workspace,
-            synthesizer=None, pipeline=tasks.Pipeline(begin, begin, begin), find_faces=lambda *_: [],
-            is_stopping=lambda: False)
+            name="host-1",
+            settings=settings,
+            redis=client,
+            records=Records(client, limits),
+            segments=Segments(client, limits),
+            storage=FolderStorage(settings.data_dir),
+            workspace=workspace,
+            synthesizer=None,
+            pipeline=tasks.Pipeline(begin, begin, begin),
+            find_faces=lambda *_: [],
+            is_stopping=lambda: False,
+        )
 
     return make
 

@@ -57,7 +57,9 @@ def test_any_range_is_that_part_of_the_whole(media_dir: Path, name: str) -> None
 @pytest.mark.parametrize(
     ("ended_by", "error"),
     [
-        (signal.SIGKILL, ChildKilledError), (signal.SIGTERM, ChildKilledError), (signal.SIGINT, ChildKilledError),
+        (signal.SIGKILL, ChildKilledError),
+        (signal.SIGTERM, ChildKilledError),
+        (signal.SIGINT, ChildKilledError),
         (signal.SIGSEGV, InputError),
     ],
 )

@@ -28,9 +28,7 @@ from worker.pipeline.segments import begin, count_segments, join_segments, rende
 class HearingSynthesizer(FakeSynthesizer):
     """Draw what was heard and what was shown as the face at rest, so that either makes a difference."""
 
-    def synthesize(
-        self, crops: np.ndarray, mels: np.ndarray, references: np.ndarray | None = None
-    ) -> np.ndarray:
+    def synthesize(self, crops: np.ndarray, mels: np.ndarray, references: np.ndarray | None = None) -> np.ndarray:
         assert references is not None
         drawn = super().synthesize(crops, mels)
         loud = (mels.mean(axis=(1, 2)) * 32 + 128).clip(0, 255).astype(np.uint8)
@@ -52,8 +50,23 @@ def cuts_clip(media_dir: Path) -> Path:
                 yield portrait(shift=i * 0.2, blank=i < 117)
 
     uneven = "setpts='(N+0.3*mod(N,3)+4*gt(N,70))/25/TB'"
-    return write_clip(media_dir / "cuts.mp4", frames(), "25", "-vf", uneven, "-fps_mode", "vfr", "-c:v", "libx264",
-                      "-bf", "2", "-g", "40", "-pix_fmt", "yuv420p")
+    return write_clip(
+        media_dir / "cuts.mp4",
+        frames(),
+        "25",
+        "-vf",
+        uneven,
+        "-fps_mode",
+        "vfr",
+        "-c:v",
+        "libx264",
+        "-bf",
+        "2",
+        "-g",
+        "40",
+        "-pix_fmt",
+        "yuv420p",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +90,11 @@ def order_for(folder: Path, video: Path, voice: Path, watcher: Watcher | None = 
     ],
 )
 def test_any_range_has_the_frames_of_one_pass(
-    tmp_path: Path, long_voice: Path, detector: FaceDetector, request: pytest.FixtureRequest, clip: str,
+    tmp_path: Path,
+    long_voice: Path,
+    detector: FaceDetector,
+    request: pytest.FixtureRequest,
+    clip: str,
     options: dict[str, object],
 ) -> None:
     order = order_for(tmp_path, request.getfixturevalue(clip), long_voice, **options)
@@ -156,7 +173,9 @@ def test_the_joined_file_is_like_that_of_one_pass(tmp_path: Path, long_voice: Pa
     assert outcome.result.bytes == joined.stat().st_size
     assert outcome.warnings == expected.warnings
     assert (outcome.report.face_coverage, outcome.report.face_height_px) == (
-        expected.report.face_coverage, expected.report.face_height_px)
+        expected.report.face_coverage,
+        expected.report.face_height_px,
+    )
     assert set(outcome.report.stage_seconds) == set(expected.report.stage_seconds)
     assert outcome.report.realtime_factor > 2.0 / outcome.result.duration_s
     assert isinstance(order.monitor, Watcher) and order.monitor.progress[-1] == (110, 110)
@@ -195,8 +214,14 @@ def test_no_face_in_any_segment_is_an_error_at_the_join(tmp_path: Path, long_voi
 
 @pytest.mark.parametrize(
     ("frames", "rate", "segment_s", "count"),
-    [(750, Fraction(25), 30.0, 1), (751, Fraction(25), 30.0, 2), (108_000, Fraction(30), 30.0, 120),
-     (899, Fraction(30000, 1001), 30.0, 1), (5, Fraction(5), 1.0, 1), (6, Fraction(5), 1.0, 2)],
+    [
+        (750, Fraction(25), 30.0, 1),
+        (751, Fraction(25), 30.0, 2),
+        (108_000, Fraction(30), 30.0, 120),
+        (899, Fraction(30000, 1001), 30.0, 1),
+        (5, Fraction(5), 1.0, 1),
+        (6, Fraction(5), 1.0, 2),
+    ],
 )
 def test_segments_cover_a_clip_evenly(frames: int, rate: Fraction, segment_s: float, count: int) -> None:
     assert count_segments(frames, rate, segment_s) == count

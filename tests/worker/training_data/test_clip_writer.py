@@ -63,9 +63,7 @@ def test_the_head_moves_but_the_crop_follows(preparer: Preparer, frames: list[np
     assert not audio[10:].any()
 
 
-def test_what_is_known_becomes_labels_in_the_crop(
-    preparer: Preparer, frames: list[np.ndarray], tmp_path: Path
-) -> None:
+def test_what_is_known_becomes_labels_in_the_crop(preparer: Preparer, frames: list[np.ndarray], tmp_path: Path) -> None:
     mesh = np.zeros((COUNT, 468, 2), np.float32)
     mesh[:, 14, 1], mesh[:, 291, 0] = 10.0, 40.0  # ten pixels open, forty wide, the rest at the frame's corner
     truth = Truth(mesh, np.arange(COUNT * 7, dtype=np.float32).reshape(COUNT, 7))

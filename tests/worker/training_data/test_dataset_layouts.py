@@ -96,8 +96,12 @@ def _clips(folder: Path, *clips: tuple[str, object]) -> Path:
 def test_splits_are_read_from_the_clips_that_are_there(tmp_path: Path) -> None:
     voice, puppet = {"voice": "v", "split": "val"}, {"identity": "astronaut", "split": "train"}
     folder = _clips(
-        tmp_path, ("x_1", {"identity": "a", "split": "train"}), ("x_2", {"identity": "a", "split": "train"}),
-        ("y_1", {"identity": "b", "split": "val"}), ("voice_1", voice), ("puppet_1", puppet),
+        tmp_path,
+        ("x_1", {"identity": "a", "split": "train"}),
+        ("x_2", {"identity": "a", "split": "train"}),
+        ("y_1", {"identity": "b", "split": "val"}),
+        ("voice_1", voice),
+        ("puppet_1", puppet),
         ("puppet_2", puppet | {"split": "val"}),
     )
     assert known_splits(folder) == {"a": "train", "b": "val", "astronaut": "train"}

@@ -162,8 +162,10 @@ def test_late_sound_of_a_real_film_is_found_and_moved(tmp_path: Path, shared_dir
     plain = prepare_folder(_alone(source, tmp_path / "plain"), tmp_path / "there", Plan(), lambda _: None)
     (straight,) = plain.results.values()
     assert straight.offset_frames == 0
-    moved, wanted = (np.load(root / one.clips[0] / "audio.npy").astype(float) for root, one in (
-        (tmp_path / "out", result), (tmp_path / "there", straight)))
+    moved, wanted = (
+        np.load(root / one.clips[0] / "audio.npy").astype(float)
+        for root, one in ((tmp_path / "out", result), (tmp_path / "there", straight))
+    )
     middle = slice(10 * 640, 60 * 640)
     shifted = shift_sound(moved.astype(np.int16), result.offset_frames - late, 25)[middle]
     assert np.corrcoef(np.abs(shifted.astype(float)), np.abs(wanted[middle]))[0, 1] > 0.7

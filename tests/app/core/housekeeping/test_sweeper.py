@@ -76,8 +76,7 @@ def test_orphans_go_when_they_would_have_expired(rig):
     rig.make_old(waiting, running, expired, orphan)
     rig.make_old(promised, idle_s=RETENTION_S - 60)  # by another service perhaps
     rig.sweeper.sweep_orphans()
-    assert rig.kept(waiting, running, expired, orphan, uploading, promised) == {
-        waiting, running, uploading, promised}
+    assert rig.kept(waiting, running, expired, orphan, uploading, promised) == {waiting, running, uploading, promised}
 
 
 def test_the_thread_sweeps_all_three_and_outlives_a_storage_that_is_away(rig, tmp_path):

@@ -11,8 +11,14 @@ from app.core.records.records import LEASE_S, Beat, Claim, WorkerFacts
 from tests.service import INPUT
 
 RESULT = ResultFacts(bytes=9, sha256="c" * 64, duration_s=4.0, fps="25", width=640, height=480, frames=100)
-REPORT = Report(face_coverage=1, face_height_px=120, stage_seconds={"decode": 1}, realtime_factor=0.5,
-                checkpoint="net", device="cpu")
+REPORT = Report(
+    face_coverage=1,
+    face_height_px=120,
+    stage_seconds={"decode": 1},
+    realtime_factor=0.5,
+    checkpoint="net",
+    device="cpu",
+)
 
 
 def create(records, owner="", idempotency=None):
@@ -51,7 +57,11 @@ def test_the_whole_way_to_success(records):
     assert records.succeed(job_id, 1, RESULT, REPORT, ["small face"])
     done = records.get(job_id)
     assert (done.status, done.result, done.report, done.warnings) == (
-        JobStatus.SUCCEEDED, RESULT, REPORT, ["small face"])
+        JobStatus.SUCCEEDED,
+        RESULT,
+        REPORT,
+        ["small face"],
+    )
     assert done.progress.percent == 100 and done.finished_at >= done.started_at
     assert records.counts()["running"] == 0
 
@@ -59,8 +69,7 @@ def test_the_whole_way_to_success(records):
 def test_one_claim_wins_and_the_same_claim_again_is_the_same(records):
     job_id = created(records)
     won = []
-    threads = [
-        threading.Thread(target=lambda n=n: won.append(records.claim(f"w{n}", f"c{n}"))) for n in range(8)]
+    threads = [threading.Thread(target=lambda n=n: won.append(records.claim(f"w{n}", f"c{n}"))) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -76,9 +85,11 @@ def test_an_attempt_that_lost_its_lease_can_do_nothing(records, redis_client, en
     records.claim("dead", "c1")
     end_lease(redis_client, job_id)
     assert records.reap() == {job_id: JobStatus.QUEUED}
-    moves = {"succeed": lambda n: records.succeed(job_id, n, RESULT, REPORT, []),
-             "fail": lambda n: records.fail(job_id, n, {"code": "internal"}),
-             "end_canceled": lambda n: records.end_canceled(job_id, n)}
+    moves = {
+        "succeed": lambda n: records.succeed(job_id, n, RESULT, REPORT, []),
+        "fail": lambda n: records.fail(job_id, n, {"code": "internal"}),
+        "end_canceled": lambda n: records.end_canceled(job_id, n),
+    }
     assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
     assert not moves[end](1)
     assert not records.hand_back(job_id, 1)
@@ -118,10 +129,13 @@ def test_terminal_states_never_change(records, redis_client, terminal):
 
 
 ENDS = {
-    "failed": lambda records, job_id: records.claim("w", "c") and records.fail(job_id, 1, {
-        "code": "internal", "message": "m", "stage": None, "retryable": True, "hint": ""}),
+    "failed": lambda records, job_id: (
+        records.claim("w", "c")
+        and records.fail(job_id, 1, {"code": "internal", "message": "m", "stage": None, "retryable": True, "hint": ""})
+    ),
     "canceled while it ran": lambda records, job_id: (
-        records.claim("w", "c") and records.cancel(job_id) and records.end_canceled(job_id, 1)),
+        records.claim("w", "c") and records.cancel(job_id) and records.end_canceled(job_id, 1)
+    ),
     "canceled while it waited": lambda records, job_id: records.cancel(job_id),
 }
 
@@ -136,7 +150,12 @@ def test_a_retry_is_the_same_job_once_more(records, redis_client, end):
     same = {"id", "owner", "created_at", "input", "options", "warnings", "progress", "worker", "stage"}
     assert job.model_dump(include=same) == before.model_dump(include=same)
     assert (job.status, job.attempt, job.error, job.started_at, job.finished_at) == (
-        JobStatus.QUEUED, attempt, None, None, None)
+        JobStatus.QUEUED,
+        attempt,
+        None,
+        None,
+        None,
+    )
     assert not job.cancel_requested and job.expires_at >= before.expires_at
     assert records.queue_positions([job.id]) == {job.id: 1} and redis_client.zscore("lipsync:expiry", job.id) is None
     assert records.counts()["total_retried"] == 1
@@ -350,8 +369,9 @@ def test_delete_leaves_nothing(records, redis_client):
 
 
 def test_workers_are_known_while_they_announce_themselves(records, redis_client):
-    facts = WorkerFacts(name="h-1", pid=1, device="cpu", precision="fp32", checkpoint="n", checkpoint_sha256="d",
-                        version="1")
+    facts = WorkerFacts(
+        name="h-1", pid=1, device="cpu", precision="fp32", checkpoint="n", checkpoint_sha256="d", version="1"
+    )
     records.announce(facts)
     assert records.live_workers() == [facts]
     redis_client.zadd("lipsync:workers", {"h-1": 1})

@@ -11,8 +11,14 @@ from app.core.records.segments import SplitFacts
 from tests.service import INPUT
 
 RESULT = ResultFacts(bytes=9, sha256="c" * 64, duration_s=4.0, fps="25", width=640, height=480, frames=300)
-REPORT = Report(face_coverage=1, face_height_px=120, stage_seconds={"decode": 1}, realtime_factor=0.5,
-                checkpoint="net", device="cpu")
+REPORT = Report(
+    face_coverage=1,
+    face_height_px=120,
+    stage_seconds={"decode": 1},
+    realtime_factor=0.5,
+    checkpoint="net",
+    device="cpu",
+)
 COUNT = 3
 FACTS = SplitFacts(plan=1, segments=COUNT, frames=300)
 
@@ -94,8 +100,9 @@ def test_who_split_the_job_has_no_more_to_say(records, segments, job_id):
 
 def test_one_claim_of_a_segment_wins(segments, job_id):
     won = []
-    threads = [threading.Thread(target=lambda n=n: won.append(segments.claim(job_id, 1, f"w{n}", f"c{n}")))
-               for n in range(8)]
+    threads = [
+        threading.Thread(target=lambda n=n: won.append(segments.claim(job_id, 1, f"w{n}", f"c{n}"))) for n in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -106,8 +113,11 @@ def test_one_claim_of_a_segment_wins(segments, job_id):
 def test_one_join_is_due_however_the_segments_end(segments, job_id):
     attempts = [segments.claim(job_id, number, "w", f"c{number}") for number in range(COUNT)]
     segments.take_unsent()
-    threads = [threading.Thread(target=segments.finish, args=(job_id, number, attempt, 100))
-               for number, attempt in enumerate(attempts) for _ in range(4)]
+    threads = [
+        threading.Thread(target=segments.finish, args=(job_id, number, attempt, 100))
+        for number, attempt in enumerate(attempts)
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -117,8 +127,10 @@ def test_one_join_is_due_however_the_segments_end(segments, job_id):
 
 def test_progress_is_the_sum_over_segments_and_loses_what_a_dead_one_did(records, segments, job_id, redis_client):
     attempts = [segments.claim(job_id, number, "w", f"c{number}") for number in range(2)]
-    assert [segments.beat(job_id, n, attempt, done) for n, (attempt, done) in enumerate(zip(attempts, (30, 60),
-            strict=True))] == [Beat.OK] * 2
+    assert [
+        segments.beat(job_id, n, attempt, done)
+        for n, (attempt, done) in enumerate(zip(attempts, (30, 60), strict=True))
+    ] == [Beat.OK] * 2
     progress = records.get(job_id).progress
     assert (progress.frames_done, progress.frames_total, progress.percent) == (90, 300, 30.0)
     assert progress.fps > 0 and progress.eta_s is not None
@@ -174,10 +186,12 @@ def test_handing_back_is_no_loss(segments, job_id):
 @pytest.mark.parametrize("end", ["fail", "cancel", "delete", "slow"])
 def test_what_ends_the_job_ends_all_segments(records, segments, job_id, redis_client, end):
     attempts = [segments.claim(job_id, number, "w", f"c{number}") for number in range(2)]
-    ends = {"fail": lambda: segments.fail(job_id, 0, 1, {"code": "face_not_found"}),
-            "cancel": lambda: records.cancel(job_id) is JobStatus.CANCELED,
-            "delete": lambda: records.delete(job_id),
-            "slow": lambda: segments.end_slow(-1) == [job_id]}
+    ends = {
+        "fail": lambda: segments.fail(job_id, 0, 1, {"code": "face_not_found"}),
+        "cancel": lambda: records.cancel(job_id) is JobStatus.CANCELED,
+        "delete": lambda: records.delete(job_id),
+        "slow": lambda: segments.end_slow(-1) == [job_id],
+    }
     assert ends[end]()
     assert [segments.beat(job_id, n, attempt, 1) for n, attempt in enumerate(attempts)] == [Beat.LOST] * 2
     assert segments.claim(job_id, 2, "w", "c") is None

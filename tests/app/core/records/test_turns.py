@@ -28,8 +28,7 @@ class Line:
     def send(self, *names):
         for name in names:
             priority = {"+": "high", "-": "low"}.get(name[-1], "normal")
-            self.ids[name] = self.records.create(
-                new_job_id(), name[0], INPUT, JobOptions(priority=priority)).job_id
+            self.ids[name] = self.records.create(new_job_id(), name[0], INPUT, JobOptions(priority=priority)).job_id
 
     def take(self):
         """Claim one job; return its name and the attempt's number, or None."""
@@ -130,7 +129,7 @@ def test_places_tell_the_order_of_any_queue(line):
             line.send(f"{dice.choice('abcd')}{round_number}.{number}{dice.choice(['', '+', '-'])}")
         forecast = line.forecast()
         taken = [line.take()[0] for _ in range(dice.randrange(10))]
-        assert taken == forecast[:len(taken)]
+        assert taken == forecast[: len(taken)]
     forecast = line.forecast()
     assert line.take_all() == forecast
 
@@ -173,7 +172,7 @@ def test_the_segments_of_many_long_jobs_do_not_starve_those_of_a_single_one(long
     long_line.split("b0")
     done = [long_line.do_one() for _ in range(45)]
     assert done.index("b0") <= 4, "few were out before"
-    assert done[:done.index("b0") + 8].count("b0") >= 4, "then one each"
+    assert done[: done.index("b0") + 8].count("b0") >= 4, "then one each"
     assert done.count("b0") == 20 and done.count("a0") == 17
     assert "a2" not in done, "what was begun first is finished first"
 
@@ -189,7 +188,16 @@ def test_more_workers_have_more_messages_out(long_line, records):
     long_line.split("a0")
     assert len(long_line.segments.take_unsent()) == 4
     for number in range(3):
-        records.announce(WorkerFacts(name=f"w{number}", pid=1, device="cpu", precision="fp32", checkpoint="n",
-                                     checkpoint_sha256="d", version="1"))
+        records.announce(
+            WorkerFacts(
+                name=f"w{number}",
+                pid=1,
+                device="cpu",
+                precision="fp32",
+                checkpoint="n",
+                checkpoint_sha256="d",
+                version="1",
+            )
+        )
     assert len(long_line.segments.take_unsent()) == 6
     assert long_line.segments.take_unsent() == []

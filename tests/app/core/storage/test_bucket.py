@@ -130,10 +130,16 @@ def test_a_server_that_dies_is_said_and_found_again(s3, tmp_path):
         storage = open_storage(Settings(**server.settings("x")))
         put(storage, ID, "video", b"moving")
         server.kill()
-        for use in (lambda: storage.check_room(0), lambda: put(storage, ID, "audio", b"x"),
-                    lambda: storage.fetch(ID, "video", tmp_path), lambda: storage.read(ID, "video", 0, 1),
-                    lambda: storage.names(ID), lambda: storage.remove(ID, "video"), lambda: storage.delete(ID),
-                    lambda: list(storage.idle_jobs(0))):
+        for use in (
+            lambda: storage.check_room(0),
+            lambda: put(storage, ID, "audio", b"x"),
+            lambda: storage.fetch(ID, "video", tmp_path),
+            lambda: storage.read(ID, "video", 0, 1),
+            lambda: storage.names(ID),
+            lambda: storage.remove(ID, "video"),
+            lambda: storage.delete(ID),
+            lambda: list(storage.idle_jobs(0)),
+        ):
             with pytest.raises(StorageAwayError):
                 use()
         server.start()

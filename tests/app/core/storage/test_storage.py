@@ -47,7 +47,9 @@ def away(request, tmp_path):
         return FolderStorage(tmp_path / "unmounted")
     server = request.getfixturevalue("s3")
     if request.param == "server":
-        return open_storage(Settings(storage="s3://bucket", s3_endpoint_url=f"http://127.0.0.1:{free_port('127.0.0.1')}"))
+        return open_storage(
+            Settings(storage="s3://bucket", s3_endpoint_url=f"http://127.0.0.1:{free_port('127.0.0.1')}")
+        )
     if request.param == "bucket":
         return open_storage(Settings(storage="s3://other", s3_endpoint_url=server.url))
     environment = request.getfixturevalue("monkeypatch")
@@ -61,9 +63,14 @@ def content(storage, job_id, name, start=0, end=SIZE):
 
 @pytest.mark.parametrize("job_id", ["", "..", "../" + ID, ID + "/..", ID.upper(), ID + "\n", "a" * 31])
 def test_only_an_id_names_a_job(storage, tmp_path, job_id):
-    for use in (storage.names, storage.delete, lambda text: storage.remove(text, "video"),
-                lambda text: storage.fetch(text, "video", tmp_path), lambda text: storage.read(text, "video", 0, 1),
-                lambda text: put(storage, text, "video", b"x")):
+    for use in (
+        storage.names,
+        storage.delete,
+        lambda text: storage.remove(text, "video"),
+        lambda text: storage.fetch(text, "video", tmp_path),
+        lambda text: storage.read(text, "video", 0, 1),
+        lambda text: put(storage, text, "video", b"x"),
+    ):
         with pytest.raises(ValueError, match="id"):
             use(job_id)
 
@@ -72,8 +79,12 @@ def test_only_an_id_names_a_job(storage, tmp_path, job_id):
 def test_only_a_name_names_a_file(storage, tmp_path, name):
     path = tmp_path / "x"
     path.write_bytes(b"x")
-    for use in (lambda: storage.remove(ID, name), lambda: storage.fetch(ID, name, tmp_path),
-                lambda: storage.read(ID, name, 0, 1), lambda: storage.put(ID, name, path)):
+    for use in (
+        lambda: storage.remove(ID, name),
+        lambda: storage.fetch(ID, name, tmp_path),
+        lambda: storage.read(ID, name, 0, 1),
+        lambda: storage.put(ID, name, path),
+    ):
         with pytest.raises(ValueError, match="name"):
             use()
 
@@ -203,8 +214,11 @@ def test_a_folder_that_goes_away_loses_and_denies_nothing(tmp_path):
     storage = FolderStorage(tmp_path / "mounted")
     put(storage, ID, "video", CONTENT)
     uses = (
-        lambda: storage.fetch(ID, "video", tmp_path), lambda: storage.read(ID, "video", 0, 1),
-        lambda: storage.names(ID), lambda: storage.remove(ID, "video"), lambda: storage.delete(ID),
+        lambda: storage.fetch(ID, "video", tmp_path),
+        lambda: storage.read(ID, "video", 0, 1),
+        lambda: storage.names(ID),
+        lambda: storage.remove(ID, "video"),
+        lambda: storage.delete(ID),
     )
     (tmp_path / "mounted").rename(tmp_path / "unmounted")
     for made in (False, True):  # gone, or the empty folder that lies under a mount
@@ -219,9 +233,11 @@ def test_a_folder_that_goes_away_loses_and_denies_nothing(tmp_path):
 
 
 def test_a_bucket_without_its_library_is_said():
-    code = ("import sys; sys.modules['boto3'] = None\n"
-            "from app.core.settings import Settings; from app.core.storage.open import open_storage\n"
-            "open_storage(Settings(storage='s3://bucket'))")
+    code = (
+        "import sys; sys.modules['boto3'] = None\n"
+        "from app.core.settings import Settings; from app.core.storage.open import open_storage\n"
+        "open_storage(Settings(storage='s3://bucket'))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "LIPSYNC_STORAGE names a bucket: install the extra `s3`." in done.stderr.splitlines()[-1]
 

@@ -78,8 +78,10 @@ def test_the_sweep_takes_nothing_that_is_in_use(workspace):
 
 
 def test_what_a_killed_process_leaves_is_swept(workspace, tmp_path):
-    code = ("import sys, time; from pathlib import Path; from app.core.storage.workspace import Workspace\n"
-            f"with Workspace(Path(sys.argv[1])).work_folder('{ID}', 1):\n  time.sleep(60)")
+    code = (
+        "import sys, time; from pathlib import Path; from app.core.storage.workspace import Workspace\n"
+        f"with Workspace(Path(sys.argv[1])).work_folder('{ID}', 1):\n  time.sleep(60)"
+    )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "data")], cwd=ROOT)
     try:
         (folder,) = wait_until(lambda: list((tmp_path / "data" / "work").glob("*")), 10)

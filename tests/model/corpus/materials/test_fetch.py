@@ -65,9 +65,14 @@ def shelf() -> Iterator[tuple[Shelf, Addresses]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     base = f"http://127.0.0.1:{server.server_port}"
-    yield kept, Addresses(
-        base + "/raw/{repository}/{commit}/{path}", base + "/large/{repository}/{commit}/{path}",
-        base + "/pool/{package}_{commit}.deb")
+    yield (
+        kept,
+        Addresses(
+            base + "/raw/{repository}/{commit}/{path}",
+            base + "/large/{repository}/{commit}/{path}",
+            base + "/pool/{package}_{commit}.deb",
+        ),
+    )
     server.shutdown()
     server.server_close()
     thread.join()
@@ -77,8 +82,18 @@ def _material(file: str, kind: str, path: str, repository: str = "who/what", sha
     facts = dict.fromkeys(["lang", "transcript", "identity", "tier", "yaw", "licence", "note"], "")
     facts |= {"identity": "x_1", "tier": "1", "yaw": "0", "lang": "en", "transcript": "Hello.", "licence": "MIT"}
     facts |= {"file": file, "repository": repository, "commit": "c0ffee", "path": path}
-    return Material(file, kind, repository, "c0ffee", path, more.get("frame"), more.get("box"),  # type: ignore[arg-type]
-                    sha256, more.get("source_sha256", ""), facts)
+    return Material(
+        file,
+        kind,
+        repository,
+        "c0ffee",
+        path,
+        more.get("frame"),
+        more.get("box"),  # type: ignore[arg-type]
+        sha256,
+        more.get("source_sha256", ""),
+        facts,
+    )
 
 
 def _picture(height: int, width: int) -> bytes:
@@ -117,7 +132,8 @@ def test_every_kind_is_fetched_made_and_listed(tmp_path: Path, shelf: tuple[Shel
     sound, movie = np.arange(4000, dtype=np.int16), b"\0\0\0\x18ftypmp42 a film"
     package = _package({"usr/share/a.g722": sound.tobytes(), "usr/share/b.g722": b"\1\0"})
     kept.files = {
-        "/raw/who/what/c0ffee/a b/ä.png": _picture(900, 1000), "/raw/who/what/c0ffee/m.mp4": movie,
+        "/raw/who/what/c0ffee/a b/ä.png": _picture(900, 1000),
+        "/raw/who/what/c0ffee/m.mp4": movie,
         "/pool/voices_c0ffee.deb": package,
     }
     digest = hashlib.sha256(package).hexdigest()
@@ -159,8 +175,9 @@ def test_large_files_are_found_behind_their_pointers(tmp_path: Path, shelf: tupl
         "/raw/who/what/c0ffee/f.png": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
         "/large/who/what/c0ffee/f.png": _picture(40, 50),
     }
-    got = fetch(tmp_path, _cut_face, _read_sound, materials=[_material("faces/f.jpg", "face", "f.png")],
-                addresses=addresses)
+    got = fetch(
+        tmp_path, _cut_face, _read_sound, materials=[_material("faces/f.jpg", "face", "f.png")], addresses=addresses
+    )
     assert got.written == 1 and cv2.imread(str(tmp_path / "faces/f.jpg")).shape == (40, 50, 3)
 
 
@@ -189,8 +206,9 @@ def test_what_cannot_be_had_is_said_and_leaves_nothing(
 
 def test_nobody_listening_is_a_sentence(tmp_path: Path) -> None:
     closed = Addresses("http://127.0.0.1:9/{path}", "http://127.0.0.1:9/{path}", "http://127.0.0.1:9/{package}")
-    got = fetch(tmp_path, _cut_face, _read_sound, materials=[_material("faces/f.jpg", "face", "f.png")],
-                addresses=closed)
+    got = fetch(
+        tmp_path, _cut_face, _read_sound, materials=[_material("faces/f.jpg", "face", "f.png")], addresses=closed
+    )
     assert "cannot be fetched" in got.missing["faces/f.jpg"]
 
 
@@ -224,8 +242,10 @@ def test_what_is_there_is_kept_only_where_it_is_right(
     kept, addresses = shelf
     films = {name: b"a film of " + name.encode() for name in ("good", "bad")}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in films.items()}
-    materials = [_material(f"avatars/{name}.mp4", "avatar", f"{name}.mp4", sha256=digest, source_sha256=digest)
-                 for name, digest in digests.items()]
+    materials = [
+        _material(f"avatars/{name}.mp4", "avatar", f"{name}.mp4", sha256=digest, source_sha256=digest)
+        for name, digest in digests.items()
+    ]
     out, given = tmp_path / "out" / "avatars", tmp_path / "given" / "avatars"
     out.mkdir(parents=True)
     given.mkdir(parents=True)
@@ -234,8 +254,11 @@ def test_what_is_there_is_kept_only_where_it_is_right(
     if to_be_had:
         kept.files["/raw/who/what/c0ffee/bad.mp4"] = films["bad"]
         (given / "bad.mp4").write_bytes(films["bad"])
-    got = (take(out.parent, given.parent, materials=materials) if where == "folder" else
-           fetch(out.parent, _cut_face, _read_sound, materials=materials, addresses=addresses))
+    got = (
+        take(out.parent, given.parent, materials=materials)
+        if where == "folder"
+        else fetch(out.parent, _cut_face, _read_sound, materials=materials, addresses=addresses)
+    )
     assert (got.written, got.kept, len(got.missing)) == counts
     assert (out / "bad.mp4").read_bytes() == (films["bad"] if to_be_had else b"junk")
     with (out / "INDEX.csv").open(newline="", encoding="utf-8") as lines:
