@@ -342,8 +342,7 @@ def corpus(
     if out_dir is None:
         raise click.UsageError("Missing option '--out'.")
     from model.corpus.build import build_corpus
-    from model.corpus.materials.listing import MaterialError
-    from model.corpus.speech.espeak import EspeakError
+    from model.errors import EspeakError, MaterialError
     from worker.training_data.clip_writer import Preparer
 
     _can_be_a_folder(out_dir)
@@ -415,7 +414,7 @@ def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
 @click.option("--expert", type=click.Path(path_type=Path), help="A trained sync expert, to find late sound with.")
 def prepare(folder: Path, out_dir: Path, val_share: float, seed: int, workers: int, expert: Path | None) -> None:
     """Turn a folder of talking videos (GRID, LRS2, HDTF or any) into training clips."""
-    from model.checkpoint import CheckpointError
+    from model.errors import CheckpointError
     from worker.training_data.prepare_folder import Plan, prepare_folder
 
     _can_be_a_folder(out_dir)
@@ -453,11 +452,8 @@ def train(
     resume: bool,
 ) -> None:
     """Train hearing, sync expert or generator, as the recipe says; stop and resume at any moment."""
-    from model.checkpoint import CheckpointError
-    from model.training.clips import CorpusError
-    from model.training.perceptual import BackboneError
-    from model.training.recipe import RecipeError, read_recipe
-    from model.training.train import TrainingError
+    from model.errors import BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError
+    from model.training.recipe import read_recipe
     from model.training.train import train as run
 
     try:
@@ -535,13 +531,12 @@ def evaluate(
     if raters_dir is not None:
         _ask_people(raters_dir, systems, seed, ratings, json_path)
         return
+    from model.errors import BackboneError, CorpusError
     from model.evaluation.evaluate import evaluate as run
     from model.evaluation.html_report import write_report
     from model.evaluation.learned_metrics import load_judges
     from model.evaluation.tables import summarise, table
     from model.evaluation.thresholds import PEOPLE, PUPPETS, broken, summary
-    from model.training.clips import CorpusError
-    from model.training.perceptual import BackboneError
     from worker.evaluation.request import Request, opened_cases
 
     settings = load_settings()
@@ -575,7 +570,8 @@ def _ask_people(
     """Make the page for raters, or say what their answers mean."""
     from dataclasses import asdict
 
-    from model.evaluation.rating_page import RatersError, key_path, opinions, write_page
+    from model.errors import RatingError
+    from model.evaluation.rating_page import key_path, opinions, write_page
 
     try:
         if not ratings:
@@ -584,7 +580,7 @@ def _ask_people(
             click.echo(f"which video is whose: {key_path(folder)}")
             return
         found = opinions(folder, ratings)
-    except RatersError as error:
+    except RatingError as error:
         click.echo(f"error: option_invalid: {error}", err=True)
         sys.exit(EXIT_REFUSED)
     if json_path is not None:
@@ -614,13 +610,10 @@ def ablate(
     only: tuple[str, ...],
 ) -> None:
     """Train the network without each of its parts, and Wav2Lip, and compare; can be stopped and goes on."""
-    from model.checkpoint import CheckpointError
+    from model.errors import BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError
     from model.evaluation.ablation import Plan, as_markdown, read_rows
     from model.evaluation.ablation import ablate as run
-    from model.training.clips import CorpusError
-    from model.training.perceptual import BackboneError
-    from model.training.recipe import RecipeError, shipped_recipe
-    from model.training.train import TrainingError
+    from model.training.recipe import shipped_recipe
     from worker.evaluation.video_cases import MeshReader
     from worker.faces.detect import FaceDetector
 

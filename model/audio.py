@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+
+from model.arrays import F32, F64, I16, I64
 
 SAMPLE_RATE_HZ = 16_000
 MEL_BANDS = 80
@@ -31,7 +32,7 @@ _RANGE = 4.0
 _CHUNK_COLUMNS = 2048  # 13 MB of windows at a time
 _LINEAR_END_HZ, _HZ_PER_LINEAR_MEL, _LOG_STEP = 1000.0, 200.0 / 3.0, np.log(6.4) / 27.0  # Slaney's mel scale
 
-Samples = NDArray[np.float32] | NDArray[np.int16]
+Samples = F32 | I16
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ AROUND_FRAME = MelWindow(columns=32, offset_columns=-12)  # 150 ms before to 250
 STARTING_AT_FRAME = MelWindow()  # published Wav2Lip weights
 
 
-def mel_spectrogram(samples: Samples) -> NDArray[np.float32]:
+def mel_spectrogram(samples: Samples) -> F32:
     """Compute the whole spectrogram.
 
     samples: (n,) float in -1..1 or int16, mono at 16 kHz. Returns (80, 1 + n // 200) float32 in -4..4. Samples that
@@ -56,7 +57,7 @@ def mel_spectrogram(samples: Samples) -> NDArray[np.float32]:
     return _columns(samples, np.arange(column_count(len(samples)))).T.copy()
 
 
-def mel_windows(samples: Samples, times_s: NDArray[np.float64], window: MelWindow) -> NDArray[np.float32]:
+def mel_windows(samples: Samples, times_s: F64, window: MelWindow) -> F32:
     """Compute the mel window of each frame time.
 
     samples: (n,) float in -1..1 or int16 (a memmap will do), mono at 16 kHz. times_s: (N,) frame times in seconds.
@@ -68,14 +69,14 @@ def mel_windows(samples: Samples, times_s: NDArray[np.float64], window: MelWindo
     inside = (distinct >= 0) & (distinct < column_count(len(samples)))
     values = np.full((len(distinct), MEL_BANDS), SILENCE, np.float32)
     values[inside] = _columns(samples, distinct[inside])
-    windows: NDArray[np.float32] = values[position.reshape(wanted.shape)].transpose(0, 2, 1)
+    windows: F32 = values[position.reshape(wanted.shape)].transpose(0, 2, 1)
     return windows
 
 
-def first_columns(times_s: NDArray[np.float64], window: MelWindow) -> NDArray[np.int64]:
+def first_columns(times_s: F64, window: MelWindow) -> I64:
     """Return the first column of the window at each time in seconds, as (N,) int64."""
     # A millionth of a column keeps frame 5 of 25 fps (0.2 s) on column 16 whatever the rounding of its time.
-    own: NDArray[np.int64] = np.floor(np.asarray(times_s, np.float64) * MEL_RATE_HZ + 1e-6).astype(np.int64)
+    own: I64 = np.floor(np.asarray(times_s, np.float64) * MEL_RATE_HZ + 1e-6).astype(np.int64)
     return own + window.offset_columns
 
 
@@ -84,13 +85,13 @@ def column_count(sample_count: int) -> int:
     return 1 + sample_count // HOP if sample_count else 0
 
 
-def _columns(samples: Samples, columns: NDArray[np.int64]) -> NDArray[np.float32]:
+def _columns(samples: Samples, columns: I64) -> F32:
     """Compute the columns with these numbers (any order, all inside), as (len(columns), 80) float32."""
     parts = [_chunk(samples, part) for part in np.split(columns, range(_CHUNK_COLUMNS, len(columns), _CHUNK_COLUMNS))]
     return np.concatenate(parts)
 
 
-def _chunk(samples: Samples, columns: NDArray[np.int64]) -> NDArray[np.float32]:
+def _chunk(samples: Samples, columns: I64) -> F32:
     index = columns[:, None] * HOP + np.arange(-FFT_SIZE // 2, FFT_SIZE // 2)
     index = _reflect(index, len(samples))  # (C, 800)
     emphasised = _read(samples, index) - _PREEMPHASIS * np.where(index > 0, _read(samples, np.maximum(index - 1, 0)), 0)
@@ -98,11 +99,11 @@ def _chunk(samples: Samples, columns: NDArray[np.int64]) -> NDArray[np.float32]:
     bands = spectrum @ _mel_bank().T  # (C, 80)
     level_db = 20 * np.log10(np.maximum(_SMALLEST_AMPLITUDE, bands)) - _REFERENCE_DB
     scaled = 2 * _RANGE * (level_db - _FLOOR_DB) / -_FLOOR_DB - _RANGE
-    column: NDArray[np.float32] = np.clip(scaled, -_RANGE, _RANGE).astype(np.float32)
+    column: F32 = np.clip(scaled, -_RANGE, _RANGE).astype(np.float32)
     return column
 
 
-def _reflect(index: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def _reflect(index: I64, count: int) -> I64:
     """Mirror indices outside 0..count-1 at the ends without repeating the edge, as often as needed."""
     if count == 1:
         return np.zeros_like(index)
@@ -111,7 +112,7 @@ def _reflect(index: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return np.where(folded >= count, period - folded, folded)
 
 
-def _read(samples: Samples, index: NDArray[np.int64]) -> NDArray[np.float64]:
+def _read(samples: Samples, index: I64) -> F64:
     """Read samples by number as float64 in -1..1, touching only the span they lie in."""
     if index.size == 0:
         return np.zeros(index.shape)
@@ -127,14 +128,14 @@ def _read(samples: Samples, index: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=1)
-def _hann() -> NDArray[np.float64]:
+def _hann() -> F64:
     """Return the periodic Hann window, (800,)."""
-    window: NDArray[np.float64] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT_SIZE) / FFT_SIZE)
+    window: F64 = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT_SIZE) / FFT_SIZE)
     return window
 
 
 @lru_cache(maxsize=1)
-def _mel_bank() -> NDArray[np.float64]:
+def _mel_bank() -> F64:
     """Return triangular bands of equal area on Slaney's mel scale, (80, 401)."""
     fft_hz = np.arange(FFT_SIZE // 2 + 1) * SAMPLE_RATE_HZ / FFT_SIZE
     edge_hz = _mel_to_hz(np.linspace(_hz_to_mel(_LOWEST_HZ), _hz_to_mel(_HIGHEST_HZ), MEL_BANDS + 2))
@@ -150,6 +151,6 @@ def _hz_to_mel(hz: float) -> float:
     return float(_LINEAR_END_HZ / _HZ_PER_LINEAR_MEL + np.log(hz / _LINEAR_END_HZ) / _LOG_STEP)
 
 
-def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mel_to_hz(mel: F64) -> F64:
     linear_end = _LINEAR_END_HZ / _HZ_PER_LINEAR_MEL  # 15
     return np.where(mel < linear_end, mel * _HZ_PER_LINEAR_MEL, _LINEAR_END_HZ * np.exp(_LOG_STEP * (mel - linear_end)))

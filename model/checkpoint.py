@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.audio import AROUND_FRAME, STARTING_AT_FRAME, MelWindow
+from model.errors import CheckpointError
 from model.framing import FOREHEAD_TO_CHIN, LOWER_FACE, Framing
 from model.network.generator import Generator, GeneratorConfig
 from model.network.hearing import Hearing, HearingConfig
@@ -42,10 +43,6 @@ _COLUMNS = {"lpips_attnwav2lip": AROUND_FRAME.columns, "wav2lip": STARTING_AT_FR
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.int64)
 Shapes = Mapping[str, tuple[int, ...]]
 _Part = TypeVar("_Part", bound=nn.Module)
-
-
-class CheckpointError(Exception):
-    """Say in one sentence why a checkpoint cannot be used."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
+from model.arrays import F32, U8
 
 
 def shrink(crops: U8, size: int) -> U8:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.arrays import F32, U8
 from model.audio import MEL_BANDS
 from model.checkpoint import CheckpointConfig, default_checkpoint, load_network
 from model.composition import compose, shrink
@@ -44,9 +44,7 @@ class Synthesizer:
         self.precision = precision
         self.batch_size = batch_size
 
-    def synthesize(
-        self, crops: NDArray[np.uint8], mels: NDArray[np.float32], references: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.uint8]:
+    def synthesize(self, crops: U8, mels: F32, references: U8 | None = None) -> U8:
         """Synthesize N faces from the crops' upper parts and whole references; without these a crop is its own.
 
         crops, references: (N,P,P,3) uint8 RGB, P a multiple of config.image_size where config.keeps_detail, else that
@@ -68,7 +66,7 @@ class Synthesizer:
             start = stop
         return done
 
-    def _check(self, crops: NDArray[np.uint8], mels: NDArray[np.float32]) -> None:
+    def _check(self, crops: U8, mels: F32) -> None:
         size, columns = self.config.image_size, self.config.mel_window.columns
         fits = crops.ndim == 4 and crops.shape[1:] == (crops.shape[1], crops.shape[1], 3)
         if crops.dtype != np.uint8 or not fits or crops.shape[1] % size or crops.shape[1] < size:
@@ -89,9 +87,7 @@ class Synthesizer:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _batch(
-        self, crops: NDArray[np.uint8], references: NDArray[np.uint8], mels: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
+    def _batch(self, crops: U8, references: U8, mels: F32) -> U8:
         count, size = len(crops), self.config.image_size
         heard = torch.zeros(self.batch_size, 1, *mels.shape[1:])
         heard[:count, 0] = torch.from_numpy(np.nan_to_num(mels))
@@ -102,21 +98,21 @@ class Synthesizer:
             return self._composed(drawn, crops, references)
         return self._levels(drawn)[:count]
 
-    def _composed(self, drawing: Drawing, crops: NDArray[np.uint8], references: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _composed(self, drawing: Drawing, crops: U8, references: U8) -> U8:
         """Lay what was drawn for the first crops over their own pixels."""
         offsets, colours = drawing.offsets.cpu().numpy(), self._levels(drawing.colours)
         masks, hidden_from = drawing.mask[:, 0].cpu().numpy(), self.config.framing.hidden_from
         faces = zip(crops, references, offsets, colours, masks, strict=False)
         return np.stack([compose(crop, rest, hidden_from, *drawn) for crop, rest, *drawn in faces])
 
-    def _levels(self, drawn: Tensor) -> NDArray[np.uint8]:
+    def _levels(self, drawn: Tensor) -> U8:
         """Turn (N,3,S,S) in 0..1 in the network's channel order into (N,S,S,3) uint8 RGB."""
         ordered = drawn.flip(1) if self.config.channel_order == "bgr" else drawn
         levels = (ordered * 255).round().clamp(0, 255).to(torch.uint8)
-        pixels: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).cpu().numpy()
+        pixels: U8 = levels.permute(0, 2, 3, 1).cpu().numpy()
         return pixels
 
-    def _pixels(self, crops: NDArray[np.uint8]) -> Tensor:
+    def _pixels(self, crops: U8) -> Tensor:
         """Bring crops to the device in the network's own order and range, filled up to a whole batch."""
         pixels = torch.zeros(self.batch_size, *crops.shape[1:], dtype=torch.uint8)
         pixels[: len(crops)] = torch.from_numpy(np.ascontiguousarray(crops))

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.corpus.materials.listing import MaterialError
 from model.corpus.materials.people import Person
+from model.errors import MaterialError
 
 NAME = "corpus.json"
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from model.arrays import F32, I16, U8, Floats
 from model.audio import SAMPLE_RATE_HZ
 from model.corpus.materials.people import Person, choose_person, read_picture
 from model.corpus.puppet.beard import grow_beard
 from model.corpus.puppet.camera import Camera, blend_faces, complexion, head_motion
-from model.corpus.puppet.mesh import POINTS, Floats
+from model.corpus.puppet.mesh import POINTS
 from model.corpus.puppet.mouth import MouthLook
 from model.corpus.puppet.puppet import Puppet
 from model.corpus.puppet.shape import Shape
@@ -32,8 +32,7 @@ from model.corpus.speech.articulation import FPS, Style, articulate, smiling
 from model.corpus.speech.recordings import Recording, replay
 from model.corpus.speech.speech import Utterance, choose_voice, talk
 
-U8 = NDArray[np.uint8]
-Landmarks = Callable[[U8], list[NDArray[np.float32]]]
+Landmarks = Callable[[U8], list[F32]]
 
 FRAME_PX = 256
 VAL_EVERY = 12  # every twelfth clip is held out
@@ -53,8 +52,8 @@ class Truth:
     `articulate` gives it.
     """
 
-    mesh_px: NDArray[np.float32]
-    articulation: NDArray[np.float32]
+    mesh_px: F32
+    articulation: F32
 
 
 class ClipWriter(Protocol):
@@ -63,7 +62,7 @@ class ClipWriter(Protocol):
     def __call__(
         self,
         frames: Iterable[U8],
-        samples: NDArray[np.int16],
+        samples: I16,
         folder: Path,
         meta: Mapping[str, object],
         truth: Truth | None = None,
@@ -86,7 +85,7 @@ class Studio:
         self.recordings = recordings
         self.people, self.seed, self.out_dir = people, seed, out_dir
         self.landmarks, self.write_clip = landmarks, write_clip
-        self._faces: dict[Path, tuple[U8, NDArray[np.float32]]] = {}
+        self._faces: dict[Path, tuple[U8, F32]] = {}
 
     def produce(self, wanted: tuple[str, int]) -> tuple[str, int, str]:
         """Make a "puppet" or a "voice" by number; return as `make`."""
@@ -112,7 +111,7 @@ class Studio:
         except ValueError as error:
             return name, 0, str(error)
 
-    def _face(self, path: Path) -> tuple[U8, NDArray[np.float32]]:
+    def _face(self, path: Path) -> tuple[U8, F32]:
         if path not in self._faces:
             picture = read_picture(path)
             found = self.landmarks(picture)
@@ -190,9 +189,7 @@ class Studio:
         return frames, Truth(mesh_px, rows)
 
 
-def write_voice(
-    folder: Path, samples: NDArray[np.int16], articulation: NDArray[np.float32], meta: Mapping[str, object]
-) -> None:
+def write_voice(folder: Path, samples: I16, articulation: F32, meta: Mapping[str, object]) -> None:
     """Write a voice without a face as a folder: sound, articulation (T,7) and meta.json; it is there whole or not."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

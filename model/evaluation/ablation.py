@@ -18,15 +18,23 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from model.evaluation.cases import Pixels, ReadLips, prepared_cases
+from model.arrays import U8
+from model.errors import RecipeError, TrainingError
+from model.evaluation.cases import ReadLips, prepared_cases
 from model.evaluation.evaluate import OWN, STILLS, Take, evaluate
 from model.evaluation.flops import gflop_per_crop
 from model.evaluation.learned_metrics import Judges, load_judges
 from model.evaluation.tables import rows
 from model.synthesizer import load_synthesizer
-from model.training.recipe import LpipsPart, Recipe, RecipeError, RunPart, read_tables, recipe_of
+from model.training.recipe import (
+    LpipsPart,
+    Recipe,
+    RunPart,
+    read_tables,
+    recipe_of,
+)
 from model.training.run_log import LOG
-from model.training.train import TrainingError, train
+from model.training.train import train
 
 Row = dict[str, Any]
 MEASURES: Final = {  # heading: what model/evaluation/evaluate.py calls it
@@ -165,7 +173,7 @@ def _pace(log: Path) -> Row:
     return {"crops_per_s": round(speed, 1), "steps": int(steps[-1]["step"]), "seconds": float(steps[-1]["elapsed_s"])}
 
 
-def _strips(takes: Sequence[Take]) -> tuple[Pixels, Pixels]:
+def _strips(takes: Sequence[Take]) -> tuple[U8, U8]:
     """Return moments of a few clips side by side, as filmed and as drawn with their own voice."""
     own = [take for take in takes if take.row == OWN]
     shown = [own[k] for k in sorted(set(np.linspace(0, len(own) - 1, _SHOWN_CLIPS).round().astype(int).tolist()))]

@@ -14,10 +14,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from torch import Tensor
 
+from model.arrays import F32, F64, I16, U8
 from model.audio import MEL_RATE_HZ, SAMPLE_RATE_HZ, MelWindow, mel_spectrogram, mel_windows
 from model.evaluation.metrics import lag_curve
 from model.network.sync_expert import FRAMES, stack_lower_halves
@@ -79,9 +79,9 @@ class Listener:
 class Piece:
     """One stretch of a recording: crops (T,S,S,3) uint8 RGB, aperture (T,), sound (n,) int16 at 16 kHz."""
 
-    crops: NDArray[np.uint8]
-    aperture: NDArray[np.float32]
-    sound: NDArray[np.int16]
+    crops: U8
+    aperture: F32
+    sound: I16
 
 
 def find_offset(pieces: Sequence[Piece], fps: float, listener: Listener | None = None) -> Offset:
@@ -99,7 +99,7 @@ def find_offset(pieces: Sequence[Piece], fps: float, listener: Listener | None =
     return _decide(mean, LOUDNESS) if listener is None else _decide(mean - np.median(mean), EXPERT)
 
 
-def shift_sound(samples: NDArray[np.int16], frames: int, fps: float) -> NDArray[np.int16]:
+def shift_sound(samples: I16, frames: int, fps: float) -> I16:
     """Move sound that is `frames` late forwards; silence fills the end, or the start of sound that was early."""
     shift = int(np.clip(round(frames * SAMPLE_RATE_HZ / fps), -len(samples), len(samples)))
     silence = np.zeros(abs(shift), np.int16)
@@ -107,7 +107,7 @@ def shift_sound(samples: NDArray[np.int16], frames: int, fps: float) -> NDArray[
     return np.concatenate(parts)
 
 
-def _decide(curve: NDArray[np.float64], clear: Clear) -> Offset:
+def _decide(curve: F64, clear: Clear) -> Offset:
     """Choose from likeness at lags of the lips -REACH .. REACH; lips that are early mean sound that is late."""
     best = int(np.argmax(curve))
     height = float(curve[best])
@@ -121,24 +121,24 @@ def _decide(curve: NDArray[np.float64], clear: Clear) -> Offset:
     return Offset(REACH_FRAMES - best if is_clear else 0, round(height, 3))
 
 
-def _by_loudness(piece: Piece, fps: float) -> NDArray[np.float64]:
+def _by_loudness(piece: Piece, fps: float) -> F64:
     return lag_curve(_quick(piece.aperture, fps), _quick(_loudness(piece, fps), fps), REACH_FRAMES)
 
 
-def _loudness(piece: Piece, fps: float) -> NDArray[np.float64]:
+def _loudness(piece: Piece, fps: float) -> F64:
     """Return the mean of the mel bands, a loudness to which every band counts alike, at each frame's time."""
     mean = gaussian_filter1d(mel_spectrogram(piece.sound).mean(axis=0).astype(np.float64), _SMOOTH_COLUMNS)
     at = np.round(np.arange(len(piece.aperture)) / fps * MEL_RATE_HZ).astype(np.int64)
     return np.asarray(mean[np.clip(at, 0, len(mean) - 1)])
 
 
-def _quick(curve: NDArray[np.float32] | NDArray[np.float64], fps: float) -> NDArray[np.float64]:
+def _quick(curve: F32 | F64, fps: float) -> F64:
     wide = np.asarray(curve, np.float64)
     return np.asarray(wide - uniform_filter1d(wide, round(_SLOW_S * fps), mode="nearest"))
 
 
 @torch.inference_mode()
-def _by_expert(piece: Piece, fps: float, listener: Listener) -> NDArray[np.float64]:
+def _by_expert(piece: Piece, fps: float, listener: Listener) -> F64:
     """Return the mean cosine of mouths and sounds with the lips `lag` frames after the sound, at every lag."""
     cpu = torch.device("cpu")
     crops = resized(piece.crops, listener.image_size)

@@ -13,17 +13,19 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from model.arrays import F32, I16, I64, U8, Floats
 from model.audio import SAMPLE_RATE_HZ, mel_windows
 from model.corpus.speech.speech import Phone
+from model.errors import CorpusError
 from model.framing import LOWER_FACE, Framing
 from model.synthesizer import Synthesizer
-from model.training.clips import CorpusError, clip_folders, load_clip, read_labels, read_meta
-
-Pixels = NDArray[np.uint8]
-F32 = NDArray[np.float32]
-Samples = NDArray[np.int16]
+from model.training.clips import (
+    clip_folders,
+    load_clip,
+    read_labels,
+    read_meta,
+)
 
 _REST_FRAMES = 8  # sparse frames among which a reference at rest is looked for, as serving does
 _APART_FRAMES = 5  # between a frame and its reference
@@ -49,10 +51,10 @@ class Footage:
     it, where that is not the voice that was asked for.
     """
 
-    crops: Pixels
+    crops: U8
     reading: Reading
-    wide: Pixels | None = None
-    voice: Samples | None = None
+    wide: U8 | None = None
+    voice: I16 | None = None
 
 
 class Case(Protocol):
@@ -71,7 +73,7 @@ class Case(Protocol):
         """Return which square of the face its crops are."""
 
     @property
-    def voice(self) -> Samples:
+    def voice(self) -> I16:
         """Return what is said, (n,) int16 at 16 kHz."""
 
     @property
@@ -93,11 +95,11 @@ class Case(Protocol):
     def film(self) -> Footage:
         """Return the clip as it was filmed."""
 
-    def speak(self, filmed: Footage, voice: Samples) -> Footage | None:
+    def speak(self, filmed: Footage, voice: I16) -> Footage | None:
         """Return the film redrawn with a voice, cut to the shorter of the two; None where that cannot be had."""
 
 
-ReadLips = Callable[[Pixels, Framing], Reading]
+ReadLips = Callable[[U8, Framing], Reading]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class PreparedCase:
     framing: Framing
     phones: tuple[Phone, ...]
     sex: str | None
-    voice: Samples
+    voice: I16
     speaker: str
     labels: F32 | None
 
@@ -131,7 +133,7 @@ class PreparedCase:
             crops = reframe(np.load(self.folder / "crops.npy"), LOWER_FACE, self.framing, config.image_size)
         return Footage(crops, self.read_lips(crops, self.framing))
 
-    def speak(self, filmed: Footage, voice: Samples) -> Footage:
+    def speak(self, filmed: Footage, voice: I16) -> Footage:
         """Return the film redrawn with a voice."""
         config = self.synthesizer.config
         frames = min(len(filmed.crops), int(len(voice) * self.fps / SAMPLE_RATE_HZ))
@@ -141,7 +143,7 @@ class PreparedCase:
         return Footage(crops, self.read_lips(crops, self.framing))
 
 
-def reframe(crops: Pixels, known: Framing, wanted: Framing, size: int) -> Pixels:
+def reframe(crops: U8, known: Framing, wanted: Framing, size: int) -> U8:
     """Cut crops (T, size, size, 3) of another framing out of crops (T, S, S, 3); beyond their edge it goes on."""
     zoom = size / wanted.side * known.side / crops.shape[1]
     shift = np.array([known.left - wanted.left, known.top - wanted.top]) * size / wanted.side
@@ -151,7 +153,7 @@ def reframe(crops: Pixels, known: Framing, wanted: Framing, size: int) -> Pixels
     return np.stack(cut).astype(np.uint8, copy=False)
 
 
-def resting_frames(aperture: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+def resting_frames(aperture: Floats) -> I64:
     """Return for each frame its reference's number, (T,): the calmest of a few sparse frames that is not too near."""
     count = len(aperture)
     sparse = np.unique(np.linspace(0, count - 1, _REST_FRAMES).round().astype(np.int64))

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from model.arrays import F64, I16, U8, Floats
 from model.evaluation import metrics
-from model.evaluation.cases import Case, Footage, Pixels, Samples
+from model.evaluation.cases import Case, Footage
 from model.evaluation.learned_metrics import Judges
-from model.evaluation.metrics import Curve
 
 REAL, OWN, SILENT, SHUFFLED = "real video", "own audio", "silent audio", "shuffled audio"
 ROWS: Final = (REAL, OWN, SILENT, SHUFFLED)
@@ -38,11 +37,11 @@ class Take:
     fps: float
     groups: dict[str, str]
     values: dict[str, float]
-    filmed: Curve
-    drawn: Curve
-    lags: dict[str, NDArray[np.float64]]
-    stills: Pixels
-    features: NDArray[np.float64] | None = field(default=None, repr=False)
+    filmed: Floats
+    drawn: Floats
+    lags: dict[str, F64]
+    stills: U8
+    features: F64 | None = field(default=None, repr=False)
 
 
 def evaluate(cases: Sequence[Case], judges: Judges, tell: Callable[[str], None] = lambda _: None) -> list[Take]:
@@ -85,7 +84,7 @@ class _Clip:
         if case.sex is not None:
             self._groups["sex"] = case.sex
 
-    def takes(self, strangers_voice: Samples | None) -> Iterable[Take]:
+    def takes(self, strangers_voice: I16 | None) -> Iterable[Take]:
         """Return the rows that can be had, the real one first and the one with another's voice last."""
         own_voice = self._case.voice
         film = self._film
@@ -106,7 +105,7 @@ class _Clip:
         if shuffled is not None and strangers_voice is not None:
             yield self._take(SHUFFLED, shuffled, strangers_voice)
 
-    def _take(self, row: str, drawn: Footage, voice: Samples) -> Take:
+    def _take(self, row: str, drawn: Footage, voice: I16) -> Take:
         length = min(len(drawn.crops), len(self._film.crops))
         voice = voice if drawn.voice is None else drawn.voice
         film = _cut(self._film, length)
@@ -120,9 +119,7 @@ class _Clip:
         case, stills = self._case, _stills(film, drawn)
         return Take(case.name, row, case.fps, self._groups, values, *mouths, lags, stills, features)
 
-    def _lips(
-        self, film: Footage, drawn: Footage, voice: Samples
-    ) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    def _lips(self, film: Footage, drawn: Footage, voice: I16) -> tuple[dict[str, float], dict[str, F64]]:
         """Compare the lips with the filmed ones and with the voice, as far as either moves."""
         seen, filmed, fps = drawn.reading, film.reading, self._case.fps
         values = {
@@ -130,7 +127,7 @@ class _Clip:
             "lmd": metrics.lip_distance(seen.lips, filmed.lips),
             "jitter_ratio": _ratio(metrics.jitter(seen.lips), metrics.jitter(filmed.lips)),
         }
-        lags: dict[str, NDArray[np.float64]] = {}
+        lags: dict[str, F64] = {}
         aperture = seen.mouth[:, _APERTURE]
         if np.any(voice):
             level = metrics.loudness_db(voice, len(aperture), fps)
@@ -177,10 +174,10 @@ def _cut(footage: Footage, length: int) -> Footage:
     )
 
 
-def _stills(film: Footage, drawn: Footage) -> Pixels:
+def _stills(film: Footage, drawn: Footage) -> U8:
     """Return a sheet: a few filmed frames, the same drawn below."""
     chosen = np.linspace(0, len(film.crops) - 1, STILLS).round().astype(int)
-    sheet: Pixels = np.concatenate([np.concatenate(list(one.crops[chosen]), axis=1) for one in (film, drawn)])
+    sheet: U8 = np.concatenate([np.concatenate(list(one.crops[chosen]), axis=1) for one in (film, drawn)])
     return sheet
 
 

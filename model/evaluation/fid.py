@@ -12,18 +12,17 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.arrays import F64, U8
 from model.training.perceptual import declare_torchvision_operators, load_whole
 
-Features = NDArray[np.float64]
 _SIDE_PX = 299
 _BATCH = 16
 
 
-def frechet_distance(first: Features, second: Features) -> float:
+def frechet_distance(first: F64, second: F64) -> float:
     """Return the Frechet distance of two normal distributions with the means and covariances of (N, D) and (M, D)."""
     if min(len(first), len(second)) < 2:
         return float("nan")
@@ -35,7 +34,7 @@ def frechet_distance(first: Features, second: Features) -> float:
     return max(0.0, float(gap @ gap + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * root))
 
 
-def inception_features(path: Path) -> Callable[[NDArray[np.uint8]], Features]:
+def inception_features(path: Path) -> Callable[[U8], F64]:
     """Return a function from crops (N, S, S, 3) uint8 RGB to features (N, 2048), with the weights of a file.
 
     Raises BackboneError for a file that is missing or does not fit.
@@ -46,7 +45,7 @@ def inception_features(path: Path) -> Callable[[NDArray[np.uint8]], Features]:
     network.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def features(crops: NDArray[np.uint8]) -> Features:
+    def features(crops: U8) -> F64:
         parts = [network(_pixels(crops[at : at + _BATCH])).double() for at in range(0, len(crops), _BATCH)]
         return np.asarray(torch.cat(parts).numpy())
 
@@ -62,7 +61,7 @@ def build_inception() -> nn.Module:
     return network
 
 
-def _pixels(crops: NDArray[np.uint8]) -> Tensor:
+def _pixels(crops: U8) -> Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
     resized = F.interpolate(pixels, (_SIDE_PX, _SIDE_PX), mode="bilinear", antialias=True, align_corners=False)
     return resized / 127.5 - 1

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from model.evaluation.cases import Pixels
+from model.arrays import U8
 from model.evaluation.evaluate import OWN, ROWS, SILENT, Take
 from model.evaluation.svg_curves import curves_svg
 
@@ -132,7 +132,7 @@ def _clip(name: str, rows: Mapping[str, Take]) -> str:
     )
 
 
-def _picture(strip: Pixels, name: str) -> str:
+def _picture(strip: U8, name: str) -> str:
     image = Image.fromarray(np.ascontiguousarray(strip))
     if image.width > _SHEET_PX:
         image = image.resize((_SHEET_PX, round(image.height * _SHEET_PX / image.width)), Image.Resampling.LANCZOS)

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from model.arrays import F64, I16, U8
 from model.audio import SAMPLE_RATE_HZ
-from model.evaluation.cases import Footage, Pixels, Samples
+from model.evaluation.cases import Footage
 from model.evaluation.fid import frechet_distance, inception_features
 from model.evaluation.lse import LEAST_S, at_25_fps, scores, sync_distances
 from model.network.syncnet_v2 import SyncNetV2
 from model.training.perceptual import Lpips, load_whole
 from model.training.tensors import to_faces
 
-Features = NDArray[np.float64]
 _LPIPS_BATCH = 16
 
 
@@ -30,10 +29,10 @@ class Judges:
     -> (T, D), of which `fid` compares two sets.
     """
 
-    lpips: Callable[[Pixels, Pixels], float] | None = None
-    sync: Callable[[Footage, Samples, float], tuple[float, float]] | None = None
-    features: Callable[[Pixels], Features] | None = None
-    fid: Callable[[Features, Features], float] = frechet_distance
+    lpips: Callable[[U8, U8], float] | None = None
+    sync: Callable[[Footage, I16, float], tuple[float, float]] | None = None
+    features: Callable[[U8], F64] | None = None
+    fid: Callable[[F64, F64], float] = frechet_distance
 
 
 def load_judges(lpips: str | None = None, inception: Path | None = None, syncnet: Path | None = None) -> Judges:
@@ -45,11 +44,11 @@ def load_judges(lpips: str | None = None, inception: Path | None = None, syncnet
     )
 
 
-def _lpips(network: Lpips) -> Callable[[Pixels, Pixels], float]:
+def _lpips(network: Lpips) -> Callable[[U8, U8], float]:
     cpu = torch.device("cpu")
 
     @torch.no_grad()
-    def distance(drawn: Pixels, filmed: Pixels) -> float:
+    def distance(drawn: U8, filmed: U8) -> float:
         total = 0.0
         for at in range(0, len(drawn), _LPIPS_BATCH):
             pair = [to_faces(np.ascontiguousarray(one[at : at + _LPIPS_BATCH]), cpu) for one in (drawn, filmed)]
@@ -59,12 +58,12 @@ def _lpips(network: Lpips) -> Callable[[Pixels, Pixels], float]:
     return distance
 
 
-def _sync(path: Path) -> Callable[[Footage, Samples, float], tuple[float, float]]:
+def _sync(path: Path) -> Callable[[Footage, I16, float], tuple[float, float]]:
     network = SyncNetV2()
     load_whole(network, path, "SyncNet")
     network.eval().requires_grad_(False)
 
-    def judge(footage: Footage, voice: Samples, fps: float) -> tuple[float, float]:
+    def judge(footage: Footage, voice: I16, fps: float) -> tuple[float, float]:
         if footage.wide is None or min(len(footage.wide) / fps, len(voice) / SAMPLE_RATE_HZ) < LEAST_S:
             return float("nan"), float("nan")
         return scores(sync_distances(network, at_25_fps(footage.wide, fps), voice))

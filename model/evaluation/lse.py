@@ -11,11 +11,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.fft import dct
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.arrays import F64, I16, U8
 from model.audio import SAMPLE_RATE_HZ
 from model.network.syncnet_v2 import SyncNetV2
 
@@ -33,7 +33,7 @@ _BATCH = 8
 _EPS = float(np.finfo(float).eps)
 
 
-def mfcc(samples: NDArray[np.int16]) -> NDArray[np.float64]:
+def mfcc(samples: I16) -> F64:
     """Return the cepstrum of sound (n,) int16 at 16 kHz, (columns, 13): the first entry is the log energy."""
     signal = samples.astype(np.float64)
     signal = np.concatenate([signal[:1], signal[1:] - _PREEMPHASIS * signal[:-1]])
@@ -43,14 +43,14 @@ def mfcc(samples: NDArray[np.int16]) -> NDArray[np.float64]:
     power = np.abs(np.fft.rfft(frames, _FFT_SIZE)) ** 2 / _FFT_SIZE  # (columns, 257)
     energy = np.maximum(power.sum(axis=1), _EPS)
     bands = np.maximum(power @ _bank().T, _EPS)
-    cepstrum: NDArray[np.float64] = dct(np.log(bands), type=2, axis=1, norm="ortho")[:, :COEFFICIENTS]
+    cepstrum: F64 = dct(np.log(bands), type=2, axis=1, norm="ortho")[:, :COEFFICIENTS]
     cepstrum = cepstrum * (1 + _LIFTER / 2 * np.sin(np.pi * np.arange(COEFFICIENTS) / _LIFTER))
     cepstrum[:, 0] = np.log(energy)
     return cepstrum
 
 
 @lru_cache(maxsize=1)
-def _bank() -> NDArray[np.float64]:
+def _bank() -> F64:
     """Return triangular bands between whole FFT bins, evenly spaced on the mel scale, (26, 257)."""
     mels = np.linspace(0, 2595 * np.log10(1 + SAMPLE_RATE_HZ / 2 / 700), _BANDS + 2)
     edges = np.floor((_FFT_SIZE + 1) * 700 * (10 ** (mels / 2595) - 1) / SAMPLE_RATE_HZ)
@@ -61,7 +61,7 @@ def _bank() -> NDArray[np.float64]:
 
 
 @torch.no_grad()
-def sync_distances(network: SyncNetV2, faces: NDArray[np.uint8], samples: NDArray[np.int16]) -> NDArray[np.float64]:
+def sync_distances(network: SyncNetV2, faces: U8, samples: I16) -> F64:
     """Return the mean distance of lips and sound at every offset, (31,), the sound late at first and early at last.
 
     faces: (T, 224, 224, 3) uint8 RGB at 25 frames a second; samples: (n,) int16 at 16 kHz. Raises ValueError where
@@ -90,14 +90,14 @@ def _distances(lips: Tensor, voices: Tensor) -> Tensor:
     return torch.stack([F.pairwise_distance(lips, padded[k : k + count]).mean() for k in range(2 * MAX_OFFSET + 1)])
 
 
-def scores(distances: NDArray[np.float64]) -> tuple[float, float]:
+def scores(distances: F64) -> tuple[float, float]:
     """Return LSE-D and LSE-C of the distances at all offsets."""
     least = float(distances.min())
     return least, float(np.median(distances)) - least
 
 
-def at_25_fps(frames: NDArray[np.uint8], fps: float) -> NDArray[np.uint8]:
+def at_25_fps(frames: U8, fps: float) -> U8:
     """Choose the frames that are shown at each 25th of a second."""
     count = int(len(frames) / fps * FPS)
-    shown: NDArray[np.uint8] = frames[np.minimum((np.arange(count) * fps / FPS).round().astype(int), len(frames) - 1)]
+    shown: U8 = frames[np.minimum((np.arange(count) * fps / FPS).round().astype(int), len(frames) - 1)]
     return shown

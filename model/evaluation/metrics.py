@@ -7,19 +7,15 @@ that cannot be had (nothing moves, too few frames) is not a number. Lengths are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from skimage.color import rgb2lab
 from skimage.metrics import structural_similarity
 
+from model.arrays import F32, F64, I16, U8, Floats
 from model.audio import SAMPLE_RATE_HZ
 from model.framing import Framing
-
-Curve = NDArray[np.floating[Any]]
-Pixels = NDArray[np.uint8]
 
 MAX_LAG_FRAMES = 5
 _LEAST_FRAMES = 8
@@ -33,7 +29,7 @@ _CHEEKS = ((-0.34, 0.34), (0.34, 0.34))
 _CHEEK_RADIUS = 0.07
 
 
-def correlation(first: Curve, second: Curve) -> float:
+def correlation(first: Floats, second: Floats) -> float:
     """Return Pearson's r of two curves."""
     known = np.isfinite(first) & np.isfinite(second)
     a, b = first[known], second[known]
@@ -42,7 +38,7 @@ def correlation(first: Curve, second: Curve) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def lag_curve(drawn: Curve, reference: Curve, reach: int = MAX_LAG_FRAMES) -> NDArray[np.float64]:
+def lag_curve(drawn: Floats, reference: Floats, reach: int = MAX_LAG_FRAMES) -> F64:
     """Return r at lags -reach .. reach frames, (2 * reach + 1,); at a positive lag the drawn curve comes late."""
     count = len(drawn)
     found = np.full(2 * reach + 1, np.nan)
@@ -53,14 +49,14 @@ def lag_curve(drawn: Curve, reference: Curve, reach: int = MAX_LAG_FRAMES) -> ND
     return found
 
 
-def best_lag(curves: Sequence[NDArray[np.float64]]) -> float:
+def best_lag(curves: Sequence[F64]) -> float:
     """Return the lag in frames at which the mean of several lag curves peaks, where it has a peak worth the name."""
     known = [curve for curve in curves if np.isfinite(curve).all()]
     mean = np.mean(known, axis=0) if known else np.zeros(1)
     return float(np.argmax(mean) - len(mean) // 2) if mean.max() > _LEAST_PEAK_R else float("nan")
 
 
-def resampled(curve: Curve, known_fps: float, wanted_fps: float) -> Curve:
+def resampled(curve: Floats, known_fps: float, wanted_fps: float) -> Floats:
     """Return a curve (T,) of one frame rate at another, over the same time."""
     if known_fps == wanted_fps:
         return curve
@@ -68,7 +64,7 @@ def resampled(curve: Curve, known_fps: float, wanted_fps: float) -> Curve:
     return np.interp(frames, np.arange(len(curve)), curve)
 
 
-def loudness_db(samples: NDArray[np.int16], frames: int, fps: float) -> NDArray[np.float64]:
+def loudness_db(samples: I16, frames: int, fps: float) -> F64:
     """Return the level around each frame's time, (frames,) in dB of full scale, the quietest 40 below the loudest."""
     reach = SAMPLE_RATE_HZ / fps / 2
     padded = np.concatenate([np.asarray(samples, np.float64), np.zeros(1)]) / 32768
@@ -77,11 +73,11 @@ def loudness_db(samples: NDArray[np.int16], frames: int, fps: float) -> NDArray[
     first = np.clip(np.round(middle - reach), 0, len(samples)).astype(np.int64)
     last = np.clip(np.round(middle + reach), first + 1, len(padded)).astype(np.int64)
     level = 10 * np.log10((total[last] - total[first]) / (last - first) + 1e-10)
-    audible: NDArray[np.float64] = np.maximum(level, level.max(initial=-100.0) - _QUIET_BELOW_DB)
+    audible: F64 = np.maximum(level, level.max(initial=-100.0) - _QUIET_BELOW_DB)
     return audible
 
 
-def speaking_range(aperture: Curve) -> tuple[float, float]:
+def speaking_range(aperture: Floats) -> tuple[float, float]:
     """Return how closed and how open lips are in speech: the 5th and the 95th percentile."""
     known = aperture[np.isfinite(aperture)]
     if len(known) < _LEAST_FRAMES:
@@ -90,13 +86,13 @@ def speaking_range(aperture: Curve) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def moves(aperture: Curve) -> bool:
+def moves(aperture: Floats) -> bool:
     """Say whether lips move by more than the mesh's noise."""
     low, high = speaking_range(aperture)
     return bool(high - low > _LEAST_MOTION)
 
 
-def silent_ratio(silent: Curve, spoken: Curve, filmed: Curve) -> float:
+def silent_ratio(silent: Floats, spoken: Floats, filmed: Floats) -> float:
     """Return how far lips stay open in silence, above what the mesh reads on this face closed, in speaking ranges."""
     low, high = speaking_range(spoken)
     closed = speaking_range(filmed)[0]
@@ -104,7 +100,7 @@ def silent_ratio(silent: Curve, spoken: Curve, filmed: Curve) -> float:
     return max(0.0, open_in_silence - closed) / (high - low) if moves(spoken) else float("nan")
 
 
-def closed_share(aperture: Curve, moments_s: Sequence[tuple[float, float]], fps: float) -> float:
+def closed_share(aperture: Floats, moments_s: Sequence[tuple[float, float]], fps: float) -> float:
     """Return the share of moments (start, end) in which the lips come within 15 % of their range of closed."""
     low, high = speaking_range(aperture)
     if not high - low > _LEAST_MOTION:
@@ -118,27 +114,27 @@ def closed_share(aperture: Curve, moments_s: Sequence[tuple[float, float]], fps:
     return float(np.mean(seen)) if seen else float("nan")
 
 
-def lip_distance(drawn: Curve, reference: Curve) -> float:
+def lip_distance(drawn: Floats, reference: Floats) -> float:
     """Return the mean distance between lip landmarks, two (T, L, 2)."""
     distance = np.hypot(*np.moveaxis(drawn - reference, -1, 0))
     return _mean(distance)
 
 
-def jitter(landmarks: Curve) -> float:
+def jitter(landmarks: Floats) -> float:
     """Return the mean frame-to-frame change of speed of landmarks (T, L, 2)."""
     if len(landmarks) < 3:
         return float("nan")
     return _mean(np.hypot(*np.moveaxis(np.diff(landmarks, 2, axis=0), -1, 0)))
 
 
-def psnr_db(drawn: Pixels, reference: Pixels) -> float:
+def psnr_db(drawn: U8, reference: U8) -> float:
     """Return the peak signal-to-noise ratio in dB, a mean over frames (T, H, W, 3); infinite if they are equal."""
     error = np.array([np.mean((a.astype(np.float32) - b) ** 2) for a, b in zip(drawn, reference, strict=True)])
     with np.errstate(divide="ignore"):
         return float(np.mean(10 * np.log10(255.0**2 / error)))
 
 
-def ssim(drawn: Pixels, reference: Pixels) -> float:
+def ssim(drawn: U8, reference: U8) -> float:
     """Return the structural similarity (Wang et al. 2004), the mean over frames (T, H, W, 3), evenly drawn if many."""
     chosen = np.unique(np.linspace(0, len(drawn) - 1, _SSIM_FRAMES).round().astype(int))
     found = [
@@ -150,7 +146,7 @@ def ssim(drawn: Pixels, reference: Pixels) -> float:
     return float(np.mean(found))
 
 
-def mouth_region(crops: Pixels, framing: Framing) -> Pixels:
+def mouth_region(crops: U8, framing: Framing) -> U8:
     """Return the part of crops (T, S, S, 3) that shows the mouth."""
     size, (half, top, bottom) = crops.shape[1], _MOUTH
     rows = [round(framing.row(y) * size) for y in (top, bottom)]
@@ -158,17 +154,17 @@ def mouth_region(crops: Pixels, framing: Framing) -> Pixels:
     return crops[:, max(0, rows[0]) : min(size, rows[1]), max(0, columns[0]) : min(size, columns[1])]
 
 
-def sharpness(crops: Pixels) -> float:
+def sharpness(crops: U8) -> float:
     """Return the mean energy of the gradient (Sobel) of crops (T, H, W, 3)."""
     return _mean(np.array([_gradient_energy(_grey(crop)) for crop in crops]))
 
 
-def detail(crops: Pixels) -> float:
+def detail(crops: U8) -> float:
     """Return the variance of the Laplacian, the finest structure, of crops (T, H, W, 3): grain, and noise too."""
     return _mean(np.array([cv2.Laplacian(_grey(crop), cv2.CV_32F).var() for crop in crops]))
 
 
-def flicker(crops: Pixels) -> float:
+def flicker(crops: U8) -> float:
     """Return the mean frame-to-frame change of change of crops (T, H, W, 3), in levels."""
     if len(crops) < 3:
         return float("nan")
@@ -176,7 +172,7 @@ def flicker(crops: Pixels) -> float:
     return float(np.abs(np.diff(grey, 2, axis=0)).mean())
 
 
-def typology_deg(crops: Pixels, framing: Framing) -> float:
+def typology_deg(crops: U8, framing: Framing) -> float:
     """Return the individual typology angle of the cheeks (Chardin 1991), in degrees: dark skin is low, fair skin high.
 
     It is measured from the picture, so the light of the scene is in it.
@@ -191,21 +187,21 @@ def typology_deg(crops: Pixels, framing: Framing) -> float:
     return float(np.degrees(np.arctan2(lightness - 50.0, yellow)))
 
 
-def skin_tone(crops: Pixels, framing: Framing) -> str:
+def skin_tone(crops: U8, framing: Framing) -> str:
     """Return the band of the typology angle: light (above 41 degrees), medium (above 10) or dark."""
     angle = typology_deg(crops, framing)
     return "light" if angle > 41 else "medium" if angle > 10 else "dark"
 
 
-def _grey(crop: Pixels) -> NDArray[np.float32]:
+def _grey(crop: U8) -> F32:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY), np.float32)
 
 
-def _gradient_energy(grey: NDArray[np.float32]) -> float:
+def _gradient_energy(grey: F32) -> float:
     across, down = (cv2.Sobel(grey, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
     return float(np.mean(across**2 + down**2))
 
 
-def _mean(values: Curve) -> float:
+def _mean(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else float("nan")

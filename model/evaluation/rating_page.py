@@ -19,14 +19,12 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
+from model.errors import RatingError
+
 QUESTIONS: Final = ("sync", "quality", "overall")
 _MARKS: Final = range(1, 6)
 _PLAYABLE: Final = (".mp4", ".webm")
 _PAGE = Path(__file__).parent / "web" / "raters.html"
-
-
-class RatersError(Exception):
-    """Say in one sentence why a page cannot be made or answers cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +52,17 @@ def write_page(folder: Path, systems: Mapping[str, Path], seed: int) -> Path:
     """Copy the videos of every system under blind names into a folder with its page; return the page's path.
 
     systems: name -> folder of .mp4 or .webm; videos of one name belong together, and only those that every system has
-    are shown. The key is written as FOLDER_key.csv beside the folder. Raises RatersError.
+    are shown. The key is written as FOLDER_key.csv beside the folder. Raises RatingError.
     """
     folder = folder.resolve()
     if len(systems) < 2:
-        raise RatersError("a page needs at least two systems to compare")
+        raise RatingError("a page needs at least two systems to compare")
     if key_path(folder).exists() or (folder.exists() and any(folder.iterdir())):
-        raise RatersError(f"{folder} holds something already, and raters may be answering it: name a new folder")
+        raise RatingError(f"{folder} holds something already, and raters may be answering it: name a new folder")
     found = {name: _videos(name, place) for name, place in systems.items()}
     common = sorted(set.intersection(*(set(videos) for videos in found.values())))
     if not common:
-        raise RatersError("the systems have no video of the same name")
+        raise RatingError("the systems have no video of the same name")
     chance = random.Random(seed)
     media = folder / "media"
     media.mkdir(parents=True, exist_ok=True)
@@ -97,17 +95,17 @@ def opinions(folder: Path, answers: Sequence[Path]) -> list[Opinion]:
     """Return the mean mark of every system for every question, from the files that raters saved.
 
     A rater's later answer to a video replaces the earlier one, so that a file saved twice counts once. Raises
-    RatersError.
+    RatingError.
     """
     try:
         systems = {row["video"]: row["system"] for row in _rows(key_path(folder))}
     except KeyError as error:
-        raise RatersError(f"{key_path(folder).name} has no column {error}") from error
+        raise RatingError(f"{key_path(folder).name} has no column {error}") from error
     given: dict[tuple[str, str], dict[str, int]] = {}  # by rater and video: the mark of each question
     for path in answers:
         for number, row in enumerate(_rows(path), 2):
             if (row.get("video") or "") not in systems:
-                raise RatersError(f"{path.name}, line {number}: this video does not belong to {folder.name}")
+                raise RatingError(f"{path.name}, line {number}: this video does not belong to {folder.name}")
             where = f"{path.name}, line {number}"
             rater = row.get("rater") or path.name
             given[rater, row["video"]] = {question: _mark(row.get(question), where) for question in QUESTIONS}
@@ -128,10 +126,10 @@ def _opinion(system: str, question: str, marks: Sequence[int]) -> Opinion:
 
 def _videos(name: str, place: Path) -> dict[str, Path]:
     if not place.is_dir():
-        raise RatersError(f"there is no folder {place}")
+        raise RatingError(f"there is no folder {place}")
     found = {path.stem: path for path in sorted(place.iterdir()) if path.suffix.lower() in _PLAYABLE}
     if not found:
-        raise RatersError(f"the folder of {name} holds no .mp4 or .webm")
+        raise RatingError(f"the folder of {name} holds no .mp4 or .webm")
     return found
 
 
@@ -140,10 +138,10 @@ def _rows(path: Path) -> list[dict[str, str]]:
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RatersError(f"{path} cannot be read as CSV ({error})") from error
+        raise RatingError(f"{path} cannot be read as CSV ({error})") from error
 
 
 def _mark(text: str | None, where: str) -> int:
     if text is None or not text.isdecimal() or int(text) not in _MARKS:
-        raise RatersError(f"{where}: a mark must be 1 to 5, not {text!r}")
+        raise RatingError(f"{where}: a mark must be 1 to 5, not {text!r}")
     return int(text)

@@ -7,14 +7,14 @@ from html import escape
 
 import numpy as np
 
-from model.evaluation.metrics import Curve
+from model.arrays import Floats
 
 _WIDTH, _HEIGHT = 860, 130
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 8, 22
 _Y_TICKS = 3
 
 
-def curves_svg(name: str, curves: Mapping[str, Curve], fps: float) -> str:
+def curves_svg(name: str, curves: Mapping[str, Floats], fps: float) -> str:
     """Draw curves (T,) over time in one frame, the k-th of class `ck`; gaps stay gaps."""
     count = max(len(curve) for curve in curves.values())
     known = np.concatenate([curve[np.isfinite(curve)] for curve in curves.values()])
@@ -39,7 +39,7 @@ def curves_svg(name: str, curves: Mapping[str, Curve], fps: float) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _path(curve: Curve, across: float, y: Callable[[float], float]) -> str:
+def _path(curve: Floats, across: float, y: Callable[[float], float]) -> str:
     """Return the path of a curve: a new stroke after every gap."""
     words: list[str] = []
     drawing = False

@@ -19,22 +19,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.arrays import F32, I16, I64, U8
 from model.audio import MEL_BANDS, SAMPLE_RATE_HZ, SILENCE, MelWindow, first_columns, mel_spectrogram
 from model.corpus.puppet.mesh import POINTS
 from model.corpus.speech.articulation import FULL_APERTURE
+from model.errors import CorpusError
 from model.network.hearing import APERTURE, CHANNELS, WIDTH
 
 RUN = 5  # consecutive frames the sync expert sees
 FULL_WIDTH = 0.2  # by which a mouth widens, as a share of its width, for an articulation of 1
 _REFERENCE_DISTANCE = 5  # frames between target and reference, where the clip allows
-Pixels = NDArray[np.uint8]
-Mels = NDArray[np.float32]
-Floats = NDArray[np.float32]
 Rng = np.random.Generator
-
-
-class CorpusError(Exception):
-    """Say in one sentence why a folder of clips cannot be trained on."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +48,10 @@ class Clip:
     (T,468,2) float32 in the crop from -1 to 1, both not a number where the clip does not say.
     """
 
-    crops: Pixels
-    mels: Mels
-    articulation: Floats
-    mesh: Floats
+    crops: U8
+    mels: F32
+    articulation: F32
+    mesh: F32
 
 
 @dataclass(frozen=True)
@@ -68,22 +63,22 @@ class FaceBatch:
     others (runs,K,80,columns) are windows from other moments of the same clip.
     """
 
-    targets: Pixels
-    references: Pixels
-    mels: Mels
-    articulation: Floats
-    target_mesh: Floats
-    reference_mesh: Floats
+    targets: U8
+    references: U8
+    mels: F32
+    articulation: F32
+    target_mesh: F32
+    reference_mesh: F32
     runs: int
-    others: Mels
+    others: F32
 
 
 @dataclass(frozen=True)
 class SyncBatch:
     """Match mouths and sounds within each clip: runs (C,M,5,S,S,3) uint8, mels (C,M,80,columns) of the middle frame."""
 
-    runs: Pixels
-    mels: Mels
+    runs: U8
+    mels: F32
 
 
 class Corpus:
@@ -193,10 +188,10 @@ def load_clip(folder: Path, image_size: int, window: MelWindow) -> Clip:
     return Clip(resized(crops, image_size), mels, _articulation(folder, len(crops)), _mesh(folder, len(crops)))
 
 
-def read_samples(folder: Path, frames: int, fps: float) -> NDArray[np.int16]:
+def read_samples(folder: Path, frames: int, fps: float) -> I16:
     """Read the sound of a clip or voice of so many frames, (n,) int16. Raises CorpusError."""
     try:
-        samples: NDArray[np.int16] = np.load(folder / "audio.npy")
+        samples: I16 = np.load(folder / "audio.npy")
     except (OSError, ValueError, EOFError) as error:
         raise CorpusError(f"{folder.name}: its sound cannot be read ({error})") from error
     if samples.dtype != np.int16 or samples.ndim != 1:
@@ -206,7 +201,7 @@ def read_samples(folder: Path, frames: int, fps: float) -> NDArray[np.int16]:
     return samples
 
 
-def read_labels(folder: Path, frames: int) -> Floats | None:
+def read_labels(folder: Path, frames: int) -> F32 | None:
     """Read the labels of a clip, (T,2) float32, None where it has none. Raises CorpusError."""
     if not (folder / "labels.npy").is_file():
         return None
@@ -218,7 +213,7 @@ def read_labels(folder: Path, frames: int) -> Floats | None:
     return labels
 
 
-def choose_reference(rng: Rng, openness: Floats, start: int, length: int) -> int:
+def choose_reference(rng: Rng, openness: F32, start: int, length: int) -> int:
     """Choose a frame outside start .. start+length-1, at least five frames from it where the clip allows.
 
     openness (T,): how open the mouth is, where known. Serving shows the network a face at rest, so the calmest of three
@@ -234,7 +229,7 @@ def choose_reference(rng: Rng, openness: Floats, start: int, length: int) -> int
     return int(candidates[int(np.nan_to_num(openness[candidates]).argmin())])
 
 
-def vary_mels(rng: Rng, mels: Mels) -> Mels:
+def vary_mels(rng: Rng, mels: F32) -> F32:
     """Change loudness, tilt and noise floor as another room and microphone would. (N,80,columns) -> same.
 
     One change for all N; values stay in -4..4, where 0.08 is one decibel.
@@ -243,17 +238,17 @@ def vary_mels(rng: Rng, mels: Mels) -> Mels:
     changed = mels + (gain + tilt * np.linspace(-1, 1, MEL_BANDS))[:, None]
     floor = rng.uniform(-4.0, -2.6) if rng.random() < 0.5 else SILENCE
     noise = floor + rng.normal(0, 0.15, changed.shape) if floor > SILENCE else SILENCE
-    varied: Mels = np.clip(np.maximum(changed, noise), SILENCE, -SILENCE).astype(np.float32)
+    varied: F32 = np.clip(np.maximum(changed, noise), SILENCE, -SILENCE).astype(np.float32)
     return varied
 
 
-def _other_moments(rng: Rng, frames: int, moment: int, count: int) -> NDArray[np.int64]:
+def _other_moments(rng: Rng, frames: int, moment: int, count: int) -> I64:
     """Choose frames at least three away from a moment, so that they sound different."""
     index = np.flatnonzero(np.abs(np.arange(frames) - moment) >= min(3, max(moment, frames - 1 - moment)))
     return rng.choice(index, count, replace=len(index) < count)
 
 
-def cut_windows(mel: Mels, first: NDArray[np.int64], window: MelWindow) -> Mels:
+def cut_windows(mel: F32, first: I64, window: MelWindow) -> F32:
     """Cut windows from a whole spectrogram, silence beyond its ends. (80,C), (T,) -> (T,80,columns)."""
     before = max(0, -int(first.min()))
     after = max(0, int(first.max()) + window.columns - mel.shape[1])
@@ -261,7 +256,7 @@ def cut_windows(mel: Mels, first: NDArray[np.int64], window: MelWindow) -> Mels:
     return np.stack([padded[:, start : start + window.columns] for start in first + before])
 
 
-def read_articulation(folder: Path) -> Floats:
+def read_articulation(folder: Path) -> F32:
     """Read the articulation of a clip or voice, (T,7) float32. Raises CorpusError."""
     rows = _read_floats(folder / "articulation.npy")
     if rows.ndim != 2 or rows.shape[1] != CHANNELS or not len(rows):
@@ -269,7 +264,7 @@ def read_articulation(folder: Path) -> Floats:
     return rows
 
 
-def _articulation(folder: Path, frames: int) -> Floats:
+def _articulation(folder: Path, frames: int) -> F32:
     """Return what the clip says of its articulation, (T,7); of a real mouth only aperture and width are measured."""
     labels = read_labels(folder, frames)
     if (folder / "articulation.npy").is_file():
@@ -284,7 +279,7 @@ def _articulation(folder: Path, frames: int) -> Floats:
     return rows
 
 
-def _mesh(folder: Path, frames: int) -> Floats:
+def _mesh(folder: Path, frames: int) -> F32:
     path = folder / "mesh.npy"
     if not path.is_file():
         return np.full((frames, POINTS, 2), np.nan, np.float32)
@@ -294,21 +289,21 @@ def _mesh(folder: Path, frames: int) -> Floats:
     return mesh
 
 
-def _read_floats(path: Path) -> Floats:
+def _read_floats(path: Path) -> F32:
     try:
         return np.asarray(np.load(path), np.float32)
     except (OSError, ValueError, EOFError) as error:
         raise CorpusError(f"{path.parent.name}: its {path.name} cannot be read ({error})") from error
 
 
-def resized(crops: Pixels, size: int) -> Pixels:
+def resized(crops: U8, size: int) -> U8:
     """Resize crops (T,S,S,3), by area where they shrink."""
     if crops.shape[1] == size:
         return np.array(crops)
     shrinking = crops.shape[1] > size
     method = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
     scaled = [cv2.resize(crop, (size, size), interpolation=method) for crop in crops]
-    stacked: Pixels = np.stack(scaled).astype(np.uint8, copy=False)
+    stacked: U8 = np.stack(scaled).astype(np.uint8, copy=False)
     return stacked
 
 

@@ -16,17 +16,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import CheckpointError, load_plain
+from model.checkpoint import load_plain
+from model.errors import BackboneError, CheckpointError
 
 Backbone = Literal["alex", "vgg", "squeeze"]
 _OPERATORS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-
-
-class BackboneError(Exception):
-    """Say in one sentence which file a perceptual backbone needs."""
 
 
 _LIBRARY = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]

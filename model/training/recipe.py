@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from model.audio import STARTING_AT_FRAME
 from model.checkpoint import CheckpointConfig
+from model.errors import RecipeError
 from model.network.generator import GeneratorConfig
 from model.network.sync_expert import SyncExpertConfig
 from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
@@ -37,10 +38,6 @@ _RANGES = {
     "batch.voices": (1, _MOST),
     "batch.voice_moments": (1, _MOST),
 }
-
-
-class RecipeError(Exception):
-    """Say in one sentence what a recipe gets wrong."""
 
 
 @dataclass(frozen=True)

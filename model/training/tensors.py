@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from model.arrays import F32, U8
 from model.training.clips import Rng
 
 
-def to_faces(crops: NDArray[np.uint8], device: torch.device) -> Tensor:
+def to_faces(crops: U8, device: torch.device) -> Tensor:
     """Turn crops into pixels, (N,S,S,3) uint8 -> (N,3,S,S) float32 in 0..1, channels last in memory."""
     return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float() / 255
 
 
-def to_mels(mels: NDArray[np.float32], device: torch.device) -> Tensor:
+def to_mels(mels: F32, device: torch.device) -> Tensor:
     """Turn mel windows into the network's input, (N,80,columns) -> (N,1,80,columns)."""
     return torch.from_numpy(np.ascontiguousarray(mels)).to(device)[:, None]
 

@@ -23,7 +23,8 @@ from torch import nn
 from tqdm import tqdm
 
 from model.audio import AROUND_FRAME
-from model.checkpoint import CheckpointError, load_expert, load_hearing, load_plain
+from model.checkpoint import load_expert, load_hearing, load_plain
+from model.errors import CheckpointError, RecipeError, TrainingError
 from model.network.hearing import CALIBRATED
 from model.synthesizer import choose_device, choose_precision
 from model.training.clips import Corpus
@@ -32,7 +33,7 @@ from model.training.objectives.expert import ExpertObjective
 from model.training.objectives.generator import GeneratorObjective
 from model.training.objectives.hearing import HearingObjective
 from model.training.objectives.protocol import Objective
-from model.training.recipe import NetworkPart, Recipe, RecipeError
+from model.training.recipe import NetworkPart, Recipe
 from model.training.run_log import Curves
 from model.training.voices import Voices
 
@@ -40,10 +41,6 @@ _STATE = "state.pt"
 _FINAL_RATE = 0.02  # of the learning rate, at the end
 _CLIP_NORM = 5.0
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class TrainingError(Exception):
-    """Say in one sentence why training cannot start, go on, or has failed."""
 
 
 @dataclass

@@ -12,19 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.arrays import F32, I64
 from model.audio import MelWindow, first_columns, mel_spectrogram
-from model.training.clips import (
-    CorpusError,
-    Mels,
-    Rng,
-    cut_windows,
-    folders_with,
-    read_articulation,
-    read_meta,
-    read_samples,
-)
-
-Rows = NDArray[np.float32]
+from model.errors import CorpusError
+from model.training.clips import Rng, cut_windows, folders_with, read_articulation, read_meta, read_samples
 
 
 @dataclass(frozen=True)
@@ -32,8 +23,8 @@ class Voice:
     """One voice in memory: mel (80,C) float16; first (T,) the first column of each frame's window; rows (T,7)."""
 
     mel: NDArray[np.float16]
-    first: NDArray[np.int64]
-    rows: Rows
+    first: I64
+    rows: F32
 
 
 class Voices:
@@ -56,7 +47,7 @@ class Voices:
             self._loaded[folder] = _load(folder, self._window)
         return self._loaded[folder]
 
-    def moments(self, rng: Rng, voices: int, moments: int) -> list[tuple[Mels, Rows]]:
+    def moments(self, rng: Rng, voices: int, moments: int) -> list[tuple[F32, F32]]:
         """Draw moments from several voices; for each, mels (moments,80,columns) and articulation (moments,7)."""
         drawn = []
         for number in rng.integers(len(self.folders), size=voices):
@@ -64,7 +55,7 @@ class Voices:
             drawn.append(self.at(voice, rng.integers(len(voice.rows), size=moments)))
         return drawn
 
-    def at(self, voice: Voice, frames: NDArray[np.int64]) -> tuple[Mels, Rows]:
+    def at(self, voice: Voice, frames: I64) -> tuple[F32, F32]:
         """Return windows (N,80,columns) and articulation (N,7) of some frames of a voice."""
         return cut_windows(voice.mel.astype(np.float32), voice.first[frames], self._window), voice.rows[frames]
 

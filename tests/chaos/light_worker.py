@@ -11,16 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from app.core.logs import set_up_logging
 from app.core.settings import Settings
+from model.arrays import F32, U8
 from model.audio import AROUND_FRAME, MelWindow
 from model.framing import LOWER_FACE, Framing
 from worker.jobs.tasks import Pipeline
 from worker.main import Engine, run_worker
-
-U8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class LightSynthesizer:
     device_name: str = "cpu"
     precision: str = "fp32"
 
-    def synthesize(self, crops: U8, mels: npt.NDArray[np.float32], references: U8 | None = None) -> U8:
+    def synthesize(self, crops: U8, mels: F32, references: U8 | None = None) -> U8:
         """Return the crops with their hidden part darkened, (N, S, S, 3) uint8."""
         hidden = np.s_[:, round(crops.shape[1] * self.config.framing.hidden_from) :]
         shade = np.clip((mels.mean(axis=(1, 2)) + 4.0) / 8.0, 0.0, 0.9)

@@ -12,7 +12,6 @@ from model.checkpoint import (
     FORMAT,
     PUBLISHED_WAV2LIP,
     CheckpointConfig,
-    CheckpointError,
     build_network,
     load_expert,
     load_network,
@@ -21,6 +20,7 @@ from model.checkpoint import (
     save_expert,
     verify_checkpoint,
 )
+from model.errors import CheckpointError
 from model.framing import Framing
 from model.network.sync_expert import SyncExpert, SyncExpertConfig
 from model.network.wav2lip import Wav2Lip

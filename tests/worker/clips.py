@@ -11,16 +11,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from skimage.data import astronaut
 
 from app.core.jobs import JobInput
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
+from model.arrays import F32, U8
 from model.audio import AROUND_FRAME, MelWindow
 from model.framing import LOWER_FACE, Framing
 from worker.pipeline.render import Sources
 
-U8 = npt.NDArray[np.uint8]
 LIMITS = Limits()
 
 
@@ -85,7 +84,7 @@ class FakeSynthesizer:
     device_name: str = "cpu"
     heard: list[float] = field(default_factory=list)
 
-    def synthesize(self, crops: U8, mels: npt.NDArray[np.float32], references: U8 | None = None) -> U8:
+    def synthesize(self, crops: U8, mels: F32, references: U8 | None = None) -> U8:
         """Return the crops, painted."""
         window = self.config.mel_window
         assert crops.shape[1:] == (96, 96, 3)

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import AudioFacts, JobInput, JobOptions
 from app.core.options import option_error
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from app.core.settings import Settings
+from model.arrays import F32, I16, U8
 from model.audio import SAMPLE_RATE_HZ
-from model.corpus.speech.espeak import EspeakError
 from model.corpus.speech.speech import Phone
-from model.corpus.speech.timing import TimingError, align
+from model.corpus.speech.timing import align
 from model.corpus.speech.transcripts import spoken_words
+from model.errors import EspeakError, TimingError
 from model.evaluation.cases import Footage, Reading
 from model.framing import LOWER_FACE, Framing
 from worker.faces.crop import extract, face_transform
@@ -40,10 +40,6 @@ from worker.media.stage_timer import Clock
 from worker.media.voice import read_voice
 from worker.pipeline.render import Sources, run
 from worker.pipeline.synthesis import SynthesizerLike
-
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
-I16 = NDArray[np.int16]
 
 # fmt: off
 LIPS: Final = (  # mesh indices of the outer and the inner edge of the lips

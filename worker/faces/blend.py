@@ -12,15 +12,11 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from model.arrays import F32, F64, U8
 from model.framing import Framing
 from worker.faces.crop import Transform
 from worker.media.colour import ColourMatrix, split_planes, ycc_of_rgb
-
-U8 = npt.NDArray[np.uint8]
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 
 # Mesh indices of the face's outline, from one ear over the chin to the other.
 JAW: Final = (454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234)

@@ -14,14 +14,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.arrays import F64, U8
 from model.framing import Framing
 from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
 
 cv2.setNumThreads(1)  # crops are small: waiting for other threads to wake costs more than they save
 
-U8 = npt.NDArray[np.uint8]
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 
 # Face mesh indices: eye corners, nose bridge and tip, brows; with the mean place of each over 108 frontal faces.
 # Template units: origin midway between the eyes, 1 = from there to the chin of the mean face, x right, y down.

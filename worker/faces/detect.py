@@ -17,13 +17,10 @@ from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from model.arrays import F32, U8, Floats
 from worker.faces.crop import square_transform
 from worker.faces.frame_view import Picture, RgbPicture
-
-U8 = npt.NDArray[np.uint8]
-F32 = npt.NDArray[np.float32]
 
 FOREHEAD: Final = 10  # mesh indices of the top of the forehead and the chin
 CHIN: Final = 152
@@ -63,7 +60,7 @@ class Face:
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
-def mouth_size(landmarks: npt.NDArray[np.floating[Any]]) -> tuple[float, float]:
+def mouth_size(landmarks: Floats) -> tuple[float, float]:
     """Return lip aperture and mouth width of (468, 2) landmarks, in their unit."""
     gap = landmarks[LOWER_LIP] - landmarks[UPPER_LIP]
     across = landmarks[RIGHT_CORNER] - landmarks[LEFT_CORNER]

@@ -6,12 +6,11 @@ from typing import Final, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from model.arrays import U8
 from worker.faces.crop import Transform, extract, extract_rgb
 from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
 
-U8 = npt.NDArray[np.uint8]
 MESH_SPACING_PX: Final = 3.0  # coarse, but the mesh does not mind and it is asked often
 
 

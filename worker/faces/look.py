@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from app.core.checks import never_stop
 from app.core.probing.probe import Limits, find_ffmpeg, probe_video
 from app.core.settings import Settings
 from worker.faces.detect import FaceDetector
@@ -15,12 +16,12 @@ from worker.media.decode import decode, open_source
 def find_faces_in(settings: Settings, video: Path) -> list[dict[str, Any]]:
     """Return the faces in the middle frame, from the left: index, box (x, y, width, height in pixels), score."""
     facts = probe_video(video, Limits.of(settings))
-    source = open_source(video, facts, find_ffmpeg(settings.ffmpeg), lambda: None)
+    source = open_source(video, facts, find_ffmpeg(settings.ffmpeg), never_stop)
     middle = source.frames // 2
     with FaceDetector() as detector:
         faces = [
             face
-            for frame in decode(source, middle, middle + 1, lambda: None)
+            for frame in decode(source, middle, middle + 1, never_stop)
             for face in detector.detect_in(PlanesPicture(frame, source.colour))
         ]
     found = []

@@ -17,15 +17,12 @@ from typing import Final, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from model.arrays import F32, U8
 from model.framing import Framing
 from worker.faces.crop import extract, face_transform
 from worker.faces.detect import Face, mouth_size
 from worker.media.colour import ColourMatrix
-
-U8 = npt.NDArray[np.uint8]
-F32 = npt.NDArray[np.float32]
 
 LIKENESS_PX: Final = (16, 8)  # to which the upper part is shrunk for comparing
 ALIKE: Final = 14.0  # mean difference in 8-bit levels up to which two crops show the same face alike

@@ -13,13 +13,13 @@ from typing import Final
 
 import numpy as np
 
+from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError
+from model.arrays import I64
 from worker.faces.detect import Face, FaceDetector
 from worker.faces.frame_view import PlanesPicture
 from worker.faces.reference import Sighting
 from worker.media.decode import Source, glimpse
-from worker.media.ffmpeg_process import Check
-from worker.media.timeline import Indices
 
 GLIMPSES: Final = 8  # sparse frames looked at
 MIN_HEIGHT_PX: Final = 24.0  # smaller faces are left alone
@@ -99,7 +99,7 @@ def choose_subject(choice: str, sparse: Iterable[list[Face]]) -> Chooser:
     return Chooser(False, people, nearest, strict=True)
 
 
-def look_around(source: Source, timeline: Indices, detector: FaceDetector, check: Check) -> list[Sighting]:
+def look_around(source: Source, timeline: I64, detector: FaceDetector, check: Check) -> list[Sighting]:
     """Look at a few sparse frames of the part of the source that is shown; raises InputError."""
     sparse = glimpse(source, int(timeline.min()), int(timeline.max()) + 1, GLIMPSES, check)
     return [Sighting(planes, detector.detect_in(PlanesPicture(planes, source.colour))) for planes in sparse]

@@ -16,19 +16,16 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from app.core.checks import Check
+from model.arrays import F32, I64, U8
 from worker.faces.detect import CHIN, FOREHEAD, FaceDetector
 from worker.faces.frame_view import PlanesPicture
 from worker.faces.subject import MIN_HEIGHT_PX, Chooser
 from worker.media.colour import ColourMatrix, split_planes
 from worker.media.decode import Source, decode
-from worker.media.ffmpeg_process import Check
 from worker.media.stage_timer import Clock
-from worker.media.timeline import Indices, play
-
-U8 = npt.NDArray[np.uint8]
-F32 = npt.NDArray[np.float32]
+from worker.media.timeline import play
 
 GRID_S: Final = 0.16  # four frames at 25 a second
 SMOOTHING_S: Final = 0.08  # half width of the window: longer would shorten a nod
@@ -145,7 +142,7 @@ class Tracker:
 
 
 def tracked_frames(
-    source: Source, timeline: Indices, detector: FaceDetector, chooser: Chooser, clock: Clock, check: Check
+    source: Source, timeline: I64, detector: FaceDetector, chooser: Chooser, clock: Clock, check: Check
 ) -> Iterator[Tracked]:
     """Yield the frame shown at each moment of a timeline, with the chosen faces."""
 

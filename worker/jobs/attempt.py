@@ -15,12 +15,13 @@ from typing import Any, Final, TypeVar
 
 import redis
 
+from app.core.checks import Check, never_stop
 from app.core.errors import ErrorCode, LipSyncError, RequestError, ServiceError, error_payload, public_error
 from app.core.jobs import Progress
 from app.core.probing.probe import LookKilledError
 from app.core.records.connection import REDIS_AWAY
 from app.core.records.records import Beat
-from app.core.storage.port import Check, StorageAwayError, go_on
+from app.core.storage.port import StorageAwayError
 from worker.media.ffmpeg_process import ChildKilledError
 
 HEARTBEAT_S: Final = 0.7
@@ -212,7 +213,7 @@ def _give_up(hold: Hold, monitor: JobMonitor) -> str:
     return "broken" if patiently(hold.lose) else "lost"
 
 
-def patiently(move: Callable[[], _T], check: Check = go_on) -> _T:
+def patiently(move: Callable[[], _T], check: Check = never_stop) -> _T:
     """Make a move, again and again while Redis or the storage is away; raises what it raised after PATIENCE_S."""
     deadline = time.monotonic() + PATIENCE_S
     while True:

@@ -17,17 +17,17 @@ from typing import Any, Final
 
 import ffmpeg
 import numpy as np
-import numpy.typing as npt
 
+from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import VideoFacts
 from app.core.probing.probe import Limits, PictureFacts, probe_picture
 from app.core.probing.sniff import PICTURE_FORMATS
+from model.arrays import U8
 from worker.media.colour import ColourMatrix, planes_of_rgb
-from worker.media.ffmpeg_process import Check, Child
+from worker.media.ffmpeg_process import Child
 from worker.media.still import read_still
 
-U8 = npt.NDArray[np.uint8]
 INDEXED_FORMATS: Final = frozenset({"mov", "matroska"})
 SEEK_MARGIN_S: Final = 2.0
 SEEK_MARGIN_FRAMES: Final = 32  # more than any reordering of frames

@@ -15,10 +15,11 @@ import select
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, Final
 
+from app.core.checks import Check
 from app.core.errors import ErrorCode, ServiceError
 from app.core.parent_death import tethered
 
@@ -26,7 +27,6 @@ POLL_S: Final = 0.25
 KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM, 255)  # no file brings them about; 255: ffmpeg was told to end
 PIPE_BYTES: Final = 1024 * 1024  # the most an unprivileged process may ask for
 LOG_BYTES: Final = 2000
-Check = Callable[[], None]
 
 log = logging.getLogger(__name__)
 

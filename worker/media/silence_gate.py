@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from model.arrays import F32, I16
 from model.audio import SAMPLE_RATE_HZ
-
-I16 = npt.NDArray[np.int16]
-F32 = npt.NDArray[np.float32]
 
 GATED_FILE: Final = "gated.s16"
 STEP: Final = SAMPLE_RATE_HZ // 100  # 10 ms

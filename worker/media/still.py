@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError
-from worker.media.ffmpeg_process import Check, Child
+from model.arrays import U8
+from worker.media.ffmpeg_process import Child
 
-U8 = npt.NDArray[np.uint8]
 MEMORY_BYTES: Final = 4 * 1024**3
 CPU_S: Final = 60
 

@@ -11,12 +11,10 @@ from fractions import Fraction
 from typing import Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import JobOptions
-
-Indices = npt.NDArray[np.int64]
+from model.arrays import I64
 
 
 class Numbered(Protocol):
@@ -46,7 +44,7 @@ class Grid(Protocol):
         """Tell whether it does not move."""
 
 
-def plan_timeline(options: JobOptions, source: Grid, voice_s: float) -> Indices:
+def plan_timeline(options: JobOptions, source: Grid, voice_s: float) -> I64:
     """Return the source frame of each output frame, (N,) int64, N at least 1; voice_s: length of the voice.
 
     A still picture has no length of its own: whatever the mode, the output is as long as the voice. Raises InputError
@@ -77,7 +75,7 @@ def plan_timeline(options: JobOptions, source: Grid, voice_s: float) -> Indices:
     return first + order.astype(np.int64)
 
 
-def play(indices: Indices, read: Callable[[int, int], Iterator[T]], chunk: int) -> Iterator[T]:
+def play(indices: I64, read: Callable[[int, int], Iterator[T]], chunk: int) -> Iterator[T]:
     """Yield what `read(first, last)` gives for each index in turn; `chunk` items at most are held to run backwards."""
     for stretch in stretches(indices):
         if stretch[0] <= stretch[-1]:
@@ -88,7 +86,7 @@ def play(indices: Indices, read: Callable[[int, int], Iterator[T]], chunk: int) 
                 yield from reversed(list(read(int(part[-1]), int(part[0]) + 1)))
 
 
-def stretches(indices: Indices) -> list[Indices]:
+def stretches(indices: I64) -> list[I64]:
     """Cut a timeline where its direction turns or it jumps back: parts never fall, or fall by one each."""
     steps = np.sign(np.diff(indices))
     cuts, direction = [], 0
@@ -102,7 +100,7 @@ def stretches(indices: Indices) -> list[Indices]:
     return np.split(indices, cuts)
 
 
-def _forwards(stretch: Indices, read: Callable[[int, int], Iterator[T]]) -> Iterator[T]:
+def _forwards(stretch: I64, read: Callable[[int, int], Iterator[T]]) -> Iterator[T]:
     items = read(int(stretch[0]), int(stretch[-1]) + 1)
     item = next(items)
     for index in stretch:

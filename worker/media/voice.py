@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import ffmpeg
 import numpy as np
-import numpy.typing as npt
 
+from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import AudioFacts
+from model.arrays import I16
 from model.audio import SAMPLE_RATE_HZ
-from worker.media.ffmpeg_process import Check, Child
+from worker.media.ffmpeg_process import Child
 
 MIN_VOICE_S: Final = 0.1
 VOICE_FILE: Final = "voice.s16"
@@ -32,7 +33,7 @@ def audio_input(path: Path, facts: AudioFacts) -> Any:
 
 def read_voice(
     path: Path, facts: AudioFacts, work_dir: Path, ffmpeg_path: str, check: Check, picture_start_s: float | None = None
-) -> npt.NDArray[np.int16]:
+) -> I16:
     """Decode the voice into work_dir; return its samples (n,) int16 at 16 kHz as a memory map; raises InputError.
 
     picture_start_s: time in the file at which its picture starts, and then the samples; None: at the first sample.

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from app.core.probing.probe import find_ffmpeg
+from model.arrays import I16, I64
 from model.audio import SAMPLE_RATE_HZ
 from worker.faces.detect import FaceDetector
 from worker.faces.reference import RestingFaces
@@ -23,7 +23,7 @@ from worker.faces.subject import Chooser, Person, choose_subject, look_around
 from worker.media.decode import Source, open_source
 from worker.media.silence_gate import GATED_FILE, gate_silence
 from worker.media.stage_timer import Clock
-from worker.media.timeline import Indices, plan_timeline
+from worker.media.timeline import plan_timeline
 from worker.media.voice import VOICE_FILE, read_voice
 from worker.pipeline.order import Files, Order
 
@@ -37,9 +37,9 @@ class Plan:
     """
 
     source: Source
-    voice: npt.NDArray[np.int16]
+    voice: I16
     voice_file: Path
-    timeline: Indices
+    timeline: I64
     chooser: Chooser
     rest: RestingFaces
 

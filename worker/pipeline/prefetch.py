@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from worker.media.ffmpeg_process import POLL_S, Check
+from app.core.checks import Check
+from worker.media.ffmpeg_process import POLL_S
 
 T = TypeVar("T")
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from app.core.checks import Check
 from app.core.jobs import JobOptions, Report, ResultFacts
+from model.arrays import U8
 from worker.faces.detect import FaceDetector, borrow_detector
 from worker.faces.track import Tracked, tracked_frames
 from worker.media.encode import Encoder
-from worker.media.ffmpeg_process import Check
 from worker.media.stage_timer import Clock
 from worker.pipeline.face_stats import Findings
 from worker.pipeline.order import Monitor, Order, Outcome, Sources
 from worker.pipeline.plan import Plan, make_plan
 from worker.pipeline.prefetch import Ahead
-from worker.pipeline.synthesis import U8, Lips, SynthesizerLike, batches
+from worker.pipeline.synthesis import Lips, SynthesizerLike, batches
 
 __all__ = ["Monitor", "Outcome", "Sources", "run"]
 AHEAD_FRAMES = 8

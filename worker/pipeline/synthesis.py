@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from app.core.jobs import JobOptions
+from model.arrays import F32, I16, U8
 from model.audio import MelWindow, mel_windows
 from model.framing import Framing
 from worker.faces.blend import blend
@@ -19,8 +19,6 @@ from worker.faces.track import Tracked
 from worker.media.decode import Source
 from worker.media.stage_timer import Clock
 
-U8 = npt.NDArray[np.uint8]
-F32 = npt.NDArray[np.float32]
 BATCH_BYTES = 96 * 1024**2  # frames that wait for their batch take no more than this
 
 
@@ -81,7 +79,7 @@ class Lips:
     def __init__(
         self,
         synthesizer: SynthesizerLike,
-        voice: npt.NDArray[np.int16],
+        voice: I16,
         rest: RestingFaces,
         source: Source,
         options: JobOptions,

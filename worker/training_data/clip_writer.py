@@ -17,8 +17,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from model.arrays import F32, I16, U8
 from model.corpus.puppet.mesh import POINTS as MESH_POINTS
 from model.corpus.studio import Truth
 from model.framing import LOWER_FACE, Framing
@@ -29,9 +29,6 @@ from worker.faces.subject import choose_subject
 from worker.faces.track import Tracker
 from worker.media.colour import ColourMatrix, planes_of_rgb
 from worker.media.stage_timer import Clock
-
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 FPS = 25
 SAMPLES_PER_FRAME = 16_000 // FPS
@@ -77,7 +74,7 @@ class Preparer:
     def write_clip(
         self,
         frames: Iterable[U8],
-        samples: NDArray[np.int16],
+        samples: I16,
         folder: Path,
         meta: Mapping[str, object],
         truth: Truth | None = None,
@@ -90,7 +87,7 @@ class Preparer:
         self,
         frames: Sequence[U8],
         colour: ColourMatrix,
-        samples: NDArray[np.int16],
+        samples: I16,
         folder: Path,
         meta: Mapping[str, object],
         truth: Truth | None = None,

@@ -18,19 +18,18 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError, LipSyncError
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
+from model.arrays import I16
 from model.evaluation.av_offset import Listener, Piece, find_offset, shift_sound
 from worker.media.decode import Source, decode, open_source
-from worker.media.ffmpeg_process import Check
 from worker.media.voice import read_voice
 from worker.training_data.clip_writer import FPS, SAMPLES_PER_FRAME, FacelessClipError, Preparer
 from worker.training_data.dataset_layouts import Film
 from worker.training_data.shots import SHORTEST_FRAMES, Take, takes
 
-I16 = npt.NDArray[np.int16]
 LIMITS: Final = Limits(max_duration_s=4 * 3600.0)
 START_S: Final = 120.0  # a film may take this long, and then so many seconds for each of its own
 SECONDS_PER_SECOND: Final = 40.0

@@ -6,12 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
+from model.arrays import U8
 from worker.faces.track import is_cut, thumbnail
 
-U8 = npt.NDArray[np.uint8]
 LONGEST_FRAMES: Final = 500  # 20 s
 SHORTEST_FRAMES: Final = 25
 TAKE_BYTES: Final = 512 * 1024**2  # 170 frames of 1080p

@@ -9,11 +9,12 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from app.core.checks import never_stop
 from app.core.errors import LipSyncError
 from app.core.jobs import AudioFacts
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
+from model.arrays import I16, U8
 from model.audio import SAMPLE_RATE_HZ
 from worker.faces.detect import borrow_detector
 from worker.media.colour import rgb_of_planes, split_planes
@@ -21,14 +22,9 @@ from worker.media.decode import decode, open_source
 from worker.media.still import read_still
 from worker.media.voice import read_voice
 
-U8 = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 FACE_MARGIN: Final = 2.2  # side of the square around a face, in sides of the box of its mesh
 G722_BYTES_PER_S: Final = 8000
-
-
-def _go_on() -> None:
-    """Never stop: the command line is interrupted from the keyboard."""
 
 
 def cut_face(path: Path, frame: int | None, box: Box | None) -> U8:
@@ -46,12 +42,12 @@ def cut_face(path: Path, frame: int | None, box: Box | None) -> U8:
     return np.ascontiguousarray(rgb[y : y + height, x : x + width])
 
 
-def read_sound(path: Path) -> npt.NDArray[np.int16]:
+def read_sound(path: Path) -> I16:
     """Return the sound of a file as (n,) int16 at 16 kHz. Raises ValueError with a sentence."""
     try:
         facts = _g722_facts(path) if path.suffix == ".g722" else probe_audio(path, Limits())
         with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
-            return np.array(read_voice(path, facts, Path(folder), find_ffmpeg(None), _go_on))
+            return np.array(read_voice(path, facts, Path(folder), find_ffmpeg(None), never_stop))
     except LipSyncError as error:
         raise ValueError(error.message) from None
 
@@ -60,14 +56,14 @@ def _picture(path: Path) -> U8:
     facts = probe_video(path, Limits())
     if facts.kind != "image":
         raise ValueError("it is a video where a picture was expected")
-    return read_still(path, facts.format, facts.width, facts.height, _go_on)
+    return read_still(path, facts.format, facts.width, facts.height, never_stop)
 
 
 def _frame(path: Path, number: int) -> U8:
-    source = open_source(path, probe_video(path, Limits()), find_ffmpeg(None), _go_on)
+    source = open_source(path, probe_video(path, Limits()), find_ffmpeg(None), never_stop)
     if number >= source.frames:
         raise ValueError(f"the video has {source.frames} frames, not {number + 1}")
-    y, u, v = split_planes(next(decode(source, number, number + 1, _go_on)))
+    y, u, v = split_planes(next(decode(source, number, number + 1, never_stop)))
     whole = [np.asarray(cv2.resize(plane, y.shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8) for plane in (u, v)]
     return rgb_of_planes(y, whole[0], whole[1], source.colour)[: source.facts.height, : source.facts.width]
 

@@ -25,9 +25,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from s3transfer.exceptions import RetriesExceededError
 
+from app.core.checks import Check, never_stop
 from app.core.errors import CapacityError, ErrorCode
 from app.core.settings import Settings
-from app.core.storage.port import CHUNK_BYTES, Check, StorageAwayError, check_id, check_name, go_on, is_id
+from app.core.storage.port import CHUNK_BYTES, StorageAwayError, check_id, check_name, is_id
 
 POLL_S: Final = 0.2
 PART_BYTES: Final = 16 * 1024**2
@@ -76,12 +77,12 @@ class ObjectStorage:
         self._bucket = bucket
         self._root = f"{prefix}/jobs/" if prefix else "jobs/"
 
-    def put(self, job_id: str, name: str, path: Path, check: Check = go_on) -> None:
+    def put(self, job_id: str, name: str, path: Path, check: Check = never_stop) -> None:
         """Upload the file."""
         key = self._key(job_id, name)
         self._transfer(lambda manager: manager.upload(str(path), self._bucket, key), check)
 
-    def fetch(self, job_id: str, name: str, folder: Path, check: Check = go_on) -> Path:
+    def fetch(self, job_id: str, name: str, folder: Path, check: Check = never_stop) -> Path:
         """Download the file into the folder, once for all who ask at the same time."""
         key, copy = self._key(job_id, name), folder / name
         check()

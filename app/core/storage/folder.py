@@ -15,8 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from app.core.checks import Check, never_stop
 from app.core.storage.disk_space import RESERVE_BYTES, check_room, idle_s_of
-from app.core.storage.port import CHUNK_BYTES, Check, StorageAwayError, check_id, check_name, go_on, is_id
+from app.core.storage.port import CHUNK_BYTES, StorageAwayError, check_id, check_name, is_id
 
 AWAY: Final = (errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)  # what mounts answer then
 
@@ -32,7 +33,7 @@ class FolderStorage:
         self._jobs = self._root / "jobs"
         self._reserve_bytes = reserve_bytes
 
-    def put(self, job_id: str, name: str, path: Path, check: Check = go_on) -> None:
+    def put(self, job_id: str, name: str, path: Path, check: Check = never_stop) -> None:
         """Keep the file by one rename; from another disk it is copied first."""
         target = self._path(job_id, name)
         check()
@@ -48,7 +49,7 @@ class FolderStorage:
                     _copy(source, target, check)
             _sync_folder(target.parent)
 
-    def fetch(self, job_id: str, name: str, folder: Path, check: Check = go_on) -> Path:
+    def fetch(self, job_id: str, name: str, folder: Path, check: Check = never_stop) -> Path:
         """Return the file itself."""
         path = self._path(job_id, name)
         check()

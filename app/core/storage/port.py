@@ -12,18 +12,17 @@ written lies in a host's own `app.core.storage.workspace`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
+from app.core.checks import Check
 from app.core.errors import ErrorCode, ServiceError
 
 PARTS: Final = ("video", "audio", "audio_mix")
 CHUNK_BYTES: Final = 256 * 1024
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-
-Check = Callable[[], None]
 
 
 class StorageAwayError(ServiceError):
@@ -72,10 +71,6 @@ class Storage(Protocol):
 
     def idle_jobs(self, idle_s: float) -> Iterator[str]:
         """Yield ids of jobs of which nothing was written for that long."""
-
-
-def go_on() -> None:
-    """Stop nothing: the check of a move that nobody can cancel."""
 
 
 def check_id(job_id: str) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx
 
 from model.corpus.materials.sources import DEBIAN, Material
+from model.errors import FetchError
 
 MAX_BYTES = 64 * 2**20
 TIMEOUT = httpx.Timeout(60.0, connect=15.0)
@@ -20,10 +21,6 @@ TRIES = 3
 _CHUNK_BYTES = 2**16
 _AR_MAGIC, _AR_HEADER_BYTES = b"!<arch>\n", 60
 _POINTER = b"version https://git-lfs"  # what a repository holds in place of a large file
-
-
-class FetchError(Exception):
-    """Say in one sentence why a file could not be had."""
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,17 @@ from pathlib import Path
 import cv2
 import httpx
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from model.arrays import I16, U8
 from model.audio import SAMPLE_RATE_HZ
-from model.corpus.materials.download import Addresses, Downloads, FetchError, file_sha256
+from model.corpus.materials.download import Addresses, Downloads, file_sha256
 from model.corpus.materials.sources import Material, read_materials, write_indexes
+from model.errors import FetchError
 
 Box = tuple[int, int, int, int]
-CutFace = Callable[[Path, int | None, Box | None], NDArray[np.uint8]]
-ReadSound = Callable[[Path], NDArray[np.int16]]
+CutFace = Callable[[Path, int | None, Box | None], U8]
+ReadSound = Callable[[Path], I16]
 LARGEST_FACE_PX = 768
 _JPEG_QUALITY = 92
 
@@ -126,7 +127,7 @@ def _gather(
     return gathered
 
 
-def _write_picture(place: Path, rgb: NDArray[np.uint8]) -> None:
+def _write_picture(place: Path, rgb: U8) -> None:
     shrink = LARGEST_FACE_PX / max(rgb.shape[:2])
     if shrink < 1:
         size = (round(rgb.shape[1] * shrink), round(rgb.shape[0] * shrink))
@@ -136,7 +137,7 @@ def _write_picture(place: Path, rgb: NDArray[np.uint8]) -> None:
         raise ValueError("the picture cannot be written")
 
 
-def _write_sound(place: Path, samples: NDArray[np.int16]) -> None:
+def _write_sound(place: Path, samples: I16) -> None:
     with wave.open(str(place), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

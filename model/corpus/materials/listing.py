@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from model.errors import MaterialError
+
 INDEX = "INDEX.csv"
-
-
-class MaterialError(ValueError):
-    """Say in one sentence why no corpus can be made of what was given."""
 
 
 def read_index(folder: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:

@@ -16,11 +16,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from model.corpus.materials.listing import INDEX, MaterialError, read_index
-
-U8 = NDArray[np.uint8]
+from model.arrays import U8
+from model.corpus.materials.listing import INDEX, read_index
+from model.errors import MaterialError
 
 HELD_OUT_SHARE = 8  # one identity in eight is held out
 

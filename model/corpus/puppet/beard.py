@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from model.corpus.puppet.mesh import LEFT_CORNER, LOWER_RINGS, RIGHT_CORNER, UPPER_RINGS, FaceFrame, Floats
-
-U8 = NDArray[np.uint8]
+from model.arrays import U8, Floats
+from model.corpus.puppet.mesh import LEFT_CORNER, LOWER_RINGS, RIGHT_CORNER, UPPER_RINGS, FaceFrame
 
 _UPPER_LIP = (LEFT_CORNER[3], *UPPER_RINGS[3], RIGHT_CORNER[3])
 _LOWER_LIP = (RIGHT_CORNER[3], *reversed(LOWER_RINGS[3]), LEFT_CORNER[3])

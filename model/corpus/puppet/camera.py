@@ -11,16 +11,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from model.corpus.puppet.mesh import F64, LOWER_LIDS, OVAL, POINTS, UPPER_LIDS, FaceFrame, Floats, triangles
+from model.arrays import F64, U8, Floats
+from model.corpus.puppet.mesh import LOWER_LIDS, OVAL, POINTS, UPPER_LIDS, FaceFrame, triangles
 from model.corpus.puppet.puppet import HeadPose
 from model.corpus.puppet.shape import surroundings
 from model.corpus.puppet.warp import draw_mesh
 from model.corpus.speech.articulation import FPS
-
-U8 = NDArray[np.uint8]
 
 # Skin under white light from light to dark, RGB; and how often each is drawn
 _SKINS = np.array(

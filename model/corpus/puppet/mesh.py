@@ -8,15 +8,11 @@ there to the chin of the mean face (the outer corners of the eyes are 0.83 apart
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
-F64 = NDArray[np.float64]
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.int64]
+from model.arrays import F64, I64, Floats
 
 EYE_SPAN = 0.83
 EYES = (33, 133, 362, 263)
@@ -84,10 +80,10 @@ class FaceFrame:
 class Lips:
     """Index the lip points, all (80,): index, ring 0 inner .. 3 outer, side -1 upper, 0 corner, 1 lower, column."""
 
-    index: Ints
-    ring: Ints
-    side: Ints
-    column: Ints  # 0 left corner .. 10 right corner
+    index: I64
+    ring: I64
+    side: I64
+    column: I64  # 0 left corner .. 10 right corner
 
     @staticmethod
     def build() -> Lips:
@@ -118,7 +114,7 @@ def jaw_weights(face: F64) -> F64:
     return np.asarray(weights)
 
 
-def lip_followers(face: F64) -> tuple[Ints, F64]:
+def lip_followers(face: F64) -> tuple[I64, F64]:
     """Return the outer lip points (K,) and how far every point follows each of them, (468, K); lip points do not."""
     outer = LIPS.index[LIPS.ring == 3]
     distance = np.linalg.norm(face[:, None] - face[outer][None], axis=2)
@@ -130,7 +126,7 @@ def lip_followers(face: F64) -> tuple[Ints, F64]:
     return outer, np.asarray(near * fade[:, None])
 
 
-def triangles(face: F64, extra: F64) -> Ints:
+def triangles(face: F64, extra: F64) -> I64:
     """Triangulate mesh points and `extra` ones (M, 2) with the mouth held open, so that no triangle bridges the lips.
 
     Returns (T, 3) indices into the stacked points, those inside the mouth first.

@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model.corpus.puppet.mesh import F64, smoothstep
+from model.arrays import F64, U8
+from model.corpus.puppet.mesh import smoothstep
 from model.corpus.puppet.warp import invert_affine
-
-F32 = NDArray[np.float32]
 
 # Outer edges of upper incisors, canine, premolars and of the lower ones, from the midline outwards
 _UPPER_EDGES = np.array([0.0, 0.072, 0.126, 0.185, 0.240, 0.29])
@@ -78,7 +76,7 @@ def _over(below: F64, colour: F64, cover: F64) -> F64:
     return np.asarray(below + (colour - below) * cover[..., None])
 
 
-def paint_mouth(frame: NDArray[np.uint8], to_face: F64, opening: Opening, look: MouthLook, light: F64) -> None:
+def paint_mouth(frame: U8, to_face: F64, opening: Opening, look: MouthLook, light: F64) -> None:
     """Paint the inner mouth over the opening of the lips, in place.
 
     frame: (H, W, 3) uint8 RGB; to_face: (2, 3) affine map from frame pixels (centres at +0.5) to the face frame;

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from model.arrays import F64, U8, Floats
 from model.corpus.puppet.mesh import (
-    F64,
     INNER_LOWER,
     INNER_UPPER,
     LIPS,
@@ -22,7 +21,6 @@ from model.corpus.puppet.mesh import (
     POINTS,
     UPPER_LIDS,
     FaceFrame,
-    Floats,
     depth,
     jaw_weights,
     lip_followers,
@@ -32,8 +30,6 @@ from model.corpus.puppet.mouth import MouthLook, Opening, paint_mouth
 from model.corpus.puppet.shape import Shape, close_lips, reshape, surroundings
 from model.corpus.puppet.warp import draw_mesh, invert_affine
 from model.corpus.speech.articulation import FULL_APERTURE, Channel
-
-U8 = NDArray[np.uint8]
 
 # Full strokes, in face units
 _JAW = 0.095

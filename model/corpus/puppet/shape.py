@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.corpus.puppet.mesh import F64, INNER_LOWER, INNER_UPPER, LIPS, OVAL, POINTS, FaceFrame, jaw_weights
+from model.arrays import F64
+from model.corpus.puppet.mesh import INNER_LOWER, INNER_UPPER, LIPS, OVAL, POINTS, FaceFrame, jaw_weights
 
 _LIP_GAP = 1e-3  # what is left between closed lips, so that no triangle turns over
 

@@ -6,9 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.corpus.puppet.mesh import F64
-
-U8 = NDArray[np.uint8]
+from model.arrays import F32, F64, U8
 
 
 def invert_affine(matrix: F64) -> F64:
@@ -36,7 +34,7 @@ def draw_mesh(picture: U8, source: F64, target: F64, size: int) -> U8:
     return np.asarray(drawn, np.uint8)
 
 
-def _affine_maps(target: F64, source: F64) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _affine_maps(target: F64, source: F64) -> tuple[F32, NDArray[np.bool_]]:
     """Return (T, 6) maps from target to source indices (pixel centres at 0) of (T, 3, 2), and the flat ones."""
     a, b = target[:, 1] - target[:, 0], target[:, 2] - target[:, 0]
     area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]

@@ -6,20 +6,18 @@ Times do not change here: every effect is causal or symmetric, so a phoneme stay
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, sosfilt
 
+from model.arrays import F32, I16
 from model.audio import SAMPLE_RATE_HZ
 
-Samples = NDArray[np.float32]
 
-
-def _power(samples: Samples) -> float:
+def _power(samples: F32) -> float:
     loud = np.abs(samples) > 1e-4
     return float(np.mean(np.square(samples[loud]))) if loud.any() else 0.0
 
 
-def reverberate(samples: Samples, rng: np.random.Generator) -> Samples:
+def reverberate(samples: F32, rng: np.random.Generator) -> F32:
     """Put the voice into a room: direct sound plus a tail of decaying noise that starts 4 to 20 ms later."""
     decay_s = rng.uniform(0.12, 0.6)
     tail = rng.standard_normal(int(decay_s * SAMPLE_RATE_HZ)) * np.exp(
@@ -31,7 +29,7 @@ def reverberate(samples: Samples, rng: np.random.Generator) -> Samples:
     return np.asarray(samples + tail, np.float32)
 
 
-def add_noise(samples: Samples, rng: np.random.Generator) -> Samples:
+def add_noise(samples: F32, rng: np.random.Generator) -> F32:
     """Add noise of random colour 8 to 45 dB below the voice (or at -60 to -35 dB of full scale without one)."""
     spectrum = np.fft.rfft(rng.standard_normal(len(samples)))
     frequency = np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE_HZ), 20.0)
@@ -42,7 +40,7 @@ def add_noise(samples: Samples, rng: np.random.Generator) -> Samples:
     return np.asarray(samples + noise * 10 ** (level_db / 20), np.float32)
 
 
-def tilt(samples: Samples, rng: np.random.Generator) -> Samples:
+def tilt(samples: F32, rng: np.random.Generator) -> F32:
     """Colour the voice as another microphone would: a smooth random response of +-10 dB over the octaves."""
     frequency = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE_HZ)
     knots_hz = np.array([60, 250, 700, 1800, 3500, 8000], dtype=np.float64)
@@ -51,14 +49,14 @@ def tilt(samples: Samples, rng: np.random.Generator) -> Samples:
     return np.asarray(np.fft.irfft(np.fft.rfft(samples) * 10 ** (gain / 20), len(samples)), np.float32)
 
 
-def limit_band(samples: Samples, rng: np.random.Generator) -> Samples:
+def limit_band(samples: F32, rng: np.random.Generator) -> F32:
     """Cut the voice to a band, down to that of a telephone."""
     low_hz, high_hz = rng.uniform(50, 320), rng.uniform(3200, 7500)
     sos = butter(2, [low_hz, high_hz], btype="bandpass", fs=SAMPLE_RATE_HZ, output="sos")
     return np.asarray(sosfilt(sos, samples), dtype=np.float32)
 
 
-def companding(samples: Samples, rng: np.random.Generator) -> Samples:
+def companding(samples: F32, rng: np.random.Generator) -> F32:
     """Quantise as a mu-law codec does."""
     levels = float(rng.choice([63, 127, 255]))
     curved = np.sign(samples) * np.log1p(255 * np.abs(samples).clip(0, 1)) / np.log(256)
@@ -66,7 +64,7 @@ def companding(samples: Samples, rng: np.random.Generator) -> Samples:
     return np.asarray(np.sign(coarse) * np.expm1(np.abs(coarse) * np.log(256)) / 255, np.float32)
 
 
-def roughen(samples: Samples, rng: np.random.Generator) -> NDArray[np.int16]:
+def roughen(samples: F32, rng: np.random.Generator) -> I16:
     """Apply a random chain of effects and a random loudness: (n,) float32 in, (n,) int16 out, same length."""
     peak = float(np.abs(samples).max(initial=0.0))
     changed = samples / peak * 0.5 if peak > 0 else samples

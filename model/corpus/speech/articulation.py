@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from model.arrays import F32, F64
 from model.corpus.speech.speech import Phone
 
 FPS = 25.0
@@ -166,9 +166,7 @@ def _gestures(phones: Sequence[Phone], ready_s: float) -> list[_Gesture]:
     return found
 
 
-def _pull(
-    times: NDArray[np.float64], start_s: float, end_s: float, before_s: float, after_s: float
-) -> NDArray[np.float64]:
+def _pull(times: F64, start_s: float, end_s: float, before_s: float, after_s: float) -> F64:
     """Return the strength of a gesture over time: 1 in its core, fading exponentially on both sides."""
     core = 0.3 * (end_s - start_s)
     early = np.maximum(0.0, start_s + core - times) / before_s
@@ -176,7 +174,7 @@ def _pull(
     return np.asarray(np.exp(-early - late))
 
 
-def _contact(times: NDArray[np.float64], start_s: float, end_s: float, rise_s: float = 0.055) -> NDArray[np.float64]:
+def _contact(times: F64, start_s: float, end_s: float, rise_s: float = 0.055) -> F64:
     """Return 0..1: full contact at least 70 ms long around the interval, with smooth ramps on both sides."""
     lacking = max(0.0, 0.07 - (end_s - start_s)) / 2
     start_s, end_s = start_s - lacking, end_s + lacking
@@ -185,7 +183,7 @@ def _contact(times: NDArray[np.float64], start_s: float, end_s: float, rise_s: f
     return np.asarray(ramp * ramp * (3 - 2 * ramp))
 
 
-def _limit_speed(curve: NDArray[np.float64], most: float) -> NDArray[np.float64]:
+def _limit_speed(curve: F64, most: float) -> F64:
     """Return the curve with every change a step held to +-`most`, the same forwards and backwards in time."""
     low = high = curve
     for reverse in (False, True):
@@ -200,7 +198,7 @@ def _limit_speed(curve: NDArray[np.float64], most: float) -> NDArray[np.float64]
     return (low + high) / 2
 
 
-def articulate(phones: Sequence[Phone], frames: int, style: Style | None = None) -> NDArray[np.float32]:
+def articulate(phones: Sequence[Phone], frames: int, style: Style | None = None) -> F32:
     """Move a mouth through `phones`, sampled at i / FPS for each of `frames`.
 
     Returns (frames, len(Channel)) float32. No phones, or pauses alone, give rest: zeros.
@@ -227,7 +225,7 @@ def articulate(phones: Sequence[Phone], frames: int, style: Style | None = None)
     return np.stack([np.interp(at, grid, curves[:, channel]) for channel in Channel], axis=1).astype(np.float32)
 
 
-def _mix(gestures: Sequence[_Gesture], times: NDArray[np.float64], style: Style) -> NDArray[np.float64]:
+def _mix(gestures: Sequence[_Gesture], times: F64, style: Style) -> F64:
     """Blend all gestures into smooth curves, (len(times), len(Channel)); contacts are left at 0."""
     count = len(times)
     lips_sum, shape_sum = np.full(count, 1e-4), np.full(count, 1e-4)
@@ -255,7 +253,7 @@ def _mix(gestures: Sequence[_Gesture], times: NDArray[np.float64], style: Style)
     return np.asarray(curves)
 
 
-def smiling(rows: NDArray[np.float32], smile: float) -> NDArray[np.float32]:
+def smiling(rows: F32, smile: float) -> F32:
     """Return an articulation (frames, len(Channel)) as a smiling face makes it: wider, parted at rest, still closing.
 
     The smile belongs to the face, not to what it says: rows that label speech are without it.

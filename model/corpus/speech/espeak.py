@@ -14,7 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+
+from model.arrays import F32, I16
+from model.errors import EspeakError
 
 _SYNCHRONOUS = 2  # audio is handed to the callback inside the call
 _PHONEME_EVENTS_IN_IPA = 0x0001 | 0x0002
@@ -23,10 +25,6 @@ _CHARS_UTF8 = 1
 _EVENT_END_OF_LIST = 0
 _EVENT_PHONEME = 7
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
-
-
-class EspeakError(RuntimeError):
-    """eSpeak NG is absent, or refused a voice or a text."""
 
 
 class _Id(ctypes.Union):
@@ -57,7 +55,7 @@ class _Session:
             self._lib = ctypes.CDLL(library)
         except OSError as error:
             raise EspeakError(f"eSpeak NG cannot be loaded: {error}") from error
-        self._pieces: list[NDArray[np.int16]] = []
+        self._pieces: list[I16] = []
         self.events: list[tuple[float, str]] = []
         options = _PHONEME_EVENTS_IN_IPA | _DONT_EXIT
         self.rate_hz = int(self._lib.espeak_Initialize(_SYNCHRONOUS, 0, str(data).encode(), options))
@@ -77,7 +75,7 @@ class _Session:
             index += 1
         return 0
 
-    def speak(self, text: str, voice: str, parameters: dict[int, int], seed: int) -> NDArray[np.float32]:
+    def speak(self, text: str, voice: str, parameters: dict[int, int], seed: int) -> F32:
         if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
             raise EspeakError(f"eSpeak NG has no voice {voice!r}")
         self._lib.espeak_ng_SetRandSeed(ctypes.c_long(seed))
@@ -109,7 +107,7 @@ class Espeak:
 
     def speak(
         self, text: str, voice: str, words_a_minute: int = 165, pitch: int = 50, pitch_range: int = 50, seed: int = 1
-    ) -> tuple[NDArray[np.float32], int, list[tuple[str, float, float]]]:
+    ) -> tuple[F32, int, list[tuple[str, float, float]]]:
         """Speak `text` with a voice such as "en-us+f2".
 
         Returns samples ((n,) float32, -1..1), their rate in Hz, and phonemes as (IPA symbol, start_s, end_s), in order

@@ -17,17 +17,13 @@ import numpy as np
 
 from model.audio import SAMPLE_RATE_HZ
 from model.corpus.materials.listing import read_index
-from model.corpus.speech.espeak import EspeakError
 from model.corpus.speech.speech import Phone, Utterance, change_size, join, resample
-from model.corpus.speech.timing import TimingError, align
+from model.corpus.speech.timing import align
+from model.errors import EspeakError, SoundError, TimingError
 
 _FREE = ("public domain", "MIT", "CC-BY-3.0", "CC-BY-4.0")
 _HELD_OUT = ("ms",)
 SHORTEST_S = 0.1
-
-
-class SoundError(ValueError):
-    """Say why a file cannot be heard."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from math import gcd
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
+from model.arrays import F32
 from model.audio import SAMPLE_RATE_HZ
 from model.corpus.speech.espeak import espeak
 from model.corpus.speech.sentences import sentence
@@ -41,7 +41,7 @@ class Phone:
 class Utterance:
     """Hold what was spoken: samples ((n,) float32, -1..1, SAMPLE_RATE_HZ), its phonemes in order, the voice's name."""
 
-    samples: NDArray[np.float32]
+    samples: F32
     phones: tuple[Phone, ...]
     voice: str
 
@@ -128,7 +128,7 @@ def choose_voice(rng: random.Random, split: str) -> Voice:
     return rng.choice([v for v in found if v.engine == "espeak" and (v.language == "en") == english])
 
 
-def resample(samples: NDArray[np.float32], rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> NDArray[np.float32]:
+def resample(samples: F32, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> F32:
     """Return (m,) float32 at `to_hz` from (n,) samples at `rate_hz`, band-limited."""
     divisor = gcd(rate_hz, to_hz)
     if rate_hz == to_hz:

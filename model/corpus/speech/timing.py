@@ -12,15 +12,13 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
+from model.arrays import F32, F64, I64
 from model.audio import MEL_RATE_HZ, SAMPLE_RATE_HZ, mel_spectrogram
 from model.corpus.speech.espeak import espeak
 from model.corpus.speech.speech import Phone, Utterance, Voice, flite_binary, resample, say, with_closures
-
-F32 = NDArray[np.float32]
-Ints = NDArray[np.int64]
+from model.errors import TimingError
 
 _CLICK_COLUMNS = 6  # what is shorter and stands alone is no speech
 _PAUSE_S = 0.12  # shorter silences are closures of stops
@@ -30,11 +28,7 @@ _MAX_COST = 1.6
 _LEAST_SPOKEN = 0.7  # of a recording between its first and its last sound: pauses that a machine would not make mislead
 
 
-class TimingError(ValueError):
-    """The words and the recording do not fit each other."""
-
-
-def spoken_columns(samples: F32) -> Ints:
+def spoken_columns(samples: F32) -> I64:
     """Return the indices of the mel columns that are not part of a pause, in order."""
     hop = SAMPLE_RATE_HZ // MEL_RATE_HZ
     count = len(samples) // hop
@@ -56,7 +50,7 @@ def spoken_columns(samples: F32) -> Ints:
     return np.flatnonzero(spoken)
 
 
-def _features(samples: F32, columns: Ints) -> F32:
+def _features(samples: F32, columns: I64) -> F32:
     """Return (len(columns), D) float32: normalised mel in 27 bands and its change."""
     mel = mel_spectrogram(samples)[:, columns].astype(np.float64)
     bands = mel[:78].reshape(26, 3, -1).mean(axis=1)
@@ -67,7 +61,7 @@ def _features(samples: F32, columns: Ints) -> F32:
     return np.asarray(np.concatenate([shape, 1.5 * change, loud]).T, np.float32)
 
 
-def warp(first: F32, second: F32) -> tuple[NDArray[np.float64], float]:
+def warp(first: F32, second: F32) -> tuple[F64, float]:
     """Match two feature sequences (N, D) and (M, D) end to end, each at most twice as fast as the other.
 
     Returns for each row of `first` its place in `second`, (N,) rising, and the mean distance along the path. Raises
@@ -145,9 +139,7 @@ def align(samples: F32, text: str, language: str, voice: str = "recording") -> U
     return Utterance(samples, tuple(best[1]), voice)
 
 
-def _carry_over(
-    phones: Sequence[Phone], spoken: Ints, places: NDArray[np.float64], heard: Ints, duration_s: float
-) -> list[Phone]:
+def _carry_over(phones: Sequence[Phone], spoken: I64, places: F64, heard: I64, duration_s: float) -> list[Phone]:
     """Move phones from the synthetic voice's time to the recording's; its pauses become pauses there."""
 
     def at(time_s: float) -> float:

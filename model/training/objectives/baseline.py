@@ -7,11 +7,10 @@ knows, those from the frame's own on.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.arrays import F32
 from model.audio import AROUND_FRAME, STARTING_AT_FRAME
 from model.network.sync_expert import SyncExpert
 from model.network.wav2lip import Wav2Lip
@@ -38,7 +37,7 @@ class BaselineObjective(FacesObjective):
         """Draw; there are no terms of its own."""
         return self._draw(self.network, scene.target, scene.reference, scene.mels), {}
 
-    def drawn(self, network: nn.Module, batch: FaceBatch, mels: NDArray[np.float32]) -> Tensor:
+    def drawn(self, network: nn.Module, batch: FaceBatch, mels: F32) -> Tensor:
         """Draw a batch."""
         target, reference = to_faces(batch.targets, self._device), to_faces(batch.references, self._device)
         return self._draw(network, target, reference, to_mels(mels, self._device))

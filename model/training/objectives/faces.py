@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.arrays import F32, U8
 from model.audio import SILENCE
 from model.checkpoint import save_checkpoint
 from model.network.critic import Critic, reverse_gradient
@@ -83,7 +83,7 @@ class FacesObjective(ABC):
         """Draw a batch in training mode; return the faces (N,3,S,S) in 0..1 and the terms of the network's own."""
 
     @abstractmethod
-    def drawn(self, network: nn.Module, batch: FaceBatch, mels: NDArray[np.float32]) -> Tensor:
+    def drawn(self, network: nn.Module, batch: FaceBatch, mels: F32) -> Tensor:
         """Draw a batch as serving would, with mels (N,80,32) in place of its own. Returns (N,3,S,S) in 0..1."""
 
     def losses(self, rng: Rng) -> Terms:
@@ -166,7 +166,7 @@ class FacesObjective(ABC):
         return {}
 
     @torch.no_grad()
-    def sheet(self, network: nn.Module) -> NDArray[np.uint8]:
+    def sheet(self, network: nn.Module) -> U8:
         """Show, a row each: target, reference, drawn as known (if it is), as heard, in silence, with another sound."""
         batch = self._held_out(_SHEET_FACES)
         sounds = (batch.mels, np.full_like(batch.mels, SILENCE), np.roll(batch.mels, 1, axis=0))

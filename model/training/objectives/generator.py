@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.arrays import F32
 from model.corpus.puppet.mesh import INNER_LOWER, INNER_UPPER
 from model.network.generator import Drawing, Generator, known_face
 from model.network.hearing import Hearing, normal_articulation
@@ -58,7 +58,7 @@ class GeneratorObjective(FacesObjective):
         terms = {"behind": mouth_loss(drawing.colours, target, scene.changed), **self._mesh_terms(drawing, scene.batch)}
         return drawing.compose(known_face(target, reference, self._hidden_from)), terms
 
-    def _known_or_heard(self, rng: Rng, rows: NDArray[np.float32], heard: Tensor) -> Tensor:
+    def _known_or_heard(self, rng: Rng, rows: F32, heard: Tensor) -> Tensor:
         """Return the normal articulation of a share of the batch, what is heard for the others and where unknown."""
         hidden = rng.random((len(rows), 1)) >= self._recipe.batch.known
         shown = torch.from_numpy(np.where(hidden, np.float32(np.nan), rows)).to(self._device)
@@ -82,7 +82,7 @@ class GeneratorObjective(FacesObjective):
             "mask": mask_loss(drawing.mask[which], opening, place),
         }
 
-    def drawn(self, network: nn.Module, batch: FaceBatch, mels: NDArray[np.float32]) -> Tensor:
+    def drawn(self, network: nn.Module, batch: FaceBatch, mels: F32) -> Tensor:
         """Draw a batch from what is heard."""
         faces, known = self._inputs(batch)
         drawing: Drawing = _as_generator(network)(faces, to_mels(mels, self._device))

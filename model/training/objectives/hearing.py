@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.arrays import F32, F64
 from model.audio import MEL_BANDS, SILENCE
 from model.checkpoint import save_hearing
 from model.corpus.speech.articulation import Channel
@@ -72,7 +72,7 @@ class HearingObjective:
         return heard.float().cpu(), normal_articulation(torch.from_numpy(rows))
 
 
-def _correlations(heard: NDArray[np.float32], known: NDArray[np.float32]) -> list[float]:
+def _correlations(heard: F32, known: F32) -> list[float]:
     """Correlate channel by channel, (T,7) twice; 0 where nothing moves that is heard, not a number where all rests."""
     values = []
     for one, other in zip(heard.T, known.T, strict=True):
@@ -81,7 +81,7 @@ def _correlations(heard: NDArray[np.float32], known: NDArray[np.float32]) -> lis
     return values
 
 
-def _median(values: NDArray[np.float64]) -> float:
+def _median(values: F64) -> float:
     """Return the median of what is a number, 0 where nothing is."""
     known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else 0.0

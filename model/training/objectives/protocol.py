@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.arrays import U8
 from model.training.clips import Rng
 
 Terms = dict[str, Tensor]
@@ -33,7 +32,7 @@ class Objective(Protocol):
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Measure a network (in eval mode) on the validation split."""
 
-    def sheet(self, network: nn.Module) -> NDArray[np.uint8] | None:
+    def sheet(self, network: nn.Module) -> U8 | None:
         """Draw a picture (H,W,3) that shows what a network does, where there is something to see."""
 
     def export(self, network: nn.Module, path: Path, notes: str) -> None:

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lipsync.__main__ import main
+from model.errors import RecipeError, TrainingError
 from model.evaluation.ablation import COSTS, MEASURES, Plan, ablate, as_markdown, read_rows
 from model.evaluation.cases import Reading
 from model.framing import Framing
-from model.training.recipe import RecipeError, shipped_recipe
-from model.training.train import TrainingError
+from model.training.recipe import shipped_recipe
 from tests.model.clips import write_corpus
 
 TINY = """

@@ -10,10 +10,10 @@ import pytest
 from torch import Tensor, nn
 
 from model.checkpoint import CheckpointConfig
+from model.errors import CorpusError
 from model.evaluation.cases import Reading, phones_of, prepared_cases, reframe, resting_frames, sex_of
 from model.framing import FOREHEAD_TO_CHIN, LOWER_FACE, Framing
 from model.synthesizer import Synthesizer
-from model.training.clips import CorpusError
 from tests.model.clips import SIZE, write_clip, write_corpus
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from model.errors import BackboneError
 from model.evaluation.fid import build_inception, frechet_distance, inception_features
-from model.training.perceptual import BackboneError
 
 
 def normal(mean: float, deviation: float, count: int = 20_000) -> np.ndarray:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from model.errors import BackboneError
 from model.evaluation.cases import Footage, Reading
 from model.evaluation.learned_metrics import Judges, load_judges
 from model.network.syncnet_v2 import SyncNetV2
-from model.training.perceptual import BackboneError
 
 RNG = np.random.default_rng(0)
 VOICE = RNG.normal(0, 3000, 16_000).astype(np.int16)

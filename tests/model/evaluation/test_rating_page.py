@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from model.evaluation.rating_page import QUESTIONS, RatersError, key_path, opinions, write_page
+from model.errors import RatingError
+from model.evaluation.rating_page import (
+    QUESTIONS,
+    key_path,
+    opinions,
+    write_page,
+)
 
 
 @pytest.fixture
@@ -103,7 +109,7 @@ def test_wrong_answers_are_told(line: str, words: str, systems: dict[str, Path],
     page = write_page(tmp_path / "page", systems, seed=1)
     path = tmp_path / "wrong.csv"
     path.write_text("rater,video,sync,quality,overall\n" + line.format(video=study(page)["trials"][0][0]) + "\n")
-    with pytest.raises(RatersError, match=words):
+    with pytest.raises(RatingError, match=words):
         opinions(tmp_path / "page", [path])
 
 
@@ -118,14 +124,14 @@ def test_a_page_that_cannot_be_made_is_told(systems: dict[str, Path], tmp_path: 
         ({"no": tmp_path / "empty"}, "holds no"),
         ({"no": lonely}, "same name"),
     ):
-        with pytest.raises(RatersError, match=words):
+        with pytest.raises(RatingError, match=words):
             write_page(tmp_path / "page", {"ours": systems["ours"], **others}, 0)
-    with pytest.raises(RatersError, match="cannot be read"):
+    with pytest.raises(RatingError, match="cannot be read"):
         opinions(tmp_path / "page", [])
 
 
 def test_a_page_that_is_being_answered_is_not_overwritten(systems: dict[str, Path], tmp_path: Path) -> None:
     before = write_page(tmp_path / "page", systems, seed=1).read_bytes()
-    with pytest.raises(RatersError, match="holds something already"):
+    with pytest.raises(RatingError, match="holds something already"):
         write_page(tmp_path / "page", systems, seed=2)
     assert (tmp_path / "page" / "index.html").read_bytes() == before

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from model.audio import AROUND_FRAME, SILENCE, mel_windows
-from model.training.clips import RUN, Corpus, CorpusError, choose_reference, clip_folders, load_clip, vary_mels
+from model.errors import CorpusError
+from model.training.clips import (
+    RUN,
+    Corpus,
+    choose_reference,
+    clip_folders,
+    load_clip,
+    vary_mels,
+)
 from tests.model.clips import SIZE, write_clip, write_corpus
 
 

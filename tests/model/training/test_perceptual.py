@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from model.training.perceptual import BackboneError, Lpips
+from model.errors import BackboneError
+from model.training.perceptual import Lpips
 
 # Found, not imported: importing lpips before the operators are declared is what the module under test prevents.
 pytestmark = pytest.mark.skipif(find_spec("lpips") is None, reason="lpips comes with the extra [train]")

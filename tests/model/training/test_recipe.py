@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from model.audio import STARTING_AT_FRAME
+from model.errors import RecipeError
 from model.framing import LOWER_FACE
-from model.training.recipe import RecipeError, read_recipe, shipped_recipe
+from model.training.recipe import read_recipe, shipped_recipe
 
 EXPERT = '[run]\nobjective = "expert"\nsteps = 10\nlearning_rate = 1e-3\n'
 GENERATOR = '[run]\nobjective = "generator"\nsteps = 10\nlearning_rate = 1e-3\n'

@@ -12,15 +12,27 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from model.audio import AROUND_FRAME
-from model.checkpoint import CheckpointError, load_expert, load_hearing, load_network, verify_checkpoint
+from model.checkpoint import (
+    load_expert,
+    load_hearing,
+    load_network,
+    verify_checkpoint,
+)
+from model.errors import CheckpointError, CorpusError, RecipeError, TrainingError
 from model.framing import LOWER_FACE
 from model.network.generator import Generator, GeneratorConfig, known_face
 from model.network.hearing import Hearing, HearingConfig
 from model.synthesizer import join_faces, load_synthesizer
-from model.training.clips import Corpus, CorpusError
-from model.training.recipe import BatchPart, LossPart, NetworkPart, Recipe, RecipeError, RunPart
+from model.training.clips import Corpus
+from model.training.recipe import (
+    BatchPart,
+    LossPart,
+    NetworkPart,
+    Recipe,
+    RunPart,
+)
 from model.training.tensors import to_faces, to_mels
-from model.training.train import TrainingError, compile_parts, follow, train
+from model.training.train import compile_parts, follow, train
 from tests.model.clips import SIZE, write_corpus
 
 # A learning rate that stays as it is, so that the length of a run does not change its curve.

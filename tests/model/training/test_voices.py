@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.audio import AROUND_FRAME
-from model.training.clips import CorpusError
+from model.errors import CorpusError
 from model.training.voices import Voices
 from tests.model.clips import write_clip, write_corpus
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.core.errors import LipSyncError
 from app.core.settings import Settings
-from model.training.clips import CorpusError
+from model.errors import CorpusError
 from worker.evaluation.request import Request, opened_cases, video_paths
 
 

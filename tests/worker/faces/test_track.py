@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.core.checks import never_stop
 from app.core.probing.probe import Limits, find_ffmpeg, probe_video
 from tests.worker.clips import portrait
 from worker.faces.detect import Face, FaceDetector
@@ -19,17 +20,13 @@ from worker.media.stage_timer import Clock
 LARGEST = Chooser(every=False)
 
 
-def nothing() -> None:
-    """Let everything go on."""
-
-
 def opened(path: Path) -> Source:
-    return open_source(path, probe_video(path, Limits()), find_ffmpeg(None), nothing)
+    return open_source(path, probe_video(path, Limits()), find_ffmpeg(None), never_stop)
 
 
 def tracker_of(source: Source, detector: FaceDetector, chooser: Chooser = LARGEST) -> Tracker:
     def read(first: int, last: int) -> Iterator[np.ndarray]:
-        return decode(source, first, last, nothing)
+        return decode(source, first, last, never_stop)
 
     return Tracker(detector, chooser, read, source.frames, source.rate, source.colour, Clock())
 

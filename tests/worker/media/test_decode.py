@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
+from app.core.checks import never_stop
 from app.core.errors import ErrorCode, InputError, LipSyncError
 from app.core.probing.probe import Limits, find_ffmpeg, probe_video
 from tests.worker.clips import portrait, write_clip
@@ -22,16 +23,12 @@ from worker.media.decode import Source, decode, glimpse, open_source
 from worker.media.ffmpeg_process import ChildKilledError
 
 
-def nothing() -> None:
-    """Let everything go on."""
-
-
 def opened(path: Path) -> Source:
-    return open_source(path, probe_video(path, Limits()), find_ffmpeg(None), nothing)
+    return open_source(path, probe_video(path, Limits()), find_ffmpeg(None), never_stop)
 
 
 def hashes(source: Source, first: int, last: int) -> list[str]:
-    return [hashlib.sha256(planes.tobytes()).hexdigest() for planes in decode(source, first, last, nothing)]
+    return [hashlib.sha256(planes.tobytes()).hexdigest() for planes in decode(source, first, last, never_stop)]
 
 
 def rgb_of(source: Source, planes: np.ndarray) -> np.ndarray:
@@ -69,7 +66,7 @@ def test_a_decoder_that_ends_early_leaves_no_frozen_frames(
     picture, count = portrait(160, 128), 1500  # more than ffmpeg keeps in its queues, which it still gives out
     speedy = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
     write_clip(tmp_path / "clip.mp4", (picture for _ in range(count)), "25", *speedy)
-    frames = decode(opened(tmp_path / "clip.mp4"), 0, count, nothing)
+    frames = decode(opened(tmp_path / "clip.mp4"), 0, count, never_stop)
     next(frames)
     (ffmpeg,) = [child for child in psutil.Process().children() if "clip.mp4" in " ".join(child.cmdline())]
     ffmpeg.send_signal(ended_by)
@@ -97,7 +94,7 @@ def test_frames_are_the_very_frames_of_the_file(media_dir: Path) -> None:
     write_clip(path, stack, "25", "-c:v", "ffv1", "-pix_fmt", "yuv420p", "-vf", "scale=out_color_matrix=bt601")
     source = opened(path)
     assert source.colour is ColourMatrix.BT601
-    for planes, expected in zip(decode(source, 0, 6, nothing), stack, strict=True):
+    for planes, expected in zip(decode(source, 0, 6, never_stop), stack, strict=True):
         assert np.abs(rgb_of(source, planes).astype(int) - expected).mean() < 4
 
 
@@ -123,19 +120,19 @@ def test_frames_are_the_very_frames_of_the_file(media_dir: Path) -> None:
 def test_odd_files_show_the_same_upright_face(shared_dir: Path, detector: FaceDetector, name: str) -> None:
     source = opened(shared_dir / "media" / "broken" / name)
     assert (source.width, source.height) == (400, 592)
-    (planes,) = decode(source, 0, 1, nothing)
+    (planes,) = decode(source, 0, 1, never_stop)
     (face,) = detector.detect_in(PlanesPicture(planes, source.colour))
     assert face.height_px == pytest.approx(138, abs=6)
     assert face.landmarks[10, 1] < face.landmarks[152, 1]
     base = opened(shared_dir / "media" / "broken" / "video_good_base.mp4")
-    (expected,) = decode(base, 0, 1, nothing)
+    (expected,) = decode(base, 0, 1, never_stop)
     difference = np.abs(rgb_of(source, planes).astype(int) - rgb_of(base, expected)).mean()
     assert difference < (60 if "hdr" in name else 8)
 
 
 def test_odd_sizes_grow_by_one(shared_dir: Path) -> None:
     source = opened(shared_dir / "media" / "broken" / "video_321x241_odd.mp4")
-    planes = next(decode(source, 0, 1, nothing))
+    planes = next(decode(source, 0, 1, never_stop))
     y = split_planes(planes)[0]
     assert y.shape == (242, 322)
     assert np.array_equal(y[:, 320], y[:, 321])
@@ -158,7 +155,7 @@ def test_stills_become_planes(tmp_path: Path, name: str, save: object) -> None:
     source = opened(tmp_path / name)
     assert source.is_still
     assert (source.width % 2, source.height % 2) == (0, 0)
-    frames = list(decode(source, 0, 3, nothing))
+    frames = list(decode(source, 0, 3, never_stop))
     assert len(frames) == 3
     expected = astronaut()[: source.height, : source.width]
     expected = np.asarray(Image.fromarray(expected).convert("L").convert("RGB")) if "grey" in name else expected
@@ -171,7 +168,7 @@ def test_transparency_is_flattened_on_white_without_a_fringe(tmp_path: Path) -> 
     rgba[16:48, 16:48] = (255, 255, 255, 255)  # white on transparent black: any fringe would be grey
     Image.fromarray(rgba).save(tmp_path / "alpha.png")
     source = opened(tmp_path / "alpha.png")
-    (planes,) = decode(source, 0, 1, nothing)
+    (planes,) = decode(source, 0, 1, never_stop)
     assert split_planes(planes)[0].min() == 235
 
 
@@ -186,14 +183,14 @@ def test_exif_orientation_is_honoured(tmp_path: Path, detector: FaceDetector, or
     stored.save(tmp_path / "turned.jpg", exif=exif, quality=95)
     source = opened(tmp_path / "turned.jpg")
     assert (source.width, source.height) == (260, 300)
-    (planes,) = decode(source, 0, 1, nothing)
+    (planes,) = decode(source, 0, 1, never_stop)
     assert np.abs(rgb_of(source, planes).astype(int) - np.asarray(image)).mean() < 6
 
 
 def test_glimpses_are_few_and_spread(moving_clip: Path) -> None:
     source = opened(moving_clip)
-    assert 2 <= len(list(glimpse(source, 0, 100, 5, nothing))) <= 5
-    assert len(list(glimpse(source, 98, 100, 5, nothing))) == 1
+    assert 2 <= len(list(glimpse(source, 0, 100, 5, never_stop))) <= 5
+    assert len(list(glimpse(source, 98, 100, 5, never_stop))) == 1
 
 
 def test_a_file_that_breaks_off_is_an_error_not_a_freeze(tmp_path: Path) -> None:
@@ -201,6 +198,6 @@ def test_a_file_that_breaks_off_is_an_error_not_a_freeze(tmp_path: Path) -> None
     source = opened(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])  # what the probe saw is gone
     with pytest.raises(InputError) as caught:
-        list(decode(source, 0, 40, nothing))
+        list(decode(source, 0, 40, never_stop))
     assert caught.value.code == ErrorCode.VIDEO_UNREADABLE
     assert "decoded up to" in caught.value.message

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from app.core.checks import Check, never_stop
 from app.core.errors import ErrorCode
 from tests.service import wait_until
-from worker.media.ffmpeg_process import Check, Child, ChildKilledError
+from worker.media.ffmpeg_process import Child, ChildKilledError
 from worker.pipeline.prefetch import Ahead
 
 PYTHON = sys.executable
@@ -32,13 +33,9 @@ def stop_after(seconds: float) -> Check:
     return check
 
 
-def nothing() -> None:
-    """Let everything go on."""
-
-
 def test_bytes_go_in_and_come_out() -> None:
     script = "import sys; data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data[::-1])"
-    with Child([PYTHON, "-c", script], nothing, feeds=True, reads=True) as child:
+    with Child([PYTHON, "-c", script], never_stop, feeds=True, reads=True) as child:
         child.write(memoryview(b"abc" * 1000))
         child.close_input()
         buffer = bytearray(3500)
@@ -49,7 +46,7 @@ def test_bytes_go_in_and_come_out() -> None:
 
 def test_a_signal_to_the_group_of_the_worker_is_not_the_childs() -> None:
     script = "import os; print(os.getpgid(0), flush=True)"
-    with Child([PYTHON, "-c", script], nothing, reads=True) as child:
+    with Child([PYTHON, "-c", script], never_stop, reads=True) as child:
         buffer = bytearray(20)
         count = child.read_into(memoryview(buffer))
     assert int(buffer[:count]) != os.getpgid(0)
@@ -73,16 +70,16 @@ def test_a_child_that_hangs_ends_with_its_owner(way: str) -> None:
 
 
 def test_a_child_that_left_is_a_broken_pipe() -> None:
-    with Child([PYTHON, "-c", "pass"], nothing, feeds=True) as child, pytest.raises(BrokenPipeError):
+    with Child([PYTHON, "-c", "pass"], never_stop, feeds=True) as child, pytest.raises(BrokenPipeError):
         child.write(memoryview(bytes(8_000_000)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_child_that_was_killed_is_no_word_about_the_file(number: int) -> None:
     script = f"import os; os.kill(os.getpid(), {int(number)})"
-    with Child([PYTHON, "-c", script], nothing) as child, pytest.raises(ChildKilledError):
+    with Child([PYTHON, "-c", script], never_stop) as child, pytest.raises(ChildKilledError):
         child.wait()
-    with Child([PYTHON, "-c", script], nothing, feeds=True) as child, pytest.raises(ChildKilledError):
+    with Child([PYTHON, "-c", script], never_stop, feeds=True) as child, pytest.raises(ChildKilledError):
         raise child.failure(ErrorCode.ENCODE_FAILED, "It failed.")
 
 
@@ -99,7 +96,7 @@ def test_a_child_without_a_pipe_dies_with_its_owner(tmp_path: Path) -> None:
 
 
 def test_what_a_child_says_is_for_the_log_only() -> None:
-    with Child([PYTHON, "-c", "import sys; sys.exit('/secret/path: No space left on device')"], nothing) as child:
+    with Child([PYTHON, "-c", "import sys; sys.exit('/secret/path: No space left on device')"], never_stop) as child:
         assert child.wait() == 1
         error = child.failure(ErrorCode.ENCODE_FAILED, "It failed.")
     assert error.code == ErrorCode.STORAGE_FULL
@@ -112,7 +109,7 @@ def test_items_come_in_order_from_the_thread() -> None:
             check()
             yield i
 
-    with Ahead(make, 4, nothing) as items:
+    with Ahead(make, 4, never_stop) as items:
         assert list(items) == list(range(50))
 
 
@@ -121,7 +118,7 @@ def test_an_error_in_the_thread_is_raised_where_items_are_used() -> None:
         yield 1
         raise ValueError("broken")
 
-    with Ahead(make, 4, nothing) as items, pytest.raises(ValueError, match="broken"):
+    with Ahead(make, 4, never_stop) as items, pytest.raises(ValueError, match="broken"):
         assert list(items) == [1]
 
 
@@ -136,7 +133,7 @@ def test_the_thread_ends_when_nobody_wants_more() -> None:
         finally:
             ended.append(True)
 
-    with Ahead(make, 2, nothing) as items:
+    with Ahead(make, 2, never_stop) as items:
         assert next(iter(items)) == 0
     assert ended == [True]
 

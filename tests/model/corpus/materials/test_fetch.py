@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 
 from model.corpus.materials import download
-from model.corpus.materials.download import Addresses, FetchError, read_member
+from model.corpus.materials.download import Addresses, read_member
 from model.corpus.materials.fetch import fetch, take
 from model.corpus.materials.people import read_people
 from model.corpus.materials.sources import Material, read_materials
+from model.errors import FetchError
 
 
 @dataclass

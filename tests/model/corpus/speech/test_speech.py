@@ -10,7 +10,7 @@ import pytest
 
 from model.audio import SAMPLE_RATE_HZ
 from model.corpus.speech.acoustics import add_noise, companding, limit_band, reverberate, roughen, tilt
-from model.corpus.speech.espeak import EspeakError, espeak
+from model.corpus.speech.espeak import espeak
 from model.corpus.speech.sentences import LANGUAGES, sentence
 from model.corpus.speech.speech import (
     Phone,
@@ -25,6 +25,7 @@ from model.corpus.speech.speech import (
     voices,
     with_closures,
 )
+from model.errors import EspeakError
 
 ENGLISH = Voice("espeak", "en-us+f2", "en", "train")
 

@@ -11,7 +11,8 @@ import pytest
 from model.audio import SAMPLE_RATE_HZ
 from model.corpus.speech.recordings import Recording, read_recordings, replay
 from model.corpus.speech.speech import Phone, Utterance, Voice, choose_voice, join, say
-from model.corpus.speech.timing import TimingError, align, spoken_columns, warp
+from model.corpus.speech.timing import align, spoken_columns, warp
+from model.errors import TimingError
 
 TEXT = "Before breakfast the pilot borrowed a map of the harbour."
 

@@ -1,0 +1,15 @@
+"""Array types by element, for signatures; shape, layout and range stand in each docstring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+I16 = NDArray[np.int16]
+I64 = NDArray[np.int64]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]  # any precision, where both are given
