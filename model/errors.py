@@ -1,4 +1,4 @@
-"""Every error that the model side reports in a sentence of its own; the command line prints that sentence.
+"""Errors of the model side. Each carries one sentence, which the command line prints.
 
     ModelError
     ├── CheckpointError    a file of weights is missing, damaged or of another kind
@@ -6,13 +6,13 @@
     ├── RecipeError        a recipe names something unknown or out of range
     ├── TrainingError      a run cannot start, go on, or has failed
     ├── CorpusError        a folder of training clips cannot be used
-    ├── MaterialError      faces or recordings of which no corpus can be made
+    ├── MaterialError      faces or recordings that cannot become a corpus
     ├── FetchError         a file could not be downloaded
-    ├── SpeechError        sound that cannot be read, spoken or timed
+    ├── SpeechError        sound that cannot be read, synthesised or aligned
     │   ├── SoundError     a recording cannot be read
-    │   ├── EspeakError    eSpeak NG is absent, or refused a voice or a text
+    │   ├── EspeakError    eSpeak NG is not installed, or refused a voice or a text
     │   └── TimingError    the words and the recording do not fit each other
-    └── RatingError        a page for raters cannot be made, or its answers cannot be read
+    └── RatingError        a rating page cannot be made, or its answers cannot be read
 
 A wrong argument in a call is a ValueError: it is a fault of the program, not of what the user gave.
 """
@@ -21,52 +21,52 @@ from __future__ import annotations
 
 
 class ModelError(Exception):
-    """Carry one sentence, without its full stop, that says what is wrong and, where known, what to do."""
+    """Failure told in one sentence without a full stop: what is wrong and, if known, what to do."""
 
 
 class CheckpointError(ModelError):
-    """Report a file of weights that cannot be used."""
+    """File of weights that cannot be used."""
 
 
 class BackboneError(ModelError):
-    """Report weights of a perceptual network that cannot be used."""
+    """Weights of a perceptual network that cannot be used."""
 
 
 class RecipeError(ModelError):
-    """Report a recipe that cannot be used."""
+    """Recipe that cannot be used."""
 
 
 class TrainingError(ModelError):
-    """Report a training run that cannot start, cannot go on, or has failed."""
+    """Training run that cannot start, cannot go on, or has failed."""
 
 
 class CorpusError(ModelError):
-    """Report a folder of training clips that cannot be used."""
+    """Folder of training clips that cannot be used."""
 
 
 class MaterialError(ModelError):
-    """Report faces or recordings of which no corpus can be made."""
+    """Faces or recordings that cannot become a corpus."""
 
 
 class FetchError(ModelError):
-    """Report a file that could not be downloaded."""
+    """File that could not be downloaded."""
 
 
 class SpeechError(ModelError):
-    """Report sound that cannot be read, spoken or timed."""
+    """Sound that cannot be read, synthesised or aligned with its words."""
 
 
 class SoundError(SpeechError):
-    """Report a recording that cannot be read."""
+    """Recording that cannot be read."""
 
 
 class EspeakError(SpeechError):
-    """Report that eSpeak NG is absent, or refused a voice or a text."""
+    """eSpeak NG is not installed, or refused a voice or a text."""
 
 
 class TimingError(SpeechError):
-    """Report words and a recording that do not fit each other."""
+    """Words and recording that do not fit each other."""
 
 
 class RatingError(ModelError):
-    """Report a page for raters that cannot be made, or answers that cannot be read."""
+    """Rating page that cannot be made, or answers that cannot be read."""

@@ -18,6 +18,7 @@ from model.corpus.puppet.puppet import HeadPose, Puppet
 from model.corpus.puppet.shape import Shape, close_lips
 from model.corpus.puppet.warp import draw_mesh, invert_affine
 from model.corpus.speech.articulation import Channel
+from model.errors import MaterialError
 from worker.training_data.clip_writer import Preparer
 
 Face = tuple[np.ndarray, np.ndarray]
@@ -249,7 +250,7 @@ def test_only_pictures_with_clear_rights_are_used(tmp_path: Path) -> None:
     people = read_people(tmp_path)
     assert [(p.identity, len(p.pictures)) for p in people] == [("one", 2), ("two", 1)]
     write_index(tmp_path, rows[3:])
-    with pytest.raises(ValueError, match="no usable face"):
+    with pytest.raises(MaterialError, match="no usable face"):
         read_people(tmp_path)
 
 
