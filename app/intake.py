@@ -26,7 +26,7 @@ from app.core.options import check_options_fit, option_error, options_from_text
 from app.core.queue import send_job
 from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
-from app.core.storage.port import StorageAwayError
+from app.core.storage.port import StorageUnavailableError
 from app.services import Services
 from app.uploads import Form, receive_form, wanted_bytes
 
@@ -58,21 +58,21 @@ class Intake:
 async def taken_in(request: Request, services: Services) -> AsyncIterator[Intake]:
     """Receive and check a form.
 
-    Raises InputError, CapacityError(storage_full), StorageAwayError, ClientDisconnect, OSError.
+    Raises InputError, CapacityError(storage_full), StorageUnavailableError, ClientDisconnect, OSError.
     """
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     wanted = wanted_bytes(request, max_bytes)
-    await run_in_threadpool(services.storage.check_room, wanted)
+    await run_in_threadpool(services.storage.check_space, wanted)
     intake: Intake | None = None
     held = ExitStack()
     try:
-        held.enter_context(services.workspace.room(wanted))
+        held.enter_context(services.workspace.reserve(wanted))
         folder = held.enter_context(services.workspace.incoming(job_id))
         form = await receive_form(request, folder, max_bytes)
         options = options_from_text(form.options)
         job_input = await _probe(services, form)
         check_options_fit(options, job_input)
-        await run_in_threadpool(services.storage.check_room, output_bytes(job_input, options))
+        await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
         intake = Intake(job_id, form.files, job_input, options)
         yield intake
     finally:
@@ -86,7 +86,10 @@ async def taken_in(request: Request, services: Services) -> AsyncIterator[Intake
 def _drop(services: Services, job_id: str) -> None:
     try:
         services.storage.delete(job_id)
-    except (StorageAwayError, OSError) as error:  # the request has its answer; the sweeper removes what no record keeps
+    except (
+        StorageUnavailableError,
+        OSError,
+    ) as error:  # the request has its answer; the sweeper removes what no record keeps
         _log.warning("upload not dropped job=%s error=%s", job_id, type(error).__name__)
 
 

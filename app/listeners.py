@@ -42,13 +42,13 @@ class Listeners:
         self.count = 0
 
     @property
-    def has_room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Tell whether one more may listen."""
         return self.count < self._most
 
-    def check_room(self) -> None:
+    def check_capacity(self) -> None:
         """Raise CapacityError(rate_limited) where no more may listen."""
-        if not self.has_room:
+        if not self.has_capacity:
             raise CapacityError(ErrorCode.RATE_LIMITED, "Too many listeners are connected.", retry_after_s=10)
 
     async def close(self) -> None:
@@ -94,7 +94,7 @@ class Listeners:
 
     async def _news(self, job_id: str, after: str, within_s: float) -> list[Event]:
         streams: Any = None
-        with self._shutdown.breaks_off():
+        with self._shutdown.interruptible():
             streams = await self._redis.xread({_key(job_id): after}, block=max(1, int(within_s * 1000)))
         if not streams:
             return []

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from app.core.errors import ERROR_FACTS, ErrorCode, LipSyncError, public_error
 from app.core.records.connection import REDIS_AWAY
-from app.core.storage.port import StorageAwayError
+from app.core.storage.port import StorageUnavailableError
 from app.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"
@@ -104,7 +104,7 @@ def _on_disconnect(request: Request, error: Exception) -> Response:
 def install_handlers(app: FastAPI) -> None:
     """Answer every failure of this application as a problem."""
     app.add_exception_handler(LipSyncError, on_error)
-    app.add_exception_handler(StorageAwayError, _on_storage_away)
+    app.add_exception_handler(StorageUnavailableError, _on_storage_away)
     app.add_exception_handler(OSError, on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)

@@ -35,7 +35,7 @@ class Shutdown:
             wait.cancel()
 
     @contextmanager
-    def breaks_off(self) -> Iterator[None]:
+    def interruptible(self) -> Iterator[None]:
         """Run a wait that is left without an error, unfinished, as soon as the end begins."""
         with anyio.CancelScope() as wait:
             self._waits.add(wait)

@@ -52,7 +52,7 @@ async def follow_job(
         if job.status.is_terminal:
             return Response(status_code=204)
         after = job.last_event
-    listeners.check_room()
+    listeners.check_capacity()
     return StreamingResponse(_lines(job, listeners, after), headers=_HEADERS, media_type="text/event-stream")
 
 

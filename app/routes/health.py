@@ -41,7 +41,7 @@ def check_ready(services: Services) -> dict[str, str]:
     except OSError:
         wrong["disk"] = "The data folder cannot be reached."
     try:
-        services.storage.check_room(0)
+        services.storage.check_space(0)
     except LipSyncError as error:
         wrong["storage"] = error.message
     return wrong

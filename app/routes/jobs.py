@@ -128,7 +128,7 @@ async def get_job(
     ] = 0,
 ) -> JobView:
     """Return the job as it is now, or with `wait` as it is after its next change; a job that has ended at once."""
-    if wait > 0 and not job.status.is_terminal and listeners.has_room:
+    if wait > 0 and not job.status.is_terminal and listeners.has_capacity:
         await listeners.wait(job.id, job.last_event, wait)
         return await run_in_threadpool(_current_view, records, job.id)
     return await run_in_threadpool(_view, records, job)

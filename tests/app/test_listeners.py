@@ -78,9 +78,9 @@ def test_listeners_are_bounded_and_a_place_is_given_back(bare_redis_url, job_id)
             group.start_soon(listeners.wait, job_id, "999999999999999-0", 60)
             await anyio.wait_all_tasks_blocked()
             with pytest.raises(LipSyncError, match="rate_limited"):
-                listeners.check_room()
+                listeners.check_capacity()
             group.cancel_scope.cancel()
-        listeners.check_room()
+        listeners.check_capacity()
         return listeners.count
 
     assert listening(bare_redis_url, body, most=2) == 0

@@ -82,7 +82,7 @@ def test_waits_are_broken_off_and_left_without_an_error(is_begun_before):
         shutdown, left = Shutdown(), []
 
         async def wait():
-            with shutdown.breaks_off():
+            with shutdown.interruptible():
                 await anyio.sleep(60)
                 left.append("slept")
             left.append("left")

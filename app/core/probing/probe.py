@@ -2,7 +2,7 @@
 
 Every look is a child process (`app.core.probing.child`) with limits on time and memory; whatever happens to it, the
 answer here is facts or an InputError with a sentence a client may read; a child that the system killed for want of
-memory is a LookKilledError, since the file may be good.
+memory is a ProbeKilledError, since the file may be good.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class PictureFacts:
     transfer: int
 
 
-class LookKilledError(ServiceError):
+class ProbeKilledError(ServiceError):
     """Report a look that somebody ended, or a system out of memory: it says nothing of the file."""
 
     def __init__(self) -> None:
@@ -72,17 +72,17 @@ class LookKilledError(ServiceError):
 
 
 def probe_video(path: Path, limits: Limits) -> VideoFacts:
-    """Return the facts of a video or still picture; raises InputError or LookKilledError."""
+    """Return the facts of a video or still picture; raises InputError or ProbeKilledError."""
     return VideoFacts.model_validate(_ask("video", path, limits, ErrorCode.VIDEO_UNREADABLE))
 
 
 def probe_audio(path: Path, limits: Limits) -> AudioFacts:
-    """Return the facts of a file's sound; raises InputError or LookKilledError."""
+    """Return the facts of a file's sound; raises InputError or ProbeKilledError."""
     return AudioFacts.model_validate(_ask("audio", path, limits, ErrorCode.AUDIO_UNREADABLE))
 
 
 def probe_picture(path: Path, limits: Limits) -> PictureFacts:
-    """Return how to decode a video that was accepted; raises InputError or LookKilledError."""
+    """Return how to decode a video that was accepted; raises InputError or ProbeKilledError."""
     facts = _ask("picture", path, limits, ErrorCode.VIDEO_UNREADABLE)
     return PictureFacts(**{name: facts[name] for name in PictureFacts.__dataclass_fields__})
 
@@ -120,7 +120,7 @@ def _ask(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> dict[s
     except subprocess.TimeoutExpired as error:
         raise InputError(unreadable, "The file takes too long to be read.") from error
     if child.returncode in (-signal.SIGKILL, -signal.SIGTERM):  # not its limits, so this says nothing about the file
-        raise LookKilledError
+        raise ProbeKilledError
     if child.returncode != 0:
         raise InputError(unreadable, "The file cannot be read within the limits on memory and time.")
     answer = json.loads(child.stdout)

@@ -28,7 +28,7 @@ from s3transfer.exceptions import RetriesExceededError
 from app.core.checks import Check, never_stop
 from app.core.errors import CapacityError, ErrorCode
 from app.core.settings import Settings
-from app.core.storage.port import CHUNK_BYTES, StorageAwayError, check_id, check_name, is_id
+from app.core.storage.port import CHUNK_BYTES, StorageUnavailableError, check_id, check_name, is_id
 
 POLL_S: Final = 0.2
 PART_BYTES: Final = 16 * 1024**2
@@ -128,13 +128,13 @@ class ObjectStorage:
             with suppress(FileNotFoundError), _translated():  # another may have been quicker
                 self._client.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
-    def check_room(self, wanted_bytes: int) -> None:
+    def check_space(self, wanted_bytes: int) -> None:
         """Raise where the bucket does not answer; how much fits, it only says when it is full."""
         try:
             with _translated():
                 self._client.head_bucket(Bucket=self._bucket)
         except FileNotFoundError:
-            raise StorageAwayError from None
+            raise StorageUnavailableError from None
 
     def idle_jobs(self, idle_s: float) -> Iterator[str]:
         """Yield ids by the times of their objects and of uploads that broke off."""
@@ -216,7 +216,7 @@ def _translated() -> Iterator[None]:
         if code in _FULL:
             raise CapacityError(ErrorCode.STORAGE_FULL, "The storage is full.", retry_after_s=60) from None
         _log.warning("storage refused code=%s", code)
-        raise StorageAwayError from None
+        raise StorageUnavailableError from None
     except (BotoCoreError, RetriesExceededError) as error:
         _log.warning("storage unreachable error=%s", type(error).__name__)
-        raise StorageAwayError from None
+        raise StorageUnavailableError from None

@@ -17,7 +17,7 @@ BITS_PER_PIXEL: Final = 0.15  # of a frame at crf 18 and `veryfast`; of a dozen 
 CRF_HALVING: Final = 6.0  # x264: this much more crf halves the bytes
 
 
-def check_room(folder: Path, wanted_bytes: int) -> None:
+def check_space(folder: Path, wanted_bytes: int) -> None:
     """Raise CapacityError(storage_full) where that much does not fit on the folder's disk; raises OSError."""
     if shutil.disk_usage(folder).free < wanted_bytes:
         raise CapacityError(ErrorCode.STORAGE_FULL, "The service has no disk space left.", retry_after_s=60)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from app.core.checks import Check, never_stop
-from app.core.storage.disk_space import RESERVE_BYTES, check_room, idle_s_of
-from app.core.storage.port import CHUNK_BYTES, StorageAwayError, check_id, check_name, is_id
+from app.core.storage.disk_space import RESERVE_BYTES, check_space, idle_s_of
+from app.core.storage.port import CHUNK_BYTES, StorageUnavailableError, check_id, check_name, is_id
 
 AWAY: Final = (errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)  # what mounts answer then
 
@@ -96,14 +96,14 @@ class FolderStorage:
             except FileNotFoundError:
                 return
             time.sleep(0.05)
-        raise StorageAwayError
+        raise StorageUnavailableError
 
-    def check_room(self, wanted_bytes: int) -> None:
+    def check_space(self, wanted_bytes: int) -> None:
         """Raise where the folder's disk is full or the folder is not there."""
         try:
-            check_room(self._root, wanted_bytes + self._reserve_bytes)
+            check_space(self._root, wanted_bytes + self._reserve_bytes)
         except OSError:
-            raise StorageAwayError from None
+            raise StorageUnavailableError from None
 
     def idle_jobs(self, idle_s: float) -> Iterator[str]:
         """Yield ids by the times of their folders and files."""
@@ -119,16 +119,16 @@ class FolderStorage:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Turn the errors of a mount that is away into StorageAwayError."""
+        """Turn the errors of a mount that is away into StorageUnavailableError."""
         try:
             yield
         except FileNotFoundError:
             if not self._jobs.is_dir():
-                raise StorageAwayError from None
+                raise StorageUnavailableError from None
             raise
         except OSError as error:
             if error.errno in AWAY:
-                raise StorageAwayError from None
+                raise StorageUnavailableError from None
             raise
 
     def _make_folder(self, folder: Path) -> None:

@@ -25,7 +25,7 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
-class StorageAwayError(ServiceError):
+class StorageUnavailableError(ServiceError):
     """Report a storage that does not answer; the same call can succeed later."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class StorageAwayError(ServiceError):
 class Storage(Protocol):
     """Keep the files of jobs.
 
-    Every method may raise StorageAwayError or OSError, and ValueError for what is no job's id or no name. `check` is
+    Every method may raise StorageUnavailableError or OSError, and ValueError for what is no job's id or no name. `check` is
     called at least once a second while bytes move; what it raises stops the move and leaves nothing half done.
     """
 
@@ -66,8 +66,8 @@ class Storage(Protocol):
     def delete(self, job_id: str) -> None:
         """Remove everything of a job, whether or not it is there."""
 
-    def check_room(self, wanted_bytes: int) -> None:
-        """Raise CapacityError(storage_full) where that much does not fit, StorageAwayError where nothing answers."""
+    def check_space(self, wanted_bytes: int) -> None:
+        """Raise CapacityError(storage_full) where that much does not fit, StorageUnavailableError where nothing answers."""
 
     def idle_jobs(self, idle_s: float) -> Iterator[str]:
         """Yield ids of jobs of which nothing was written for that long."""

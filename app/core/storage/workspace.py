@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from app.core.storage.disk_space import RESERVE_BYTES, check_room, idle_s_of
+from app.core.storage.disk_space import RESERVE_BYTES, check_space, idle_s_of
 from app.core.storage.port import check_id
 
 FOLDERS: Final = ("incoming", "inputs", "work")
@@ -75,15 +75,15 @@ class Workspace:
         """Return what may still be written here."""
         return shutil.disk_usage(self._root).free - self._reserve_bytes - self._promised_bytes
 
-    def check_room(self, wanted_bytes: int) -> None:
+    def check_space(self, wanted_bytes: int) -> None:
         """Raise CapacityError(storage_full) where that much does not fit."""
-        check_room(self._root, wanted_bytes + self._reserve_bytes + self._promised_bytes)
+        check_space(self._root, wanted_bytes + self._reserve_bytes + self._promised_bytes)
 
     @contextmanager
-    def room(self, wanted_bytes: int) -> Iterator[None]:
+    def reserve(self, wanted_bytes: int) -> Iterator[None]:
         """Promise so much of the disk for a while; raises CapacityError(storage_full) where it does not fit."""
         with self._lock:
-            self.check_room(wanted_bytes)
+            self.check_space(wanted_bytes)
             self._promised_bytes += wanted_bytes
         try:
             yield

@@ -12,7 +12,7 @@ import pytest
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
 from app.core.jobs import AudioFacts, VideoFacts
-from app.core.probing.probe import Limits, LookKilledError, find_ffmpeg, probe_audio, probe_video
+from app.core.probing.probe import Limits, ProbeKilledError, find_ffmpeg, probe_audio, probe_video
 from tests.service import wait_until
 
 LIMITS = Limits()
@@ -148,8 +148,8 @@ def looks() -> list[psutil.Process]:
 @pytest.mark.parametrize(
     ("ended_by", "error", "code"),
     [
-        (signal.SIGKILL, LookKilledError, ErrorCode.OUT_OF_MEMORY),
-        (signal.SIGTERM, LookKilledError, ErrorCode.OUT_OF_MEMORY),
+        (signal.SIGKILL, ProbeKilledError, ErrorCode.OUT_OF_MEMORY),
+        (signal.SIGTERM, ProbeKilledError, ErrorCode.OUT_OF_MEMORY),
         (signal.SIGXCPU, InputError, ErrorCode.VIDEO_UNREADABLE),
         (signal.SIGSEGV, InputError, ErrorCode.VIDEO_UNREADABLE),
     ],

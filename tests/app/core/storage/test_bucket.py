@@ -15,7 +15,7 @@ from app.core.errors import CapacityError
 from app.core.settings import Settings
 from app.core.storage.bucket import PART_BYTES, ObjectStorage
 from app.core.storage.open import open_storage
-from app.core.storage.port import CHUNK_BYTES, StorageAwayError
+from app.core.storage.port import CHUNK_BYTES, StorageUnavailableError
 from tests.s3 import BUCKET, S3Server
 from tests.service import put
 
@@ -131,7 +131,7 @@ def test_a_server_that_dies_is_said_and_found_again(s3, tmp_path):
         put(storage, ID, "video", b"moving")
         server.kill()
         for use in (
-            lambda: storage.check_room(0),
+            lambda: storage.check_space(0),
             lambda: put(storage, ID, "audio", b"x"),
             lambda: storage.fetch(ID, "video", tmp_path),
             lambda: storage.read(ID, "video", 0, 1),
@@ -140,7 +140,7 @@ def test_a_server_that_dies_is_said_and_found_again(s3, tmp_path):
             lambda: storage.delete(ID),
             lambda: list(storage.idle_jobs(0)),
         ):
-            with pytest.raises(StorageAwayError):
+            with pytest.raises(StorageUnavailableError):
                 use()
         server.start()
         assert storage.fetch(ID, "video", tmp_path).read_bytes() == b"moving"
@@ -150,9 +150,9 @@ REFUSALS = [
     ("NoSuchKey", 404, FileNotFoundError),
     ("QuotaExceeded", 403, CapacityError),
     ("XMinioStorageFull", 507, CapacityError),
-    ("NoSuchBucket", 404, StorageAwayError),
-    ("AccessDenied", 403, StorageAwayError),
-    ("ServiceUnavailable", 503, StorageAwayError),
+    ("NoSuchBucket", 404, StorageUnavailableError),
+    ("AccessDenied", 403, StorageUnavailableError),
+    ("ServiceUnavailable", 503, StorageUnavailableError),
 ]
 
 

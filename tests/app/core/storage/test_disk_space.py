@@ -4,7 +4,7 @@ import pytest
 
 from app.core.errors import CapacityError
 from app.core.jobs import JobOptions
-from app.core.storage.disk_space import check_room, output_bytes, work_bytes
+from app.core.storage.disk_space import check_space, output_bytes, work_bytes
 from tests.service import INPUT, VIDEO
 
 
@@ -33,6 +33,6 @@ def test_work_takes_inputs_voice_and_result():
 
 
 def test_room(tmp_path):
-    check_room(tmp_path, 1000)
+    check_space(tmp_path, 1000)
     with pytest.raises(CapacityError, match="storage_full"):
-        check_room(tmp_path, 10**18)
+        check_space(tmp_path, 10**18)

@@ -14,7 +14,7 @@ from app.core.errors import CapacityError
 from app.core.settings import Settings
 from app.core.storage.folder import FolderStorage
 from app.core.storage.open import open_storage
-from app.core.storage.port import StorageAwayError, keep_result, result_name
+from app.core.storage.port import StorageUnavailableError, keep_result, result_name
 from lipsync.supervisor import free_port
 from tests.conftest import ROOT
 from tests.service import put
@@ -187,11 +187,11 @@ def test_folders_are_private(tmp_path):
 
 
 def test_room(tmp_path):
-    FolderStorage(tmp_path, reserve_bytes=0).check_room(1000)
+    FolderStorage(tmp_path, reserve_bytes=0).check_space(1000)
     with pytest.raises(CapacityError, match="storage_full"):
-        FolderStorage(tmp_path, reserve_bytes=0).check_room(10**18)
+        FolderStorage(tmp_path, reserve_bytes=0).check_space(10**18)
     with pytest.raises(CapacityError, match="storage_full"):
-        FolderStorage(tmp_path, reserve_bytes=10**18).check_room(0)
+        FolderStorage(tmp_path, reserve_bytes=10**18).check_space(0)
 
 
 @pytest.mark.parametrize("setting", ["unset", "folder"])
@@ -203,9 +203,9 @@ def test_the_setting_names_the_folder(tmp_path, setting):
 
 
 def test_a_storage_that_is_away_says_so(away, tmp_path):
-    with pytest.raises(StorageAwayError, match="storage does not answer"):
-        away.check_room(0)
-    with pytest.raises(StorageAwayError):
+    with pytest.raises(StorageUnavailableError, match="storage does not answer"):
+        away.check_space(0)
+    with pytest.raises(StorageUnavailableError):
         put(away, ID, "video", b"x")
 
 
@@ -225,7 +225,7 @@ def test_a_folder_that_goes_away_loses_and_denies_nothing(tmp_path):
         if made:
             (tmp_path / "mounted").mkdir()
         for use in uses:
-            with pytest.raises(StorageAwayError):
+            with pytest.raises(StorageUnavailableError):
                 use()
     (tmp_path / "mounted").rmdir()
     (tmp_path / "unmounted").rename(tmp_path / "mounted")
