@@ -98,7 +98,7 @@ def get_linked_result(
     request: Request,
     job_id: Annotated[str, Path(max_length=200)],
     expires: Annotated[int, Query(ge=0, lt=2**40)],
-    signature: Annotated[str, Query(pattern="^[0-9a-f]{64}$")],
+    signature: Annotated[str, Query(pattern="^[A-Za-z0-9_-]{1,100}$")],
 ) -> Response:
     """Send the MP4 that a link names; the link is the permission."""
     services.links.check(job_id, expires, signature)
