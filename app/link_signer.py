@@ -27,7 +27,7 @@ class LinkSigner:
         self._redis = client
 
     def sign(self, job_id: str, expires_at: int) -> str:
-        """Return the signature of a link to a job's result, as URL-safe base64; `expires_at` in seconds of Unix time."""
+        """Return the signature of a link to a job's result, in URL-safe base64; `expires_at` is in Unix seconds."""
         return self._signer().get_signature(f"{job_id} {expires_at}").decode()
 
     def check(self, job_id: str, expires_at: int, signature: str) -> None:

@@ -1,13 +1,15 @@
-"""Every way a request or a job can fail, named once for both processes.
+"""Errors of the service: the exceptions, their public codes, and what each code means for the caller.
 
     LipSyncError
-    ├── InputError         the caller's files or options: change them, a repeat cannot help
-    ├── RequestError       the call itself: who asks, for what, when
-    ├── CapacityError      the service is full for now: the same call can succeed later
-    └── ServiceError       ours: a worker, a checkpoint, a disk; the sentence says whether a retry helps
+    ├── InputError                     files or options that the service cannot use; repeating the call does not help
+    ├── RequestError                   call that is not allowed: wrong caller, unknown job, or wrong state of the job
+    ├── CapacityError                  limit that is reached now; the same call can succeed later
+    └── ServiceError                   failure inside the service; `ErrorFacts.retryable` says whether a repeat helps
+        ├── StorageUnavailableError    storage that does not answer (app.core.storage.port)
+        └── ProbeKilledError           probing process that was killed from outside (app.core.probing.probe)
 
-A code is part of the contract and never changes its meaning. `public_error` is the only road from an exception to
-what a client sees, so no path, stack trace or ffmpeg log can leave by another.
+The front end and the workers raise the same errors. A code is part of the public contract: its meaning never changes.
+`public_error` is the only way from an exception to a client's answer, so no path, stack trace or ffmpeg log gets out.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any, Final
 
 
 class ErrorCode(StrEnum):
-    """Name each failure of the public contract."""
+    """Codes of all failures in the public contract."""
 
     VIDEO_UNREADABLE = "video_unreadable"
     VIDEO_STREAM_MISSING = "video_stream_missing"
@@ -59,7 +61,7 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True)
 class ErrorFacts:
-    """Say what a code means over HTTP, whether a repeat can help, and what the caller can do."""
+    """Meaning of a code: HTTP status, whether a repeat of the call can help, and what the caller can do."""
 
     http_status: int
     retryable: bool
@@ -105,7 +107,10 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
 
 
 class LipSyncError(Exception):
-    """Carry a public code and one public sentence that says what happened and, where known, what to do."""
+    """Failure with a public code and one public sentence: what happened and, if known, what to do.
+
+    `retry_after_s` is the number of seconds after which a repeat makes sense, None if unknown.
+    """
 
     def __init__(self, code: ErrorCode, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(code, message)
@@ -118,30 +123,30 @@ class LipSyncError(Exception):
 
     @property
     def facts(self) -> ErrorFacts:
-        """Return what the code means."""
+        """Return the meaning of the code."""
         return ERROR_FACTS[self.code]
 
 
 class InputError(LipSyncError):
-    """Refuse the caller's files or options."""
+    """Files or options that the service cannot use."""
 
 
 class RequestError(LipSyncError):
-    """Refuse a call that is wrong for this caller or this moment."""
+    """Call that is not allowed for this caller or at this moment."""
 
 
 class CapacityError(LipSyncError):
-    """Refuse a call that the service has no room for now."""
+    """Call that exceeds what the service can take at the moment."""
 
 
 class ServiceError(LipSyncError):
-    """Report a failure of the service itself."""
+    """Failure inside the service, not caused by the caller."""
 
 
 def public_error(error: BaseException) -> LipSyncError:
-    """Turn any exception into what a client may see.
+    """Return the error that a client may see in place of any exception.
 
-    Out of memory and a full disk keep their meaning; whatever is not ours becomes `internal` without its text.
+    Lack of memory and a full disk keep their meaning. Any other foreign exception becomes `internal`, without its text.
     """
     if isinstance(error, LipSyncError):
         return error
@@ -153,7 +158,7 @@ def public_error(error: BaseException) -> LipSyncError:
 
 
 def error_payload(error: LipSyncError, stage: str | None) -> dict[str, Any]:
-    """Return the `error` object of a failed job: code, message, stage, retryable, hint."""
+    """Return the `error` object of a failed job: code, message, stage, retryable and hint."""
     facts = error.facts
     return {
         "code": str(error.code),

@@ -13,7 +13,7 @@ from app.core.jobs import Job, JobStatus
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
 from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
-from app.intake import Intake, save_job, send_message, taken_in
+from app.intake import Intake, received_upload, save_job, send_message
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
 from app.services import Services
@@ -51,7 +51,7 @@ async def create_job(
 ) -> JSONResponse:
     """Take a video and a voice; the answer is the queued job, `Location` says where to poll it."""
     await run_in_threadpool(services.records.check_room, owner, idempotency_key)
-    async with taken_in(request, services) as intake:
+    async with received_upload(request, services) as intake:
         created = await run_in_threadpool(save_job, services, intake, owner, idempotency_key)
         view = await run_in_threadpool(_current_view, services.records, created.job_id)
     headers = {"Location": view.links.self_}
@@ -77,7 +77,7 @@ def _current_view(records: Records, job_id: str) -> JobView:
 )
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
     """Make the checks that a job would get, and look for faces in one frame; nothing is kept."""
-    async with taken_in(request, services) as intake:
+    async with received_upload(request, services) as intake:
         faces = await run_in_threadpool(_find_faces, services, intake)
     warnings = []
     if faces is None:
