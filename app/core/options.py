@@ -27,7 +27,7 @@ def options_from_text(values: Mapping[str, str]) -> JobOptions:
     typed: dict[str, Any] = {}
     for name, text in values.items():
         if name not in OPTION_NAMES:
-            raise option_error(f"{shown(name)} is not an option.")
+            raise option_error(f"{quoted(name)} is not an option.")
         typed[name] = _metadata(text) if name == "metadata" else text
     try:
         return JobOptions.model_validate(typed)
@@ -52,7 +52,7 @@ def check_options_fit(options: JobOptions, job_input: JobInput) -> None:
             raise option_error(f"face: the point lies outside the picture ({video.width}x{video.height}).")
 
 
-def shown(name: str) -> str:
+def quoted(name: str) -> str:
     """Return an untrusted name in a form that is safe to show: at most 40 characters, ASCII, quoted."""
     return ascii(name[:40])
 

@@ -1,7 +1,7 @@
-"""Look into one file from a stranger; runs as a child process with hard limits: `python -m app.core.probing.child`.
+"""The probing child process: opens one untrusted file under hard limits (`python -m app.core.probing.child`).
 
-Reads a request as JSON from standard input, `{"task": "video" | "audio" | "picture", "path", "cpu_s", "limits"}`, and
-writes `{"facts": {...}}` or `{"error": {"code", "message"}}`.
+It reads a request as JSON from standard input, `{"task": "video" | "audio" | "picture", "path", "cpu_s", "limits"}`,
+and writes `{"facts": {...}}` or `{"error": {"code", "message"}}` to standard output.
 """
 
 from __future__ import annotations
@@ -35,10 +35,13 @@ def main() -> None:
 
 
 def _confine(cpu_s: int) -> None:
-    """Take away what looking at a file does not need: memory without end, time without end, writing files."""
+    """Limit memory and CPU time of this process, and forbid it to write files."""
     limits = {
         resource.RLIMIT_AS: (MEMORY_BYTES, MEMORY_BYTES),
-        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),  # apart, or it would end by SIGKILL, as it does for want of memory
+        resource.RLIMIT_CPU: (
+            cpu_s,
+            cpu_s + 1,
+        ),  # unequal: the first limit sends SIGXCPU, which differs from the SIGKILL of a system without memory
         resource.RLIMIT_FSIZE: (0, 0),
         resource.RLIMIT_CORE: (0, 0),
     }
