@@ -11,12 +11,13 @@ import av
 
 from app.core.errors import ErrorCode, InputError
 from app.core.probing.demux import decode_packet, format_of, open_media, packets, size_and_hash, too_long
+from app.core.probing.limits import Limits
 from app.core.probing.sniff import PICTURE_FORMATS
 
 MIN_VOICE_S: Final = 0.1
 
 
-def probe_audio(path: Path, limits: dict[str, float]) -> dict[str, Any]:
+def probe_audio(path: Path, limits: Limits) -> dict[str, Any]:
     """Return the fields of AudioFacts as a dict; raises InputError."""
     name = format_of(path, ErrorCode.AUDIO_UNREADABLE)
     if name in PICTURE_FORMATS:
@@ -37,9 +38,7 @@ def probe_audio(path: Path, limits: dict[str, float]) -> dict[str, Any]:
     return facts | size_and_hash(path)
 
 
-def _measure(
-    container: av.container.InputContainer, stream: av.AudioStream, limits: dict[str, float]
-) -> tuple[float, int]:
+def _measure(container: av.container.InputContainer, stream: av.AudioStream, limits: Limits) -> tuple[float, int]:
     """Return the duration of all packets in seconds, and the number of samples that were decoded.
 
     Float PCM is decoded to the end, to find values that are not numbers; of any other codec only the first frame is.
@@ -59,7 +58,7 @@ def _measure(
                 samples += frame.samples
                 if is_float_pcm and not _is_finite(frame):
                     raise InputError(ErrorCode.AUDIO_UNREADABLE, "The sound holds values that are not numbers.")
-        if max(ticks, end - (first or 0)) * time_base > limits["max_duration_s"]:
+        if max(ticks, end - (first or 0)) * time_base > limits.max_duration_s:
             raise too_long("sound", float(max(ticks, end - (first or 0)) * time_base), limits)
     return float((end - first if first is not None and end > first else ticks) * time_base), samples
 

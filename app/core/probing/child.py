@@ -16,6 +16,7 @@ import av.logging
 
 from app.core.errors import InputError
 from app.core.probing.audio import probe_audio
+from app.core.probing.limits import Limits
 from app.core.probing.video import probe_picture, probe_video
 
 MEMORY_BYTES: Final = 3 * 1024**3
@@ -27,8 +28,9 @@ def main() -> None:
     _confine(int(request["cpu_s"]))
     av.logging.set_level(None)
     tasks = {"video": probe_video, "audio": probe_audio, "picture": probe_picture}
+    probe, path, limits = tasks[request["task"]], Path(request["path"]), Limits(**request["limits"])
     try:
-        answer: dict[str, Any] = {"facts": tasks[request["task"]](Path(request["path"]), request["limits"])}
+        answer: dict[str, Any] = {"facts": probe(path, limits)}
     except InputError as error:
         answer = {"error": {"code": str(error.code), "message": error.message}}
     json.dump(answer, sys.stdout)

@@ -15,6 +15,7 @@ import av
 from av.stream import Disposition
 
 from app.core.errors import ErrorCode, InputError
+from app.core.probing.limits import Limits
 from app.core.probing.sniff import HEAD_BYTES, REFERENCE, TEXT, sniff
 
 MAX_STREAMS: Final = 64
@@ -23,7 +24,7 @@ COVERS: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 def format_of(path: Path, unreadable: ErrorCode) -> str:
-    """Return the name of the file's format, recognised from its content; raises InputError with the code `unreadable`."""
+    """Return the name of the format, recognised from the content; raises InputError with the code `unreadable`."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:
@@ -89,9 +90,9 @@ def decode_packet(packet: av.Packet[Any]) -> list[Any]:
         return []
 
 
-def too_long(what: str, duration_s: float, limits: dict[str, float]) -> InputError:
+def too_long(what: str, duration_s: float, limits: Limits) -> InputError:
     """Return the error for a video or sound (`what`) that lasts too long."""
-    message = f"The {what} lasts {duration_s:.0f} s; at most {limits['max_duration_s']:g} s are allowed."
+    message = f"The {what} lasts {duration_s:.0f} s; at most {limits.max_duration_s:g} s are allowed."
     return InputError(ErrorCode.DURATION_EXCEEDED, message)
 
 

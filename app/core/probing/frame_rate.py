@@ -60,7 +60,7 @@ def _is_even(times: list[int], step: Fraction) -> bool:
 
 
 def _steady_rate(mean: Fraction, span: int, hints: list[Fraction]) -> Fraction:
-    """Return the rate that fits the mean over `span` ticks: a standard rate, else the container's, else the measured."""
+    """Return the rate that fits the mean over `span` ticks: a standard rate, else a hint, else the measured rate."""
     tolerance = Fraction(3, 2 * span) + Fraction(1, 20000)
     fitting = [rate for rate in STANDARD_RATES if abs(rate / mean - 1) <= tolerance]
     named = [rate for rate in hints if rate in fitting]

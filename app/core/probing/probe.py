@@ -21,30 +21,11 @@ import imageio_ffmpeg
 
 from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import AudioFacts, VideoFacts
-from app.core.settings import Settings
+from app.core.probing.limits import Limits as Limits  # callers import it from here
 
 TIMEOUT_S: Final = 30.0
 READ_BYTES_PER_S: Final = 40e6  # of a slow disk: large files get more time
 ROOT: Final = Path(__file__).resolve().parents[3]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits on accepted files: seconds, pixels per frame, frames per second."""
-
-    max_duration_s: float = 3600.0
-    max_pixels: int = 4096 * 2304
-    max_fps: float = 120.0
-
-    @property
-    def max_frames(self) -> int:
-        """Return the number of frames of the longest clip at the highest frame rate."""
-        return int(self.max_duration_s * self.max_fps)
-
-    @classmethod
-    def of(cls, settings: Settings) -> Limits:
-        """Return the limits that the settings name."""
-        return cls(settings.max_duration_s, settings.max_pixels, settings.max_fps)
 
 
 @dataclass(frozen=True)
@@ -106,7 +87,7 @@ def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> 
         "task": task,
         "path": str(path.resolve()),
         "cpu_s": int(timeout_s) + 1,
-        "limits": asdict(limits) | {"max_frames": limits.max_frames},
+        "limits": asdict(limits),
     }
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
     try:

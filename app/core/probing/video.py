@@ -14,13 +14,14 @@ from PIL import Image, ImageOps
 from app.core.errors import ErrorCode, InputError
 from app.core.probing.demux import first_frame, format_of, open_media, packets, picture_stream, size_and_hash, too_long
 from app.core.probing.frame_rate import STILL_RATE, find_cadence
+from app.core.probing.limits import Limits
 from app.core.probing.sniff import PICTURE_FORMATS
 
 MIN_SIDE_PX: Final = 32  # a smaller picture cannot hold a face of 24 px
 MIN_PRESENT: Final = 0.9  # share of the frames named in the header that must be in the file
 
 
-def probe_video(path: Path, limits: dict[str, float]) -> dict[str, Any]:
+def probe_video(path: Path, limits: Limits) -> dict[str, Any]:
     """Return the fields of VideoFacts as a dict; raises InputError."""
     name = format_of(path, ErrorCode.VIDEO_UNREADABLE)
     facts = _still_facts(path, name, limits) if name in PICTURE_FORMATS else _moving_facts(path, name, limits)
@@ -28,7 +29,7 @@ def probe_video(path: Path, limits: dict[str, float]) -> dict[str, Any]:
     return facts | size_and_hash(path)
 
 
-def _still_facts(path: Path, name: str, limits: dict[str, float]) -> dict[str, Any]:
+def _still_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
     Image.MAX_IMAGE_PIXELS = None  # our own limit is checked instead, before a pixel is decoded
     try:
         with Image.open(path, formats=[name.upper()]) as image:
@@ -53,7 +54,7 @@ def _still_facts(path: Path, name: str, limits: dict[str, float]) -> dict[str, A
     }
 
 
-def _moving_facts(path: Path, name: str, limits: dict[str, float]) -> dict[str, Any]:
+def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
     pts, last_duration, promised = [], 0, 0.0
     with open_media(path, name, ErrorCode.VIDEO_UNREADABLE) as container:
         stream = picture_stream(container)
@@ -68,7 +69,7 @@ def _moving_facts(path: Path, name: str, limits: dict[str, float]) -> dict[str, 
                 pts.append(stamp)
                 if last is None or stamp >= last:
                     last, last_duration = stamp, packet.duration or 0
-            if count > limits["max_frames"]:
+            if count > limits.max_frames:
                 raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, "The video has more frames than are allowed.")
         has_audio = bool(container.streams.audio)
         picture = probe_picture(path, limits)
@@ -83,10 +84,10 @@ def _moving_facts(path: Path, name: str, limits: dict[str, float]) -> dict[str, 
         pts = [round(i * step) for i in range(count)]
     cadence = find_cadence(pts, last_duration, time_base, hints)
     duration_s = float(cadence.frames / cadence.rate)
-    if duration_s > limits["max_duration_s"]:
+    if duration_s > limits.max_duration_s:
         raise too_long("video", duration_s, limits)
-    if cadence.rate > limits["max_fps"]:
-        message = f"The video runs at {float(cadence.rate):.4g} frames a second; {limits['max_fps']:g} are allowed."
+    if cadence.rate > limits.max_fps:
+        message = f"The video runs at {float(cadence.rate):.4g} frames a second; {limits.max_fps:g} are allowed."
         raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, message)
     return {
         "kind": "image" if cadence.frames == 1 else "video",
@@ -103,7 +104,7 @@ def _moving_facts(path: Path, name: str, limits: dict[str, float]) -> dict[str, 
     }
 
 
-def probe_picture(path: Path, limits: dict[str, float]) -> dict[str, Any]:
+def probe_picture(path: Path, limits: Limits) -> dict[str, Any]:
     """Decode the first frame of a video; return what a correct decoder needs (PictureFacts) and more, as a dict.
 
     Raises InputError.
@@ -112,7 +113,7 @@ def probe_picture(path: Path, limits: dict[str, float]) -> dict[str, Any]:
     with open_media(path, name, ErrorCode.VIDEO_UNREADABLE) as container:
         stream = picture_stream(container)
         context = stream.codec_context
-        if context.width * context.height > limits["max_pixels"]:
+        if context.width * context.height > limits.max_pixels:
             _check_size(context.width, context.height, limits)
         frame = first_frame(container, stream)
         sar = Fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or 1)
@@ -137,10 +138,10 @@ def probe_picture(path: Path, limits: dict[str, float]) -> dict[str, Any]:
         }
 
 
-def _check_size(width: int, height: int, limits: dict[str, float]) -> None:
+def _check_size(width: int, height: int, limits: Limits) -> None:
     size = f"The picture is {width}x{height} pixels"
-    if width * height > limits["max_pixels"]:
-        message = f"{size}; at most {int(limits['max_pixels'])} pixels are allowed."
+    if width * height > limits.max_pixels:
+        message = f"{size}; at most {limits.max_pixels} pixels are allowed."
         raise InputError(ErrorCode.RESOLUTION_EXCEEDED, message)
     if min(width, height) < MIN_SIDE_PX:
         raise InputError(ErrorCode.NO_FACE_DETECTED, f"{size}: too small to hold a face.")
