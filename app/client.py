@@ -120,7 +120,7 @@ class Client:
                 for chunk in response.iter_bytes(CHUNK_BYTES):
                     file.write(chunk)
         except httpx.TransportError:
-            raise ServiceError(ErrorCode.INTERNAL, "The service broke off the download.") from None
+            raise ServiceError(ErrorCode.INTERNAL, "The service interrupted the download.") from None
         finally:
             response.close()
 

@@ -89,15 +89,12 @@ async def received_upload(request: Request, services: Services) -> AsyncIterator
 def _delete_files(services: Services, job_id: str) -> None:
     try:
         services.storage.delete(job_id)
-    except (
-        StorageUnavailableError,
-        OSError,
-    ) as error:  # the answer is sent; the sweeper deletes files without a record
+    except (StorageUnavailableError, OSError) as error:  # the call itself succeeded; the sweeper deletes them later
         _log.warning("upload not deleted job=%s error=%s", job_id, type(error).__name__)
 
 
 async def _probe(services: Services, form: Form) -> JobInput:
-    """Probe all files at the same time; of several refusals, report the first in the order video, audio, mix."""
+    """Probe all files at the same time; raise the first error in the order video, audio, mix."""
     files = form.files
 
     async def probe(function: Callable[[Path], _Facts], path: Path) -> _Facts:

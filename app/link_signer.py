@@ -1,7 +1,7 @@
-"""Signed links to results, for storage that has no links of its own: whoever has the link can use it until it expires.
+"""Signed links to results, for a storage that has no links of its own.
 
-The signature covers the job and the time of expiry. The key is in Redis beside the records, so all services that share
-the records accept each other's links.
+Anyone who has a link can use it until it expires. The signature covers the job and the time of expiry. The key is in
+Redis beside the records, so all services that share the records accept each other's links.
 """
 
 from __future__ import annotations

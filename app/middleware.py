@@ -17,9 +17,8 @@ from app.shutdown import stopping_error
 
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-_POLLED: Final = frozenset(
-    {"/healthz", "/readyz", "/metrics", "/jobs/{job_id}"}
-)  # called so often that they are logged at DEBUG only
+# These are called so often that they are logged at DEBUG only.
+_POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics", "/jobs/{job_id}"})
 
 _log = logging.getLogger("lipsync.access")
 
@@ -27,7 +26,7 @@ _log = logging.getLogger("lipsync.access")
 class RequestMiddleware:
     """Middleware that identifies, times, logs and counts each call.
 
-    A plain ASGI class, because Starlette's base class would not pass bodies on as streams.
+    A plain ASGI class, so that bodies stream through it unchanged.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -61,7 +60,7 @@ class RequestMiddleware:
             await on_error(Request(scope), stopping_error())(scope, receive, send_named)
         except Exception as error:  # noqa: BLE001  the outermost handler: logged and answered here
             if status:
-                _log.error("answer broken off request=%s", request_id, exc_info=error)
+                _log.error("answer aborted request=%s", request_id, exc_info=error)
             else:
                 await on_error(Request(scope), error)(scope, receive, send_named)
         finally:

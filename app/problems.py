@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -36,7 +36,7 @@ def problem(
     code: ErrorCode,
     detail: str,
     headers: Mapping[str, str] | None = None,
-    **extensions: Any,
+    **extensions: object,
 ) -> JSONResponse:
     """Return the answer for a problem; `extensions` are further members of the document."""
     facts = ERROR_FACTS[code]

@@ -222,9 +222,7 @@ class _FormWriter:
         if self._file is None:
             self._form.options[self._name] = self._decoded()
             return
-        is_absent = (
-            self._unnamed_file and self._file.tell() == 0
-        )  # how a browser sends a file field that was left empty
+        is_absent = self._unnamed_file and self._file.tell() == 0  # a browser sends an empty file field so
         self.close()
         if is_absent:
             self._form.files.pop(self._name).unlink()

@@ -40,10 +40,9 @@ def _confine(cpu_s: int) -> None:
     """Limit memory and CPU time of this process, and forbid it to write files."""
     limits = {
         resource.RLIMIT_AS: (MEMORY_BYTES, MEMORY_BYTES),
-        resource.RLIMIT_CPU: (
-            cpu_s,
-            cpu_s + 1,
-        ),  # unequal: the first limit sends SIGXCPU, which differs from the SIGKILL of a system without memory
+        # At the first limit the kernel sends SIGXCPU, at the second SIGKILL. With equal limits it would send SIGKILL at
+        # once, and the parent could not tell this from a kill for lack of memory.
+        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
         resource.RLIMIT_FSIZE: (0, 0),
         resource.RLIMIT_CORE: (0, 0),
     }

@@ -1,4 +1,4 @@
-"""Probing of uploaded files: their facts, found without opening them in this process.
+"""Probing of uploaded files: it finds their facts without opening them in this process.
 
 Each probe is a child process (`app.core.probing.child`) with limits on time and memory. Whatever happens to the child,
 the outcome here is the facts, or an InputError with a sentence for the client. If the child was killed from outside,
@@ -103,10 +103,8 @@ def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> 
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(unreadable, "The file takes too long to be read.") from error
-    if child.returncode in (
-        -signal.SIGKILL,
-        -signal.SIGTERM,
-    ):  # not due to our limits, so it says nothing about the file
+    if child.returncode in (-signal.SIGKILL, -signal.SIGTERM):
+        # The limits of the child end it otherwise, so this says nothing about the file.
         raise ProbeKilledError
     if child.returncode != 0:
         raise InputError(unreadable, "The file cannot be read within the limits on memory and time.")

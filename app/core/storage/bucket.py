@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import boto3
@@ -44,6 +44,20 @@ _FULL: Final = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientSto
 _log = logging.getLogger("lipsync.storage")
 
 
+class _Transfer(Protocol):
+    """Running upload or download of boto3."""
+
+    def done(self) -> bool: ...
+    def result(self) -> object: ...
+
+
+class _TransferManager(Protocol):
+    """Transfer manager of boto3, which has no types."""
+
+    def upload(self, fileobj: str, bucket: str, key: str) -> _Transfer: ...
+    def download(self, bucket: str, key: str, fileobj: str) -> _Transfer: ...
+
+
 def connect_objects(settings: Settings) -> ObjectStorage:
     """Return the storage that the setting `storage` names as s3://bucket/prefix, without connecting to it."""
     address = urlsplit(settings.storage or "")
@@ -56,15 +70,12 @@ def _client(endpoint_url: str | None) -> Any:
     session = boto3.session.Session()
     config = Config(
         signature_version="s3v4",
-        s3={
-            "addressing_style": "path" if endpoint_url else "auto"
-        },  # self-hosted servers seldom have a host name per bucket
+        # Self-hosted servers seldom have a host name for each bucket.
+        s3={"addressing_style": "path" if endpoint_url else "auto"},
         connect_timeout=2,
         read_timeout=8,
-        retries={
-            "total_max_attempts": 2,
-            "mode": "standard",
-        },  # callers wait for the answer; workers repeat for minutes
+        # Few, because callers wait for the answer; workers repeat the whole transfer for minutes.
+        retries={"total_max_attempts": 2, "mode": "standard"},
         request_checksum_calculation="when_required",  # not every server knows the newer checksums
         response_checksum_validation="when_required",
     )
@@ -167,12 +178,12 @@ class ObjectStorage:
             for found in page.get("Contents", []):
                 yield found["Key"], found["LastModified"]
 
-    def _uploads(self, prefix: str) -> Iterator[Any]:
+    def _uploads(self, prefix: str) -> Iterator[dict[str, Any]]:
         with suppress(FileNotFoundError):  # some servers answer so if there are none
             for page in self._pages("list_multipart_uploads", prefix):
                 yield from page.get("Uploads", [])
 
-    def _pages(self, operation: str, prefix: str) -> Iterator[Any]:
+    def _pages(self, operation: str, prefix: str) -> Iterator[dict[str, Any]]:
         with _port_errors():
             yield from self._client.get_paginator(operation).paginate(Bucket=self._bucket, Prefix=prefix)
 
@@ -180,7 +191,7 @@ class ObjectStorage:
         with _port_errors():
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
-    def _transfer(self, begin: Callable[[Any], Any], check: Check) -> None:
+    def _transfer(self, begin: Callable[[_TransferManager], _Transfer], check: Check) -> None:
         """Run a transfer to its end; if `check` raises, the transfer is canceled and leaves nothing."""
         with _port_errors(), create_transfer_manager(self._client, _TRANSFER) as manager:
             check()
