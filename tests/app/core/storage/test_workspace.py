@@ -118,7 +118,7 @@ def test_use_and_sweep_at_the_same_time(workspace):
         sweeping.join()
 
 
-def test_room(workspace, tmp_path):
+def test_space(workspace, tmp_path):
     workspace.check_space(1000)
     with pytest.raises(CapacityError, match="storage_full"):
         workspace.check_space(10**18)
