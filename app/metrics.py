@@ -49,7 +49,7 @@ class _StateCollector:
             jobs.add_metric([status], counts[status])
         yield jobs
         moves = CounterMetricFamily(
-            "lipsync_job_moves", "Jobs created, ended and tried again, and attempts lost.", labels=["move"]
+            "lipsync_job_moves", "Jobs created, ended and retried, and attempts lost.", labels=["move"]
         )
         for name in ("created", "succeeded", "failed", "canceled", "retried", "lost"):
             moves.add_metric([name], counts.get(f"total_{name}", 0))

@@ -1,9 +1,9 @@
 """Answers with a file, whole or in part (RFC 9110): one range, ETag, conditional requests, body in chunks.
 
-Starlette's FileResponse is not used. It answers a malformed Range header with 400 and several ranges with a multipart
-body, both of which this service ignores. It answers 416 without a problem document, and knows no If-None-Match. It also
-opens the file after the headers are sent, so a file deleted just then could not become a 410. And it needs a file on
-disk, which a bucket does not have.
+Starlette's FileResponse is not used, for four reasons. For a malformed Range header it answers 400, and for several
+ranges it sends a multipart body; this service sends the whole file in both cases. Its 416 is not a problem document. It
+does not handle If-None-Match. It opens the file after it has sent the headers, so a file that is deleted in this moment
+could not be answered with 410.
 """
 
 from __future__ import annotations

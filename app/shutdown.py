@@ -1,7 +1,7 @@
 """Orderly shutdown of the API's process.
 
 It begins with SIGTERM or SIGINT. From then on /readyz answers 503, new jobs are refused, and calls that wait for events
-are answered at once. Running answers get DRAIN_S seconds to end. The socket listens until then, so that new callers get
+end at once. Running answers get DRAIN_S seconds to end. The socket listens until then, so that new callers get
 an answer and not a refused connection. Then uvicorn stops.
 """
 

@@ -70,7 +70,7 @@ class ErrorFacts:
 
 ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.VIDEO_UNREADABLE: ErrorFacts(422, False, "Send a complete video or picture that plays elsewhere."),
-    ErrorCode.VIDEO_STREAM_MISSING: ErrorFacts(422, False, "Send a file that holds moving pictures or a still image."),
+    ErrorCode.VIDEO_STREAM_MISSING: ErrorFacts(422, False, "Send a file that contains a video or a still picture."),
     ErrorCode.AUDIO_UNREADABLE: ErrorFacts(422, False, "Send a complete sound file, or a video that has sound."),
     ErrorCode.AUDIO_STREAM_MISSING: ErrorFacts(422, False, "Send a file that has an audio track."),
     ErrorCode.AUDIO_TOO_SHORT: ErrorFacts(422, False, "Send at least a tenth of a second of sound."),
@@ -79,12 +79,14 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.RESOLUTION_EXCEEDED: ErrorFacts(422, False, "Scale the picture down, or raise LIPSYNC_MAX_PIXELS."),
     ErrorCode.FRAME_LIMIT_EXCEEDED: ErrorFacts(422, False, "Lower the frame rate, or raise LIPSYNC_MAX_FPS."),
     ErrorCode.MEDIA_PLAYLIST_REFUSED: ErrorFacts(415, False, "Send the media itself: playlists are never followed."),
-    ErrorCode.URL_BLOCKED: ErrorFacts(422, False, "Upload the file instead of naming an address."),
+    ErrorCode.URL_BLOCKED: ErrorFacts(422, False, "Upload the file instead of its address."),
     ErrorCode.URL_FETCH_FAILED: ErrorFacts(422, True, "Check that the address answers, then try again."),
-    ErrorCode.OPTION_INVALID: ErrorFacts(422, False, "Correct the option; /docs lists them all."),
-    ErrorCode.NO_FACE_DETECTED: ErrorFacts(422, False, "Use pictures in which a face is visible and not too small."),
-    ErrorCode.FACE_TOO_SMALL: ErrorFacts(422, False, "Use pictures in which the face is larger."),
-    ErrorCode.FACE_NOT_FOUND: ErrorFacts(422, False, "Choose another face, or let `face` be `largest`."),
+    ErrorCode.OPTION_INVALID: ErrorFacts(422, False, "Correct the option; /docs lists all options."),
+    ErrorCode.NO_FACE_DETECTED: ErrorFacts(
+        422, False, "Use a video or picture in which a face is visible and not too small."
+    ),
+    ErrorCode.FACE_TOO_SMALL: ErrorFacts(422, False, "Use a video or picture in which the face is larger."),
+    ErrorCode.FACE_NOT_FOUND: ErrorFacts(422, False, "Choose another face, or set `face` to `largest`."),
     ErrorCode.CHECKPOINT_MISSING: ErrorFacts(503, False, "Set LIPSYNC_CHECKPOINT to a file that exists."),
     ErrorCode.CHECKPOINT_INVALID: ErrorFacts(503, False, "Set LIPSYNC_CHECKPOINT to a complete checkpoint."),
     ErrorCode.OUT_OF_MEMORY: ErrorFacts(500, True, "Try again, or lower LIPSYNC_BATCH_SIZE."),
@@ -92,7 +94,7 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.RUN_TIMEOUT: ErrorFacts(500, True, "Send a shorter clip, or raise LIPSYNC_RUN_TIMEOUT_S."),
     ErrorCode.ENCODE_FAILED: ErrorFacts(500, True, "Try again; `lipsync doctor` checks the encoder."),
     ErrorCode.STORAGE_FULL: ErrorFacts(507, True, "Try again later: the service has no disk space left."),
-    ErrorCode.CANCELED: ErrorFacts(409, False, "Try the job again (/jobs/ID/retry) if you still want its result."),
+    ErrorCode.CANCELED: ErrorFacts(409, False, "Retry the job (/jobs/ID/retry) if you still want its result."),
     ErrorCode.QUEUE_FULL: ErrorFacts(503, True, "Try again after the time in Retry-After."),
     ErrorCode.RATE_LIMITED: ErrorFacts(429, True, "Try again after the time in Retry-After."),
     ErrorCode.CONCURRENCY_LIMITED: ErrorFacts(429, True, "Wait for one of your jobs to end."),
@@ -101,7 +103,7 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.NOT_FOUND: ErrorFacts(404, False, "Check the address and the job's id."),
     ErrorCode.RESULT_NOT_READY: ErrorFacts(409, True, "Poll the job until its status is succeeded."),
     ErrorCode.RESULT_EXPIRED: ErrorFacts(410, False, "Create the job again: results are kept for a limited time."),
-    ErrorCode.RETRY_REFUSED: ErrorFacts(409, False, "Only a job that failed or was canceled can be tried again."),
+    ErrorCode.RETRY_REFUSED: ErrorFacts(409, False, "Only a job that failed or was canceled can be retried."),
     ErrorCode.INTERNAL: ErrorFacts(500, True, "Try again; if it repeats, report the request_id."),
 }
 

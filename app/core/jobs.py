@@ -158,7 +158,7 @@ class VideoFacts(BaseModel):
     codec: str
     width: int
     height: int
-    fps: str  # a rational such as "30000/1001": rounding it would drift
+    fps: str  # exact fraction such as "30000/1001", because a rounded rate drifts
     frames: int  # at the constant frame rate `fps`
     duration_s: float
     rotation: int  # degrees clockwise that make the picture upright; already applied to width and height

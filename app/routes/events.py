@@ -50,10 +50,11 @@ async def follow_job(
 
     There are three kinds: `status` (the job's status changed), `progress` (stage, percentage, frames and speed) and one
     `end`. The first events describe what happened before the call. After a broken connection, `Last-Event-ID` continues
-    where it broke; browsers send this header by themselves. When a job is tried again, its new events follow the
+    where it broke; browsers send this header by themselves. When a job is retried, its new events follow the
     earlier ones.
     """
-    # Not a FastAPI generator route: such a route cannot answer 204 or 429, because its headers are sent first.
+    # Not a generator route of FastAPI, because that sends the headers of a 200 before its code runs: it could not answer
+    # 204 or 429. It would also send `no-cache` beside our Cache-Control, and has a fixed time between keep-alives.
     after = last_event_id or "0-0"
     if not is_before(after, job.last_event):
         if job.status.is_terminal:

@@ -55,10 +55,12 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
     for stream in container.streams.video:
         if not stream.disposition & COVERS:
             return stream
-    raise InputError(ErrorCode.VIDEO_STREAM_MISSING, "The file given as video holds no moving pictures.")
+    raise InputError(ErrorCode.VIDEO_STREAM_MISSING, "The file given as video contains no video.")
 
 
-def packets(container: av.container.InputContainer, stream: Any) -> Iterator[av.Packet[Any]]:
+def packets(
+    container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream
+) -> Iterator[av.Packet[Any]]:
     """Yield the packets with data, up to the end of the file or its first damaged place."""
     try:
         for packet in container.demux(stream):
