@@ -53,8 +53,8 @@ async def follow_job(
     where it broke; browsers send this header by themselves. When a job is retried, its new events follow the
     earlier ones.
     """
-    # Not a generator route of FastAPI, because that sends the headers of a 200 before its code runs: it could not answer
-    # 204 or 429. It would also send `no-cache` beside our Cache-Control, and has a fixed time between keep-alives.
+    # Not a generator route of FastAPI: such a route sends the headers of a 200 before its code runs, so it could not
+    # answer 204 or 429. It would also send `no-cache` beside our Cache-Control, and its keep-alive time is fixed.
     after = last_event_id or "0-0"
     if not is_before(after, job.last_event):
         if job.status.is_terminal:
