@@ -15,9 +15,9 @@ from typing import Final, cast
 import redis
 
 from app.core.errors import ErrorCode, RequestError
+from app.core.records.keys import Key
 
 MAX_S: Final = 7 * 24 * 3600  # what S3 allows
-_KEY: Final = "lipsync:link_key"
 
 
 class LinkSigner:
@@ -40,5 +40,5 @@ class LinkSigner:
 
     def _key(self) -> bytes:
         """Return the key; the first who asks makes it."""
-        self._redis.set(_KEY, secrets.token_hex(32), nx=True)
-        return bytes.fromhex(cast(str, self._redis.get(_KEY)))
+        self._redis.set(Key.LINK_KEY, secrets.token_hex(32), nx=True)
+        return bytes.fromhex(cast(str, self._redis.get(Key.LINK_KEY)))

@@ -1,7 +1,7 @@
 """Follow jobs as they change: any number of listeners up to a bound, each asleep in Redis until its job has news.
 
-The moves of a job write its stream (`app.core.records.moves`), so news are in the order in which things happened, and
-whoever knows the last event it saw misses none.
+The scripts that change a job write its stream (`app.core.records.lua`), so news are in the order in which things
+happened, and whoever knows the last event it saw misses none.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 from app.core.errors import CapacityError, ErrorCode
 from app.core.records.connection import connect_listener
+from app.core.records.keys import Key
 from app.shutdown import Shutdown
 
 MAX_LISTENERS: Final = 200  # a socket and a connection to Redis each, within the usual 1024 files of a process
@@ -112,7 +113,7 @@ def _numbers(event_id: str) -> tuple[int, int]:
 
 
 def _key(job_id: str) -> str:
-    return f"lipsync:events:{job_id}"
+    return Key.EVENTS + job_id
 
 
 def _event(event_id: str, fields: dict[str, str]) -> Event:

@@ -50,7 +50,7 @@ async def create_job(
     idempotency_key: Annotated[str | None, Header(description="The same key and request give the same job.")] = None,
 ) -> JSONResponse:
     """Take a video and a voice; the answer is the queued job, `Location` says where to poll it."""
-    await run_in_threadpool(services.records.check_room, owner, idempotency_key)
+    await run_in_threadpool(services.records.check_capacity, owner, idempotency_key)
     async with taken_in(request, services) as intake:
         created = await run_in_threadpool(save_job, services, intake, owner, idempotency_key)
         view = await run_in_threadpool(_current_view, services.records, created.job_id)

@@ -15,11 +15,11 @@ RETENTION_S = 7200
 
 
 class Rig:
-    def __init__(self, records, redis_client, root):
+    def __init__(self, records, upkeep, redis_client, root):
         self.records, self.redis, self.root = records, redis_client, root
         self.storage, self.workspace = FolderStorage(root, reserve_bytes=0), Workspace(root, reserve_bytes=0)
         self.workspace.prepare()
-        self.sweeper = Sweeper(records, self.storage, self.workspace, RETENTION_S, interval_s=0.02)
+        self.sweeper = Sweeper(upkeep, self.storage, self.workspace, RETENTION_S, interval_s=0.02)
 
     def new_job(self):
         job_id = self.records.create(new_job_id(), "", INPUT, JobOptions()).job_id
@@ -40,8 +40,8 @@ class Rig:
 
 
 @pytest.fixture
-def rig(records, redis_client, tmp_path):
-    return Rig(records, redis_client, tmp_path)
+def rig(records, upkeep, redis_client, tmp_path):
+    return Rig(records, upkeep, redis_client, tmp_path)
 
 
 def test_what_expired_goes_and_nothing_else(rig):

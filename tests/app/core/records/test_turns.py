@@ -9,19 +9,22 @@ import pytest
 from app.core.jobs import JobOptions, new_job_id
 from app.core.records.records import RecordLimits, Records, WorkerFacts
 from app.core.records.segments import JOIN, SplitFacts
+from app.core.records.upkeep import Upkeep
 from tests.service import INPUT
+
+LIMITS = RecordLimits(60, max_attempts=3, max_queued_jobs=500, max_active_per_owner=500)
 
 
 @pytest.fixture
 def records(redis_client):
-    return Records(redis_client, RecordLimits(60, max_attempts=3, max_queued_jobs=500, max_active_per_owner=500))
+    return Records(redis_client, LIMITS)
 
 
 class Line:
     """Jobs with names, so that an order reads as one: the first letter is the owner."""
 
     def __init__(self, records, redis_client):
-        self.records, self.redis = records, redis_client
+        self.records, self.upkeep, self.redis = records, Upkeep(redis_client, LIMITS), redis_client
         self.ids = {}
         self.claims = 0
 
@@ -106,7 +109,7 @@ def test_a_job_queued_again_keeps_its_place_among_its_owner_s(line):
     line.redis.zadd("lipsync:leases", {line.ids["b1"]: 1})
     assert line.take() == ("b1", 1)
     line.redis.zadd("lipsync:leases", {line.ids["b1"]: 1}, xx=True)
-    line.records.reap()
+    line.upkeep.reap()
     assert line.take() == ("a1", 2)
     assert line.take() == ("b1", 2)
     assert line.take() == ("a2", 1)
@@ -150,7 +153,7 @@ class LongLine(Line):
 
     def do_one(self):
         """Let the one worker do what the next message names; return the job's name, or `end` for a join."""
-        self.messages += self.segments.take_unsent()
+        self.messages += self.upkeep.take_unsent_units()
         job_id, _, what = self.messages.pop(0).partition(".")
         if what == JOIN:
             attempt = self.segments.claim_join(job_id, "w", "claim-join")
@@ -181,12 +184,12 @@ def test_all_segments_are_done_and_then_joined(long_line):
     long_line.split("a0", "b0", "c0")
     done = [long_line.do_one() for _ in range(63)]
     assert [done.count(name) for name in ("a0", "b0", "c0", "end")] == [20, 20, 20, 3]
-    assert long_line.segments.take_unsent() == []
+    assert long_line.upkeep.take_unsent_units() == []
 
 
 def test_more_workers_have_more_messages_out(long_line, records):
     long_line.split("a0")
-    assert len(long_line.segments.take_unsent()) == 4
+    assert len(long_line.upkeep.take_unsent_units()) == 4
     for number in range(3):
         records.announce(
             WorkerFacts(
@@ -199,5 +202,5 @@ def test_more_workers_have_more_messages_out(long_line, records):
                 version="1",
             )
         )
-    assert len(long_line.segments.take_unsent()) == 6
-    assert long_line.segments.take_unsent() == []
+    assert len(long_line.upkeep.take_unsent_units()) == 6
+    assert long_line.upkeep.take_unsent_units() == []
