@@ -4,8 +4,12 @@ Jobs have one queue; segments of long jobs and the joins of segments have anothe
 turn, so neither a long job nor many short jobs delay the others.
 
 The message of a job only says that a job waits. The worker that gets it claims the job whose turn it is
-(`app.core.records.records`), which may be another job. So there must be as many messages as waiting jobs: a message too
-many does nothing, a missing message is sent again by the reaper.
+(`app.core.records.records`), which may be another job. So there must be as many messages as waiting jobs. The message
+of a segment names the segment. A message too many does nothing, because its worker finds nothing to claim. The reaper
+compares the number of messages with the records, and sends again what is missing.
+
+The records hold what waits, which attempt may work on it and how it ended. Celery delivers messages and runs the pool
+of workers. Its results, retries and chords are not used.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import redis
 from celery import Celery
+from kombu.exceptions import ChannelError
 
 from app.core.records.keys import Key
 from app.core.records.segments import JOIN
@@ -54,9 +59,7 @@ def configure(celery: Celery, settings: Settings) -> None:
     """
     if settings.redis_url is None:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
-    hard_limit_s = (
-        settings.run_timeout_s + 120
-    )  # later than the time limit of an attempt in worker.jobs, for a child that hangs
+    hard_limit_s = settings.run_timeout_s + 120  # for a child that hangs: attempts end themselves before that
     celery.conf.update(
         broker_url=broker_url(settings.redis_url),
         broker_connection_retry_on_startup=True,
@@ -114,11 +117,14 @@ def send_find_faces(celery: Celery, upload_id: str) -> None:
 
 
 def count_messages(celery: Celery, queue: str) -> int:
-    """Return the number of messages in a queue that are not yet delivered; raises kombu's or redis' errors."""
+    """Return the number of messages in a queue that are not yet delivered.
+
+    Raises OperationalError or `redis.RedisError` if the broker does not answer.
+    """
     with celery.connection_or_acquire() as connection, connection.channel() as channel:
         try:
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        except connection.channel_errors:  # Redis does not keep an empty queue, so it is not found
+        except ChannelError:  # Redis does not keep an empty queue, so it is not found
             return 0
 
 

@@ -19,7 +19,7 @@ from app.core.checks import Check, never_stop
 from app.core.errors import ErrorCode, LipSyncError, RequestError, ServiceError, error_payload, public_error
 from app.core.jobs import Progress
 from app.core.probing.probe import LookKilledError
-from app.core.records.connection import REDIS_AWAY
+from app.core.records.connection import REDIS_UNAVAILABLE
 from app.core.records.records import Renewal
 from app.core.storage.port import StorageAwayError
 from worker.media.ffmpeg_process import ChildKilledError
@@ -29,7 +29,7 @@ OVERRUN_S: Final = 30.0  # past its time limit by this, an attempt that does not
 PATIENCE_S: Final = 300.0  # how long an attempt waits for a Redis or a storage that is away
 DRAIN_S: Final = 5.0  # what will be done within this after the worker is told to end is finished; the rest handed back
 
-AWAY: Final = (*REDIS_AWAY, StorageAwayError)
+AWAY: Final = (*REDIS_UNAVAILABLE, StorageAwayError)
 
 _log = logging.getLogger("lipsync.worker")
 _T = TypeVar("_T")

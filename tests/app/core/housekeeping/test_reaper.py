@@ -19,12 +19,12 @@ class Rig:
 
     def __init__(self, records, segments, upkeep, redis_client):
         self.records, self.segments, self.upkeep, self.redis = records, segments, upkeep, redis_client
-        self.sent, self.is_broker_away = [], False
+        self.sent, self.is_broker_unavailable = [], False
         self.jobs_in_broker = self.units_in_broker = 0
         self.reaper = Reaper(upkeep, self, run_timeout_s=600, interval_s=0.02)
 
     def send_job(self, job_id):
-        if self.is_broker_away:
+        if self.is_broker_unavailable:
             raise OperationalError
         self.sent.append(job_id)
 
@@ -130,10 +130,10 @@ def test_leases_are_spared_after_an_outage_that_all_reapers_saw(rig):
 def test_a_message_that_cannot_be_sent_is_sent_later(rig):
     ids = [rig.new_job() for _ in range(3)]
     rig.upkeep.mark_unsent(ids)
-    rig.is_broker_away = True
+    rig.is_broker_unavailable = True
     with pytest.raises(OperationalError):
         rig.reaper.send_unsent()
-    rig.is_broker_away = False
+    rig.is_broker_unavailable = False
     rig.reaper.send_unsent()
     assert sorted(rig.sent) == sorted(ids)
 
@@ -149,12 +149,12 @@ def test_as_many_messages_are_sent_again_as_were_lost_long_ago(rig, waiting, sen
 
 
 class Broker:
-    """A real broker with a worker that takes the messages of segments in order; some get lost on the way."""
+    """A real broker whose messages of segments can get lost, and a worker that takes them in order."""
 
     def __init__(self, url, redis_client, segments):
         self.celery = make_celery(Settings(redis_url=url))
         self.outbox, self.redis, self.segments = CeleryOutbox(self.celery), redis_client, segments
-        self.done, self.in_vain = [], 0
+        self.done, self.unneeded = [], 0
 
     def lose(self, position):
         message = self.redis.lindex(SEGMENTS_QUEUE, position)
@@ -168,7 +168,7 @@ class Broker:
             message.ack()
         attempt = self.segments.claim(job_id, *number, "w", new_job_id()) if number else None
         if attempt is None:
-            self.in_vain += 1
+            self.unneeded += 1
         else:
             assert self.segments.finish(job_id, *number, attempt, 100)
             self.done += number
@@ -206,7 +206,7 @@ def test_a_lost_message_of_a_segment_is_sent_again_at_the_next_look(
         reaper.run_once()
     assert sorted(broker.done) == list(range(8)), "each segment was done once"
     assert segments.claim_join(job_id, "w", "j") == 1
-    assert broker.in_vain <= 8, "few messages were too many"
+    assert broker.unneeded <= 8, "few messages were too many"
     broker.celery.close()
 
 

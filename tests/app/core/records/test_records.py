@@ -47,7 +47,7 @@ def test_unknown_job_is_none(records):
     assert records.claim("w", "c") is None
 
 
-def test_the_whole_way_to_success(records):
+def test_a_job_from_creation_to_success(records):
     job_id = created(records)
     assert records.claim("host-1", "c1") == Claim(job_id, 1)
     assert records.renew(job_id, 1, "synthesize", Progress(percent=40, frames_done=4, frames_total=10)) is Renewal.OK
@@ -66,7 +66,7 @@ def test_the_whole_way_to_success(records):
     assert records.counts()["running"] == 0
 
 
-def test_one_claim_wins_and_the_same_claim_again_is_the_same(records):
+def test_one_claim_wins_and_may_be_sent_twice(records):
     job_id = created(records)
     won = []
     threads = [threading.Thread(target=lambda n=n: won.append(records.claim(f"w{n}", f"c{n}"))) for n in range(8)]
@@ -85,20 +85,20 @@ def test_an_attempt_that_lost_its_lease_can_do_nothing(records, upkeep, redis_cl
     records.claim("dead", "c1")
     end_lease(redis_client, job_id)
     assert upkeep.reap() == {job_id: JobStatus.QUEUED}
-    moves = {
+    ends = {
         "succeed": lambda n: records.succeed(job_id, n, RESULT, REPORT, []),
         "fail": lambda n: records.fail(job_id, n, {"code": "internal"}),
         "end_canceled": lambda n: records.end_canceled(job_id, n),
     }
     assert records.renew(job_id, 1, "x", Progress()) is Renewal.LOST
-    assert not moves[end](1)
+    assert not ends[end](1)
     assert not records.hand_back(job_id, 1)
     assert records.claim("dead", "c1") is None, "a claim that was lost is not renewed"
     assert records.claim("next", "c2") == Claim(job_id, 2)
-    assert not moves[end](1)
+    assert not ends[end](1)
     assert records.renew(job_id, 1, "x", Progress()) is Renewal.LOST
-    assert moves[end](2)
-    assert moves[end](2), "the same end told twice, because an answer was lost, is one end"
+    assert ends[end](2)
+    assert ends[end](2), "the same end reported twice, because an answer was lost, counts once"
 
 
 @pytest.mark.parametrize("terminal", [JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED])
@@ -141,7 +141,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_a_retry_is_the_same_job_once_more(records, redis_client, end):
+def test_a_retry_queues_the_same_job_again(records, redis_client, end):
     before = records.get(created(records))
     end(records, before.id)
     attempt = records.get(before.id).attempt
@@ -160,15 +160,15 @@ def test_a_retry_is_the_same_job_once_more(records, redis_client, end):
     assert records.queue_positions([job.id]) == {job.id: 1} and redis_client.zscore("lipsync:expiry", job.id) is None
     assert records.counts()["total_retried"] == 1
     for refused in (lambda: records.fail(job.id, attempt, {}), lambda: records.end_canceled(job.id, attempt)):
-        assert not refused(), "whoever worked on it before can do nothing"
+        assert not refused(), "an earlier attempt can do nothing"
     assert records.claim("w", "c2") == Claim(job.id, attempt + 1)
     assert records.succeed(job.id, attempt + 1, RESULT, REPORT, [])
 
 
-def test_a_retry_counts_losses_anew(records, upkeep, redis_client):
+def test_a_retry_counts_losses_from_zero(records, upkeep, redis_client):
     job_id = created(records)
-    for word in ("c1", "c2"):
-        records.claim("w", word)
+    for claim in ("c1", "c2"):
+        records.claim("w", claim)
         end_lease(redis_client, job_id)
         upkeep.reap()
     assert records.get(job_id).status is JobStatus.FAILED
@@ -178,7 +178,7 @@ def test_a_retry_counts_losses_anew(records, upkeep, redis_client):
     assert upkeep.reap() == {job_id: JobStatus.QUEUED}
 
 
-def test_only_what_failed_or_was_canceled_is_tried_again(records, upkeep, redis_client):
+def test_only_failed_and_canceled_jobs_can_be_retried(records, upkeep, redis_client):
     def refused(job_id):
         with pytest.raises(LipSyncError) as caught:
             records.retry(job_id)
@@ -217,7 +217,7 @@ def test_a_running_job_is_asked_to_stop(records):
     records.claim("w", "c")
     assert records.cancel(job_id) is JobStatus.RUNNING
     assert records.renew(job_id, 1, "x", Progress()) is Renewal.CANCEL
-    assert not records.hand_back(job_id, 1), "a job its caller gave up is not queued again"
+    assert not records.hand_back(job_id, 1), "a job to be canceled is not queued again"
     assert records.end_canceled(job_id, 1)
     assert records.get(job_id).error is None
 
@@ -240,7 +240,7 @@ def test_a_job_fails_when_it_was_lost_too_often(records, upkeep, redis_client):
     assert (job.status, job.error["code"], job.error["retryable"]) == (JobStatus.FAILED, "worker_lost", True)
 
 
-def test_an_attempt_that_broke_is_lost_at_once(records):
+def test_an_attempt_can_be_counted_as_dead_at_once(records):
     job_id = created(records)
     for attempt in (1, 2):
         assert records.claim("w", f"c{attempt}").attempt == attempt
@@ -248,7 +248,7 @@ def test_an_attempt_that_broke_is_lost_at_once(records):
     assert (records.get(job_id).error["code"], records.counts()["total_lost"]) == ("worker_lost", 2)
 
 
-def test_handing_back_in_order_is_no_loss(records, upkeep):
+def test_handing_back_is_no_loss(records, upkeep):
     job_id = created(records)
     for attempt in range(1, 6):
         assert records.claim("w", f"c{attempt}") == Claim(job_id, attempt)
@@ -275,7 +275,7 @@ def test_messages_are_sent_again_once(records, upkeep):
     assert upkeep.overdue(0.001) == [second]
 
 
-def assert_no_room(records, owner, code):
+def assert_refused(records, owner, code):
     for refused in (lambda: created(records, owner), lambda: records.check_capacity(owner)):
         with pytest.raises(LipSyncError) as caught:
             refused()
@@ -285,28 +285,28 @@ def assert_no_room(records, owner, code):
 def test_the_queue_is_bounded(records):
     for number in range(5):
         created(records, f"caller-{number % 2}")
-    assert_no_room(records, "new", "queue_full")
+    assert_refused(records, "new", "queue_full")
 
 
 def test_the_jobs_of_one_caller_are_bounded_until_they_end(records):
     ids = [create(records, "busy", (f"k{number}", "f")).job_id for number in range(4)]
-    assert_no_room(records, "busy", "concurrency_limited")
+    assert_refused(records, "busy", "concurrency_limited")
     created(records, "other")
     records.claim("w", "c")
-    assert_no_room(records, "busy", "concurrency_limited")
-    assert create(records, "busy", ("k0", "f")).replayed, "a request that was answered before needs no room"
+    assert_refused(records, "busy", "concurrency_limited")
+    assert create(records, "busy", ("k0", "f")).replayed, "a request that was answered before is not refused"
     records.check_capacity("busy", "k0")
     assert records.fail(ids[0], 1, {})
     created(records, "busy")
-    assert_no_room(records, "busy", "concurrency_limited")
+    assert_refused(records, "busy", "concurrency_limited")
     records.cancel(ids[1])
     created(records, "busy")
     records.delete(ids[2])
     created(records, "busy")
-    assert_no_room(records, "busy", "concurrency_limited")
+    assert_refused(records, "busy", "concurrency_limited")
 
 
-def test_a_key_that_another_job_has_by_now_outlives_its_first(records, redis_client):
+def test_an_idempotency_key_that_another_job_has_now_is_kept(records, redis_client):
     first = create(records, idempotency=("k", "f")).job_id
     for key in redis_client.keys("lipsync:idem:*"):
         redis_client.delete(key)  # as it ends after a day
@@ -344,7 +344,7 @@ def test_pages_newest_first_own_jobs_only(records):
     assert [job.id for job in records.page("", JobStatus.QUEUED, 2, cursor)[0]] == [ids[1]]
 
 
-def test_expiry_takes_files_first_then_the_record(records, upkeep, redis_client):
+def test_files_expire_first_then_the_record(records, upkeep, redis_client):
     running, waiting, ended = (created(records) for _ in range(3))
     records.claim("w", "c")
     records.cancel(ended)
@@ -378,5 +378,5 @@ def test_workers_are_known_while_they_announce_themselves(records, redis_client)
     assert records.live_workers() == []
 
 
-def test_only_one_process_has_the_turn(upkeep):
+def test_one_process_gets_the_interval(upkeep):
     assert [upkeep.claim_interval("sweep", 5) for _ in range(3)] == [True, False, False]

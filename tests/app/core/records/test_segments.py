@@ -46,7 +46,7 @@ def units(job_id, *names):
     return [f"{job_id}.{name}" for name in names]
 
 
-def test_the_whole_way(records, segments, upkeep, job_id, redis_client):
+def test_a_split_job_from_split_to_success(records, segments, upkeep, job_id, redis_client):
     assert (records.get(job_id).status, records.counts()["running"]) == (JobStatus.RUNNING, 1)
     assert segments.facts(job_id) == FACTS
     assert upkeep.take_unsent_units() == units(job_id, 0, 1, 2)
@@ -55,7 +55,7 @@ def test_the_whole_way(records, segments, upkeep, job_id, redis_client):
     assert upkeep.take_unsent_units() == units(job_id, "join")
     assert segments.attempts(job_id, COUNT) == [1, 1, 1]
     assert segments.claim_join(job_id, "joiner", "j") == 1
-    assert segments.claim_join(job_id, "joiner", "j") == 1, "the same claim again is the same"
+    assert segments.claim_join(job_id, "joiner", "j") == 1, "the same claim sent twice is one claim"
     assert segments.claim_join(job_id, "other", "k") is None
     assert records.renew(job_id, 1, "finish", Progress()) is Renewal.OK
     assert records.succeed(job_id, 1, RESULT, REPORT, [])
@@ -63,15 +63,15 @@ def test_the_whole_way(records, segments, upkeep, job_id, redis_client):
     assert not [key for key in redis_client.keys("lipsync:*") if "lease" in key or "segment_sent" in key]
 
 
-def test_a_planner_that_asks_again_leaves_the_join_alone(records, segments, upkeep, job_id):
+def test_a_second_split_by_the_planner_does_not_touch_the_join(records, segments, upkeep, job_id):
     do_all(segments, job_id)
     assert segments.claim_join(job_id, "joiner", "j") == 1
-    assert segments.split(job_id, 1, FACTS), "it was split"
+    assert segments.split(job_id, 1, FACTS), "it is split already"
     assert upkeep.take_unsent_units() == [] and segments.claim_join(job_id, "other", "k") is None
     assert records.succeed(job_id, 1, RESULT, REPORT, [])
 
 
-def test_by_another_plan_nothing_that_was_finished_counts(records, segments, upkeep, job_id):
+def test_finished_segments_of_another_plan_do_not_count(records, segments, upkeep, job_id):
     segments.finish(job_id, 2, segments.claim(job_id, 2, "w", "c"), 100)
     records.cancel(job_id)
     records.retry(job_id)
@@ -79,7 +79,7 @@ def test_by_another_plan_nothing_that_was_finished_counts(records, segments, upk
     assert segments.split(job_id, 2, SplitFacts(plan=2, segments=2, frames=300))
     assert records.get(job_id).progress.frames_done == 0
     assert upkeep.take_unsent_units() == units(job_id, 0, 1)
-    assert segments.attempts(job_id, COUNT) == [0, 0, 1], "numbers go on counting"
+    assert segments.attempts(job_id, COUNT) == [0, 0, 1], "numbers of attempts go on"
 
 
 def test_a_job_canceled_while_it_is_planned_is_not_split(records, segments, upkeep):
@@ -90,7 +90,7 @@ def test_a_job_canceled_while_it_is_planned_is_not_split(records, segments, upke
     assert records.get(job_id).status is JobStatus.CANCELED and upkeep.take_unsent_units() == []
 
 
-def test_who_split_the_job_has_no_more_to_say(records, segments, upkeep, job_id):
+def test_after_the_split_the_planner_can_do_nothing(records, segments, upkeep, job_id):
     assert segments.split(job_id, 1, FACTS), "an answer that was lost"
     assert records.renew(job_id, 1, "x", Progress()) is Renewal.LOST
     assert not records.fail(job_id, 1, {"code": "internal"})
@@ -110,7 +110,7 @@ def test_one_claim_of_a_segment_wins(segments, job_id):
     assert sorted(won, key=str) == [1, *[None] * 7]
 
 
-def test_one_join_is_due_however_the_segments_end(segments, upkeep, job_id):
+def test_one_join_is_due_in_whatever_order_segments_end(segments, upkeep, job_id):
     attempts = [segments.claim(job_id, number, "w", f"c{number}") for number in range(COUNT)]
     upkeep.take_unsent_units()
     threads = [
@@ -125,7 +125,7 @@ def test_one_join_is_due_however_the_segments_end(segments, upkeep, job_id):
     assert upkeep.take_unsent_units() == units(job_id, "join")
 
 
-def test_progress_is_the_sum_over_segments_and_loses_what_a_dead_one_did(
+def test_progress_is_the_sum_over_segments_without_the_frames_of_dead_attempts(
     records, segments, upkeep, job_id, redis_client
 ):
     attempts = [segments.claim(job_id, number, "w", f"c{number}") for number in range(2)]
@@ -154,9 +154,9 @@ def test_an_attempt_that_lost_its_segment_can_do_nothing(segments, upkeep, job_i
         if not claimed:
             assert segments.claim(job_id, 0, "next", "c2") == 2
     assert segments.finish(job_id, 0, 2, 100)
-    assert segments.finish(job_id, 0, 2, 100), "the same end told twice is one end"
+    assert segments.finish(job_id, 0, 2, 100), "the same end reported twice counts once"
     assert not segments.finish(job_id, 0, 1, 100)
-    assert segments.claim(job_id, 0, "late", "c3") is None, "a message that comes again finds it done"
+    assert segments.claim(job_id, 0, "late", "c3") is None, "a second message finds it done"
 
 
 def test_a_segment_lost_too_often_fails_the_job(records, segments, upkeep, job_id, redis_client):
@@ -168,7 +168,7 @@ def test_a_segment_lost_too_often_fails_the_job(records, segments, upkeep, job_i
     assert (job.status, job.error["code"], records.counts()["total_lost"]) == (JobStatus.FAILED, "worker_lost", 2)
 
 
-def test_an_attempt_that_broke_is_lost_at_once(records, segments, upkeep, job_id):
+def test_an_attempt_can_be_counted_as_dead_at_once(records, segments, upkeep, job_id):
     for attempt in (1, 2):
         assert segments.claim(job_id, 0, "w", f"c{attempt}") == attempt
         upkeep.take_unsent_units()
@@ -202,7 +202,7 @@ def test_what_ends_the_job_ends_all_segments(records, segments, upkeep, job_id, 
     assert (left == set()) is (end == "delete")
 
 
-def test_a_lost_join_is_joined_by_the_next_under_a_new_number(records, segments, upkeep, job_id, redis_client):
+def test_a_lost_join_is_claimed_again_under_a_new_number(records, segments, upkeep, job_id, redis_client):
     do_all(segments, job_id)
     upkeep.take_unsent_units()
     for attempt, ended in ((1, "reaped"), (2, "handed back")):
