@@ -1,8 +1,8 @@
 """The thread that keeps the promise that no accepted job is lost.
 
 It runs in every service and every worker. Any number may run at once, because each step is one atomic script. It lets
-jobs and segments be claimed again when their lease ended, and sends messages that were not sent or were lost. When
-Redis was unavailable, it was so for all reapers. Then leases get time to be renewed before any is called dead.
+jobs and segments be claimed again when their lease ended, and sends messages that were not sent or were lost. After
+Redis was unavailable to all reapers, leases get time to be renewed before any is called dead.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Key(StrEnum):
     REAPED_AT = "lipsync:reaped_at"
     # string, exists while no lease may be called dead
     SETTLING = "lipsync:settling"
-    # <name of a work>: string, exists until the work may be done again by some process
+    # <name of a periodic step>: string, exists until some process may do the step again
     INTERVAL = "lipsync:turn:"
     # <upload id>: list, the faces found in a picture, for the process that waits for them
     FACES = "lipsync:faces:"

@@ -2,7 +2,7 @@
 
 Each file in `scripts/` is one script. Redis runs a script as a whole, so two processes can never both succeed with the
 same change. A file in `scripts/lib/` is a Lua module, which scripts and other modules get by `require('<name>')`; the
-module `keys` is made from `app.core.records.keys`. What is sent to Redis is the script with all modules before it.
+module `keys` is made from `app.core.records.keys`. The text that Redis gets is all modules followed by the script.
 
 A call sends the script's digest and one JSON document with the arguments (EVALSHA). The text is sent only when Redis
 does not know the digest, as after a restart.
@@ -53,7 +53,7 @@ SCRIPTS: Final = _complete_scripts()
 
 
 class Scripts:
-    """Lua scripts by name, each method for one type of answer; all may raise `redis.RedisError`."""
+    """Lua scripts of the records: one method for each type of answer; all may raise `redis.RedisError`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._scripts = {name: client.register_script(text) for name, text in SCRIPTS.items()}

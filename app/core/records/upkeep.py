@@ -33,7 +33,7 @@ class Upkeep:
     def claim_interval(self, name: str, interval_s: float) -> bool:
         """Return True for the first process that asks within the interval, False for all others.
 
-        The process that got True does the named work; so a work that all processes offer is done once per interval.
+        The process that got True does the named step. So a step that every process could do is done once per interval.
         """
         return bool(self._redis.set(Key.INTERVAL + name, "1", nx=True, px=int(interval_s * 1000)))
 
@@ -42,9 +42,9 @@ class Upkeep:
     def check_outage(self, outage_s: float, settle_s: float) -> bool:
         """Record that a reaper came by; return whether no lease may be called dead now.
 
-        No reaper came by for `outage_s`: then Redis was unavailable for the holders of leases as well, and they get
-        `settle_s` to renew them. Any shorter time since the last visit is counted for the jobs of which a segment is
-        being done. Every reaper has to call this before it reaps.
+        When no reaper came by for `outage_s`, Redis was unavailable for the holders of leases as well: they get
+        `settle_s` to renew their leases. A shorter time since the last visit is counted for each job of which a segment
+        is being done. Every reaper has to call this before it reaps.
         """
         return self._scripts.flag("check_outage", outage_ms=int(outage_s * 1000), settle_ms=int(settle_s * 1000))
 
