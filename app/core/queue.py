@@ -121,11 +121,13 @@ def count_messages(celery: Celery, queue: str) -> int:
 
     Raises OperationalError or `redis.RedisError` if the broker does not answer.
     """
-    with celery.connection_or_acquire() as connection, connection.channel() as channel:
-        try:
-            return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        except ChannelError:  # Redis does not keep an empty queue, so it is not found
-            return 0
+    with celery.connection_for_write() as connection:  # of its own: one from the pool stays broken after an outage
+        connection.ensure_connection(max_retries=1, interval_start=0)
+        with connection.channel() as channel:
+            try:
+                return int(channel.queue_declare(queue=queue, passive=True).message_count)
+            except ChannelError:  # Redis does not keep an empty queue, so it is not found
+                return 0
 
 
 class CeleryOutbox:

@@ -11,7 +11,7 @@ from app.core.jobs import JobOptions, JobStatus, new_job_id
 from app.core.queue import SEGMENTS_QUEUE, CeleryOutbox, make_celery
 from app.core.records.segments import SplitFacts
 from app.core.settings import Settings
-from tests.service import INPUT, wait_until
+from tests.service import INPUT, running_redis, wait_until
 
 
 class Rig:
@@ -237,7 +237,18 @@ def test_undelivered_messages_are_counted(bare_redis_url, redis_client):
 
 
 def test_a_broker_that_does_not_answer_is_an_error_that_the_reaper_expects(tmp_path):
-    celery = make_celery(Settings(redis_url=f"unix://{tmp_path}/nobody"))
-    with pytest.raises((redis.RedisError, OperationalError)):
-        CeleryOutbox(celery).count_jobs()
+    with running_redis(tmp_path) as url:
+        celery = make_celery(Settings(redis_url=url))
+        outbox = CeleryOutbox(celery)
+        outbox.send_job("a")
+        assert outbox.count_jobs() == 1
+    started = time.monotonic()
+    for _ in range(3):
+        with pytest.raises((redis.RedisError, OperationalError)):
+            outbox.count_jobs()
+    assert time.monotonic() - started < 3, "a reaper that waits is late for the leases"
+    with running_redis(tmp_path, url):
+        assert outbox.count_jobs() == 1
+        outbox.send_job("b")
+        assert outbox.count_jobs() == 2
     celery.close()

@@ -32,8 +32,8 @@ function moves.fail(id, error, retention_ms)
   moves.finish(id, 'failed', retention_ms)
 end
 
--- Let a running job be claimed again. One whose segments were being joined only gives back the join. As its attempt
--- goes on, the number of the attempt is counted up, so that the old holder of the lease is refused.
+-- Let a running job be claimed again. If its segments were being joined, only the join waits again. No claim of the job
+-- counts its attempt up then, so this is done here: the old holder of the lease has to be refused.
 function moves.hand_back(id)
   if not job.get(id, 'joining') then return queue.enter(id, 0) end
   job.unset(id, 'joining', 'worker', 'claim')
