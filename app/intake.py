@@ -144,7 +144,7 @@ def send_message(services: Services, job_id: str) -> None:
     try:
         send_job(services.celery, job_id)
     except OperationalError:
-        services.records.mark_unsent([job_id])
+        services.upkeep.mark_unsent([job_id])
         _log.warning("message not sent job=%s", job_id)
 
 

@@ -15,9 +15,9 @@ import redis
 from itsdangerous import Signer
 
 from app.core.errors import ErrorCode, RequestError
+from app.core.records.keys import Key
 
 MAX_S: Final = 7 * 24 * 3600  # the longest time that S3 allows for its links
-_KEY: Final = "lipsync:link_key"
 
 
 class LinkSigner:
@@ -39,6 +39,6 @@ class LinkSigner:
 
     def _signer(self) -> Signer:
         """Return the signer with the shared key; the first call on this Redis creates the key."""
-        self._redis.set(_KEY, secrets.token_hex(32), nx=True)
-        key = cast(str, self._redis.get(_KEY))
+        self._redis.set(Key.LINK_KEY, secrets.token_hex(32), nx=True)
+        key = cast(str, self._redis.get(Key.LINK_KEY))
         return Signer(key, salt="result link", key_derivation="hmac", digest_method=hashlib.sha256)

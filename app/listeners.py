@@ -1,6 +1,6 @@
 """Listeners: calls that wait for events of a job.
 
-Every change of a job writes an event to the job's stream in Redis (`app.core.records.moves`). Events are therefore in
+Every change of a job writes an event to the job's stream in Redis (`app.core.records.lua`). Events are therefore in
 the order in which they happened, and a listener that knows the id of its last event misses none. A listener waits in a
 blocking read of Redis, and the number of listeners is limited.
 """
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from app.core.errors import CapacityError, ErrorCode
 from app.core.records.connection import connect_listener
+from app.core.records.keys import Key
 from app.shutdown import Shutdown
 
 MAX_LISTENERS: Final = 200  # each needs a socket and a connection to Redis; a process may usually open 1024 files
@@ -111,7 +112,7 @@ def _numbers(event_id: str) -> tuple[int, int]:
 
 
 def _key(job_id: str) -> str:
-    return f"lipsync:events:{job_id}"
+    return Key.EVENTS + job_id
 
 
 def _event(event_id: str, fields: dict[str, str]) -> Event:

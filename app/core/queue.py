@@ -1,11 +1,15 @@
-"""The way from the service to the workers: a task's name and a job's id, as JSON, over Redis.
+"""Messages from the service to the workers: the name of a task and the id of a job, as JSON, over Redis.
 
-A segment of a long job, and the join of its segments, are messages of their own in a queue of their own, which workers
-serve in turn with that of the jobs: neither a long job nor many short ones hold up the others.
+Jobs have one queue; segments of long jobs and the joins of segments have another. Workers take from both queues in
+turn, so neither a long job nor many short jobs delay the others.
 
-The message of a job only says that one waits: whoever gets it claims the job whose turn it is
-(`app.core.records.records`), which may be another. So there must be as many messages as waiting jobs: one too many
-does nothing, one too few is sent again by the reaper.
+The message of a job only says that a job waits. The worker that gets it claims the job whose turn it is
+(`app.core.records.records`), which may be another job. So there must be as many messages as waiting jobs. The message
+of a segment names the segment. A message too many does nothing, because its worker finds nothing to claim. The reaper
+compares the number of messages with the records, and sends again what is missing.
+
+The records hold what waits, which attempt may work on it and how it ended. Celery delivers messages and runs the pool
+of workers. Its results, retries and chords are not used.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import redis
 from celery import Celery
+from kombu.exceptions import ChannelError
 
+from app.core.records.keys import Key
 from app.core.records.segments import JOIN
 from app.core.settings import Settings
 
@@ -27,11 +33,11 @@ TASK_FIND_FACES: Final = "lipsync.find_faces"
 JOBS_QUEUE: Final = "lipsync.jobs"
 SEGMENTS_QUEUE: Final = "lipsync.segments"
 FACES_QUEUE: Final = "lipsync.faces"
-FACES_WAIT_S: Final = 6.0  # how long /jobs/validate waits for a worker to look
+FACES_WAIT_S: Final = 6.0  # how long /jobs/validate waits for the answer of a worker
 
 
 def broker_url(redis_url: str) -> str:
-    """Return Celery's name for an address: unix:///path?db=N is redis+socket:///path?virtual_host=N there."""
+    """Return an address in Celery's form: unix:///path?db=N becomes redis+socket:///path?virtual_host=N."""
     parts = urlsplit(redis_url)
     if parts.scheme != "unix":
         return redis_url
@@ -40,17 +46,20 @@ def broker_url(redis_url: str) -> str:
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Return a Celery object for sending or serving; needs `redis_url`, connects to nothing yet."""
+    """Return a Celery object for sending or receiving, not yet connected; raises ValueError without `redis_url`."""
     celery = Celery("lipsync", set_as_current=False)
     configure(celery, settings)
     return celery
 
 
 def configure(celery: Celery, settings: Settings) -> None:
-    """Apply the house's way of delivery: JSON only, acknowledged late, one message a child."""
+    """Set how messages are delivered: JSON only, acknowledged after the work, one message per pool child.
+
+    Raises ValueError without `redis_url`.
+    """
     if settings.redis_url is None:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
-    hard_limit_s = settings.run_timeout_s + 120  # behind the watchdog in worker.jobs.tasks, for a child that hangs
+    hard_limit_s = settings.run_timeout_s + 120  # for a child that hangs: attempts end themselves before that
     celery.conf.update(
         broker_url=broker_url(settings.redis_url),
         broker_connection_retry_on_startup=True,
@@ -89,12 +98,12 @@ def configure(celery: Celery, settings: Settings) -> None:
 
 
 def send_job(celery: Celery, job_id: str) -> None:
-    """Say that a job waits; raises kombu's OperationalError where the broker does not answer."""
+    """Send the message that a job waits; raises kombu's OperationalError if the broker does not answer."""
     celery.send_task(TASK_RUN_JOB, args=[job_id], task_id=job_id, retry=False)
 
 
 def send_unit(celery: Celery, unit: str) -> None:
-    """Say that a segment, or the join of a job, waits; raises kombu's OperationalError."""
+    """Send the message of a segment, or of the join of a job; raises kombu's OperationalError."""
     job_id, _, what = unit.rpartition(".")
     if what == JOIN:
         celery.send_task(TASK_JOIN_JOB, args=[job_id], task_id=unit, retry=False)
@@ -103,48 +112,54 @@ def send_unit(celery: Celery, unit: str) -> None:
 
 
 def send_find_faces(celery: Celery, upload_id: str) -> None:
-    """Ask a worker for the faces in a stored picture; the message dies with the wait for its answer."""
+    """Ask a worker for the faces in a stored picture; the message expires together with the wait for its answer."""
     celery.send_task(TASK_FIND_FACES, args=[upload_id], retry=False, expires=FACES_WAIT_S)
 
 
-def waiting_messages(client: redis.Redis) -> int:
-    """Return how many messages of jobs lie in the broker, not yet delivered."""
-    messages = cast("list[str]", client.lrange(JOBS_QUEUE, 0, -1))
-    return sum(json.loads(message)["headers"]["task"] == TASK_RUN_JOB for message in messages)
+def count_messages(celery: Celery, queue: str) -> int:
+    """Return the number of messages in a queue that are not yet delivered.
+
+    Raises OperationalError or `redis.RedisError` if the broker does not answer.
+    """
+    with celery.connection_for_write() as connection:  # of its own: one from the pool stays broken after an outage
+        connection.ensure_connection(max_retries=1, interval_start=0)
+        with connection.channel() as channel:
+            try:
+                return int(channel.queue_declare(queue=queue, passive=True).message_count)
+            except ChannelError:  # Redis does not keep an empty queue, so it is not found
+                return 0
 
 
-def waiting_units(client: redis.Redis) -> set[str]:
-    """Return the segments and joins whose message lies in the broker, not yet delivered."""
-    messages = cast("list[str]", client.lrange(SEGMENTS_QUEUE, 0, -1))
-    return {str(json.loads(message)["headers"]["id"]) for message in messages}
+class CeleryOutbox:
+    """Messages to the workers, as the reaper sends and counts them."""
 
-
-class Post:
-    """Send what the reaper finds unsent, and look at what lies undelivered."""
-
-    def __init__(self, celery: Celery, client: redis.Redis) -> None:
-        self._celery, self._redis = celery, client
+    def __init__(self, celery: Celery) -> None:
+        self._celery = celery
 
     def send_job(self, job_id: str) -> None:
-        """Say that a job waits; raises kombu's OperationalError."""
+        """Send the message that a job waits; raises kombu's OperationalError."""
         send_job(self._celery, job_id)
 
     def send_unit(self, unit: str) -> None:
-        """Say that a segment or a join waits; raises kombu's OperationalError."""
+        """Send the message of a segment or a join; raises kombu's OperationalError."""
         send_unit(self._celery, unit)
 
-    def waiting_jobs(self) -> int:
-        """Return how many messages of jobs are not yet delivered."""
-        return waiting_messages(self._redis)
+    def count_jobs(self) -> int:
+        """Return the number of messages about jobs that are not yet delivered."""
+        return count_messages(self._celery, JOBS_QUEUE)
 
-    def waiting_units(self) -> set[str]:
-        """Return the segments and joins whose message is not yet delivered."""
-        return waiting_units(self._redis)
+    def count_units(self) -> int:
+        """Return the number of messages about segments and joins that are not yet delivered."""
+        return count_messages(self._celery, SEGMENTS_QUEUE)
 
 
-def post_faces(client: redis.Redis, upload_id: str, faces: list[dict[str, Any]]) -> None:
-    """Leave the answer to `send_find_faces` for whoever waits."""
-    key = f"lipsync:faces:{upload_id}"
+def store_faces(client: redis.Redis, upload_id: str, faces: list[dict[str, Any]]) -> None:
+    """Store the answer to `send_find_faces` for the process that waits for it.
+
+    Not through a result backend of Celery: it would store a state of every task, and every child of every worker would
+    need a connection to it. One list in Redis that expires is enough for the one question that has an answer.
+    """
+    key = Key.FACES + upload_id
     pipeline = client.pipeline()
     pipeline.rpush(key, json.dumps(faces))
     pipeline.expire(key, 60)
@@ -152,9 +167,9 @@ def post_faces(client: redis.Redis, upload_id: str, faces: list[dict[str, Any]])
 
 
 def wait_for_faces(client: redis.Redis, upload_id: str) -> list[dict[str, Any]] | None:
-    """Return the answer to `send_find_faces`, or None where none came in time."""
+    """Return the answer to `send_find_faces`, or None if none came in time."""
     for _ in range(int(FACES_WAIT_S)):  # in steps shorter than the socket's timeout
-        answer = cast("tuple[str, str] | None", client.blpop([f"lipsync:faces:{upload_id}"], timeout=1))
+        answer = cast("tuple[str, str] | None", client.blpop([Key.FACES + upload_id], timeout=1))
         if answer is not None:
             return cast("list[dict[str, Any]]", json.loads(answer[1]))
     return None

@@ -55,7 +55,7 @@ async def create_job(
     ] = None,
 ) -> JSONResponse:
     """Receive a video and a voice, and answer with the queued job. `Location` is the path at which to poll it."""
-    await run_in_threadpool(services.records.check_room, owner, idempotency_key)
+    await run_in_threadpool(services.records.check_capacity, owner, idempotency_key)
     async with received_upload(request, services) as intake:
         created = await run_in_threadpool(save_job, services, intake, owner, idempotency_key)
         view = await run_in_threadpool(_current_view, services.records, created.job_id)

@@ -13,6 +13,7 @@ import pytest
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records
 from app.core.records.segments import Segments
+from app.core.records.upkeep import Upkeep
 from app.core.settings import Settings
 from app.main import create_app
 from app.services import Services
@@ -39,18 +40,22 @@ def redis_client(bare_redis_url):
     client.close()
 
 
+LIMITS = RecordLimits(retention_s=60, max_attempts=2, max_queued_jobs=5, max_active_per_owner=4)
+
+
 @pytest.fixture
 def records(redis_client):
-    return Records(
-        redis_client, RecordLimits(retention_s=60, max_attempts=2, max_queued_jobs=5, max_active_per_owner=4)
-    )
+    return Records(redis_client, LIMITS)
 
 
 @pytest.fixture
 def segments(redis_client):
-    return Segments(
-        redis_client, RecordLimits(retention_s=60, max_attempts=2, max_queued_jobs=5, max_active_per_owner=4)
-    )
+    return Segments(redis_client, LIMITS)
+
+
+@pytest.fixture
+def upkeep(redis_client):
+    return Upkeep(redis_client, LIMITS)
 
 
 @dataclass

@@ -21,7 +21,7 @@ import httpx
 import psutil
 import redis
 
-from app.core.parent_death import tethered
+from app.core.parent_death import tied_to_this_process
 from app.core.private_redis import redis_command
 from app.core.records.connection import connect
 from lipsync.supervisor import free_port
@@ -58,7 +58,11 @@ class Member:
         if time.monotonic() >= self._due_at:
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    tethered(self._command), env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                    tied_to_this_process(self._command),
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
                 )
 
     def end(self, number: int = signal.SIGTERM, timeout_s: float = 20.0) -> float:

@@ -77,10 +77,10 @@ def members(group):
     return found
 
 
-def test_a_tethered_process_dies_with_its_parent():
+def test_a_tied_process_dies_with_its_parent():
     code = (
-        "import subprocess, time; from app.core.parent_death import tethered; "
-        "print(subprocess.Popen(tethered(['sleep', '60'])).pid, flush=True); time.sleep(60)"
+        "import subprocess, time; from app.core.parent_death import tied_to_this_process; "
+        "print(subprocess.Popen(tied_to_this_process(['sleep', '60'])).pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())

@@ -19,8 +19,8 @@ from app.core.checks import Check, never_stop
 from app.core.errors import ErrorCode, LipSyncError, RequestError, ServiceError, error_payload, public_error
 from app.core.jobs import Progress
 from app.core.probing.probe import ProbeKilledError
-from app.core.records.connection import REDIS_AWAY
-from app.core.records.records import Beat
+from app.core.records.connection import REDIS_UNAVAILABLE
+from app.core.records.records import Renewal
 from app.core.storage.port import StorageUnavailableError
 from worker.media.ffmpeg_process import ChildKilledError
 
@@ -29,7 +29,7 @@ OVERRUN_S: Final = 30.0  # past its time limit by this, an attempt that does not
 PATIENCE_S: Final = 300.0  # how long an attempt waits for a Redis or a storage that is away
 DRAIN_S: Final = 5.0  # what will be done within this after the worker is told to end is finished; the rest handed back
 
-AWAY: Final = (*REDIS_AWAY, StorageUnavailableError)
+AWAY: Final = (*REDIS_UNAVAILABLE, StorageUnavailableError)
 
 _log = logging.getLogger("lipsync.worker")
 _T = TypeVar("_T")
@@ -57,7 +57,7 @@ class Hold:
     """
 
     name: str  # for the log
-    beat: Callable[[str, Progress], Beat]
+    beat: Callable[[str, Progress], Renewal]
     hand_back: Callable[[], bool]
     lose: Callable[[], bool]
     fail: Callable[[Mapping[str, Any]], bool]
@@ -74,7 +74,7 @@ class JobMonitor:
         self._run_timeout_s = run_timeout_s
         self._is_stopping = is_stopping
         self._stopping_since: float | None = None
-        self._answer = Beat.OK
+        self._answer = Renewal.OK
         self._stage = "start"
         self._frames = (0, 0)
         self._first: tuple[float, int] | None = None  # when frames were first counted, and how many
@@ -93,9 +93,9 @@ class JobMonitor:
 
     def check(self) -> None:
         """Raise where the attempt has to stop: lost, canceled, handed back or out of time."""
-        if self._answer is Beat.LOST:
+        if self._answer is Renewal.LOST:
             raise AttemptLostError
-        if self._answer is Beat.CANCEL:
+        if self._answer is Renewal.CANCEL:
             raise RequestError(ErrorCode.CANCELED, "The job was canceled.")
         if self._is_stopping() and not self._is_nearly_done():
             raise HandedBackError
@@ -118,7 +118,7 @@ class JobMonitor:
         """Tell whether the worker was asked to end."""
         return self._is_stopping()
 
-    def heed(self, answer: Beat) -> None:
+    def heed(self, answer: Renewal) -> None:
         """Take what Redis answered to the heartbeat."""
         self._answer = answer
 

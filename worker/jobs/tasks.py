@@ -19,7 +19,7 @@ from typing import Any, Final
 import redis
 
 from app.core.jobs import Job
-from app.core.queue import post_faces
+from app.core.queue import store_faces
 from app.core.records.records import Records
 from app.core.records.segments import Segments, SplitFacts, plan_names, segment_names
 from app.core.settings import Settings
@@ -146,7 +146,7 @@ def run_segment(runtime: Runtime, job_id: str, number: int) -> None:
     monitor, names = _monitor(runtime), segment_names(number, attempt)
     hold = Hold(
         name=f"job={job_id} segment={number} attempt={attempt}",
-        beat=lambda _, progress: segments.beat(job_id, number, attempt, progress.frames_done),
+        beat=lambda _, progress: segments.renew(job_id, number, attempt, progress.frames_done),
         hand_back=lambda: segments.hand_back(job_id, number, attempt),
         lose=lambda: segments.lose(job_id, number, attempt),
         fail=lambda error: segments.fail(job_id, number, attempt, error),
@@ -201,7 +201,7 @@ def find_faces(runtime: Runtime, upload_id: str) -> None:
             path = runtime.storage.fetch(upload_id, "video", folder)
         except FileNotFoundError:
             return  # the API waits no more
-        post_faces(runtime.redis, upload_id, runtime.find_faces(runtime.settings, path))
+        store_faces(runtime.redis, upload_id, runtime.find_faces(runtime.settings, path))
 
 
 def _has_plan(runtime: Runtime, job_id: str, facts: SplitFacts) -> bool:
@@ -220,7 +220,7 @@ def _job_hold(runtime: Runtime, job_id: str, attempt: int) -> Hold:
     records = runtime.records
     return Hold(
         name=f"job={job_id} attempt={attempt}",
-        beat=lambda stage, progress: records.beat(job_id, attempt, stage, progress),
+        beat=lambda stage, progress: records.renew(job_id, attempt, stage, progress),
         hand_back=lambda: records.hand_back(job_id, attempt),
         lose=lambda: records.lose(job_id, attempt),
         fail=lambda error: records.fail(job_id, attempt, error),

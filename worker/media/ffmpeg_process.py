@@ -21,7 +21,7 @@ from typing import IO, Final
 
 from app.core.checks import Check
 from app.core.errors import ErrorCode, ServiceError
-from app.core.parent_death import tethered
+from app.core.parent_death import tied_to_this_process
 
 POLL_S: Final = 0.25
 KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM, 255)  # no file brings them about; 255: ffmpeg was told to end
@@ -45,7 +45,7 @@ class Child:
         self._check = check
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
         if not feeds and not reads:  # a pipe that breaks ends its child; without one the kernel has to
-            arguments = tethered(list(arguments))
+            arguments = tied_to_this_process(list(arguments))
         self._process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,

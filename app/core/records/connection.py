@@ -1,4 +1,4 @@
-"""The connection to Redis that records, reaper and readiness share: every wait on it is bounded."""
+"""Connections to Redis; every wait for an answer is bounded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from redis.retry import Retry
 
 SOCKET_TIMEOUT_S: Final = 3.0
 CONNECT_TIMEOUT_S: Final = 2.0
-# What Redis answers, or fails to, where the same call can succeed later: it is away, a replica by now, or full.
-REDIS_AWAY: Final = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
+# Errors after which the same call can succeed later: Redis cannot be reached, became a replica, or has no memory left.
+REDIS_UNAVAILABLE: Final = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
 
 
 def connect(url: str) -> redis.Redis:
-    """Return a client for a redis://, rediss:// or unix:// address; every wait is bounded, nothing is sent yet."""
+    """Return a client for a redis://, rediss:// or unix:// address; nothing is sent yet."""
     return redis.Redis.from_url(
         url,
         decode_responses=True,
@@ -27,14 +27,14 @@ def connect(url: str) -> redis.Redis:
     )
 
 
-def connect_listener(url: str, block_s: float, most: int) -> redis.asyncio.Redis:
-    """Return a client for an event loop whose reads may block that long, with at most so many connections."""
+def connect_listener(url: str, block_s: float, max_connections: int) -> redis.asyncio.Redis:
+    """Return a client for an event loop, whose reads may block for `block_s`; at most `max_connections` at once."""
     return redis.asyncio.Redis.from_url(
         url,
         decode_responses=True,
-        max_connections=most,
+        max_connections=max_connections,
         socket_timeout=block_s + SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
-        # A connection that broke is made anew; a read that had no answer in all that time is not begun again.
+        # A broken connection is made again. A read that got no answer in all that time is not repeated.
         retry=AsyncRetry(ExponentialBackoff(cap=0.2, base=0.02), 1, supported_errors=(redis.ConnectionError,)),
     )

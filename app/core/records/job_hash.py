@@ -1,4 +1,4 @@
-"""How a job lies in its Redis hash: text fields, times in milliseconds since the epoch."""
+"""The fields of a job's Redis hash: texts; times are milliseconds since the epoch. See `app.core.records.keys`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 def job_of_hash(job_id: str, fields: Mapping[str, str]) -> Job:
-    """Return the job that a hash holds."""
+    """Return the job that the fields of a hash describe."""
     doc = json.loads(fields["doc"])
     parsed = {name: json.loads(fields[name]) for name in ("error", "result", "report") if name in fields}
     return Job.model_validate(

@@ -1,32 +1,30 @@
-"""The segments of a long job: claimed, leased and fenced one by one, by any number of workers at once.
+"""The segments of a long job: each is claimed, leased and fenced by itself, by any number of workers at once.
 
-A job that is claimed and turns out long is planned and split. Each segment is then a Celery task of its own, and so is
-the join that follows the last of them. Celery delivers; the record decides. A chord would do the same with a counter in
-a result backend, which a worker that dies between its work and its count, or a message delivered twice, puts wrong for
-good. Here the count is a move of the record like any other, so what finished stays finished and nothing counts twice.
+The attempt that claims a long job plans it and splits it. Each segment is then a Celery task of its own, and so is the
+join that follows the last segment. Celery delivers the tasks; the record decides which attempt may do them. A Celery
+chord would count finished segments in a result backend. This count becomes wrong for good when a worker dies between
+its work and its count, or when a message is delivered twice. Here the script that finishes a segment also counts it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import redis
 
-from app.core.errors import ErrorCode, ServiceError, error_payload
-from app.core.jobs import JobStatus
-from app.core.records import segment_moves
-from app.core.records.records import LEASE_S, Beat, RecordLimits
+from app.core.records.keys import Key
+from app.core.records.lua import Scripts
+from app.core.records.records import LEASE_MS, RecordLimits, Renewal, worker_lost_error
 
 JOIN: Final = "join"
-_LEASE_MS: Final = int(LEASE_S * 1000)
 
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """Into what a job was split: the attempt whose plan holds, how many segments, frames in all."""
+    """Plan of a split job: the attempt that made it, the number of segments and of frames."""
 
     plan: int
     segments: int
@@ -39,103 +37,99 @@ def plan_names(attempt: int) -> tuple[str, str]:
 
 
 def segment_names(number: int, attempt: int) -> tuple[str, str]:
-    """Return the names in the storage of what an attempt at a segment made: pictures and facts."""
+    """Return the names in the storage of the pictures and the facts that an attempt at a segment made."""
     return f"segment-{number}-{attempt}.mp4", f"segment-{number}-{attempt}.json"
 
 
 class Segments:
-    """Read and move the segments of jobs; every method may raise `redis.RedisError` where Redis does not answer."""
+    """Records of the segments of split jobs; every method may raise `redis.RedisError`."""
 
     def __init__(self, client: redis.Redis, limits: RecordLimits) -> None:
         self._redis = client
         self._limits = limits
-        names = [name for name in vars(segment_moves) if name.isupper() and "PRELUDE" not in name]
-        self._scripts = {name: client.register_script(getattr(segment_moves, name)) for name in names}
-
-    def _move(self, name: str, *arguments: str | int | float) -> Any:
-        return self._scripts[name](keys=[], args=list(arguments))
+        self._scripts = Scripts(client)
 
     @property
     def _retention_ms(self) -> int:
         return self._limits.retention_s * 1000
 
     def split(self, job_id: str, attempt: int, facts: SplitFacts) -> bool:
-        """Give up the job's lease and let its segments be claimed, those alone that are not done yet.
+        """Give up the job's lease and let its segments be claimed, without those that are done already.
 
-        False where this attempt is no longer the current one, or its job was canceled meanwhile and so has ended now.
+        Return False if this attempt is no longer the current one. Also return False if the job was to be canceled: then
+        it has ended now.
         """
-        counts = (facts.plan, facts.segments, facts.frames)
-        return bool(self._move("SPLIT", job_id, attempt, *counts, self._retention_ms))
+        return self._scripts.flag(
+            "split",
+            job_id=job_id,
+            attempt=attempt,
+            plan=facts.plan,
+            segments=facts.segments,
+            frames=facts.frames,
+            retention_ms=self._retention_ms,
+        )
 
     def facts(self, job_id: str) -> SplitFacts | None:
-        """Return into what the job was split, by this attempt or one before, or None."""
+        """Return the plan by which this attempt, or one before, split the job; None if none did."""
         names = ["plan", "segments", "frames_total"]
-        values = cast("list[str | None]", self._redis.hmget(f"lipsync:job:{job_id}", names))
+        values = cast("list[str | None]", self._redis.hmget(Key.JOB + job_id, names))
         return None if None in values else SplitFacts(*(int(value or 0) for value in values))
 
     def attempts(self, job_id: str, segments: int) -> list[int]:
-        """Return the number of the attempt that did each segment, or last tried to."""
+        """Return the number of the latest attempt at each segment; of a finished segment it is the one that did it."""
         names = [f"{number}:attempt" for number in range(segments)]
-        values = cast("list[str | None]", self._redis.hmget(f"lipsync:segments:{job_id}", names))
+        values = cast("list[str | None]", self._redis.hmget(Key.SEGMENTS + job_id, names))
         return [int(value or 0) for value in values]
 
     def claim(self, job_id: str, number: int, worker: str, claim: str) -> int | None:
-        """Take a waiting segment under a lease; return its attempt, or None where there is nothing to take."""
-        return int(self._move("CLAIM_SEGMENT", job_id, number, worker, claim, _LEASE_MS)) or None
+        """Take a waiting segment under a lease; return the number of its attempt, None if it does not wait.
 
-    def beat(self, job_id: str, number: int, attempt: int, frames_done: int) -> Beat:
+        `claim` is a random text: the same one sent twice, because an answer was lost, is one claim.
+        """
+        attempt = self._scripts.number(
+            "claim_segment", job_id=job_id, number=number, worker=worker, claim=claim, lease_ms=LEASE_MS
+        )
+        return attempt or None
+
+    def renew(self, job_id: str, number: int, attempt: int, frames_done: int) -> Renewal:
         """Renew the lease of a segment and count its frames."""
-        return Beat(self._move("BEAT_SEGMENT", job_id, number, attempt, _LEASE_MS, frames_done))
+        answer = self._scripts.text(
+            "renew_segment", job_id=job_id, number=number, attempt=attempt, lease_ms=LEASE_MS, frames_done=frames_done
+        )
+        return Renewal(answer)
 
     def finish(self, job_id: str, number: int, attempt: int, frames: int) -> bool:
-        """Call a segment done; False where this attempt is no longer the current one."""
-        return bool(self._move("FINISH_SEGMENT", job_id, number, attempt, frames))
+        """Mark a segment as done; return False if this attempt is no longer the current one."""
+        return self._scripts.flag("finish_segment", job_id=job_id, number=number, attempt=attempt, frames=frames)
 
     def fail(self, job_id: str, number: int, attempt: int, error: Mapping[str, Any]) -> bool:
-        """End the whole job with an error payload; False where this attempt is no longer the current one."""
-        return bool(self._move("FAIL_SEGMENT", job_id, number, attempt, self._retention_ms, json.dumps(error)))
+        """End the whole job with an error payload; return False if this attempt is no longer the current one."""
+        return self._scripts.flag(
+            "fail_segment",
+            job_id=job_id,
+            number=number,
+            attempt=attempt,
+            retention_ms=self._retention_ms,
+            error=json.dumps(error),
+        )
 
     def hand_back(self, job_id: str, number: int, attempt: int) -> bool:
         """Let a segment be claimed again, with nothing counted against it."""
-        return bool(self._move("HAND_BACK_SEGMENT", job_id, number, attempt))
+        return self._scripts.flag("hand_back_segment", job_id=job_id, number=number, attempt=attempt)
 
     def lose(self, job_id: str, number: int, attempt: int) -> bool:
-        """Call this attempt dead at once, as the reaper would later; False where it is no longer the current one."""
-        most, retention_ms = self._limits.max_attempts, self._retention_ms
-        return bool(self._move("LOSE_SEGMENT", job_id, number, attempt, most, retention_ms, _lost_payload()))
+        """Count this attempt as dead at once, as the reaper would later; return False if it is not the current one."""
+        return self._scripts.flag(
+            "lose_segment",
+            job_id=job_id,
+            number=number,
+            attempt=attempt,
+            max_losses=self._limits.max_attempts,
+            retention_ms=self._retention_ms,
+            error=worker_lost_error("a part of this job"),
+        )
 
     def claim_join(self, job_id: str, worker: str, claim: str) -> int | None:
-        """Take the job's own lease to join its segments; return the job's attempt, or None where it is not due."""
-        return int(self._move("CLAIM_JOIN", job_id, worker, claim, _LEASE_MS)) or None
-
-    # ---- the reaper's side
-
-    def reap(self) -> dict[str, JobStatus]:
-        """Let each segment whose lease ended be claimed again, or fail its job; return the jobs' status by unit."""
-        moved = self._move("REAP_SEGMENTS", self._limits.max_attempts, self._retention_ms, _lost_payload())
-        return {unit: JobStatus(status) for unit, status in zip(moved[::2], moved[1::2], strict=True)}
-
-    def end_slow(self, run_timeout_s: float) -> list[str]:
-        """Fail the split jobs whose segments were being done for longer than that, all together; return their ids."""
-        slow = ServiceError(ErrorCode.RUN_TIMEOUT, f"The job took longer than {run_timeout_s:g} s.")
-        payload = json.dumps(error_payload(slow, None))
-        return list(self._move("REAP_SLOW", self._retention_ms, int(run_timeout_s * 1000), payload))
-
-    def take_unsent(self) -> list[str]:
-        """Return units (`<id>.<number>`, `<id>.join`) whose message has to be sent; each is given to one caller."""
-        return list(self._move("TAKE_UNSENT_SEGMENTS"))
-
-    def overdue(self, older_than_s: float) -> list[str]:
-        """Return units whose message was sent longer ago than that and that nobody claimed."""
-        return list(self._move("OVERDUE_SEGMENTS", int(older_than_s * 1000)))
-
-    def mark_unsent(self, units: Iterable[str]) -> None:
-        """Have the messages of these units sent (again) by the next reaper; those no longer waiting are left alone."""
-        marks = dict.fromkeys(units, 0)
-        if marks:
-            self._redis.zadd("lipsync:segment_sent", marks, xx=True)
-
-
-def _lost_payload() -> str:
-    lost = ServiceError(ErrorCode.WORKER_LOST, "The worker died each time a part of this job was tried.")
-    return json.dumps(error_payload(lost, None))
+        """Take the job's own lease, to join its segments; return the job's attempt, None if the join is not due."""
+        attempt = self._scripts.number("claim_join", job_id=job_id, worker=worker, claim=claim, lease_ms=LEASE_MS)
+        return attempt or None

@@ -69,7 +69,7 @@ def post(service):
 
 
 def beat(service, job_id, percent, attempt=1):
-    service.services.records.beat(job_id, attempt, "synthesize", Progress(percent=percent))
+    service.services.records.renew(job_id, attempt, "synthesize", Progress(percent=percent))
 
 
 def test_a_listener_gets_all_events_of_a_job(service):
@@ -206,7 +206,7 @@ class Held:
 CHANGES = [
     ("canceled while it waits", False, lambda records, job_id: records.cancel(job_id), "canceled"),
     ("claimed", False, lambda records, job_id: records.claim("w", "c2"), "running"),
-    ("progress", True, lambda records, job_id: records.beat(job_id, 1, "encode", Progress(percent=7)), "running"),
+    ("progress", True, lambda records, job_id: records.renew(job_id, 1, "encode", Progress(percent=7)), "running"),
     ("handed back", True, lambda records, job_id: records.hand_back(job_id, 1), "queued"),
     (
         "ended",

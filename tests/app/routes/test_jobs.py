@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from app.core.jobs import JobStatus, Progress
-from app.core.queue import waiting_messages
+from app.core.queue import JOBS_QUEUE, count_messages
 from app.services import Prober
 from tests.service import wait_until
 
@@ -251,7 +251,7 @@ def test_cancel_waiting_and_running(service):
     records = service.services.records
     running, waiting = (service.post().json()["id"] for _ in range(2))
     records.claim("w", "c")
-    records.beat(running, 1, "synthesize", Progress(percent=50))
+    records.renew(running, 1, "synthesize", Progress(percent=50))
     answers = [service.http.post(f"/jobs/{job_id}/cancel") for job_id in (waiting, running, waiting)]
     assert [answer.status_code for answer in answers] == [202] * 3
     assert [answer.json()["status"] for answer in answers] == ["canceled", "running", "canceled"]
@@ -263,11 +263,11 @@ def test_retry(service):
     body = assert_problem(service.http.post(f"/jobs/{job_id}/retry"), 409, "retry_refused")
     assert "queued" in body["detail"] and "failed" in body["hint"]
     service.http.post(f"/jobs/{job_id}/cancel")
-    messages = waiting_messages(service.services.redis)
+    messages = count_messages(service.services.celery, JOBS_QUEUE)
     answer = service.http.post(f"/jobs/{job_id}/retry")
     assert (answer.status_code, answer.json()["id"], answer.json()["status"]) == (202, job_id, "queued")
     assert answer.json()["queue_position"] == 1
-    assert waiting_messages(service.services.redis) == messages + 1
+    assert count_messages(service.services.celery, JOBS_QUEUE) == messages + 1
     service.http.post(f"/jobs/{job_id}/cancel")
     service.services.redis.zadd("lipsync:expiry", {job_id: 1})
     service.services.sweeper.sweep_expired()

@@ -7,7 +7,7 @@ import redis
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError
 from app.core.probing.probe import ProbeKilledError
-from app.core.records.records import Beat
+from app.core.records.records import Renewal
 from app.core.storage.port import StorageUnavailableError
 from worker.jobs.attempt import DRAIN_S, AttemptLostError, HandedBackError, Hold, JobMonitor, attend, patiently
 from worker.media.ffmpeg_process import ChildKilledError
@@ -16,7 +16,7 @@ from worker.media.ffmpeg_process import ChildKilledError
 class Moves:
     """Note which moves an attempt makes; `answer` is what Redis says to its heartbeat."""
 
-    def __init__(self, answer=Beat.OK, cut_off=False):
+    def __init__(self, answer=Renewal.OK, cut_off=False):
         self.answer, self.cut_off, self.made = answer, cut_off, []
 
     def hold(self):
@@ -85,7 +85,7 @@ def until_stopped(watched, timeout_s=5.0):
     return work
 
 
-@pytest.mark.parametrize(("answer", "moves"), [(Beat.LOST, []), (Beat.CANCEL, [("cancel",)])])
+@pytest.mark.parametrize(("answer", "moves"), [(Renewal.LOST, []), (Renewal.CANCEL, [("cancel",)])])
 def test_the_heartbeat_s_answer_stops_the_work(answer, moves):
     noted, watched = Moves(answer), monitor()
     attend(noted.hold(), watched, 60, until_stopped(watched))

@@ -15,11 +15,11 @@ RETENTION_S = 7200
 
 
 class Rig:
-    def __init__(self, records, redis_client, root):
+    def __init__(self, records, upkeep, redis_client, root):
         self.records, self.redis, self.root = records, redis_client, root
         self.storage, self.workspace = FolderStorage(root, reserve_bytes=0), Workspace(root, reserve_bytes=0)
         self.workspace.prepare()
-        self.sweeper = Sweeper(records, self.storage, self.workspace, RETENTION_S, interval_s=0.02)
+        self.sweeper = Sweeper(upkeep, self.storage, self.workspace, RETENTION_S, interval_s=0.02)
 
     def new_job(self):
         job_id = self.records.create(new_job_id(), "", INPUT, JobOptions()).job_id
@@ -40,11 +40,11 @@ class Rig:
 
 
 @pytest.fixture
-def rig(records, redis_client, tmp_path):
-    return Rig(records, redis_client, tmp_path)
+def rig(records, upkeep, redis_client, tmp_path):
+    return Rig(records, upkeep, redis_client, tmp_path)
 
 
-def test_what_expired_goes_and_nothing_else(rig):
+def test_expired_files_are_removed_and_no_others(rig):
     running, waiting, ended, expired = (rig.new_job() for _ in range(4))
     assert rig.records.claim("w", "c").job_id == running
     for job_id in (ended, expired):
@@ -67,7 +67,7 @@ def test_any_number_expires_at_once(rig):
     assert rig.redis.zcount("lipsync:expiry", "-inf", 1) == 0 and rig.kept(*ids) == set(ids)
 
 
-def test_orphans_go_when_they_would_have_expired(rig):
+def test_orphans_are_removed_when_they_would_have_expired(rig):
     running, waiting = rig.new_job(), rig.new_job()
     assert rig.records.claim("w", "c").job_id == running
     expired = rig.new_job()
@@ -79,7 +79,7 @@ def test_orphans_go_when_they_would_have_expired(rig):
     assert rig.kept(waiting, running, expired, orphan, uploading, promised) == {waiting, running, uploading, promised}
 
 
-def test_the_thread_sweeps_all_three_and_outlives_a_storage_that_is_away(rig, tmp_path):
+def test_the_thread_does_all_three_sweeps_and_survives_a_storage_that_fails(rig, tmp_path):
     job_id = rig.new_job()
     rig.records.cancel(job_id)
     rig.redis.zadd("lipsync:expiry", {job_id: 1})

@@ -7,7 +7,7 @@ import pytest
 
 from app.core.errors import LipSyncError
 from app.core.jobs import JobOptions, JobStatus, Progress, Report, ResultFacts, new_job_id
-from app.core.records.records import LEASE_S, Beat, Claim, WorkerFacts
+from app.core.records.records import LEASE_S, Claim, Renewal, WorkerFacts
 from tests.service import INPUT
 
 RESULT = ResultFacts(bytes=9, sha256="c" * 64, duration_s=4.0, fps="25", width=640, height=480, frames=100)
@@ -47,10 +47,10 @@ def test_unknown_job_is_none(records):
     assert records.claim("w", "c") is None
 
 
-def test_the_whole_way_to_success(records):
+def test_a_job_from_creation_to_success(records):
     job_id = created(records)
     assert records.claim("host-1", "c1") == Claim(job_id, 1)
-    assert records.beat(job_id, 1, "synthesize", Progress(percent=40, frames_done=4, frames_total=10)) is Beat.OK
+    assert records.renew(job_id, 1, "synthesize", Progress(percent=40, frames_done=4, frames_total=10)) is Renewal.OK
     running = records.get(job_id)
     assert (running.status, running.stage, running.progress.percent) == (JobStatus.RUNNING, "synthesize", 40)
     assert running.worker == "host-1" and running.started_at >= running.created_at
@@ -66,7 +66,7 @@ def test_the_whole_way_to_success(records):
     assert records.counts()["running"] == 0
 
 
-def test_one_claim_wins_and_the_same_claim_again_is_the_same(records):
+def test_one_claim_wins_and_may_be_sent_twice(records):
     job_id = created(records)
     won = []
     threads = [threading.Thread(target=lambda n=n: won.append(records.claim(f"w{n}", f"c{n}"))) for n in range(8)]
@@ -80,29 +80,29 @@ def test_one_claim_wins_and_the_same_claim_again_is_the_same(records):
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "end_canceled"])
-def test_an_attempt_that_lost_its_lease_can_do_nothing(records, redis_client, end):
+def test_an_attempt_that_lost_its_lease_can_do_nothing(records, upkeep, redis_client, end):
     job_id = created(records)
     records.claim("dead", "c1")
     end_lease(redis_client, job_id)
-    assert records.reap() == {job_id: JobStatus.QUEUED}
-    moves = {
+    assert upkeep.reap() == {job_id: JobStatus.QUEUED}
+    ends = {
         "succeed": lambda n: records.succeed(job_id, n, RESULT, REPORT, []),
         "fail": lambda n: records.fail(job_id, n, {"code": "internal"}),
         "end_canceled": lambda n: records.end_canceled(job_id, n),
     }
-    assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
-    assert not moves[end](1)
+    assert records.renew(job_id, 1, "x", Progress()) is Renewal.LOST
+    assert not ends[end](1)
     assert not records.hand_back(job_id, 1)
     assert records.claim("dead", "c1") is None, "a claim that was lost is not renewed"
     assert records.claim("next", "c2") == Claim(job_id, 2)
-    assert not moves[end](1)
-    assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
-    assert moves[end](2)
-    assert moves[end](2), "the same end told twice, because an answer was lost, is one end"
+    assert not ends[end](1)
+    assert records.renew(job_id, 1, "x", Progress()) is Renewal.LOST
+    assert ends[end](2)
+    assert ends[end](2), "the same end reported twice, because an answer was lost, counts once"
 
 
 @pytest.mark.parametrize("terminal", [JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED])
-def test_terminal_states_never_change(records, redis_client, terminal):
+def test_terminal_states_never_change(records, upkeep, redis_client, terminal):
     job_id = created(records)
     records.claim("w", "c")
     if terminal is JobStatus.SUCCEEDED:
@@ -124,7 +124,7 @@ def test_terminal_states_never_change(records, redis_client, terminal):
     assert records.claim("w2", "c2") is None
     assert not records.hand_back(job_id, 1)
     redis_client.zadd("lipsync:leases", {job_id: 1})
-    assert records.reap() == {}
+    assert upkeep.reap() == {}
     assert records.get(job_id) == before
 
 
@@ -141,7 +141,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_a_retry_is_the_same_job_once_more(records, redis_client, end):
+def test_a_retry_queues_the_same_job_again(records, redis_client, end):
     before = records.get(created(records))
     end(records, before.id)
     attempt = records.get(before.id).attempt
@@ -160,25 +160,25 @@ def test_a_retry_is_the_same_job_once_more(records, redis_client, end):
     assert records.queue_positions([job.id]) == {job.id: 1} and redis_client.zscore("lipsync:expiry", job.id) is None
     assert records.counts()["total_retried"] == 1
     for refused in (lambda: records.fail(job.id, attempt, {}), lambda: records.end_canceled(job.id, attempt)):
-        assert not refused(), "whoever worked on it before can do nothing"
+        assert not refused(), "an earlier attempt can do nothing"
     assert records.claim("w", "c2") == Claim(job.id, attempt + 1)
     assert records.succeed(job.id, attempt + 1, RESULT, REPORT, [])
 
 
-def test_a_retry_counts_losses_anew(records, redis_client):
+def test_a_retry_counts_losses_from_zero(records, upkeep, redis_client):
     job_id = created(records)
-    for word in ("c1", "c2"):
-        records.claim("w", word)
+    for claim in ("c1", "c2"):
+        records.claim("w", claim)
         end_lease(redis_client, job_id)
-        records.reap()
+        upkeep.reap()
     assert records.get(job_id).status is JobStatus.FAILED
     records.retry(job_id)
     records.claim("w", "c3")
     end_lease(redis_client, job_id)
-    assert records.reap() == {job_id: JobStatus.QUEUED}
+    assert upkeep.reap() == {job_id: JobStatus.QUEUED}
 
 
-def test_only_what_failed_or_was_canceled_is_tried_again(records, redis_client):
+def test_only_failed_and_canceled_jobs_can_be_retried(records, upkeep, redis_client):
     def refused(job_id):
         with pytest.raises(LipSyncError) as caught:
             records.retry(job_id)
@@ -195,7 +195,7 @@ def test_only_what_failed_or_was_canceled_is_tried_again(records, redis_client):
     for other in ended:
         records.cancel(other)
     redis_client.zadd("lipsync:expiry", {ended[2]: 1}, xx=True)
-    assert records.expire() == [ended[2]]
+    assert upkeep.expire() == [ended[2]]
     assert refused(ended[2]) == "result_expired"
     for _ in range(4):
         created(records, "busy")
@@ -216,31 +216,31 @@ def test_a_running_job_is_asked_to_stop(records):
     job_id = created(records)
     records.claim("w", "c")
     assert records.cancel(job_id) is JobStatus.RUNNING
-    assert records.beat(job_id, 1, "x", Progress()) is Beat.CANCEL
-    assert not records.hand_back(job_id, 1), "a job its caller gave up is not queued again"
+    assert records.renew(job_id, 1, "x", Progress()) is Renewal.CANCEL
+    assert not records.hand_back(job_id, 1), "a job to be canceled is not queued again"
     assert records.end_canceled(job_id, 1)
     assert records.get(job_id).error is None
 
 
-def test_a_canceled_job_whose_worker_died_is_canceled(records, redis_client):
+def test_a_canceled_job_whose_worker_died_is_canceled(records, upkeep, redis_client):
     job_id = created(records)
     records.claim("w", "c")
     records.cancel(job_id)
     end_lease(redis_client, job_id)
-    assert records.reap() == {job_id: JobStatus.CANCELED}
+    assert upkeep.reap() == {job_id: JobStatus.CANCELED}
 
 
-def test_a_job_fails_when_it_was_lost_too_often(records, redis_client):
+def test_a_job_fails_when_it_was_lost_too_often(records, upkeep, redis_client):
     job_id = created(records)
     for attempt in (1, 2):
         assert records.claim("w", f"c{attempt}") == Claim(job_id, attempt)
         end_lease(redis_client, job_id)
-        records.reap()
+        upkeep.reap()
     job = records.get(job_id)
     assert (job.status, job.error["code"], job.error["retryable"]) == (JobStatus.FAILED, "worker_lost", True)
 
 
-def test_an_attempt_that_broke_is_lost_at_once(records):
+def test_an_attempt_can_be_counted_as_dead_at_once(records):
     job_id = created(records)
     for attempt in (1, 2):
         assert records.claim("w", f"c{attempt}").attempt == attempt
@@ -248,35 +248,35 @@ def test_an_attempt_that_broke_is_lost_at_once(records):
     assert (records.get(job_id).error["code"], records.counts()["total_lost"]) == ("worker_lost", 2)
 
 
-def test_handing_back_in_order_is_no_loss(records):
+def test_handing_back_is_no_loss(records, upkeep):
     job_id = created(records)
     for attempt in range(1, 6):
         assert records.claim("w", f"c{attempt}") == Claim(job_id, attempt)
         assert records.hand_back(job_id, attempt)
     assert records.get(job_id).status is JobStatus.QUEUED
-    assert records.take_unsent() == [job_id]
+    assert upkeep.take_unsent() == [job_id]
 
 
-def test_a_live_lease_is_left_alone(records):
+def test_a_live_lease_is_left_alone(records, upkeep):
     created(records)
     records.claim("w", "c")
-    assert records.reap() == {}
+    assert upkeep.reap() == {}
 
 
-def test_messages_are_sent_again_once(records):
+def test_messages_are_sent_again_once(records, upkeep):
     first, second = created(records), created(records)
-    assert records.take_unsent() == []
-    records.mark_unsent([first, second, "0" * 32])
+    assert upkeep.take_unsent() == []
+    upkeep.mark_unsent([first, second, "0" * 32])
     records.claim("w", "c")
-    assert records.take_unsent() == [second]
-    assert records.take_unsent() == []
-    assert records.overdue(60) == []
+    assert upkeep.take_unsent() == [second]
+    assert upkeep.take_unsent() == []
+    assert upkeep.overdue(60) == []
     time.sleep(0.01)
-    assert records.overdue(0.001) == [second]
+    assert upkeep.overdue(0.001) == [second]
 
 
-def assert_no_room(records, owner, code):
-    for refused in (lambda: created(records, owner), lambda: records.check_room(owner)):
+def assert_refused(records, owner, code):
+    for refused in (lambda: created(records, owner), lambda: records.check_capacity(owner)):
         with pytest.raises(LipSyncError) as caught:
             refused()
         assert caught.value.code == code and caught.value.retry_after_s
@@ -285,28 +285,28 @@ def assert_no_room(records, owner, code):
 def test_the_queue_is_bounded(records):
     for number in range(5):
         created(records, f"caller-{number % 2}")
-    assert_no_room(records, "new", "queue_full")
+    assert_refused(records, "new", "queue_full")
 
 
 def test_the_jobs_of_one_caller_are_bounded_until_they_end(records):
     ids = [create(records, "busy", (f"k{number}", "f")).job_id for number in range(4)]
-    assert_no_room(records, "busy", "concurrency_limited")
+    assert_refused(records, "busy", "concurrency_limited")
     created(records, "other")
     records.claim("w", "c")
-    assert_no_room(records, "busy", "concurrency_limited")
-    assert create(records, "busy", ("k0", "f")).replayed, "a request that was answered before needs no room"
-    records.check_room("busy", "k0")
+    assert_refused(records, "busy", "concurrency_limited")
+    assert create(records, "busy", ("k0", "f")).replayed, "a request that was answered before is not refused"
+    records.check_capacity("busy", "k0")
     assert records.fail(ids[0], 1, {})
     created(records, "busy")
-    assert_no_room(records, "busy", "concurrency_limited")
+    assert_refused(records, "busy", "concurrency_limited")
     records.cancel(ids[1])
     created(records, "busy")
     records.delete(ids[2])
     created(records, "busy")
-    assert_no_room(records, "busy", "concurrency_limited")
+    assert_refused(records, "busy", "concurrency_limited")
 
 
-def test_a_key_that_another_job_has_by_now_outlives_its_first(records, redis_client):
+def test_an_idempotency_key_that_another_job_has_now_is_kept(records, redis_client):
     first = create(records, idempotency=("k", "f")).job_id
     for key in redis_client.keys("lipsync:idem:*"):
         redis_client.delete(key)  # as it ends after a day
@@ -344,17 +344,17 @@ def test_pages_newest_first_own_jobs_only(records):
     assert [job.id for job in records.page("", JobStatus.QUEUED, 2, cursor)[0]] == [ids[1]]
 
 
-def test_expiry_takes_files_first_then_the_record(records, redis_client):
+def test_files_expire_first_then_the_record(records, upkeep, redis_client):
     running, waiting, ended = (created(records) for _ in range(3))
     records.claim("w", "c")
     records.cancel(ended)
-    assert records.expire() == [], "nothing has expired yet"
+    assert upkeep.expire() == [], "nothing has expired yet"
     redis_client.zadd("lipsync:expiry", {ended: 1}, xx=True)
-    assert records.expire() == [ended]
+    assert upkeep.expire() == [ended]
     assert records.get(ended).status is JobStatus.CANCELED
-    assert [records.keeps_files(job_id) for job_id in (waiting, running, ended, "0" * 32)] == [True, True, False, False]
+    assert [upkeep.keeps_files(job_id) for job_id in (waiting, running, ended, "0" * 32)] == [True, True, False, False]
     redis_client.zadd("lipsync:expiry", {ended: 1}, xx=True)
-    assert records.expire() == [ended]
+    assert upkeep.expire() == [ended]
     assert records.get(ended) is None
 
 
@@ -365,7 +365,7 @@ def test_delete_leaves_nothing(records, redis_client):
     left = set(redis_client.keys("*"))
     assert left <= {"lipsync:totals", "lipsync:turn", "lipsync:claim:c"}
     assert 0 < redis_client.pttl("lipsync:claim:c") <= 1000 * LEASE_S
-    assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
+    assert records.renew(job_id, 1, "x", Progress()) is Renewal.LOST
 
 
 def test_workers_are_known_while_they_announce_themselves(records, redis_client):
@@ -378,5 +378,5 @@ def test_workers_are_known_while_they_announce_themselves(records, redis_client)
     assert records.live_workers() == []
 
 
-def test_only_one_process_has_the_turn(records):
-    assert [records.only_once("sweep", 5) for _ in range(3)] == [True, False, False]
+def test_one_process_gets_the_interval(upkeep):
+    assert [upkeep.claim_interval("sweep", 5) for _ in range(3)] == [True, False, False]

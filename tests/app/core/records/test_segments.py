@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from app.core.jobs import JobOptions, JobStatus, Progress, Report, ResultFacts, new_job_id
-from app.core.records.records import Beat
+from app.core.records.records import Renewal
 from app.core.records.segments import SplitFacts
 from tests.service import INPUT
 
@@ -46,56 +46,56 @@ def units(job_id, *names):
     return [f"{job_id}.{name}" for name in names]
 
 
-def test_the_whole_way(records, segments, job_id, redis_client):
+def test_a_split_job_from_split_to_success(records, segments, upkeep, job_id, redis_client):
     assert (records.get(job_id).status, records.counts()["running"]) == (JobStatus.RUNNING, 1)
     assert segments.facts(job_id) == FACTS
-    assert segments.take_unsent() == units(job_id, 0, 1, 2)
+    assert upkeep.take_unsent_units() == units(job_id, 0, 1, 2)
     assert segments.claim_join(job_id, "w", "early") is None
     do_all(segments, job_id)
-    assert segments.take_unsent() == units(job_id, "join")
+    assert upkeep.take_unsent_units() == units(job_id, "join")
     assert segments.attempts(job_id, COUNT) == [1, 1, 1]
     assert segments.claim_join(job_id, "joiner", "j") == 1
-    assert segments.claim_join(job_id, "joiner", "j") == 1, "the same claim again is the same"
+    assert segments.claim_join(job_id, "joiner", "j") == 1, "the same claim sent twice is one claim"
     assert segments.claim_join(job_id, "other", "k") is None
-    assert records.beat(job_id, 1, "finish", Progress()) is Beat.OK
+    assert records.renew(job_id, 1, "finish", Progress()) is Renewal.OK
     assert records.succeed(job_id, 1, RESULT, REPORT, [])
     assert (records.get(job_id).status, records.counts()["running"]) == (JobStatus.SUCCEEDED, 0)
     assert not [key for key in redis_client.keys("lipsync:*") if "lease" in key or "segment_sent" in key]
 
 
-def test_a_planner_that_asks_again_leaves_the_join_alone(records, segments, job_id):
+def test_a_second_split_by_the_planner_does_not_touch_the_join(records, segments, upkeep, job_id):
     do_all(segments, job_id)
     assert segments.claim_join(job_id, "joiner", "j") == 1
-    assert segments.split(job_id, 1, FACTS), "it was split"
-    assert segments.take_unsent() == [] and segments.claim_join(job_id, "other", "k") is None
+    assert segments.split(job_id, 1, FACTS), "it is split already"
+    assert upkeep.take_unsent_units() == [] and segments.claim_join(job_id, "other", "k") is None
     assert records.succeed(job_id, 1, RESULT, REPORT, [])
 
 
-def test_by_another_plan_nothing_that_was_finished_counts(records, segments, job_id):
+def test_finished_segments_of_another_plan_do_not_count(records, segments, upkeep, job_id):
     segments.finish(job_id, 2, segments.claim(job_id, 2, "w", "c"), 100)
     records.cancel(job_id)
     records.retry(job_id)
     records.claim("planner", "again")
     assert segments.split(job_id, 2, SplitFacts(plan=2, segments=2, frames=300))
     assert records.get(job_id).progress.frames_done == 0
-    assert segments.take_unsent() == units(job_id, 0, 1)
-    assert segments.attempts(job_id, COUNT) == [0, 0, 1], "numbers go on counting"
+    assert upkeep.take_unsent_units() == units(job_id, 0, 1)
+    assert segments.attempts(job_id, COUNT) == [0, 0, 1], "numbers of attempts go on"
 
 
-def test_a_job_canceled_while_it_is_planned_is_not_split(records, segments):
+def test_a_job_canceled_while_it_is_planned_is_not_split(records, segments, upkeep):
     job_id = records.create(new_job_id(), "", INPUT, JobOptions()).job_id
     records.claim("planner", "c")
     records.cancel(job_id)
     assert not segments.split(job_id, 1, FACTS)
-    assert records.get(job_id).status is JobStatus.CANCELED and segments.take_unsent() == []
+    assert records.get(job_id).status is JobStatus.CANCELED and upkeep.take_unsent_units() == []
 
 
-def test_who_split_the_job_has_no_more_to_say(records, segments, job_id):
+def test_after_the_split_the_planner_can_do_nothing(records, segments, upkeep, job_id):
     assert segments.split(job_id, 1, FACTS), "an answer that was lost"
-    assert records.beat(job_id, 1, "x", Progress()) is Beat.LOST
+    assert records.renew(job_id, 1, "x", Progress()) is Renewal.LOST
     assert not records.fail(job_id, 1, {"code": "internal"})
     assert not records.hand_back(job_id, 1)
-    assert records.reap() == {}
+    assert upkeep.reap() == {}
 
 
 def test_one_claim_of_a_segment_wins(segments, job_id):
@@ -110,9 +110,9 @@ def test_one_claim_of_a_segment_wins(segments, job_id):
     assert sorted(won, key=str) == [1, *[None] * 7]
 
 
-def test_one_join_is_due_however_the_segments_end(segments, job_id):
+def test_one_join_is_due_in_whatever_order_segments_end(segments, upkeep, job_id):
     attempts = [segments.claim(job_id, number, "w", f"c{number}") for number in range(COUNT)]
-    segments.take_unsent()
+    upkeep.take_unsent_units()
     threads = [
         threading.Thread(target=segments.finish, args=(job_id, number, attempt, 100))
         for number, attempt in enumerate(attempts)
@@ -122,112 +122,114 @@ def test_one_join_is_due_however_the_segments_end(segments, job_id):
         thread.start()
     for thread in threads:
         thread.join()
-    assert segments.take_unsent() == units(job_id, "join")
+    assert upkeep.take_unsent_units() == units(job_id, "join")
 
 
-def test_progress_is_the_sum_over_segments_and_loses_what_a_dead_one_did(records, segments, job_id, redis_client):
+def test_progress_is_the_sum_over_segments_without_the_frames_of_dead_attempts(
+    records, segments, upkeep, job_id, redis_client
+):
     attempts = [segments.claim(job_id, number, "w", f"c{number}") for number in range(2)]
     assert [
-        segments.beat(job_id, n, attempt, done)
+        segments.renew(job_id, n, attempt, done)
         for n, (attempt, done) in enumerate(zip(attempts, (30, 60), strict=True))
-    ] == [Beat.OK] * 2
+    ] == [Renewal.OK] * 2
     progress = records.get(job_id).progress
     assert (progress.frames_done, progress.frames_total, progress.percent) == (90, 300, 30.0)
     assert progress.fps > 0 and progress.eta_s is not None
     end_lease(redis_client, f"{job_id}.1")
-    assert segments.reap() == {f"{job_id}.1": JobStatus.RUNNING}
+    assert upkeep.reap_segments() == {f"{job_id}.1": JobStatus.RUNNING}
     assert segments.finish(job_id, 0, attempts[0], 100)
     assert records.get(job_id).progress.frames_done == 100
 
 
-def test_an_attempt_that_lost_its_segment_can_do_nothing(segments, job_id, redis_client):
+def test_an_attempt_that_lost_its_segment_can_do_nothing(segments, upkeep, job_id, redis_client):
     assert segments.claim(job_id, 0, "dead", "c1") == 1
     end_lease(redis_client, f"{job_id}.0")
-    segments.reap()
+    upkeep.reap_segments()
     for claimed in (False, True):
-        assert segments.beat(job_id, 0, 1, 5) is Beat.LOST
+        assert segments.renew(job_id, 0, 1, 5) is Renewal.LOST
         assert not segments.finish(job_id, 0, 1, 100)
         assert not segments.fail(job_id, 0, 1, {"code": "internal"})
         assert not segments.hand_back(job_id, 0, 1)
         if not claimed:
             assert segments.claim(job_id, 0, "next", "c2") == 2
     assert segments.finish(job_id, 0, 2, 100)
-    assert segments.finish(job_id, 0, 2, 100), "the same end told twice is one end"
+    assert segments.finish(job_id, 0, 2, 100), "the same end reported twice counts once"
     assert not segments.finish(job_id, 0, 1, 100)
-    assert segments.claim(job_id, 0, "late", "c3") is None, "a message that comes again finds it done"
+    assert segments.claim(job_id, 0, "late", "c3") is None, "a second message finds it done"
 
 
-def test_a_segment_lost_too_often_fails_the_job(records, segments, job_id, redis_client):
+def test_a_segment_lost_too_often_fails_the_job(records, segments, upkeep, job_id, redis_client):
     for attempt in (1, 2):
         assert segments.claim(job_id, 2, "w", f"c{attempt}") == attempt
         end_lease(redis_client, f"{job_id}.2")
-        segments.reap()
+        upkeep.reap_segments()
     job = records.get(job_id)
     assert (job.status, job.error["code"], records.counts()["total_lost"]) == (JobStatus.FAILED, "worker_lost", 2)
 
 
-def test_an_attempt_that_broke_is_lost_at_once(records, segments, job_id):
+def test_an_attempt_can_be_counted_as_dead_at_once(records, segments, upkeep, job_id):
     for attempt in (1, 2):
         assert segments.claim(job_id, 0, "w", f"c{attempt}") == attempt
-        segments.take_unsent()
+        upkeep.take_unsent_units()
         assert segments.lose(job_id, 0, attempt) and not segments.lose(job_id, 0, attempt)
-        assert segments.take_unsent() == (units(job_id, 0) if attempt == 1 else [])
+        assert upkeep.take_unsent_units() == (units(job_id, 0) if attempt == 1 else [])
     assert records.get(job_id).error["code"] == "worker_lost"
 
 
-def test_handing_back_is_no_loss(segments, job_id):
+def test_handing_back_is_no_loss(segments, upkeep, job_id):
     for attempt in range(1, 6):
         assert segments.claim(job_id, 0, "w", f"c{attempt}") == attempt
-        segments.take_unsent()
+        upkeep.take_unsent_units()
         assert segments.hand_back(job_id, 0, attempt)
-    assert segments.take_unsent() == units(job_id, 0)
+    assert upkeep.take_unsent_units() == units(job_id, 0)
 
 
 @pytest.mark.parametrize("end", ["fail", "cancel", "delete", "slow"])
-def test_what_ends_the_job_ends_all_segments(records, segments, job_id, redis_client, end):
+def test_what_ends_the_job_ends_all_segments(records, segments, upkeep, job_id, redis_client, end):
     attempts = [segments.claim(job_id, number, "w", f"c{number}") for number in range(2)]
     ends = {
         "fail": lambda: segments.fail(job_id, 0, 1, {"code": "face_not_found"}),
         "cancel": lambda: records.cancel(job_id) is JobStatus.CANCELED,
         "delete": lambda: records.delete(job_id),
-        "slow": lambda: segments.end_slow(-1) == [job_id],
+        "slow": lambda: upkeep.end_slow(-1) == [job_id],
     }
     assert ends[end]()
-    assert [segments.beat(job_id, n, attempt, 1) for n, attempt in enumerate(attempts)] == [Beat.LOST] * 2
+    assert [segments.renew(job_id, n, attempt, 1) for n, attempt in enumerate(attempts)] == [Renewal.LOST] * 2
     assert segments.claim(job_id, 2, "w", "c") is None
-    assert segments.take_unsent() == [] and segments.reap() == {}
+    assert upkeep.take_unsent_units() == [] and upkeep.reap_segments() == {}
     left = {key for key in redis_client.keys("lipsync:*") if job_id in key}
     assert (left == set()) is (end == "delete")
 
 
-def test_a_lost_join_is_joined_by_the_next_under_a_new_number(records, segments, job_id, redis_client):
+def test_a_lost_join_is_claimed_again_under_a_new_number(records, segments, upkeep, job_id, redis_client):
     do_all(segments, job_id)
-    segments.take_unsent()
+    upkeep.take_unsent_units()
     for attempt, ended in ((1, "reaped"), (2, "handed back")):
         assert segments.claim_join(job_id, "w", ended) == attempt
         if ended == "reaped":
             redis_client.zadd("lipsync:leases", {job_id: 1})
-            assert records.reap() == {job_id: JobStatus.RUNNING}
+            assert upkeep.reap() == {job_id: JobStatus.RUNNING}
         else:
             assert records.hand_back(job_id, attempt)
         assert not records.succeed(job_id, attempt, RESULT, REPORT, [])
-        assert segments.take_unsent() == units(job_id, "join")
+        assert upkeep.take_unsent_units() == units(job_id, "join")
     assert segments.claim_join(job_id, "w", "last") == 3
     assert not records.succeed(job_id, 2, RESULT, REPORT, []) and records.succeed(job_id, 3, RESULT, REPORT, [])
 
 
-def test_a_join_lost_too_often_fails_the_job(records, segments, job_id, redis_client):
+def test_a_join_lost_too_often_fails_the_job(records, segments, upkeep, job_id, redis_client):
     do_all(segments, job_id)
     for number in itertools.count():
         if segments.claim_join(job_id, "w", f"j{number}") is None:
             break
         redis_client.zadd("lipsync:leases", {job_id: 1})
-        records.reap()
+        upkeep.reap()
     assert (number, records.get(job_id).error["code"]) == (2, "worker_lost")
 
 
 @pytest.mark.parametrize("done", [1, COUNT])
-def test_a_retry_does_only_what_is_missing(records, segments, job_id, done):
+def test_a_retry_does_only_what_is_missing(records, segments, upkeep, job_id, done):
     for number in range(done):
         segments.finish(job_id, number, segments.claim(job_id, number, "w", f"c{number}"), 100)
     records.cancel(job_id)
@@ -237,7 +239,7 @@ def test_a_retry_does_only_what_is_missing(records, segments, job_id, done):
     assert segments.facts(job_id) == FACTS
     assert segments.split(job_id, 2, FACTS)
     assert records.get(job_id).progress.frames_done == 100 * done
-    assert segments.take_unsent() == (units(job_id, "join") if done == COUNT else units(job_id, 1, 2))
+    assert upkeep.take_unsent_units() == (units(job_id, "join") if done == COUNT else units(job_id, 1, 2))
     for number in range(done, COUNT):
         segments.finish(job_id, number, segments.claim(job_id, number, "w", f"d{number}"), 100)
     assert segments.claim_join(job_id, "w", "j") == 2

@@ -1,4 +1,4 @@
-"""Whose job is next: callers take turns, each with its own jobs by priority and arrival; places in line tell it."""
+"""Callers take turns, each with its own jobs by priority and arrival; the places in line show the same order."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import pytest
 from app.core.jobs import JobOptions, new_job_id
 from app.core.records.records import RecordLimits, Records, WorkerFacts
 from app.core.records.segments import JOIN, SplitFacts
+from app.core.records.upkeep import Upkeep
 from tests.service import INPUT
+
+LIMITS = RecordLimits(60, max_attempts=3, max_queued_jobs=500, max_active_per_owner=500)
 
 
 @pytest.fixture
 def records(redis_client):
-    return Records(redis_client, RecordLimits(60, max_attempts=3, max_queued_jobs=500, max_active_per_owner=500))
+    return Records(redis_client, LIMITS)
 
 
 class Line:
-    """Jobs with names, so that an order reads as one: the first letter is the owner."""
+    """Queue of jobs with short names; the first letter is the owner."""
 
     def __init__(self, records, redis_client):
-        self.records, self.redis = records, redis_client
+        self.records, self.upkeep, self.redis = records, Upkeep(redis_client, LIMITS), redis_client
         self.ids = {}
         self.claims = 0
 
@@ -59,8 +62,8 @@ def line(records, redis_client):
 
 ORDERS = [
     ("one caller: as they came", "a1 a2 a3", "a1 a2 a3"),
-    ("two callers in turns, whoever waited first begins", "a1 a2 a3 b1 b2", "a1 b1 a2 b2 a3"),
-    ("three of unlike length", "a1 a2 a3 a4 b1 c1 c2", "a1 b1 c1 a2 c2 a3 a4"),
+    ("two callers in turns, the first to wait begins", "a1 a2 a3 b1 b2", "a1 b1 a2 b2 a3"),
+    ("three with different numbers of jobs", "a1 a2 a3 a4 b1 c1 c2", "a1 b1 c1 a2 c2 a3 a4"),
     ("priority within a caller", "a1- a2 a3+ a4+", "a3+ a4+ a2 a1-"),
     ("priority takes nothing from another caller", "a1+ a2+ a3+ b1- b2", "a1+ b2 a2+ b1- a3+"),
 ]
@@ -81,7 +84,7 @@ def test_a_hundred_jobs_do_not_starve_a_single_one(line):
     assert [line.take()[0] for _ in range(3)] == ["a1", "b0", "a2"]
 
 
-def test_one_job_at_a_time_gets_no_more_than_its_turn(line):
+def test_a_caller_with_one_job_at_a_time_gets_no_more_than_its_turns(line):
     line.send(*[f"a{number}" for number in range(5)], "b0")
     taken = []
     for number in range(1, 6):
@@ -92,7 +95,7 @@ def test_one_job_at_a_time_gets_no_more_than_its_turn(line):
 
 
 @pytest.mark.parametrize(("waited_s", "first"), [(0, "a2+"), (3500, "a2+"), (3700, "a1")])
-def test_a_priority_is_an_hour_s_lead_so_nothing_waits_for_ever(line, waited_s, first):
+def test_a_priority_is_worth_one_hour_of_waiting(line, waited_s, first):
     line.send("a1", "a2+")
     line.grow_old("a1", waited_s)
     assert line.take() == (first, 1)
@@ -106,14 +109,14 @@ def test_a_job_queued_again_keeps_its_place_among_its_owner_s(line):
     line.redis.zadd("lipsync:leases", {line.ids["b1"]: 1})
     assert line.take() == ("b1", 1)
     line.redis.zadd("lipsync:leases", {line.ids["b1"]: 1}, xx=True)
-    line.records.reap()
+    line.upkeep.reap()
     assert line.take() == ("a1", 2)
     assert line.take() == ("b1", 2)
     assert line.take() == ("a2", 1)
     assert line.take() is None
 
 
-def test_canceled_and_deleted_jobs_leave_no_turn_behind(line):
+def test_canceled_and_deleted_jobs_take_no_turn(line):
     line.send("a1", "b1", "c1")
     line.records.cancel(line.ids["a1"])
     line.records.delete(line.ids["b1"])
@@ -122,7 +125,7 @@ def test_canceled_and_deleted_jobs_leave_no_turn_behind(line):
     assert line.redis.exists("lipsync:turns", "lipsync:queue:a", "lipsync:queue:b", "lipsync:queue:c") == 0
 
 
-def test_places_tell_the_order_of_any_queue(line):
+def test_places_are_the_order_of_any_queue(line):
     dice = random.Random(5)
     for round_number in range(6):
         for number in range(15):
@@ -150,7 +153,7 @@ class LongLine(Line):
 
     def do_one(self):
         """Let the one worker do what the next message names; return the job's name, or `end` for a join."""
-        self.messages += self.segments.take_unsent()
+        self.messages += self.upkeep.take_unsent_units()
         job_id, _, what = self.messages.pop(0).partition(".")
         if what == JOIN:
             attempt = self.segments.claim_join(job_id, "w", "claim-join")
@@ -171,22 +174,22 @@ def test_the_segments_of_many_long_jobs_do_not_starve_those_of_a_single_one(long
     assert {long_line.do_one() for _ in range(3)} == {"a0"}
     long_line.split("b0")
     done = [long_line.do_one() for _ in range(45)]
-    assert done.index("b0") <= 4, "few were out before"
-    assert done[: done.index("b0") + 8].count("b0") >= 4, "then one each"
+    assert done.index("b0") <= 4, "few messages were sent ahead"
+    assert done[: done.index("b0") + 8].count("b0") >= 4, "then both in turn"
     assert done.count("b0") == 20 and done.count("a0") == 17
-    assert "a2" not in done, "what was begun first is finished first"
+    assert "a2" not in done, "jobs are finished in the order in which they began"
 
 
 def test_all_segments_are_done_and_then_joined(long_line):
     long_line.split("a0", "b0", "c0")
     done = [long_line.do_one() for _ in range(63)]
     assert [done.count(name) for name in ("a0", "b0", "c0", "end")] == [20, 20, 20, 3]
-    assert long_line.segments.take_unsent() == []
+    assert long_line.upkeep.take_unsent_units() == []
 
 
-def test_more_workers_have_more_messages_out(long_line, records):
+def test_more_workers_get_more_messages_ahead(long_line, records):
     long_line.split("a0")
-    assert len(long_line.segments.take_unsent()) == 4
+    assert len(long_line.upkeep.take_unsent_units()) == 4
     for number in range(3):
         records.announce(
             WorkerFacts(
@@ -199,5 +202,5 @@ def test_more_workers_have_more_messages_out(long_line, records):
                 version="1",
             )
         )
-    assert len(long_line.segments.take_unsent()) == 6
-    assert long_line.segments.take_unsent() == []
+    assert len(long_line.upkeep.take_unsent_units()) == 6
+    assert long_line.upkeep.take_unsent_units() == []
