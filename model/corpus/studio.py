@@ -23,7 +23,6 @@ from model.audio import SAMPLE_RATE_HZ
 from model.corpus.materials.people import Person, choose_person, read_picture
 from model.corpus.puppet.beard import grow_beard
 from model.corpus.puppet.camera import Camera, blend_faces, complexion, head_motion
-from model.corpus.puppet.mesh import POINTS
 from model.corpus.puppet.mouth import MouthLook
 from model.corpus.puppet.puppet import Puppet
 from model.corpus.puppet.shape import Shape
@@ -31,6 +30,7 @@ from model.corpus.speech.acoustics import roughen
 from model.corpus.speech.articulation import FPS, Style, articulate, smiling
 from model.corpus.speech.recordings import Recording, replay
 from model.corpus.speech.speech import Utterance, choose_voice, talk
+from model.face_points import POINTS
 
 Landmarks = Callable[[U8], list[F32]]
 

@@ -29,6 +29,7 @@ from model.corpus.speech.timing import align
 from model.corpus.speech.transcripts import spoken_words
 from model.errors import EspeakError, TimingError
 from model.evaluation.cases import Footage, Reading
+from model.face_points import LIP_EDGES
 from model.framing import LOWER_FACE, Framing
 from worker.faces.crop import extract, face_transform
 from worker.faces.detect import FaceDetector, mouth_size
@@ -41,12 +42,6 @@ from worker.media.voice import read_voice
 from worker.pipeline.render import Sources, run
 from worker.pipeline.synthesis import SynthesizerLike
 
-# fmt: off
-LIPS: Final = (  # mesh indices of the outer and the inner edge of the lips
-    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
-    78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
-)
-# fmt: on
 _MESH_SIDE, _MESH_CENTER_Y = 2.4, 0.35  # the square given to the mesh, in template face units
 _CROP_PX = (96, 384)
 SYNCNET_FRAMING: Final = Framing(side=1.9, center_y=0.6)  # a detector's box with 0.4 of padding, moved down by as much
@@ -64,13 +59,13 @@ class MeshReader:
         unit_px = crops.shape[1] / framing.side
         origin = np.array([-framing.left, -framing.top]) * unit_px
         mouth = np.full((len(crops), 2), np.nan, np.float32)
-        lips = np.full((len(crops), len(LIPS), 2), np.nan, np.float32)
+        lips = np.full((len(crops), len(LIP_EDGES), 2), np.nan, np.float32)
         for index, crop in enumerate(crops):
             centre = (float(origin[0]), float(origin[1] + _MESH_CENTER_Y * unit_px))
             face = self._detector.fit_mesh(RgbPicture(np.ascontiguousarray(crop)), centre, _MESH_SIDE * unit_px, 1.0)
             if face is not None:
                 points = (face.landmarks - origin) / unit_px
-                mouth[index], lips[index] = mouth_size(points), points[list(LIPS)]
+                mouth[index], lips[index] = mouth_size(points), points[list(LIP_EDGES)]
         return Reading(mouth, lips)
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from model.arrays import F32, I16, U8
-from model.corpus.puppet.mesh import POINTS as MESH_POINTS
 from model.corpus.studio import Truth
+from model.face_points import POINTS
 from model.framing import LOWER_FACE, Framing
 from worker.faces.crop import Transform, extract, face_transform
 from worker.faces.detect import FaceDetector, mouth_size
@@ -100,7 +100,7 @@ class Preparer:
         """
         crops: list[U8] = []
         labels = np.zeros((len(frames), 2), np.float32)
-        mesh = np.zeros((len(frames), MESH_POINTS, 2), np.float16)
+        mesh = np.zeros((len(frames), POINTS, 2), np.float16)
         for index, transform in enumerate(self._placed(frames, colour)):
             crops.append(extract(frames[index], transform, colour))
             known = mouth_size(truth.mesh_px[index]) if truth else self._measure(frames[index], colour, transform)
