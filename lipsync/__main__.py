@@ -341,7 +341,7 @@ def corpus(
         return
     if out_dir is None:
         raise click.UsageError("Missing option '--out'.")
-    from model.corpus.build import build_corpus
+    from model.corpus.build import CorpusSettings, build_corpus
     from model.errors import EspeakError, MaterialError
     from worker.training_data.clip_writer import Preparer
 
@@ -349,17 +349,11 @@ def corpus(
     preparer = Preparer()
     try:
         made = build_corpus(
-            faces_dir,
-            out_dir,
-            clips,
-            seed,
+            CorpusSettings(out_dir, clips, seed, voices, held_out, faces_dir, speech_dir),
             preparer.landmarks,
             preparer.write_clip,
             workers,
-            speech_dir,
             lambda text: click.echo(text, err=True),
-            voices,
-            held_out,
         )
     except (EspeakError, MaterialError) as error:
         raise InputError(ErrorCode.OPTION_INVALID, f"{error}.") from error
@@ -386,7 +380,7 @@ def _can_be_a_folder(path: Path) -> None:
 )
 def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
     """Get the faces and recordings that the default weights learn from; can be stopped and goes on."""
-    from model.corpus.materials.fetch import fetch, take
+    from model.corpus.materials.fetch import copy_materials, fetch
     from worker.training_data.source_media import cut_face, read_sound
 
     _can_be_a_folder(out_dir)
@@ -394,7 +388,7 @@ def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
     def tell(text: str) -> None:
         click.echo(text, err=True)
 
-    got = fetch(out_dir, cut_face, read_sound, tell) if local_dir is None else take(out_dir, local_dir, tell)
+    got = fetch(out_dir, cut_face, read_sound, tell) if local_dir is None else copy_materials(out_dir, local_dir, tell)
     click.echo(f"{out_dir}: {got.written} files written, {got.kept} kept, {len(got.missing)} missing")
     if got.missing:
         click.echo(

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from model.arrays import F32, I16, U8
-from model.corpus.studio import Truth
+from model.corpus.clip_maker import Truth
+from model.errors import ClipError
 from model.face_points import POINTS
 from model.framing import LOWER_FACE, Framing
 from worker.faces.crop import Transform, extract, face_transform
@@ -35,7 +36,7 @@ SAMPLES_PER_FRAME = 16_000 // FPS
 GLIMPSES = 3
 
 
-class FacelessClipError(ValueError):
+class FacelessClipError(ClipError):
     """A frame of the clip shows no face, or there are no frames; `frame` is its number where it is known."""
 
     def __init__(self, message: str, frame: int | None = None) -> None:

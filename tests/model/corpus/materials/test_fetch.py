@@ -21,10 +21,10 @@ import pytest
 
 from model.corpus.materials import download
 from model.corpus.materials.download import Addresses, read_member
-from model.corpus.materials.fetch import fetch, take
+from model.corpus.materials.fetch import copy_materials, fetch
 from model.corpus.materials.people import read_people
 from model.corpus.materials.sources import Material, read_materials
-from model.errors import FetchError
+from model.errors import FetchError, MaterialError
 
 
 @dataclass
@@ -105,7 +105,7 @@ def _picture(height: int, width: int) -> bytes:
 def _cut_face(path: Path, frame: int | None, box: tuple[int, int, int, int] | None) -> np.ndarray:
     read = cv2.imread(str(path))
     if read is None:
-        raise ValueError("it is not a picture")
+        raise MaterialError("it is not a picture")
     x, y, width, height = box or (0, 0, read.shape[1], read.shape[0])
     return np.asarray(read[y : y + height, x : x + width], np.uint8)
 
@@ -199,9 +199,9 @@ def test_what_cannot_be_had_is_said_and_leaves_nothing(
     if content is not None:
         kept.files["/raw/who/what/c0ffee/bad.png"] = content
     materials = [_material("faces/bad.jpg", "face", "bad.png", **more), _material("faces/good.jpg", "face", "good.png")]
-    told: list[str] = []
-    got = fetch(tmp_path, _cut_face, _read_sound, told.append, materials, addresses)
-    assert got.written == 1 and sentence in got.missing["faces/bad.jpg"] and sentence in told[0]
+    logged: list[str] = []
+    got = fetch(tmp_path, _cut_face, _read_sound, logged.append, materials, addresses)
+    assert got.written == 1 and sentence in got.missing["faces/bad.jpg"] and sentence in logged[0]
     assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == ["INDEX.csv", "good.jpg"]
 
 
@@ -228,10 +228,10 @@ def test_a_folder_is_checked_by_hash(tmp_path: Path) -> None:
     digest = hashlib.sha256(_picture(30, 30)).hexdigest()
     materials = [_material(f"faces/{name}.jpg", "face", "p", sha256=digest) for name in ("good", "other", "gone")]
     materials[1] = replace(materials[1], sha256="0" * 64)
-    got = take(tmp_path / "out", folder, materials=materials)
+    got = copy_materials(tmp_path / "out", folder, materials=materials)
     assert got.written == 1
     assert "sha256 differs" in got.missing["faces/other.jpg"] and "not in the folder" in got.missing["faces/gone.jpg"]
-    assert take(tmp_path / "out", folder, materials=materials).kept == 1
+    assert copy_materials(tmp_path / "out", folder, materials=materials).kept == 1
     assert sorted(path.name for path in (tmp_path / "out" / "faces").iterdir()) == ["INDEX.csv", "good.jpg"]
 
 
@@ -256,7 +256,7 @@ def test_what_is_there_is_kept_only_where_it_is_right(
         kept.files["/raw/who/what/c0ffee/bad.mp4"] = films["bad"]
         (given / "bad.mp4").write_bytes(films["bad"])
     got = (
-        take(out.parent, given.parent, materials=materials)
+        copy_materials(out.parent, given.parent, materials=materials)
         if where == "folder"
         else fetch(out.parent, _cut_face, _read_sound, materials=materials, addresses=addresses)
     )
@@ -304,5 +304,5 @@ def test_the_table_lists_only_what_may_be_learnt_from() -> None:
 
 
 def test_the_folder_at_hand_is_the_one_of_the_table(tmp_path: Path, shared_dir: Path) -> None:
-    got = take(tmp_path, shared_dir / "media")
+    got = copy_materials(tmp_path, shared_dir / "media")
     assert got.missing == {} and got.written == len(read_materials())

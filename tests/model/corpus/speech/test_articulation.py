@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.corpus.speech.articulation import FPS, Channel, Style, articulate, smiling
+from model.corpus.speech.articulation import FPS, Channel, Style, add_smile, articulate
 from model.corpus.speech.speech import Phone
 
 
@@ -104,8 +104,8 @@ def test_lips_part_before_speech_after_a_long_pause_only() -> None:
 
 def test_a_smile_is_wide_and_parted_and_still_closes() -> None:
     rows = articulate([Phone("", 0.0, 0.4), Phone("m", 0.4, 0.6), Phone("ɑ", 0.6, 1.0)], 25)
-    assert smiling(rows, 0.0) is rows
-    shown = smiling(rows, 1.0)
+    assert add_smile(rows, 0.0) is rows
+    shown = add_smile(rows, 1.0)
     rest, shut = shown[2], shown[int(0.5 * FPS)]
     assert rest[Channel.WIDTH] > 0.8 and rest[Channel.APERTURE] > 0.2
     assert shut[Channel.APERTURE] < 0.03
