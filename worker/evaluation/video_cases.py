@@ -28,7 +28,7 @@ from model.corpus.speech.speech import Phone
 from model.corpus.speech.timing import align
 from model.corpus.speech.transcripts import spoken_words
 from model.errors import EspeakError, TimingError
-from model.evaluation.cases import Footage, Reading
+from model.evaluation.cases import FaceCrops, Reading
 from model.face_points import LIP_EDGES
 from model.framing import LOWER_FACE, Framing
 from worker.faces.crop import extract, face_transform
@@ -126,11 +126,11 @@ class VideoCase:
         except (TimingError, EspeakError):
             return ()
 
-    def film(self) -> Footage:
+    def filmed(self) -> FaceCrops:
         """Return the clip as it was filmed, its crops about as large as the picture has them."""
-        return self._footage(self._source, len(self._faces))
+        return self._face_crops(self._source, len(self._faces))
 
-    def speak(self, filmed: Footage, voice: I16) -> Footage | None:
+    def redraw(self, filmed: FaceCrops, voice: I16) -> FaceCrops | None:
         """Return the film redrawn with a voice by the whole pipeline; None without a network."""
         if self._synthesizer is None:
             return None
@@ -142,11 +142,11 @@ class VideoCase:
             run(sources, JobOptions(), self._synthesizer, output, folder, Quiet(), self._settings.ffmpeg)
             return self.shown(output)
 
-    def shown(self, result: Path) -> Footage:
+    def shown(self, result: Path) -> FaceCrops:
         """Return what a finished video of this clip shows in the clip's own places."""
         facts = probe_video(result, Limits.of(self._settings))
         source = open_source(result, facts, self._ffmpeg, Quiet().check)
-        return self._footage(source, min(source.frames, len(self._faces)))
+        return self._face_crops(source, min(source.frames, len(self._faces)))
 
     @cached_property
     def _faces(self) -> list[F32 | None]:
@@ -178,7 +178,7 @@ class VideoCase:
             samples = read_voice(path, facts, Path(folder), self._ffmpeg, Quiet().check)
             return np.array(samples[: round(self._seconds * SAMPLE_RATE_HZ)])
 
-    def _footage(self, source: Source, frames: int) -> Footage:
+    def _face_crops(self, source: Source, frames: int) -> FaceCrops:
         crops, wide = [], []
         for planes, face in zip(decode(source, 0, frames, Quiet().check), self._places, strict=False):
             crops.append(extract(planes, face_transform(face, self.framing, self._size), source.colour))
@@ -187,7 +187,7 @@ class VideoCase:
         reading = MeshReader(self._detector)(np.stack(crops), self.framing)
         absent = [face is None for face in self._faces[: len(crops)]]
         reading.mouth[absent], reading.lips[absent] = np.nan, np.nan
-        return Footage(np.stack(crops), reading, np.stack(wide) if self._wide else None)
+        return FaceCrops(np.stack(crops), reading, np.stack(wide) if self._wide else None)
 
 
 class FinishedCase(VideoCase):
@@ -203,7 +203,7 @@ class FinishedCase(VideoCase):
         if (film.width, film.height, Fraction(film.fps)) != (made.width, made.height, Fraction(made.fps)):
             raise option_error(f"result: {result.name} differs from {reference.name} in size or frame rate.")
 
-    def speak(self, filmed: Footage, voice: I16) -> Footage | None:
+    def redraw(self, filmed: FaceCrops, voice: I16) -> FaceCrops | None:
         """Return the finished video, with what it says, for the film's own voice, and nothing for another."""
         if voice is not self.voice:
             return None

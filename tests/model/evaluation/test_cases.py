@@ -38,13 +38,13 @@ def darkness(crops: np.ndarray, framing: Framing) -> Reading:
 def test_held_out_clips_become_cases_and_are_drawn_with_their_calmest_frame(tmp_path: Path) -> None:
     cases = prepared_cases(write_corpus(tmp_path / "c"), synthesizer(), darkness)
     assert [case.name for case in cases] == ["val_0", "val_1"]
-    filmed = cases[0].film()
-    drawn = cases[0].speak(filmed, cases[0].voice)
+    filmed = cases[0].filmed()
+    drawn = cases[0].redraw(filmed, cases[0].voice)
     assert drawn.crops.shape == filmed.crops.shape == (25, SIZE, SIZE, 3)
     chosen = resting_frames(filmed.reading.mouth[:, 0])
     np.testing.assert_array_equal(drawn.crops, filmed.crops[chosen])
     assert drawn.reading.mouth.mean() < filmed.reading.mouth.mean()
-    assert len(cases[0].speak(filmed, cases[0].voice[: 640 * 10]).crops) == 10
+    assert len(cases[0].redraw(filmed, cases[0].voice[: 640 * 10]).crops) == 10
 
 
 def test_a_reference_is_calm_and_not_near_its_frame() -> None:
@@ -142,4 +142,4 @@ def test_another_framing_shows_the_same_points_where_it_says() -> None:
 def test_a_network_of_another_framing_is_given_its_own_crops(tmp_path: Path) -> None:
     cases = prepared_cases(write_corpus(tmp_path / "c"), synthesizer(FOREHEAD_TO_CHIN), darkness)
     near = prepared_cases(tmp_path / "c", synthesizer(), darkness)
-    assert 1.05 * cases[0].film().reading.mouth.mean() < near[0].film().reading.mouth.mean()
+    assert 1.05 * cases[0].filmed().reading.mouth.mean() < near[0].filmed().reading.mouth.mean()

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from model.corpus.speech.speech import Phone
-from model.evaluation.cases import Footage, Reading
+from model.evaluation.cases import FaceCrops, Reading
 from model.evaluation.evaluate import OWN, REAL, ROWS, SHUFFLED, SILENT, evaluate
-from model.evaluation.learned_metrics import Judges
+from model.evaluation.learned_metrics import LearnedMetrics
 from model.evaluation.tables import rows, summarise, table
 from model.framing import LOWER_FACE, Framing
 
@@ -37,7 +37,7 @@ def heard(voice: np.ndarray) -> np.ndarray:
     return np.abs(voice.astype(float)).reshape(-1, 640).mean(axis=1) / 13_000
 
 
-def footage(aperture: np.ndarray, shade: int = 200) -> Footage:
+def face_crops(aperture: np.ndarray, shade: int = 200) -> FaceCrops:
     """Return frames whose mouth is as high as the aperture, and the lips as they are."""
     crops = np.full((len(aperture), SIZE, SIZE, 3), (shade, shade - 45, shade - 70), np.uint8)
     lips = np.zeros((len(aperture), 4, 2), np.float32)
@@ -45,7 +45,7 @@ def footage(aperture: np.ndarray, shade: int = 200) -> Footage:
     lips[:, 3, 0] = 0.5 - 0.3 * aperture
     for crop, height in zip(crops, aperture, strict=True):
         crop[26 : 26 + max(1, round(height * 42)), 15:25] = 20
-    return Footage(crops, Reading(np.stack([lips[:, 1, 1], lips[:, 3, 0]], axis=1), lips))
+    return FaceCrops(crops, Reading(np.stack([lips[:, 1, 1], lips[:, 3, 0]], axis=1), lips))
 
 
 @dataclass
@@ -73,26 +73,26 @@ class Actor:
     def voice(self) -> np.ndarray:
         return hum(levels(self.seed))
 
-    def film(self) -> Footage:
-        return footage(0.2 * levels(self.seed))
+    def filmed(self) -> FaceCrops:
+        return face_crops(0.2 * levels(self.seed))
 
-    def speak(self, filmed: Footage, voice: np.ndarray) -> Footage | None:
+    def redraw(self, filmed: FaceCrops, voice: np.ndarray) -> FaceCrops | None:
         loud = heard(voice)
         self.asked.append(float(loud.max()))
         if self.way == "copy":
-            return footage(filmed.reading.mouth[:, 0])
+            return face_crops(filmed.reading.mouth[:, 0])
         if self.way == "late":
-            return footage(0.2 * np.concatenate([[0, 0, 0], loud[:-3]]))
+            return face_crops(0.2 * np.concatenate([[0, 0, 0], loud[:-3]]))
         if self.way == "still":
-            return footage(np.full(len(loud), 0.01))
+            return face_crops(np.full(len(loud), 0.01))
         if self.way == "finished":
-            return footage(0.2 * loud) if np.array_equal(voice, self.voice) else None
-        return footage(0.2 * loud)
+            return face_crops(0.2 * loud) if np.array_equal(voice, self.voice) else None
+        return face_crops(0.2 * loud)
 
 
 def judged(way: str, count: int = 3, **facts: object) -> dict[str, dict]:
-    takes = evaluate([Actor(seed, way, **facts) for seed in range(count)], Judges())
-    return {row["name"]: row for row in summarise(takes, Judges())["rows"]}
+    takes = evaluate([Actor(seed, way, **facts) for seed in range(count)], LearnedMetrics())
+    return {row["name"]: row for row in summarise(takes, LearnedMetrics())["rows"]}
 
 
 def test_a_listener_follows_its_voice_and_rests_in_silence() -> None:
@@ -107,17 +107,17 @@ def test_a_listener_follows_its_voice_and_rests_in_silence() -> None:
 
 def test_a_stranger_is_another_speaker_where_there_is_one() -> None:
     one, same, other = Actor(0, speaker="a"), Actor(1, speaker="a"), Actor(2, speaker="b")
-    takes = evaluate([one, same, other], Judges())
+    takes = evaluate([one, same, other], LearnedMetrics())
     lips = {take.clip: take.drawn[:, 0] for take in takes if take.row == SHUFFLED}
     assert lips["clip_0"] == pytest.approx(0.2 * heard(other.voice))
     assert lips["clip_2"] == pytest.approx(0.2 * heard(one.voice))
-    alone = evaluate([one, same], Judges())
+    alone = evaluate([one, same], LearnedMetrics())
     assert [take.clip for take in alone if take.row == SHUFFLED] == ["clip_0", "clip_1"]
 
 
 def test_owners_are_compared_in_time_whatever_their_frame_rates() -> None:
     slow, quick = Actor(0, fps=25.0), Actor(1, fps=50.0)
-    takes = evaluate([slow, quick], Judges())
+    takes = evaluate([slow, quick], LearnedMetrics())
     (shuffled,) = (take for take in takes if take.clip == "clip_1" and take.row == SHUFFLED)
     expected = np.interp(np.arange(2 * FRAMES) / 2, np.arange(FRAMES), 0.2 * levels(0))[:FRAMES]
     found = np.corrcoef(shuffled.drawn[:, 0], expected)[0, 1]
@@ -168,18 +168,18 @@ def test_closures_are_counted_apart_at_p_b_m_and_at_sounds_of_open_lips() -> Non
 
 
 def test_every_row_is_there_whatever_can_be_had() -> None:
-    takes = evaluate([Actor(seed, "finished") for seed in range(2)], Judges())
-    found = rows(takes, Judges())
+    takes = evaluate([Actor(seed, "finished") for seed in range(2)], LearnedMetrics())
+    found = rows(takes, LearnedMetrics())
     assert [row["name"] for row in found] == list(ROWS)
     assert [row["clips"] for row in found] == [2, 2, 0, 0]
     assert len({tuple(row) for row in found}) == 1
     assert found[3]["psnr"] is None
-    assert [row["clips"] for row in rows(evaluate([Actor(0)], Judges()), Judges())] == [1, 1, 1, 0]
+    assert [row["clips"] for row in rows(evaluate([Actor(0)], LearnedMetrics()), LearnedMetrics())] == [1, 1, 1, 0]
 
 
 def test_figures_come_by_skin_tone_and_by_sex_and_by_clip() -> None:
     cases = [Actor(0, sex="man"), Actor(1, sex="woman"), Actor(2)]
-    figures = summarise(evaluate(cases, Judges()), Judges())
+    figures = summarise(evaluate(cases, LearnedMetrics()), LearnedMetrics())
     assert set(figures["by"]) == {"sex", "skin tone"}
     assert {sex: found[1]["clips"] for sex, found in figures["by"]["sex"].items()} == {"man": 1, "woman": 1}
     assert len(figures["clips"]) == 12 and figures["clips"][0]["clip"] == "clip_0"
@@ -187,7 +187,7 @@ def test_figures_come_by_skin_tone_and_by_sex_and_by_clip() -> None:
 
 
 def test_judges_of_others_are_asked_where_they_are_there() -> None:
-    judges = Judges(
+    judges = LearnedMetrics(
         lpips=lambda drawn, filmed: float(np.abs(drawn.astype(float) - filmed).mean()),
         sync=lambda drawn, voice, fps: (7.0, math.nan),
         features=lambda crops: crops.reshape(len(crops), -1)[:, :3].astype(float),
@@ -200,6 +200,6 @@ def test_judges_of_others_are_asked_where_they_are_there() -> None:
 
 
 def test_the_table_leaves_out_what_nobody_has() -> None:
-    text = table(summarise(evaluate([Actor(0), Actor(1)], Judges()), Judges()))
+    text = table(summarise(evaluate([Actor(0), Actor(1)], LearnedMetrics()), LearnedMetrics()))
     assert "aperture_r" in text and "lse_d" not in text
     assert len({len(line) for line in text.splitlines()}) == 1
