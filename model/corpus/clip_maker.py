@@ -180,7 +180,9 @@ class ClipMaker:
 
         Returns the puppet, its identity and the names of its pictures. Raises ClipError.
         """
-        people = [person for person in self._people if person.split == split] or self._people  # one alone is in both
+        people = [
+            person for person in self._people if person.split == split
+        ] or self._people  # a single person is in both splits
         first = choose_person(people, rng)
         path = first.pictures[rng.integers(len(first.pictures))]
         picture, points = self._face(path)

@@ -3,8 +3,8 @@
 Real recordings are often one to three frames out of sync, and a generator that is trained on them draws late lips.
 Without a network, the aperture of the lips is compared with the loudness of the voice, after slow changes are removed
 from both. On recordings that are in sync the two agree best within one frame of no lag, and a shift of the sound is
-found to within one frame. A trained sync expert finds smaller evidence. In both cases an offset counts only if it is
-much better than no offset and than all other offsets.
+found to within one frame. A trained sync expert finds more offsets. In both cases an offset counts only if it is much
+better than no offset and than all other offsets.
 """
 
 from __future__ import annotations

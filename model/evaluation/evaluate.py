@@ -61,7 +61,7 @@ def evaluate(
 
 
 def _other_speaker(cases: Sequence[Case], number: int) -> int | None:
-    """Return the number of the case that lends its voice to the row with another voice.
+    """Return the number of the case whose voice is used in the row with another voice.
 
     It is the next case with another speaker, else the next with another sentence of the same speaker, else None.
     """

@@ -44,7 +44,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, preparer: Preparer) -> tupl
     return folder, summary, logged
 
 
-def test_without_faces_it_works_and_says_what_is_missing(corpus: tuple[Path, BuildSummary, list[str]]) -> None:
+def test_a_build_without_faces_works_and_logs_what_is_missing(corpus: tuple[Path, BuildSummary, list[str]]) -> None:
     _, summary, logged = corpus
     assert summary.written + len(summary.skipped) == CLIPS + VOICES and summary.written >= 2 + VOICES
     assert "astronaut" in logged[0] and "both splits" in logged[1]
@@ -81,7 +81,7 @@ def test_voices_are_sound_with_articulation(corpus: tuple[Path, BuildSummary, li
 
 
 def test_the_mesh_lies_on_the_lips(corpus: tuple[Path, BuildSummary, list[str]]) -> None:
-    """What is between the inner lips of an open mouth is darker than the lips' outer edge around it."""
+    """The opening between the inner lips is darker than the skin around the lips."""
     folder = sorted(corpus[0].glob("puppet_*"))[0]
     crops, mesh = np.load(folder / "crops.npy"), np.load(folder / "mesh.npy").astype(np.float32)
     wide = int(np.load(folder / "labels.npy")[:, 0].argmax())
@@ -105,7 +105,7 @@ def test_labels_say_what_the_crops_show(corpus: tuple[Path, BuildSummary, list[s
     assert len(seen) > 20 and np.corrcoef(seen, said)[0, 1] > 0.8
 
 
-def test_a_stopped_build_goes_on_and_a_clip_can_be_made_again(
+def test_a_stopped_build_continues_and_a_clip_can_be_made_again(
     corpus: tuple[Path, BuildSummary, list[str]], preparer: Preparer, tmp_path: Path
 ) -> None:
     folder, first, _ = corpus
@@ -229,7 +229,7 @@ def test_a_file_in_the_way_of_a_folder_is_one_sentence(tmp_path: Path, command: 
 
 
 @pytest.mark.parametrize("loader", ["None", "SimpleNamespace(get_library_path=lambda: '/nowhere/libespeak-ng.so')"])
-def test_without_espeak_nothing_is_begun(tmp_path: Path, loader: str) -> None:
+def test_without_espeak_nothing_is_written(tmp_path: Path, loader: str) -> None:
     begin = f"import sys; from types import SimpleNamespace; sys.modules['espeakng_loader'] = {loader}; "
     program = f"{begin}from lipsync.__main__ import main; main()"
     command = [sys.executable, "-c", program, "corpus", "--out", str(tmp_path / "out"), "--workers", "1"]
@@ -246,7 +246,7 @@ def _wav(path: Path, samples: int, rate_hz: int = 16_000) -> bytes:
     return content[:24] + rate_hz.to_bytes(4, "little") + content[28:]
 
 
-def test_recordings_that_cannot_be_heard_are_left_out_with_their_reason(tmp_path: Path) -> None:
+def test_recordings_that_cannot_be_read_are_left_out_with_a_reason(tmp_path: Path) -> None:
     speech = _speech(
         tmp_path / "speech",
         gone=None,
@@ -283,8 +283,8 @@ def test_recordings_that_cannot_be_heard_are_left_out_with_their_reason(tmp_path
         (["--speech", "{folder}/speech"], "recordings"),
     ],
 )
-def test_a_folder_keeps_to_one_corpus(tmp_path: Path, more: list[str], differs: str | None) -> None:
-    """A clip that is there counts as one of the corpus that made it, and of no other."""
+def test_a_folder_holds_one_corpus(tmp_path: Path, more: list[str], differs: str | None) -> None:
+    """A clip that exists belongs to the corpus that made it, and to no other."""
     out = tmp_path / "out"
     _faces(tmp_path / "faces", "a", "b")
     _speech(tmp_path / "speech", gone=None)
@@ -302,7 +302,7 @@ def test_a_folder_keeps_to_one_corpus(tmp_path: Path, more: list[str], differs: 
         assert "kept" not in said
 
 
-def test_a_claim_on_a_folder_without_clips_binds_nobody(tmp_path: Path) -> None:
+def test_a_manifest_without_clips_is_replaced(tmp_path: Path) -> None:
     assert _call(tmp_path / "out", "--faces", _faces(tmp_path / "faces", "a"))[0] == 2
     assert _call(tmp_path / "out")[0] == 0
 

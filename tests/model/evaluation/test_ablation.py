@@ -97,7 +97,7 @@ def test_random_weights_of_lpips_are_named_in_the_table(rows_file: Path) -> None
     assert re.search(r"\| row \| PSNR \| SSIM \| LPIPS \|", text)
 
 
-def test_the_shipped_table_has_a_row_for_every_question() -> None:
+def test_the_shipped_table_has_a_row_for_each_part() -> None:
     recipes = read_rows(shipped_recipe("ablation"))
     without = {f"no {part}" for part in ("CBAM", "FFC", "AdaIN", "LPIPS")}
     assert set(recipes) >= {"full", *without, "adversarial instead of LPIPS", "Wav2Lip"}
@@ -130,12 +130,12 @@ def test_a_row_may_learn_at_its_own_rate(rows_file: Path) -> None:
     assert [recipe.run.learning_rate for recipe in read_rows(rows_file).values()] == [1e-3, 1e-3, 1e-4]
 
 
-def test_a_row_that_is_not_there_is_said(tmp_path: Path, rows_file: Path) -> None:
+def test_an_unknown_row_is_refused(tmp_path: Path, rows_file: Path) -> None:
     with pytest.raises(RecipeError, match="there is no row 'empty' among full, no CBAM"):
         ablate(read_rows(rows_file), AblationSettings(tmp_path, tmp_path / "out"), read_dark, only=["empty"])
 
 
-def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path, rows_file: Path) -> None:
+def test_the_command_reports_an_error_in_one_line(tmp_path: Path, rows_file: Path) -> None:
     rows_file.write_text(TINY[: TINY.index('[rows."full"]')])
     words = ["ablate", "--corpus", str(tmp_path), "--out", str(tmp_path / "out"), "--config", str(rows_file)]
     ended = CliRunner().invoke(main, words)

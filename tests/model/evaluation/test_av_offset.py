@@ -63,7 +63,7 @@ def test_late_sound_is_found(expert: OffsetExpert | None, late: int) -> None:
         [Piece(_recording(1).crops, _recording(1).aperture, np.zeros(120 * 640, np.int16))],
     ],
 )
-def test_what_says_nothing_clear_stays_as_it_is(pieces: list[Piece], expert: OffsetExpert | None) -> None:
+def test_unclear_evidence_gives_no_offset(pieces: list[Piece], expert: OffsetExpert | None) -> None:
     found = find_offset(pieces, FPS, expert)
     assert found.frames == 0 and np.isfinite(found.height)
 

@@ -78,7 +78,7 @@ def test_many_clips_are_drawn_evenly(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_judged_is_told(spoil, words: str, tmp_path: Path) -> None:
+def test_clips_that_cannot_be_used_are_refused(spoil, words: str, tmp_path: Path) -> None:
     folder = write_corpus(tmp_path / "c", train=2, val=0)
     spoil(folder)
     with pytest.raises(CorpusError, match=words):
@@ -95,7 +95,7 @@ def test_what_cannot_be_judged_is_told(spoil, words: str, tmp_path: Path) -> Non
         (None, "v: its labels.npy cannot be read"),
     ],
 )
-def test_labels_of_a_puppet_that_do_not_fit_are_told(labels: np.ndarray | None, words: str, tmp_path: Path) -> None:
+def test_labels_of_a_puppet_that_do_not_fit_are_refused(labels: np.ndarray | None, words: str, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "v", split="val", labelled=True) / "labels.npy"
     if labels is None:
         path.write_bytes(b"\x93NUMPY half")
@@ -121,11 +121,11 @@ def test_phones_come_from_the_clip() -> None:
         ("", None),
     ],
 )
-def test_sex_is_told_where_every_face_of_a_blend_says_it(identity: str, sex: str | None) -> None:
+def test_sex_is_known_if_every_face_of_a_blend_has_it(identity: str, sex: str | None) -> None:
     assert sex_of(identity) == sex
 
 
-def test_another_framing_shows_the_same_points_where_it_says() -> None:
+def test_reframed_crops_show_the_same_points() -> None:
     crops = np.zeros((1, 140, 140, 3), np.uint8)
     spots = [(0.0, 0.62), (0.3, 0.1), (-0.5, 0.9)]
     for x, y in spots:

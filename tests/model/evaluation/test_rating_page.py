@@ -1,4 +1,4 @@
-"""The page hides who made what; answers are counted for the right system."""
+"""The page hides which system made a video; answers are counted for the right system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from model.evaluation.rating_page import (
 
 @pytest.fixture
 def systems(tmp_path: Path) -> dict[str, Path]:
-    """Two systems with three videos in common, whose bytes say whose they are."""
+    """Two systems with three videos in common; the bytes of a video name its system."""
     made = {}
     for system, names in {"ours": "abcd", "theirs": "abc"}.items():
         made[system] = tmp_path / system
@@ -34,7 +34,7 @@ def study(page: Path) -> dict:
     return json.loads(re.search(r'id="study">(.*?)</script>', page.read_text(), re.DOTALL)[1])
 
 
-def test_the_page_is_blind_and_its_key_is_elsewhere(systems: dict[str, Path], tmp_path: Path) -> None:
+def test_the_page_is_blind_and_its_key_is_outside(systems: dict[str, Path], tmp_path: Path) -> None:
     page = write_page(tmp_path / "page", systems, seed=3)
     assert "ours" not in page.read_text() and "theirs" not in page.read_text()
     trials = study(page)["trials"]
@@ -105,7 +105,7 @@ def test_an_answer_that_was_saved_twice_counts_once(systems: dict[str, Path], tm
         ("me,other.mp4,3,3,3", "does not belong"),
     ],
 )
-def test_wrong_answers_are_told(line: str, words: str, systems: dict[str, Path], tmp_path: Path) -> None:
+def test_wrong_answers_are_refused(line: str, words: str, systems: dict[str, Path], tmp_path: Path) -> None:
     page = write_page(tmp_path / "page", systems, seed=1)
     path = tmp_path / "wrong.csv"
     path.write_text("rater,video,sync,quality,overall\n" + line.format(video=study(page)["trials"][0][0]) + "\n")
@@ -113,7 +113,7 @@ def test_wrong_answers_are_told(line: str, words: str, systems: dict[str, Path],
         mean_marks(tmp_path / "page", [path])
 
 
-def test_a_page_that_cannot_be_made_is_told(systems: dict[str, Path], tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_made_is_refused(systems: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     lonely = tmp_path / "lonely"
     lonely.mkdir()

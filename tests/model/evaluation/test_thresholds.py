@@ -15,8 +15,8 @@ def judged(way: str) -> list[dict]:
     return rows(evaluate([Actor(0, way), Actor(1, way)], LearnedMetrics()), LearnedMetrics())
 
 
-def test_a_listener_meets_every_threshold() -> None:
-    found = judged("listen")
+def test_lips_that_follow_the_voice_meet_every_threshold() -> None:
+    found = judged("follow")
     found[1]["psnr"] = found[1]["psnr"] or 99.0  # nothing differs
     assert failures(found, PUPPET_THRESHOLDS) == failures(found, VIDEO_THRESHOLDS) == []
     assert one_line_summary(found).startswith("2 clips: aperture r 1 at lag 0, width r 1, silent 0,")
@@ -37,7 +37,7 @@ def test_a_failed_threshold_is_named(way: str, measures: list[str]) -> None:
 
 
 def test_lips_that_close_as_often_at_open_sounds_do_not_close_at_p_b_m() -> None:
-    found = judged("listen")
+    found = judged("follow")
     found[1] |= {"bilabials_closed": 0.8, "others_closed": 0.4}
     assert failures(found, VIDEO_THRESHOLDS) == []
     found[1]["others_closed"] = 0.7

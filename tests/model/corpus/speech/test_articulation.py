@@ -1,4 +1,4 @@
-"""What a mouth does for each kind of sound."""
+"""The articulation of each kind of sound."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_style_scales_the_opening() -> None:
 
 
 @pytest.mark.parametrize("symbol", ["ʲ", "ː", "5", "☃"])
-def test_marks_without_a_mouth_are_passed_over(symbol: str) -> None:
+def test_marks_without_a_target_are_skipped(symbol: str) -> None:
     rows = articulate([Phone("a", 0.0, 0.5), Phone(symbol, 0.5, 0.55), Phone("a", 0.55, 1.0)], 25)
     assert np.isfinite(rows).all() and rows[5:20, Channel.APERTURE].min() > 0.7
 

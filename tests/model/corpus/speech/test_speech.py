@@ -1,4 +1,4 @@
-"""Sentences, voices, their sounds' times, and what rooms and wires do to them."""
+"""Sentences, voices, the times of phonemes, and the effects of a recording."""
 
 from __future__ import annotations
 
