@@ -190,7 +190,7 @@ class ClipMaker:
         landmarks: Floats = points
         if len(people) > 1 and rng.random() < BLEND_SHARE:
             second = choose_person(people, rng)
-            if second is not first:
+            if second != first:
                 other_path = second.pictures[rng.integers(len(second.pictures))]
                 other, other_points = self._face(other_path)
                 share = float(rng.uniform(0.3, 0.7))

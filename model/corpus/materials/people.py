@@ -69,7 +69,7 @@ def _in_both_splits(people: list[Person]) -> list[Person]:
         return people
     moved = min(people, key=lambda person: _hash(person.identity))
     other = "train" if moved.split == "val" else "val"
-    return [replace(person, split=other) if person is moved else person for person in people]
+    return [replace(person, split=other) if person == moved else person for person in people]
 
 
 def _may_learn_from(row: Mapping[str, str], faces_dir: Path) -> bool:

@@ -241,7 +241,7 @@ def _mix(gestures: Sequence[_Gesture], times: F64, style: Style) -> F64:
     for gesture in gestures:
         target, length_s = gesture.target, gesture.end_s - gesture.start_s
         lips, shape = target.lips, target.shape
-        if target is _REST:  # the mouth does not close in a short gap between words
+        if target == _REST:  # the mouth does not close in a short gap between words
             lips, shape = (lips * min(1.0, (length_s / 0.2) ** 2), shape * min(1.0, (length_s / 0.2) ** 2))
         near = lips * _strength(times, gesture.start_s, gesture.end_s, 0.05, 0.05)
         wide = shape * _strength(times, gesture.start_s, gesture.end_s, 0.07, 0.075)
