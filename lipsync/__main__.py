@@ -341,7 +341,7 @@ def corpus(
         return
     if out_dir is None:
         raise click.UsageError("Missing option '--out'.")
-    from model.corpus.build import build_corpus
+    from model.corpus.build import CorpusSettings, build_corpus
     from model.errors import EspeakError, MaterialError
     from worker.training_data.clip_writer import Preparer
 
@@ -349,17 +349,11 @@ def corpus(
     preparer = Preparer()
     try:
         made = build_corpus(
-            faces_dir,
-            out_dir,
-            clips,
-            seed,
+            CorpusSettings(out_dir, clips, seed, voices, held_out, faces_dir, speech_dir),
             preparer.landmarks,
             preparer.write_clip,
             workers,
-            speech_dir,
             lambda text: click.echo(text, err=True),
-            voices,
-            held_out,
         )
     except (EspeakError, MaterialError) as error:
         raise InputError(ErrorCode.OPTION_INVALID, f"{error}.") from error
@@ -386,7 +380,7 @@ def _can_be_a_folder(path: Path) -> None:
 )
 def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
     """Get the faces and recordings that the default weights learn from; can be stopped and goes on."""
-    from model.corpus.materials.fetch import fetch, take
+    from model.corpus.materials.fetch import copy_materials, fetch
     from worker.training_data.source_media import cut_face, read_sound
 
     _can_be_a_folder(out_dir)
@@ -394,7 +388,7 @@ def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
     def tell(text: str) -> None:
         click.echo(text, err=True)
 
-    got = fetch(out_dir, cut_face, read_sound, tell) if local_dir is None else take(out_dir, local_dir, tell)
+    got = fetch(out_dir, cut_face, read_sound, tell) if local_dir is None else copy_materials(out_dir, local_dir, tell)
     click.echo(f"{out_dir}: {got.written} files written, {got.kept} kept, {len(got.missing)} missing")
     if got.missing:
         click.echo(
@@ -534,34 +528,34 @@ def evaluate(
     from model.errors import BackboneError, CorpusError
     from model.evaluation.evaluate import evaluate as run
     from model.evaluation.html_report import write_report
-    from model.evaluation.learned_metrics import load_judges
+    from model.evaluation.learned_metrics import load_learned_metrics
     from model.evaluation.tables import summarise, table
-    from model.evaluation.thresholds import PEOPLE, PUPPETS, broken, summary
+    from model.evaluation.thresholds import PUPPET_THRESHOLDS, VIDEO_THRESHOLDS, failures, one_line_summary
     from worker.evaluation.request import Request, opened_cases
 
     settings = load_settings()
     if checkpoint is not None:
         settings = settings.model_copy(update={"checkpoint": checkpoint})
     try:
-        judges = load_judges(lpips_backbone, inception, syncnet)
+        learned = load_learned_metrics(lpips_backbone, inception, syncnet)
         request = Request(corpus_dir, clips, results, references, limit, seconds, wide=syncnet is not None)
         with opened_cases(settings, request) as cases:
-            takes = run(cases, judges, tell=lambda name: click.echo(name, err=True))
+            measurements = run(cases, learned, log=lambda name: click.echo(name, err=True))
     except (BackboneError, CorpusError) as error:
         click.echo(f"error: option_invalid: {error}", err=True)
         sys.exit(EXIT_REFUSED)
-    figures = {"judged": request.subject(settings), **summarise(takes, judges)}
+    figures = {"judged": request.subject(settings), **summarise(measurements, learned)}
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(figures, indent=1) + "\n")
     if html_dir is not None:
-        click.echo(write_report(html_dir, figures, takes, figures["judged"]))
+        click.echo(write_report(html_dir, figures, measurements, figures["judged"]))
     click.echo(table(figures))
-    promises = broken(figures["rows"], PUPPETS if corpus_dir else PEOPLE) if check else []
-    for promise in promises:
-        click.echo(f"error: {promise}", err=True)
-    click.echo(summary(figures["rows"]))
-    sys.exit(1 if promises else 0)
+    failed = failures(figures["rows"], PUPPET_THRESHOLDS if corpus_dir else VIDEO_THRESHOLDS) if check else []
+    for failure in failed:
+        click.echo(f"error: {failure}", err=True)
+    click.echo(one_line_summary(figures["rows"]))
+    sys.exit(1 if failed else 0)
 
 
 def _ask_people(
@@ -571,7 +565,7 @@ def _ask_people(
     from dataclasses import asdict
 
     from model.errors import RatingError
-    from model.evaluation.rating_page import key_path, opinions, write_page
+    from model.evaluation.rating_page import key_path, mean_marks, write_page
 
     try:
         if not ratings:
@@ -579,7 +573,7 @@ def _ask_people(
             click.echo(write_page(folder, {name: Path(place or name) for name, _, place in named}, seed))
             click.echo(f"which video is whose: {key_path(folder)}")
             return
-        found = opinions(folder, ratings)
+        found = mean_marks(folder, ratings)
     except RatingError as error:
         click.echo(f"error: option_invalid: {error}", err=True)
         sys.exit(EXIT_REFUSED)
@@ -611,18 +605,18 @@ def ablate(
 ) -> None:
     """Train the network without each of its parts, and Wav2Lip, and compare; can be stopped and goes on."""
     from model.errors import BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError
-    from model.evaluation.ablation import Plan, as_markdown, read_rows
+    from model.evaluation.ablation import AblationSettings, as_markdown, read_rows
     from model.evaluation.ablation import ablate as run
     from model.training.recipe import shipped_recipe
     from worker.evaluation.video_cases import MeshReader
     from worker.faces.detect import FaceDetector
 
-    plan = Plan(corpus_dir, out_dir, hearing, expert, minutes, limit)
+    settings = AblationSettings(corpus_dir, out_dir, hearing, expert, minutes, limit)
     try:
         with FaceDetector() as detector:
             table = run(
                 read_rows(config or shipped_recipe("ablation")),
-                plan,
+                settings,
                 MeshReader(detector),
                 only,
                 lambda text: click.echo(text, err=True),

@@ -7,6 +7,7 @@
     ├── TrainingError      a run cannot start, go on, or has failed
     ├── CorpusError        a folder of training clips cannot be used
     ├── MaterialError      faces or recordings that cannot become a corpus
+    ├── ClipError          a training clip cannot be made
     ├── FetchError         a file could not be downloaded
     ├── SpeechError        sound that cannot be read, synthesised or aligned
     │   ├── SoundError     a recording cannot be read
@@ -46,6 +47,10 @@ class CorpusError(ModelError):
 
 class MaterialError(ModelError):
     """Faces or recordings that cannot become a corpus."""
+
+
+class ClipError(ModelError):
+    """Training clip that cannot be made, for example because no face was found."""
 
 
 class FetchError(ModelError):

@@ -1,10 +1,10 @@
-"""Build the puppet corpus: faces and voices in, training clips with exact labels out.
+"""Build the puppet corpus: from faces and voices to training clips with exact labels.
 
-Each clip comes from its number and the corpus seed (studio.py), so a build that was stopped goes on where it was. Faces
-and voices are held out together: a clip of the split "val" shows a person and lets hear a voice that no clip of "train"
-has, except that silence has no voice, and that one person alone has to be in both.
+Each clip depends only on its number and the corpus seed (clip_maker.py), so a build that was stopped continues where it
+was. Faces and voices are held out together: a clip of the split "val" has a person and a voice that no clip of "train"
+has. There are two exceptions: silence has no voice, and a single person has to be in both splits.
 
-Beside the puppets there are voices without a face: sound and articulation alone, of which hearing takes many.
+The corpus also holds voices without a face: sound and articulation alone, because the hearing network needs many.
 """
 
 from __future__ import annotations
@@ -20,18 +20,47 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from model.corpus.manifest import claim
+from model.corpus.clip_maker import VAL_EVERY, ClipId, ClipMaker, ClipResult, ClipWriter, Landmarks
+from model.corpus.manifest import write_manifest
 from model.corpus.materials.people import astronaut_alone, draw_astronaut, read_people
 from model.corpus.speech.espeak import espeak
 from model.corpus.speech.recordings import list_recordings, read_recordings
-from model.corpus.studio import VAL_EVERY, ClipWriter, Landmarks, Studio
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Count what a build made: clips written now, found from before, skipped with reasons, frames written now.
+class CorpusSettings:
+    """Settings of a corpus.
 
-    puppets: how many clips with a face were asked for and are there now.
+    clips, voices: how many puppets and how many voices without a face. held_out: make only held-out puppets, each as
+    the whole corpus would have it. faces_dir: pictures with INDEX.csv (people.py); None for scikit-image's astronaut
+    alone. speech_dir: recordings with transcripts (recordings.py), if any.
+    """
+
+    out_dir: Path
+    clips: int
+    seed: int
+    voices: int = 0
+    held_out: bool = False
+    faces_dir: Path | None = None
+    speech_dir: Path | None = None
+
+    def puppets(self) -> list[ClipId]:
+        """Return the puppets of the corpus, in order."""
+        step = VAL_EVERY if self.held_out else 1
+        return [ClipId("puppet", number) for number in range(step - 1, self.clips * step, step)]
+
+    def clip_ids(self) -> list[ClipId]:
+        """Return all puppets and voices of the corpus, in order."""
+        return self.puppets() + [ClipId("voice", number) for number in range(self.voices)]
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """Counts of a build.
+
+    written: clips made by this build. kept: clips found from an earlier build. skipped: the reason for each clip that
+    could not be made, by its name. frames: frames of the clips that were written. puppets: clips with a face that exist
+    now.
     """
 
     written: int
@@ -41,84 +70,93 @@ class Summary:
     puppets: int
 
 
-_studio: Studio | None = None
-
-
-def _open_studio(make_studio: Callable[[], Studio]) -> None:
-    global _studio  # noqa: PLW0603  one studio a process, opened by the pool's initialiser
-    cv2.setNumThreads(1)
-    _studio = make_studio()
-
-
-def _make_in_studio(wanted: tuple[str, int]) -> tuple[str, int, str]:
-    if _studio is None:
-        raise RuntimeError("the studio of this process was not opened")
-    return _studio.produce(wanted)
-
-
 def build_corpus(
-    faces_dir: Path | None,
-    out_dir: Path,
-    clips: int,
-    seed: int,
+    settings: CorpusSettings,
     landmarks: Landmarks,
     write_clip: ClipWriter,
     workers: int = 1,
-    speech_dir: Path | None = None,
-    tell: Callable[[str], None] = lambda _: None,
-    voices: int = 0,
-    held_out: bool = False,
-) -> Summary:
-    """Make puppets 0..clips-1 and voices 0..voices-1 of the corpus `seed` under `out_dir`; those there are kept.
+    log: Callable[[str], None] = lambda _: None,
+) -> BuildSummary:
+    """Make the clips of a corpus; clips that exist are kept.
 
-    held_out: make so many held-out clips and no others, each as the whole corpus would have it.
-
-    A folder is of one corpus (claim.py): one made of other faces or recordings, or from another seed, is refused.
-    landmarks: picture (H, W, 3) uint8 RGB -> list of (468, 2) px, the main face first; it and write_clip must be
-    picklable for workers > 1. speech_dir: recordings with transcripts (recordings.py). `tell` hears what is missing
-    and what was skipped. Raises MaterialError for what cannot be used, EspeakError without a voice.
+    landmarks: picture (H, W, 3) uint8 RGB -> list of (468, 2) in pixels, the main face first. landmarks and write_clip
+    must be picklable for workers > 1. `log` receives a line for what is missing or was skipped. Raises MaterialError
+    for faces, recordings or a folder that cannot be used, and EspeakError if eSpeak NG is missing.
     """
+    out_dir, speech_dir = settings.out_dir, settings.speech_dir
     espeak()
-    people = [astronaut_alone(out_dir)] if faces_dir is None else read_people(faces_dir)
+    people = [astronaut_alone(out_dir)] if settings.faces_dir is None else read_people(settings.faces_dir)
     listed = [row["file"] for row in list_recordings(speech_dir)] if speech_dir is not None else []
     out_dir.mkdir(parents=True, exist_ok=True)
-    claim(out_dir, seed, held_out, people, listed)
-    if faces_dir is None:
+    write_manifest(out_dir, settings.seed, settings.held_out, people, listed)
+    if settings.faces_dir is None:
         draw_astronaut(people[0])
-        tell("no folder of faces: scikit-image's astronaut is the only face, which is too few to learn from")
+        log("no folder of faces: scikit-image's astronaut is the only face, which is too few to learn from")
     if len(people) == 1:
-        tell(f"{people[0].identity} is the only face, and so in both splits: held-out clips judge no other face")
-    numbers = range(VAL_EVERY - 1, clips * VAL_EVERY, VAL_EVERY) if held_out else range(clips)
-    every = [("puppet", number) for number in numbers] + [("voice", number) for number in range(voices)]
-    wanted = [(kind, n) for kind, n in every if not (out_dir / f"{kind}_{n:06d}" / "meta.json").is_file()]
-    recordings = read_recordings(speech_dir, tell) if speech_dir is not None and wanted else []
-    make_studio = partial(Studio, people, recordings, seed, out_dir, landmarks, write_clip)
-    bar = tqdm(total=len(every), initial=len(every) - len(wanted), unit="clip", desc="corpus")
-    with bar:
-        frames, skipped = _produce(make_studio, wanted, workers, bar)
+        log(f"{people[0].identity} is the only face, and so in both splits: held-out clips judge no other face")
+    every = settings.clip_ids()
+    wanted = [clip for clip in every if not (out_dir / clip.name / "meta.json").is_file()]
+    recordings = read_recordings(speech_dir, log) if speech_dir is not None and wanted else []
+    new_maker = partial(ClipMaker, people, recordings, settings.seed, out_dir, landmarks, write_clip)
+    with tqdm(total=len(every), initial=len(every) - len(wanted), unit="clip", desc="corpus") as bar:
+        results = _make_all(new_maker, wanted, workers, bar)
+    skipped = {result.clip.name: result.skip_reason for result in results if result.skip_reason}
     for name, reason in sorted(skipped.items()):
-        tell(f"{name} skipped: {reason}")
-    puppets = len(numbers) - len(skipped)  # a voice is never skipped
-    return Summary(len(wanted) - len(skipped), len(every) - len(wanted), skipped, frames, puppets)
+        log(f"{name} skipped: {reason}")
+    return BuildSummary(
+        written=len(wanted) - len(skipped),
+        kept=len(every) - len(wanted),
+        skipped=skipped,
+        frames=sum(result.frames for result in results),
+        puppets=len(settings.puppets()) - len(skipped),  # a voice is never skipped
+    )
 
 
-def _produce(
-    make_studio: Callable[[], Studio], wanted: list[tuple[str, int]], workers: int, bar: tqdm
-) -> tuple[int, dict[str, str]]:
-    """Make what is wanted; return the number of frames, and why each that is missing was skipped."""
+def _make_all(new_maker: Callable[[], ClipMaker], wanted: list[ClipId], workers: int, bar: tqdm) -> list[ClipResult]:
+    """Make all wanted clips, in this process or in several; results come in any order."""
     if workers <= 1:
-        return _collect(map(make_studio().produce, wanted), bar)
+        return _collect(map(new_maker().make, wanted), bar)
     context = multiprocessing.get_context("spawn")
     with (
         _one_thread_a_process(),
-        context.Pool(workers, _open_studio, (make_studio,), maxtasksperchild=200) as pool,
+        context.Pool(workers, _open_maker, (new_maker,), maxtasksperchild=200) as pool,
     ):
-        return _collect(pool.imap_unordered(_make_in_studio, wanted), bar)
+        return _collect(pool.imap_unordered(_make_in_process, wanted), bar)
+
+
+def _collect(results: Iterable[ClipResult], bar: tqdm) -> list[ClipResult]:
+    """Return all results; move the progress bar with each."""
+    collected = []
+    for result in results:
+        collected.append(result)
+        bar.update()
+    return collected
+
+
+# A pool can hand an object to its processes only through a variable of the module.
+_maker: ClipMaker | None = None
+
+
+def _open_maker(new_maker: Callable[[], ClipMaker]) -> None:
+    """Make the clip maker of a pool's process."""
+    global _maker  # noqa: PLW0603  set once in each process, by the pool's initialiser
+    cv2.setNumThreads(1)
+    _maker = new_maker()
+
+
+def _make_in_process(clip: ClipId) -> ClipResult:
+    """Make one clip with the clip maker of this process."""
+    if _maker is None:
+        raise RuntimeError("the clip maker of this process was not opened")
+    return _maker.make(clip)
 
 
 @contextmanager
 def _one_thread_a_process() -> Iterator[None]:
-    """Let processes that start meanwhile compute on one thread each: theirs are tiny matrices, and cores are taken."""
+    """Make processes that start in this block compute on one thread each.
+
+    Their matrices are tiny, and the processes already occupy the cores.
+    """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
@@ -130,14 +168,3 @@ def _one_thread_a_process() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _collect(results: Iterable[tuple[str, int, str]], bar: tqdm) -> tuple[int, dict[str, str]]:
-    frames = 0
-    skipped: dict[str, str] = {}
-    for name, count, reason in results:
-        frames += count
-        if reason:
-            skipped[name] = reason
-        bar.update()
-    return frames, skipped

@@ -1,7 +1,8 @@
-"""The ablations: every row trained on the same data with the same budget, judged by the same eyes, in one table.
+"""The ablations: variants of a recipe, trained on the same data for the same time and evaluated in one table.
 
-A row is the folder of its run. `asked.json` says what it was made with, `figures.json` is written last: the command can
-be stopped at any moment, goes on where it was, and keeps what is finished.
+Each row of the table is one variant, with the folder of its run. `asked.json` records what the row is made with, and
+`figures.json` is written last. So the command can be stopped at any moment: a later call continues an unfinished row
+and keeps the finished ones.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from PIL import Image, ImageDraw, ImageFont
 from model.arrays import U8
 from model.errors import RecipeError, TrainingError
 from model.evaluation.cases import ReadLips, prepared_cases
-from model.evaluation.evaluate import OWN, STILLS, Take, evaluate
+from model.evaluation.evaluate import OWN, STILLS, Measurement, evaluate
 from model.evaluation.flops import gflop_per_crop
-from model.evaluation.learned_metrics import Judges, load_judges
+from model.evaluation.learned_metrics import LearnedMetrics, load_learned_metrics
 from model.evaluation.tables import rows
+from model.files import replacing
 from model.synthesizer import load_synthesizer
 from model.training.recipe import (
     LpipsPart,
@@ -37,7 +39,7 @@ from model.training.run_log import LOG
 from model.training.train import train
 
 Row = dict[str, Any]
-MEASURES: Final = {  # heading: what model/evaluation/evaluate.py calls it
+MEASURES: Final = {  # heading: name of the measure in model/evaluation/evaluate.py
     "PSNR": "psnr",
     "SSIM": "ssim",
     "LPIPS": "lpips",
@@ -55,11 +57,12 @@ _FONT_PX, _MARGIN_PX = 14, 8
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What all rows have in common.
+class AblationSettings:
+    """Settings that all rows share.
 
-    minutes: of training, a row (None: the recipe's steps). limit: judge so many held-out clips. hearing, expert: as
-    for `train`; Wav2Lip, which has no place for a hearing, is given none.
+    out: folder of the table and of all rows. minutes: of training for each row; None for the steps of the recipe.
+    limit: most held-out clips to evaluate. hearing, expert: as for `train`; the rows of Wav2Lip use no hearing, because
+    that network has no input for it.
     """
 
     corpus: Path
@@ -71,7 +74,10 @@ class Plan:
 
 
 def read_rows(path: Path) -> dict[str, Recipe]:
-    """Read the rows of a table: a recipe, and under `rows` by name what differs from it. Raises RecipeError."""
+    """Read the recipe of each row of a table.
+
+    The file is a recipe, and its part `rows` holds by name what differs in each row. Raises RecipeError.
+    """
     tables = read_tables(path)
     changes = tables.pop("rows", None)
     if not isinstance(changes, dict) or not changes:
@@ -95,38 +101,40 @@ def read_rows(path: Path) -> dict[str, Recipe]:
 
 
 def _shared(recipe: Recipe) -> tuple[RunPart, LpipsPart, int]:
-    """Return what makes rows comparable: budget, seed, eyes and size; each may learn at the rate that suits it."""
+    """Return what must be equal in all rows: everything of [run] but the learning rate, LPIPS, and the image size."""
     return replace(recipe.run, learning_rate=1.0), recipe.lpips, recipe.network.image_size
 
 
 def ablate(
     recipes: Mapping[str, Recipe],
-    plan: Plan,
+    settings: AblationSettings,
     read_lips: ReadLips,
     only: Collection[str] = (),
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Row:
-    """Train and judge the rows (only those named, if any); write table.json, table.md and sheet.png of all finished.
+    """Train and evaluate the rows, then write table.json, table.md and sheet.png of all finished rows.
 
-    Returns the table. Raises what `train` does, and TrainingError for a folder whose row was made otherwise.
+    only: names of rows; if there are any, the other rows are not trained. Returns the table. Raises RecipeError for an
+    unknown row, TrainingError for a folder whose row was made with other settings, and the errors of `train`.
     """
     unknown = sorted(set(only) - set(recipes))
     if unknown:
         raise RecipeError(f"there is no row {unknown[0]!r} among {', '.join(recipes)}")
     backbone = next(iter(recipes.values())).lpips.backbone
-    judges = load_judges(backbone or None)
+    learned = load_learned_metrics(backbone or None)
     chosen = [name for name in recipes if not only or name in only]
     for name in chosen:
-        _begin(recipes[name], plan, plan.out / _folder_name(name))  # before any time is spent
+        _begin(recipes[name], settings, settings.out / _folder_name(name))  # all refusals come before any training
     for number, name in enumerate(chosen, start=1):
-        tell(f"row {number} of {len(chosen)}: {name}")
-        _finish(recipes[name], plan, plan.out / _folder_name(name), judges, read_lips, tell)
-    return _gather(recipes, plan, backbone)
+        log(f"row {number} of {len(chosen)}: {name}")
+        _finish(recipes[name], settings, settings.out / _folder_name(name), learned, read_lips, log)
+    return _gather(recipes, settings, backbone)
 
 
-def _begin(recipe: Recipe, plan: Plan, folder: Path) -> None:
-    """Note what a row is made with. Raises TrainingError where it was begun with something else."""
-    asked = {"recipe": asdict(recipe), **{name: _plain(value) for name, value in asdict(plan).items() if name != "out"}}
+def _begin(recipe: Recipe, settings: AblationSettings, folder: Path) -> None:
+    """Record what a row is made with. Raises TrainingError if the row was begun with something else."""
+    shared = {name: _plain(value) for name, value in asdict(settings).items() if name != "out"}
+    asked = {"recipe": asdict(recipe), **shared}
     path = folder / _ASKED
     try:
         if path.is_file() and json.loads(path.read_text()) != asked:
@@ -137,55 +145,63 @@ def _begin(recipe: Recipe, plan: Plan, folder: Path) -> None:
         raise TrainingError(f"{folder} cannot hold a row: {error}") from error
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Path | float | None) -> str | float | None:
+    """Return a setting as a JSON value."""
     return str(value.resolve()) if isinstance(value, Path) else value
 
 
 def _finish(
-    recipe: Recipe, plan: Plan, folder: Path, judges: Judges, read_lips: ReadLips, tell: Callable[[str], None]
+    recipe: Recipe,
+    settings: AblationSettings,
+    folder: Path,
+    learned: LearnedMetrics,
+    read_lips: ReadLips,
+    log: Callable[[str], None],
 ) -> None:
-    """Train a row as far as it is not, judge it, and write its figures; one that has them is left as it is."""
+    """Train a row to its end, evaluate it and write its figures; a row that has figures is left as it is."""
     if (folder / _FIGURES).is_file():
         return
-    hearing = None if recipe.network.architecture == "wav2lip" else plan.hearing
-    checkpoint = train(recipe, plan.corpus, folder, plan.minutes, expert=plan.expert, hearing=hearing, tell=tell)
+    hearing = None if recipe.network.architecture == "wav2lip" else settings.hearing
+    checkpoint = train(
+        recipe, settings.corpus, folder, settings.minutes, expert=settings.expert, hearing=hearing, tell=log
+    )
     synthesizer = load_synthesizer(checkpoint, recipe.run.device, recipe.run.precision)
-    cases = prepared_cases(plan.corpus, synthesizer, read_lips, plan.limit)
-    takes = evaluate(cases, judges, lambda name: tell(f"judging {name}"))
-    own = next(row for row in rows(takes, judges) if row["name"] == OWN)
-    for name, strip in zip((_FILMED, _DRAWN), _strips(takes), strict=True):
+    cases = prepared_cases(settings.corpus, synthesizer, read_lips, settings.limit)
+    measurements = evaluate(cases, learned, lambda name: log(f"judging {name}"))
+    own = next(row for row in rows(measurements, learned) if row["name"] == OWN)
+    for name, strip in zip((_FILMED, _DRAWN), _strips(measurements), strict=True):
         Image.fromarray(strip).save(folder / name)
     figures = {
         "device": synthesizer.device_name,
         "clips": own["clips"],
         **{measure: own[measure] for measure in MEASURES.values()},
         "gflop_per_crop": round(gflop_per_crop(checkpoint), 3),
-        **_pace(folder / LOG),
+        **_speed(folder / LOG),
     }
     _write(folder / _FIGURES, json.dumps(figures, indent=1))
 
 
-def _pace(log: Path) -> Row:
-    """Return how fast and how far a run went: the median of its speed, its steps and its seconds."""
-    with log.open(newline="") as file:
+def _speed(run_log: Path) -> Row:
+    """Return the median speed of a run, its steps and its seconds."""
+    with run_log.open(newline="") as file:
         steps = list(csv.DictReader(file))
     speed = statistics.median(float(step["crops_per_s"]) for step in steps)
     return {"crops_per_s": round(speed, 1), "steps": int(steps[-1]["step"]), "seconds": float(steps[-1]["elapsed_s"])}
 
 
-def _strips(takes: Sequence[Take]) -> tuple[U8, U8]:
-    """Return moments of a few clips side by side, as filmed and as drawn with their own voice."""
-    own = [take for take in takes if take.row == OWN]
+def _strips(measurements: Sequence[Measurement]) -> tuple[U8, U8]:
+    """Return frames of a few clips side by side, uint8 RGB: as filmed, and as drawn with their own voice."""
+    own = [one for one in measurements if one.row == OWN]
     shown = [own[k] for k in sorted(set(np.linspace(0, len(own) - 1, _SHOWN_CLIPS).round().astype(int).tolist()))]
     size = shown[0].stills.shape[0] // 2
-    columns = [take.stills[:, k * size : (k + 1) * size] for take in shown for k in _SHOWN_STILLS]
+    columns = [one.stills[:, k * size : (k + 1) * size] for one in shown for k in _SHOWN_STILLS]
     joined = np.concatenate(columns, axis=1)
     return joined[:size], joined[size:]
 
 
-def _gather(recipes: Mapping[str, Recipe], plan: Plan, backbone: str) -> Row:
-    """Write table and sheet of the rows that are finished, the best PSNR first."""
-    folders = {name: plan.out / _folder_name(name) for name in recipes}
+def _gather(recipes: Mapping[str, Recipe], settings: AblationSettings, backbone: str) -> Row:
+    """Write table and sheet of the finished rows, the one with the best PSNR first; return the table."""
+    folders = {name: settings.out / _folder_name(name) for name in recipes}
     finished = [
         {"name": name, **json.loads((folder / _FIGURES).read_text())}
         for name, folder in folders.items()
@@ -193,23 +209,23 @@ def _gather(recipes: Mapping[str, Recipe], plan: Plan, backbone: str) -> Row:
     ]
     finished.sort(key=lambda row: -(row["psnr"] or 0.0))
     table = {
-        "corpus": plan.corpus.name,
-        "minutes": plan.minutes,
+        "corpus": settings.corpus.name,
+        "minutes": settings.minutes,
         "seed": next(iter(recipes.values())).run.seed,
         "lpips_backbone": Path(backbone).name if backbone else None,
-        "hearing": plan.hearing.name if plan.hearing else None,
+        "hearing": settings.hearing.name if settings.hearing else None,
         "rows": finished,
     }
-    _write(plan.out / "table.json", json.dumps(table, indent=1))
-    _write(plan.out / "table.md", as_markdown(table))
+    _write(settings.out / "table.json", json.dumps(table, indent=1))
+    _write(settings.out / "table.md", as_markdown(table))
     strips = {"filmed": folders[finished[0]["name"]] / _FILMED}
     strips |= {row["name"]: folders[row["name"]] / _DRAWN for row in finished}
-    _sheet(strips).save(plan.out / "sheet.png")
+    _sheet(strips).save(settings.out / "sheet.png")
     return table
 
 
 def as_markdown(table: Mapping[str, Any]) -> str:
-    """Return the table with a sentence on how it was made, leaving out what nobody measured."""
+    """Return the table as Markdown, with a paragraph on how it was made; measures without any value are left out."""
     finished = table["rows"]
     shown = {
         head: name for head, name in {**MEASURES, **COSTS}.items() if any(row[name] is not None for row in finished)
@@ -217,22 +233,23 @@ def as_markdown(table: Mapping[str, Any]) -> str:
     budget = f"{table['minutes']:g} minutes" if table["minutes"] else "the recipe's steps"
     facts = [f"Each row: {budget} of training on {table['corpus']}, seed {table['seed']}."]
     if table["hearing"]:
-        facts.append(f"All but Wav2Lip were given {table['hearing']}, learned before.")
+        facts.append(f"All but Wav2Lip use {table['hearing']}, which was trained before.")
     if table["lpips_backbone"]:
-        of = {"random": "random weights, asked for"}.get(table["lpips_backbone"], table["lpips_backbone"])
-        facts.append(f"Backbone of LPIPS: {of}.")
-    facts.append(f"Judged on {max(row['clips'] for row in finished)} held-out clips with their own voice.")
+        weights = {"random": "random weights, asked for"}.get(table["lpips_backbone"], table["lpips_backbone"])
+        facts.append(f"Backbone of LPIPS: {weights}.")
+    facts.append(f"Evaluated on {max(row['clips'] for row in finished)} held-out clips with their own voice.")
     lines = [["row", *shown], ["---"] + ["---:"] * len(shown)]
     lines += [[row["name"], *(_text(row[name]) for name in shown.values())] for row in finished]
     return "\n".join([" ".join(facts), "", *(f"| {' | '.join(line)} |" for line in lines), ""])
 
 
 def _text(value: float | None) -> str:
+    """Return a figure as text."""
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _sheet(strips: Mapping[str, Path]) -> Image.Image:
-    """Stack strips of the same frames, each with its name to its left."""
+    """Return a picture of strips below each other, each with its name to its left."""
     font = ImageFont.load_default(_FONT_PX)
     pictures = {}
     for name, path in strips.items():
@@ -249,11 +266,11 @@ def _sheet(strips: Mapping[str, Path]) -> Image.Image:
 
 
 def _folder_name(name: str) -> str:
+    """Return the name of a row's folder: its letters and digits, with - for everything between."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a text; whoever reads finds the old one or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    """Replace a text file."""
+    with replacing(path) as partial:
+        partial.write_text(text)

@@ -1,6 +1,7 @@
-"""What is judged: one filmed clip, and what the network makes of it with a voice.
+"""Cases of an evaluation: one filmed clip each, which can be redrawn with any voice.
 
-The model draws; whoever sees lips in a picture, decodes files or runs the whole pipeline is handed in.
+Reading lips from pictures, decoding files and running the whole pipeline are handed in, because the model package only
+draws.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from model.training.clips import (
     read_meta,
 )
 
-_REST_FRAMES = 8  # sparse frames among which a reference at rest is looked for, as serving does
-_APART_FRAMES = 5  # between a frame and its reference
-_NOBODY = "silence"  # the voice of a puppet that says nothing
+_REST_FRAMES = 8  # sparse frames from which a reference at rest is chosen, as in serving
+_APART_FRAMES = 5  # fewest frames between a frame and its reference
+_SILENCE = "silence"  # the voice of a puppet that says nothing
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Lips that were seen: mouth (T, 2) aperture and width, lips (T, L, 2) landmarks, in template face units.
+    """Lips as read from crops, in template face units.
 
-    Both float32, not a number in frames without a face.
+    mouth: (T, 2) aperture and width. lips: (T, L, 2) landmarks. Both float32, not a number in frames without a face.
     """
 
     mouth: F32
@@ -44,11 +45,11 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Footage:
-    """Frames of one face: crops (T, S, S, 3) uint8 RGB, and their lips.
+class FaceCrops:
+    """Crops (T, S, S, 3) uint8 RGB of one face in consecutive frames, with the lips that were read from them.
 
-    wide: (T, 224, 224, 3) uint8 RGB as SyncNet knows faces, where whole frames were at hand. voice: what is heard with
-    it, where that is not the voice that was asked for.
+    wide: (T, 224, 224, 3) uint8 RGB in the framing of SyncNet, if whole frames were available. voice: the voice that
+    the crops were drawn with, if it is not the one that was asked for.
     """
 
     crops: U8
@@ -58,45 +59,45 @@ class Footage:
 
 
 class Case(Protocol):
-    """One filmed clip to be judged."""
+    """One filmed clip of an evaluation."""
 
     @property
     def name(self) -> str:
-        """Return its name."""
+        """Return the name of the clip."""
 
     @property
     def fps(self) -> float:
-        """Return frames a second."""
+        """Return the frames per second."""
 
     @property
     def framing(self) -> Framing:
-        """Return which square of the face its crops are."""
+        """Return which square of the face the crops show."""
 
     @property
     def voice(self) -> I16:
-        """Return what is said, (n,) int16 at 16 kHz."""
+        """Return the clip's own voice, (n,) int16 at 16 kHz."""
 
     @property
     def speaker(self) -> str:
-        """Return a name of who is heard, "" where nobody is."""
+        """Return a name of the speaker, "" if nobody speaks."""
 
     @property
     def phones(self) -> Sequence[Phone]:
-        """Return its sounds with their times, none where they are not known."""
+        """Return the phonemes with their times, none if they are not known."""
 
     @property
     def sex(self) -> str | None:
-        """Return "man" or "woman" where it is known."""
+        """Return "man" or "woman", None if it is not known."""
 
     @property
     def labels(self) -> F32 | None:
-        """Return the true mouth (T, 2), where it is known."""
+        """Return the true aperture and width of the mouth (T, 2), None if they are not known."""
 
-    def film(self) -> Footage:
-        """Return the clip as it was filmed."""
+    def filmed(self) -> FaceCrops:
+        """Return the crops as they were filmed."""
 
-    def speak(self, filmed: Footage, voice: I16) -> Footage | None:
-        """Return the film redrawn with a voice, cut to the shorter of the two; None where that cannot be had."""
+    def redraw(self, filmed: FaceCrops, voice: I16) -> FaceCrops | None:
+        """Return the crops redrawn with a voice, cut to the shorter of the two; None if that is not possible."""
 
 
 ReadLips = Callable[[U8, Framing], Reading]
@@ -104,9 +105,10 @@ ReadLips = Callable[[U8, Framing], Reading]
 
 @dataclass(frozen=True)
 class PreparedCase:
-    """Judge the generator alone on a prepared clip: the target's lower half hidden, a reference from elsewhere.
+    """Prepared clip that is redrawn by the generator alone, without the pipeline.
 
-    framing is the network's; prepared crops show LOWER_FACE.
+    As in serving, the lower half of each crop is hidden, and the reference is a crop from another moment. framing: that
+    of the network; prepared crops show LOWER_FACE.
     """
 
     folder: Path
@@ -122,39 +124,45 @@ class PreparedCase:
 
     @property
     def name(self) -> str:
-        """Return the folder's name."""
+        """Return the name of the folder."""
         return self.folder.name
 
-    def film(self) -> Footage:
-        """Return the clip at the network's size and framing."""
+    def filmed(self) -> FaceCrops:
+        """Return the crops in the size and framing of the network."""
         config = self.synthesizer.config
         crops = load_clip(self.folder, config.image_size, config.mel_window).crops
         if self.framing != LOWER_FACE:
             crops = reframe(np.load(self.folder / "crops.npy"), LOWER_FACE, self.framing, config.image_size)
-        return Footage(crops, self.read_lips(crops, self.framing))
+        return FaceCrops(crops, self.read_lips(crops, self.framing))
 
-    def speak(self, filmed: Footage, voice: I16) -> Footage:
-        """Return the film redrawn with a voice."""
+    def redraw(self, filmed: FaceCrops, voice: I16) -> FaceCrops:
+        """Return the crops redrawn with a voice, cut to the shorter of the two."""
         config = self.synthesizer.config
         frames = min(len(filmed.crops), int(len(voice) * self.fps / SAMPLE_RATE_HZ))
         mels = mel_windows(voice, np.arange(frames) / self.fps, config.mel_window)
         references = filmed.crops[resting_frames(filmed.reading.mouth[:, 0])][:frames]
         crops = self.synthesizer.synthesize(filmed.crops[:frames], mels, references)
-        return Footage(crops, self.read_lips(crops, self.framing))
+        return FaceCrops(crops, self.read_lips(crops, self.framing))
 
 
 def reframe(crops: U8, known: Framing, wanted: Framing, size: int) -> U8:
-    """Cut crops (T, size, size, 3) of another framing out of crops (T, S, S, 3); beyond their edge it goes on."""
+    """Cut crops (T, size, size, 3) of the framing `wanted` out of crops (T, S, S, 3) uint8 of the framing `known`.
+
+    Outside the known crops their border pixels are repeated.
+    """
     zoom = size / wanted.side * known.side / crops.shape[1]
     shift = np.array([known.left - wanted.left, known.top - wanted.top]) * size / wanted.side
     matrix = np.array([[zoom, 0.0, shift[0]], [0.0, zoom, shift[1]]])
-    matrix[:, 2] += 0.5 * zoom - 0.5  # centres of pixels lie half a pixel in
+    matrix[:, 2] += 0.5 * zoom - 0.5  # the centre of a pixel lies half a pixel inside it
     cut = [cv2.warpAffine(crop, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE) for crop in crops]
     return np.stack(cut).astype(np.uint8, copy=False)
 
 
 def resting_frames(aperture: Floats) -> I64:
-    """Return for each frame its reference's number, (T,): the calmest of a few sparse frames that is not too near."""
+    """Return the number of each frame's reference, (T,).
+
+    It is the frame with the smallest aperture among a few sparse frames that are not too near.
+    """
     count = len(aperture)
     sparse = np.unique(np.linspace(0, count - 1, _REST_FRAMES).round().astype(np.int64))
     calm = sparse[np.argsort(np.where(np.isfinite(aperture[sparse]), aperture[sparse], np.inf), kind="stable")]
@@ -168,9 +176,9 @@ def resting_frames(aperture: Floats) -> I64:
 def prepared_cases(
     folder: Path, synthesizer: Synthesizer, read_lips: ReadLips, limit: int | None = None
 ) -> list[PreparedCase]:
-    """Return the held-out clips of a folder, evenly drawn where there are more than `limit`.
+    """Return the held-out clips of a folder; if there are more than `limit`, evenly spaced ones.
 
-    Raises CorpusError for a folder that has none, and for a broken clip, naming it.
+    Raises CorpusError if there are none, or if a clip is damaged.
     """
     if not folder.is_dir():
         raise CorpusError(f"there is no folder {folder}")
@@ -184,8 +192,11 @@ def prepared_cases(
 
 
 def _prepared_case(folder: Path, synthesizer: Synthesizer, read_lips: ReadLips) -> PreparedCase:
+    """Read the case of one clip folder. Raises CorpusError."""
     config = synthesizer.config
-    clip = load_clip(folder, config.image_size, config.mel_window)  # a broken one is told before anything is drawn
+    clip = load_clip(
+        folder, config.image_size, config.mel_window
+    )  # a damaged clip is reported before anything is drawn
     meta = json.loads((folder / "meta.json").read_text())
     return PreparedCase(
         folder,
@@ -202,13 +213,13 @@ def _prepared_case(folder: Path, synthesizer: Synthesizer, read_lips: ReadLips) 
 
 
 def _speaker(meta: Mapping[str, Any]) -> str:
-    """Return the voice of a puppet, which is nobody's where it is silent, or who was filmed."""
+    """Return the voice of a puppet ("" if it is silent), or the identity of a filmed person."""
     voice = str(meta.get("voice") or meta.get("identity") or "unknown")
-    return "" if voice == _NOBODY else voice
+    return "" if voice == _SILENCE else voice
 
 
 def phones_of(meta: Mapping[str, Any], name: str) -> tuple[Phone, ...]:
-    """Return the phones [[symbol, start_s, end_s], ...] of a clip's meta.json; raises CorpusError naming the clip."""
+    """Return the phonemes [[symbol, start_s, end_s], ...] of a meta.json. Raises CorpusError with the clip's name."""
     try:
         return tuple(Phone(str(symbol), float(start), float(end)) for symbol, start, end in meta.get("phones", ()))
     except (TypeError, ValueError) as error:
@@ -216,7 +227,10 @@ def phones_of(meta: Mapping[str, Any], name: str) -> tuple[Phone, ...]:
 
 
 def sex_of(identity: str) -> str | None:
-    """Return "man" or "woman" where every face of an identity (blends are joined by +) says so by its name."""
+    """Return "man" or "woman" if the name of every face of an identity says so, else None.
+
+    The faces of a blend are joined by +.
+    """
     found = {word for part in identity.split("+") for word in part.split("_") if word in ("man", "woman")}
     parts = [any(word in ("man", "woman") for word in part.split("_")) for part in identity.split("+")]
     return found.pop() if len(found) == 1 and all(parts) else None

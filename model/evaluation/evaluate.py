@@ -1,12 +1,12 @@
-"""Judge drawn lips: every clip with its own voice, in silence and with a stranger's voice, beside the real video.
+"""Measure drawn lips: each clip with its own voice, in silence and with another speaker's voice, beside the real video.
 
-A generator can score well by copying the picture or by opening with loudness, so the rows that would show it are
-always there: in silence lips must rest, and with another voice they must follow that voice and not the film.
+A generator can score well by copying the picture, or by opening the mouth whenever the voice is loud. Two rows show
+this: in silence the lips must rest, and with another voice they must follow that voice and not the film.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from model.arrays import F64, I16, U8, Floats
 from model.evaluation import metrics
-from model.evaluation.cases import Case, Footage
-from model.evaluation.learned_metrics import Judges
+from model.evaluation.cases import Case, FaceCrops
+from model.evaluation.learned_metrics import LearnedMetrics
 
 REAL, OWN, SILENT, SHUFFLED = "real video", "own audio", "silent audio", "shuffled audio"
 ROWS: Final = (REAL, OWN, SILENT, SHUFFLED)
@@ -24,12 +24,12 @@ _APERTURE, _WIDTH = 0, 1
 
 
 @dataclass
-class Take:
-    """What one clip showed in one row.
+class Measurement:
+    """One clip drawn in one way (row), with what was measured.
 
-    groups: kind -> value, such as sex -> man. values: measures by name. filmed, drawn (T, 2): aperture and width of the
-    mouth as they are read. lags: curves of r over lags, by measure. stills: a few frames, filmed above drawn. features:
-    of the drawn frames, for FID.
+    groups: value by kind of group, such as sex -> man. values: measures by name. filmed, drawn: (T, 2) aperture and
+    width of the mouth, as read from the crops. lags: curve of r over lags by measure. stills: a sheet of STILLS frames,
+    filmed above drawn, uint8 RGB. features: of the drawn crops, for the Frechet distance.
     """
 
     clip: str
@@ -44,88 +44,108 @@ class Take:
     features: F64 | None = field(default=None, repr=False)
 
 
-def evaluate(cases: Sequence[Case], judges: Judges, tell: Callable[[str], None] = lambda _: None) -> list[Take]:
-    """Measure all cases in all rows; `tell` hears the name of each case when its turn comes."""
-    takes: list[list[Take]] = []
-    strangers = [_stranger(cases, number) for number in range(len(cases))]
-    for case, stranger in zip(cases, strangers, strict=True):
-        tell(case.name)
-        takes.append(list(_Clip(case, judges).takes(None if stranger is None else cases[stranger].voice)))
-    for mine, stranger in zip(takes, strangers, strict=True):
-        if mine[-1].row == SHUFFLED and stranger is not None:
-            _compare_with_owner(mine[-1], takes[stranger][0])
-    return [take for mine in takes for take in mine]
+def evaluate(
+    cases: Sequence[Case], learned: LearnedMetrics, log: Callable[[str], None] = lambda _: None
+) -> list[Measurement]:
+    """Measure all cases in all rows; `log` receives the name of each case before it is measured."""
+    measured: list[list[Measurement]] = []
+    others = [_other_speaker(cases, number) for number in range(len(cases))]
+    for case, other in zip(cases, others, strict=True):
+        log(case.name)
+        voice = None if other is None else cases[other].voice
+        measured.append(list(_ClipMeasurer(case, learned).rows(voice)))
+    for mine, other in zip(measured, others, strict=True):
+        if mine[-1].row == SHUFFLED and other is not None:
+            _compare_with_owner(mine[-1], measured[other][0])
+    return [measurement for mine in measured for measurement in mine]
 
 
-def _stranger(cases: Sequence[Case], number: int) -> int | None:
-    """Return the number of the next case with another speaker, else with another sentence of the same, else None."""
+def _other_speaker(cases: Sequence[Case], number: int) -> int | None:
+    """Return the number of the case whose voice is used in the row with another voice.
+
+    It is the next case with another speaker, else the next with another sentence of the same speaker, else None.
+    """
     following = [*range(number + 1, len(cases)), *range(number)]
-    heard = [other for other in following if cases[other].speaker and np.any(cases[other].voice)]
-    strangers = [other for other in heard if cases[other].speaker != cases[number].speaker]
-    return next(iter(strangers or heard), None)
+    audible = [other for other in following if cases[other].speaker and np.any(cases[other].voice)]
+    others = [other for other in audible if cases[other].speaker != cases[number].speaker]
+    return next(iter(others or audible), None)
 
 
-def _compare_with_owner(take: Take, owners: Take) -> None:
-    """Compare lips drawn with another's voice, and the film they replace, with the lips of that voice's owner."""
-    owner = metrics.resampled(owners.filmed[:, _APERTURE], owners.fps, take.fps)
-    length = min(len(owner), len(take.drawn))
-    if metrics.moves(owner):
-        for name, curve in (("owner_aperture_r", take.drawn), ("chance_aperture_r", take.filmed)):
-            take.values[name] = metrics.correlation(curve[:length, _APERTURE], owner[:length])
+def _compare_with_owner(shuffled: Measurement, owner: Measurement) -> None:
+    """Compare a row with another voice to the lips of that voice's owner, and add the two correlations to its values.
+
+    owner_aperture_r is that of the drawn lips. chance_aperture_r is that of the filmed lips, which say something else:
+    what two sentences have in common by chance.
+    """
+    lips = metrics.resampled(owner.filmed[:, _APERTURE], owner.fps, shuffled.fps)
+    length = min(len(lips), len(shuffled.drawn))
+    if metrics.moves(lips):
+        for name, curve in (("owner_aperture_r", shuffled.drawn), ("chance_aperture_r", shuffled.filmed)):
+            shuffled.values[name] = metrics.correlation(curve[:length, _APERTURE], lips[:length])
 
 
-class _Clip:
-    """Measure one case in all rows."""
+class _ClipMeasurer:
+    """Measurements of one case in all rows."""
 
-    def __init__(self, case: Case, judges: Judges) -> None:
-        self._case, self._judges = case, judges
-        self._film = case.film()
-        self._groups = {"skin tone": metrics.skin_tone(self._film.crops, case.framing)}
+    def __init__(self, case: Case, learned: LearnedMetrics) -> None:
+        self._case, self._learned = case, learned
+        self._filmed = case.filmed()
+        self._groups = {"skin tone": metrics.skin_tone(self._filmed.crops, case.framing)}
         if case.sex is not None:
             self._groups["sex"] = case.sex
 
-    def takes(self, strangers_voice: I16 | None) -> Iterable[Take]:
-        """Return the rows that can be had, the real one first and the one with another's voice last."""
-        own_voice = self._case.voice
-        film = self._film
-        yield self._take(REAL, film, own_voice)
-        spoken = self._case.speak(film, own_voice)
+    def rows(self, other_voice: I16 | None) -> Iterator[Measurement]:
+        """Yield each row that is available: the real video first, and the one with another voice last."""
+        own_voice, filmed = self._case.voice, self._filmed
+        yield self._measure(REAL, filmed, own_voice)
+        spoken = self._case.redraw(filmed, own_voice)
         if spoken is None:
             return
-        yield self._take(OWN, spoken, own_voice)
+        yield self._measure(OWN, spoken, own_voice)
         silence = np.zeros_like(own_voice)
-        silent = self._case.speak(film, silence)
+        silent = self._case.redraw(filmed, silence)
         if silent is not None:
-            take = self._take(SILENT, silent, silence)
-            curves = [one.reading.mouth[:, _APERTURE] for one in (silent, spoken, film)]
+            measurement = self._measure(SILENT, silent, silence)
+            curves = [one.reading.mouth[:, _APERTURE] for one in (silent, spoken, filmed)]
             if metrics.moves(curves[2]):
-                take.values["silent_aperture_ratio"] = metrics.silent_ratio(*curves)
-            yield take
-        shuffled = None if strangers_voice is None else self._case.speak(film, strangers_voice)
-        if shuffled is not None and strangers_voice is not None:
-            yield self._take(SHUFFLED, shuffled, strangers_voice)
+                measurement.values["silent_aperture_ratio"] = metrics.silent_ratio(*curves)
+            yield measurement
+        shuffled = None if other_voice is None else self._case.redraw(filmed, other_voice)
+        if shuffled is not None and other_voice is not None:
+            yield self._measure(SHUFFLED, shuffled, other_voice)
 
-    def _take(self, row: str, drawn: Footage, voice: I16) -> Take:
-        length = min(len(drawn.crops), len(self._film.crops))
+    def _measure(self, row: str, drawn: FaceCrops, voice: I16) -> Measurement:
+        """Measure drawn crops against the filmed ones, both cut to the shorter of the two."""
+        length = min(len(drawn.crops), len(self._filmed.crops))
         voice = voice if drawn.voice is None else drawn.voice
-        film = _cut(self._film, length)
-        drawn = _cut(drawn, length)
-        values, lags = self._lips(film, drawn, voice)
-        values |= self._picture(film, drawn)
-        if self._judges.sync is not None and np.any(voice):
-            values["lse_d"], values["lse_c"] = self._judges.sync(drawn, voice, self._case.fps)
-        features = self._judges.features(drawn.crops) if self._judges.features else None
-        mouths = film.reading.mouth, drawn.reading.mouth
-        case, stills = self._case, _stills(film, drawn)
-        return Take(case.name, row, case.fps, self._groups, values, *mouths, lags, stills, features)
+        filmed, drawn = _cut(self._filmed, length), _cut(drawn, length)
+        values, lags = self._measure_lips(filmed, drawn, voice)
+        values |= self._measure_picture(filmed, drawn)
+        if self._learned.sync is not None and np.any(voice):
+            values["lse_d"], values["lse_c"] = self._learned.sync(drawn, voice, self._case.fps)
+        return Measurement(
+            clip=self._case.name,
+            row=row,
+            fps=self._case.fps,
+            groups=self._groups,
+            values=values,
+            filmed=filmed.reading.mouth,
+            drawn=drawn.reading.mouth,
+            lags=lags,
+            stills=_stills(filmed, drawn),
+            features=self._learned.features(drawn.crops) if self._learned.features else None,
+        )
 
-    def _lips(self, film: Footage, drawn: Footage, voice: I16) -> tuple[dict[str, float], dict[str, F64]]:
-        """Compare the lips with the filmed ones and with the voice, as far as either moves."""
-        seen, filmed, fps = drawn.reading, film.reading, self._case.fps
+    def _measure_lips(self, filmed: FaceCrops, drawn: FaceCrops, voice: I16) -> tuple[dict[str, float], dict[str, F64]]:
+        """Compare the drawn lips with the filmed lips and with the voice; return values and curves over lags by name.
+
+        A comparison is left out if the filmed lips do not move, or if the voice is silent.
+        """
+        seen, reference, fps = drawn.reading, filmed.reading, self._case.fps
         values = {
             "faces_found": float(np.isfinite(seen.mouth[:, _APERTURE]).mean()),
-            "lmd": metrics.lip_distance(seen.lips, filmed.lips),
-            "jitter_ratio": _ratio(metrics.jitter(seen.lips), metrics.jitter(filmed.lips)),
+            "lmd": metrics.lip_distance(seen.lips, reference.lips),
+            "jitter_ratio": _ratio(metrics.jitter(seen.lips), metrics.jitter(reference.lips)),
         }
         lags: dict[str, F64] = {}
         aperture = seen.mouth[:, _APERTURE]
@@ -133,62 +153,73 @@ class _Clip:
             level = metrics.loudness_db(voice, len(aperture), fps)
             values["voice_r"] = metrics.correlation(aperture, level)
             lags["voice_r"] = metrics.lag_curve(aperture, level)
-        if not metrics.moves(filmed.mouth[:, _APERTURE]):
+        if not metrics.moves(reference.mouth[:, _APERTURE]):
             return values, lags
-        values["opening_ratio"] = _ratio(*(np.ptp(metrics.speaking_range(m[:, 0])) for m in (seen.mouth, filmed.mouth)))
+        ranges = (np.ptp(metrics.speaking_range(one.mouth[:, _APERTURE])) for one in (seen, reference))
+        values["opening_ratio"] = _ratio(*ranges)
         for name, column in (("aperture_r", _APERTURE), ("width_r", _WIDTH)):
-            values[name] = metrics.correlation(seen.mouth[:, column], filmed.mouth[:, column])
+            values[name] = metrics.correlation(seen.mouth[:, column], reference.mouth[:, column])
             labels = self._case.labels
             if labels is not None:
                 values[f"label_{name}"] = metrics.correlation(seen.mouth[:, column], labels[: len(aperture), column])
-        lags["aperture_r"] = metrics.lag_curve(aperture, filmed.mouth[:, _APERTURE])
-        shown = [phone for phone in self._case.phones if phone.symbol and phone.end_s * fps < len(aperture)]
-        for name, wanted in (("bilabials_closed", _bilabial), ("others_closed", _open)):
-            moments = [(phone.start_s, phone.end_s) for phone in shown if wanted(phone.symbol)]
-            values[name] = metrics.closed_share(aperture, moments, fps)
-        return values, lags
+        lags["aperture_r"] = metrics.lag_curve(aperture, reference.mouth[:, _APERTURE])
+        return values | self._closures(aperture), lags
 
-    def _picture(self, film: Footage, drawn: Footage) -> dict[str, float]:
+    def _closures(self, aperture: Floats) -> dict[str, float]:
+        """Return the share of closed lips at p b m, and at sounds that leave the lips open."""
+        fps = self._case.fps
+        shown = [phone for phone in self._case.phones if phone.symbol and phone.end_s * fps < len(aperture)]
+        shares: dict[str, float] = {}
+        for name, is_wanted in (("bilabials_closed", _is_bilabial), ("others_closed", _leaves_lips_open)):
+            moments = [(phone.start_s, phone.end_s) for phone in shown if is_wanted(phone.symbol)]
+            shares[name] = metrics.closed_share(aperture, moments, fps)
+        return shares
+
+    def _measure_picture(self, filmed: FaceCrops, drawn: FaceCrops) -> dict[str, float]:
+        """Compare the pixels of drawn and filmed crops."""
         framing = self._case.framing
-        mouths = [metrics.mouth_region(one.crops, framing) for one in (drawn, film)]
+        mouths = [metrics.mouth_region(one.crops, framing) for one in (drawn, filmed)]
         ratios = {
             "sharpness_ratio": metrics.sharpness,
             "detail_ratio": metrics.detail,
             "flicker_ratio": metrics.flicker,
         }
         values = {name: _ratio(*(measure(mouth) for mouth in mouths)) for name, measure in ratios.items()}
-        values["psnr"] = metrics.psnr_db(drawn.crops, film.crops)
-        values["ssim"] = metrics.ssim(drawn.crops, film.crops)
-        if self._judges.lpips is not None:
-            values["lpips"] = self._judges.lpips(drawn.crops, film.crops)
+        values["psnr"] = metrics.psnr_db(drawn.crops, filmed.crops)
+        values["ssim"] = metrics.ssim(drawn.crops, filmed.crops)
+        if self._learned.lpips is not None:
+            values["lpips"] = self._learned.lpips(drawn.crops, filmed.crops)
         return values
 
 
-def _cut(footage: Footage, length: int) -> Footage:
-    reading = footage.reading
+def _cut(face: FaceCrops, length: int) -> FaceCrops:
+    """Return the first `length` frames."""
+    reading = face.reading
     return replace(
-        footage,
-        crops=footage.crops[:length],
+        face,
+        crops=face.crops[:length],
         reading=replace(reading, mouth=reading.mouth[:length], lips=reading.lips[:length]),
-        wide=None if footage.wide is None else footage.wide[:length],
+        wide=None if face.wide is None else face.wide[:length],
     )
 
 
-def _stills(film: Footage, drawn: Footage) -> U8:
-    """Return a sheet: a few filmed frames, the same drawn below."""
-    chosen = np.linspace(0, len(film.crops) - 1, STILLS).round().astype(int)
-    sheet: U8 = np.concatenate([np.concatenate(list(one.crops[chosen]), axis=1) for one in (film, drawn)])
+def _stills(filmed: FaceCrops, drawn: FaceCrops) -> U8:
+    """Return a sheet of a few filmed crops, with the drawn crops of the same frames below, uint8 RGB."""
+    chosen = np.linspace(0, len(filmed.crops) - 1, STILLS).round().astype(int)
+    sheet: U8 = np.concatenate([np.concatenate(list(one.crops[chosen]), axis=1) for one in (filmed, drawn)])
     return sheet
 
 
 def _ratio(value: float, reference: float) -> float:
+    """Return value / reference; not a number if the reference is 0 or unknown."""
     return value / reference if reference > 0 else float("nan")
 
 
-def _bilabial(symbol: str) -> bool:
+def _is_bilabial(symbol: str) -> bool:
+    """Return whether both lips meet in a sound."""
     return symbol[:1] in tuple("pbm")
 
 
-def _open(symbol: str) -> bool:
-    """Say whether a sound leaves the lips open: all but those that lips make."""
+def _leaves_lips_open(symbol: str) -> bool:
+    """Return whether a sound leaves the lips open, that is, whether the lips do not form it."""
     return symbol[:1] not in tuple("pbmfvw")

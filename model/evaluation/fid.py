@@ -1,7 +1,7 @@
-"""FID, the distance between the distributions of two sets of pictures (Heusel et al. 2017, arXiv 1706.08500).
+"""FID: the distance between the distributions of two sets of pictures (Heusel et al. 2017, arXiv 1706.08500).
 
-The features are those of torchvision's Inception v3, from a file of its weights. Published figures use another port of
-the same network and whole frames, so only figures of one table compare.
+The features come from torchvision's Inception v3 with the weights of a file. Published figures use another port of the
+network and whole frames, so figures can be compared only inside one table.
 """
 
 from __future__ import annotations
@@ -23,21 +23,25 @@ _BATCH = 16
 
 
 def frechet_distance(first: F64, second: F64) -> float:
-    """Return the Frechet distance of two normal distributions with the means and covariances of (N, D) and (M, D)."""
+    """Return the Frechet distance of two sets of features (N, D) and (M, D), not a number if a set is too small.
+
+    Each set is taken as a normal distribution with its mean and covariance.
+    """
     if min(len(first), len(second)) < 2:
         return float("nan")
     gap = first.mean(axis=0) - second.mean(axis=0)
     covariances = [np.atleast_2d(np.cov(features, rowvar=False)) for features in (first, second)]
-    # trace of the root of a product of two covariances: its eigenvalues are real and not negative but for rounding
+    # The trace of the square root of the product of the covariances; its eigenvalues are real and not negative, apart
+    # from rounding.
     eigenvalues = scipy.linalg.eigvals(covariances[0] @ covariances[1]).real
     root = float(np.sqrt(np.maximum(eigenvalues, 0)).sum())
     return max(0.0, float(gap @ gap + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * root))
 
 
 def inception_features(path: Path) -> Callable[[U8], F64]:
-    """Return a function from crops (N, S, S, 3) uint8 RGB to features (N, 2048), with the weights of a file.
+    """Return a function from crops (N, S, S, 3) uint8 RGB to features (N, 2048) float64.
 
-    Raises BackboneError for a file that is missing or does not fit.
+    path: the file of weights. Raises BackboneError if it is missing or does not fit.
     """
     network = build_inception()
     load_whole(network, path, "Inception v3")
@@ -53,7 +57,7 @@ def inception_features(path: Path) -> Callable[[U8], F64]:
 
 
 def build_inception() -> nn.Module:
-    """Build torchvision's Inception v3 with its auxiliary head, whose weights the published file holds too."""
+    """Build torchvision's Inception v3 with its auxiliary head, because the published file holds its weights too."""
     declare_torchvision_operators()
     from torchvision.models import inception_v3  # late: it imports all of torchvision
 
@@ -62,6 +66,7 @@ def build_inception() -> nn.Module:
 
 
 def _pixels(crops: U8) -> Tensor:
+    """Return crops (N, S, S, 3) uint8 as (N, 3, 299, 299) in -1..1."""
     pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
     resized = F.interpolate(pixels, (_SIDE_PX, _SIDE_PX), mode="bilinear", antialias=True, align_corners=False)
     return resized / 127.5 - 1

@@ -1,4 +1,4 @@
-"""What a crop costs, counted and not timed."""
+"""The cost of a crop in floating-point operations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.checkpoint import load_network
 
 
 def gflop_per_crop(checkpoint: Path) -> float:
-    """Count the operations of one crop, two for each multiply-add. Raises CheckpointError."""
+    """Count the operations that one crop takes, in 10^9, with two for each multiply-add. Raises CheckpointError."""
     config, network = load_network(checkpoint)
     faces = torch.zeros(1, 6, config.image_size, config.image_size)
     mels = torch.zeros(1, 1, MEL_BANDS, config.mel_window.columns)

@@ -1,4 +1,4 @@
-"""Judges that are networks of others: LPIPS, FID and SyncNet, each there where a file of its weights is given."""
+"""Metrics that need a trained network: LPIPS, FID and SyncNet. Each is available if a file of its weights is given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from model.arrays import F64, I16, U8
 from model.audio import SAMPLE_RATE_HZ
-from model.evaluation.cases import Footage
+from model.evaluation.cases import FaceCrops
 from model.evaluation.fid import frechet_distance, inception_features
 from model.evaluation.lse import LEAST_S, at_25_fps, scores, sync_distances
 from model.network.syncnet_v2 import SyncNetV2
@@ -22,22 +22,28 @@ _LPIPS_BATCH = 16
 
 
 @dataclass(frozen=True)
-class Judges:
-    """Ask what is given of them.
+class LearnedMetrics:
+    """Metrics that need a trained network, None for those without weights.
 
-    lpips: drawn and filmed crops (T, S, S, 3) -> distance. sync: footage, voice, fps -> LSE-D, LSE-C. features: crops
-    -> (T, D), of which `fid` compares two sets.
+    lpips: drawn and filmed crops, both (T, S, S, 3) uint8 RGB -> distance. sync: face crops, voice, fps -> LSE-D and
+    LSE-C. features: crops (T, S, S, 3) -> (T, D). fid: distance between two sets of features.
     """
 
     lpips: Callable[[U8, U8], float] | None = None
-    sync: Callable[[Footage, I16, float], tuple[float, float]] | None = None
+    sync: Callable[[FaceCrops, I16, float], tuple[float, float]] | None = None
     features: Callable[[U8], F64] | None = None
     fid: Callable[[F64, F64], float] = frechet_distance
 
 
-def load_judges(lpips: str | None = None, inception: Path | None = None, syncnet: Path | None = None) -> Judges:
-    """Load the judges whose weights are named (lpips: a file, or "random"). Raises BackboneError."""
-    return Judges(
+def load_learned_metrics(
+    lpips: str | None = None, inception: Path | None = None, syncnet: Path | None = None
+) -> LearnedMetrics:
+    """Load the metrics whose weights are given.
+
+    lpips: file of the backbone, or "random". inception: file of Inception v3, for FID. syncnet: file of SyncNet. Raises
+    BackboneError.
+    """
+    return LearnedMetrics(
         None if lpips is None else _lpips(Lpips(lpips)),
         None if syncnet is None else _sync(syncnet),
         None if inception is None else inception_features(inception),
@@ -45,6 +51,7 @@ def load_judges(lpips: str | None = None, inception: Path | None = None, syncnet
 
 
 def _lpips(network: Lpips) -> Callable[[U8, U8], float]:
+    """Return a function for the mean LPIPS of two sets of crops (T, S, S, 3)."""
     cpu = torch.device("cpu")
 
     @torch.no_grad()
@@ -58,14 +65,15 @@ def _lpips(network: Lpips) -> Callable[[U8, U8], float]:
     return distance
 
 
-def _sync(path: Path) -> Callable[[Footage, I16, float], tuple[float, float]]:
+def _sync(path: Path) -> Callable[[FaceCrops, I16, float], tuple[float, float]]:
+    """Return a function for LSE-D and LSE-C, not a number for a clip that is too short. Raises BackboneError."""
     network = SyncNetV2()
     load_whole(network, path, "SyncNet")
     network.eval().requires_grad_(False)
 
-    def judge(footage: Footage, voice: I16, fps: float) -> tuple[float, float]:
-        if footage.wide is None or min(len(footage.wide) / fps, len(voice) / SAMPLE_RATE_HZ) < LEAST_S:
+    def lse(face: FaceCrops, voice: I16, fps: float) -> tuple[float, float]:
+        if face.wide is None or min(len(face.wide) / fps, len(voice) / SAMPLE_RATE_HZ) < LEAST_S:
             return float("nan"), float("nan")
-        return scores(sync_distances(network, at_25_fps(footage.wide, fps), voice))
+        return scores(sync_distances(network, at_25_fps(face.wide, fps), voice))
 
-    return judge
+    return lse

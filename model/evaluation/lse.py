@@ -1,8 +1,9 @@
-"""LSE-D and LSE-C: how well and how surely SyncNet hears the lips that it sees.
+"""LSE-D and LSE-C: how well lips and sound match, and how clearly, as measured by SyncNet.
 
-As published with Wav2Lip: five frames against 0.2 s of sound at offsets of -15 .. 15 frames. LSE-D is the smallest of
-the mean distances, LSE-C the median minus the smallest. The sound is heard as MFCC by the conventions of the
-python_speech_features package with its defaults, which the published weights were trained on.
+As published with Wav2Lip (Prajwal et al. 2020, arXiv 2008.10010), five frames are compared with 0.2 s of sound at
+offsets of -15 .. 15 frames. LSE-D is the smallest of the mean distances; LSE-C is their median minus the smallest. The
+sound enters as MFCC with the conventions and defaults of the python_speech_features package, because the published
+weights were trained on it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from model.network.syncnet_v2 import SyncNetV2
 
 FACE_PX = 224
 FPS = 25
-RUN = 5  # frames at a time
+RUN = 5  # consecutive frames that SyncNet sees at once
 MAX_OFFSET = 15
-LEAST_S = (RUN + 2) / FPS  # of picture and sound, for two distances
+LEAST_S = (RUN + 2) / FPS  # shortest picture and sound: two distances at each offset
 COEFFICIENTS = 13
 _COLUMNS_PER_FRAME = 4  # 100 a second
 _COLUMNS = RUN * _COLUMNS_PER_FRAME
@@ -34,7 +35,7 @@ _EPS = float(np.finfo(float).eps)
 
 
 def mfcc(samples: I16) -> F64:
-    """Return the cepstrum of sound (n,) int16 at 16 kHz, (columns, 13): the first entry is the log energy."""
+    """Return the MFCC of sound (n,) int16 at 16 kHz, (columns, 13) float64; the first coefficient is the log energy."""
     signal = samples.astype(np.float64)
     signal = np.concatenate([signal[:1], signal[1:] - _PREEMPHASIS * signal[:-1]])
     count = 1 + max(0, -(-(len(signal) - _WINDOW) // _STEP))
@@ -51,7 +52,7 @@ def mfcc(samples: I16) -> F64:
 
 @lru_cache(maxsize=1)
 def _bank() -> F64:
-    """Return triangular bands between whole FFT bins, evenly spaced on the mel scale, (26, 257)."""
+    """Return triangular bands (26, 257), evenly spaced on the mel scale, with edges at whole FFT bins."""
     mels = np.linspace(0, 2595 * np.log10(1 + SAMPLE_RATE_HZ / 2 / 700), _BANDS + 2)
     edges = np.floor((_FFT_SIZE + 1) * 700 * (10 ** (mels / 2595) - 1) / SAMPLE_RATE_HZ)
     bins = np.arange(_FFT_SIZE // 2 + 1)
@@ -62,10 +63,10 @@ def _bank() -> F64:
 
 @torch.no_grad()
 def sync_distances(network: SyncNetV2, faces: U8, samples: I16) -> F64:
-    """Return the mean distance of lips and sound at every offset, (31,), the sound late at first and early at last.
+    """Return the mean distance of lips and sound at every offset, (31,): from late sound to early sound.
 
-    faces: (T, 224, 224, 3) uint8 RGB at 25 frames a second; samples: (n,) int16 at 16 kHz. Raises ValueError where
-    they are too short for five frames.
+    faces: (T, 224, 224, 3) uint8 RGB at 25 fps. samples: (n,) int16 at 16 kHz. Raises ValueError if they are shorter
+    than five frames.
     """
     count = min(len(faces), len(samples) * FPS // SAMPLE_RATE_HZ) - RUN
     sound = mfcc(samples)
@@ -73,18 +74,18 @@ def sync_distances(network: SyncNetV2, faces: U8, samples: I16) -> F64:
     if count < 1:
         raise ValueError(f"{len(faces)} frames and {len(samples) / SAMPLE_RATE_HZ:.2f} s of sound are too short")
     bgr = torch.from_numpy(np.ascontiguousarray(faces[: count + RUN - 1, :, :, ::-1])).permute(3, 0, 1, 2)
-    heard = torch.from_numpy(sound.T.astype(np.float32))
+    coefficients = torch.from_numpy(sound.T.astype(np.float32))
     lips, voices = [], []
     for first in range(0, count, _BATCH):
         places = range(first, min(count, first + _BATCH))
         lips.append(network.embed_lip(torch.stack([bgr[:, at : at + RUN].float() for at in places])))
         starts = [at * _COLUMNS_PER_FRAME for at in places]
-        voices.append(network.embed_audio(torch.stack([heard[None, :, at : at + _COLUMNS] for at in starts])))
+        voices.append(network.embed_audio(torch.stack([coefficients[None, :, at : at + _COLUMNS] for at in starts])))
     return _distances(torch.cat(lips), torch.cat(voices)).double().numpy()
 
 
 def _distances(lips: Tensor, voices: Tensor) -> Tensor:
-    """Return the mean distance at every offset; before and after the sound stand zeros, as published."""
+    """Return the mean distance at every offset; the sound is padded with zeros on both sides, as published."""
     padded = F.pad(voices, (0, 0, MAX_OFFSET, MAX_OFFSET))
     count = len(lips)
     return torch.stack([F.pairwise_distance(lips, padded[k : k + count]).mean() for k in range(2 * MAX_OFFSET + 1)])
@@ -97,7 +98,7 @@ def scores(distances: F64) -> tuple[float, float]:
 
 
 def at_25_fps(frames: U8, fps: float) -> U8:
-    """Choose the frames that are shown at each 25th of a second."""
+    """Return the frames that are shown at every 25th of a second."""
     count = int(len(frames) / fps * FPS)
     shown: U8 = frames[np.minimum((np.arange(count) * fps / FPS).round().astype(int), len(frames) - 1)]
     return shown

@@ -1,7 +1,8 @@
-"""What is measured of drawn lips and pictures: arrays in, numbers out.
+"""Metrics of drawn lips and pictures: arrays in, numbers out.
 
-Curves are (T,) floats, one entry a frame, not a number where no face was found; such frames are left out. A measure
-that cannot be had (nothing moves, too few frames) is not a number. Lengths are in template face units.
+A curve is (T,) floats with one entry for each frame; frames without a face hold "not a number" and are left out. The
+result is not a number if a metric is undefined, for example because nothing moves or there are too few frames. Lengths
+are in template face units.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from model.framing import Framing
 MAX_LAG_FRAMES = 5
 _LEAST_FRAMES = 8
 _LEAST_PEAK_R = 0.2
-_LEAST_MOTION = 0.015  # the mesh's own noise on lips that do not move
+_LEAST_MOTION = 0.015  # noise of the face mesh on lips that do not move
 _QUIET_BELOW_DB = 40.0
-_SSIM_FRAMES = 25  # it is slow, and neighbours look alike
+_SSIM_FRAMES = 25  # SSIM is slow, and neighbouring frames look alike
 _CLOSED_SHARE = 0.15  # of the speaking range
-_MOUTH = (0.36, 0.44, 0.90)  # half width, top and bottom of the mouth's region in template face units
-_CHEEKS = ((-0.34, 0.34), (0.34, 0.34))
+_MOUTH = (0.36, 0.44, 0.90)  # half width, top and bottom of the region of the mouth
+_CHEEKS = ((-0.34, 0.34), (0.34, 0.34))  # x, y
 _CHEEK_RADIUS = 0.07
 
 
 def correlation(first: Floats, second: Floats) -> float:
-    """Return Pearson's r of two curves."""
+    """Return Pearson's correlation coefficient r of two curves."""
     known = np.isfinite(first) & np.isfinite(second)
     a, b = first[known], second[known]
     if len(a) < _LEAST_FRAMES or min(a.std(), b.std()) < 1e-6:
@@ -39,7 +40,7 @@ def correlation(first: Floats, second: Floats) -> float:
 
 
 def lag_curve(drawn: Floats, reference: Floats, reach: int = MAX_LAG_FRAMES) -> F64:
-    """Return r at lags -reach .. reach frames, (2 * reach + 1,); at a positive lag the drawn curve comes late."""
+    """Return r at lags of -reach .. reach frames, (2 * reach + 1,); at a positive lag the drawn curve is late."""
     count = len(drawn)
     found = np.full(2 * reach + 1, np.nan)
     for lag in range(-reach, reach + 1):
@@ -50,14 +51,14 @@ def lag_curve(drawn: Floats, reference: Floats, reach: int = MAX_LAG_FRAMES) -> 
 
 
 def best_lag(curves: Sequence[F64]) -> float:
-    """Return the lag in frames at which the mean of several lag curves peaks, where it has a peak worth the name."""
+    """Return the lag in frames at which the mean of several lag curves is highest, if that peak is high enough."""
     known = [curve for curve in curves if np.isfinite(curve).all()]
     mean = np.mean(known, axis=0) if known else np.zeros(1)
     return float(np.argmax(mean) - len(mean) // 2) if mean.max() > _LEAST_PEAK_R else float("nan")
 
 
 def resampled(curve: Floats, known_fps: float, wanted_fps: float) -> Floats:
-    """Return a curve (T,) of one frame rate at another, over the same time."""
+    """Return a curve (T,) resampled from one frame rate to another, over the same time."""
     if known_fps == wanted_fps:
         return curve
     frames = np.arange(int(len(curve) * wanted_fps / known_fps)) * known_fps / wanted_fps
@@ -65,7 +66,10 @@ def resampled(curve: Floats, known_fps: float, wanted_fps: float) -> Floats:
 
 
 def loudness_db(samples: I16, frames: int, fps: float) -> F64:
-    """Return the level around each frame's time, (frames,) in dB of full scale, the quietest 40 below the loudest."""
+    """Return the level of sound (n,) int16 at 16 kHz around each frame's time, (frames,) in dB of full scale.
+
+    Levels are at least that of the loudest frame minus 40 dB.
+    """
     reach = SAMPLE_RATE_HZ / fps / 2
     padded = np.concatenate([np.asarray(samples, np.float64), np.zeros(1)]) / 32768
     total = np.concatenate([[0.0], np.cumsum(padded**2)])
@@ -78,7 +82,7 @@ def loudness_db(samples: I16, frames: int, fps: float) -> F64:
 
 
 def speaking_range(aperture: Floats) -> tuple[float, float]:
-    """Return how closed and how open lips are in speech: the 5th and the 95th percentile."""
+    """Return the 5th and the 95th percentile of the aperture: how closed and how open lips are in speech."""
     known = aperture[np.isfinite(aperture)]
     if len(known) < _LEAST_FRAMES:
         return float("nan"), float("nan")
@@ -87,13 +91,16 @@ def speaking_range(aperture: Floats) -> tuple[float, float]:
 
 
 def moves(aperture: Floats) -> bool:
-    """Say whether lips move by more than the mesh's noise."""
+    """Return whether lips move by more than the noise of the face mesh."""
     low, high = speaking_range(aperture)
     return bool(high - low > _LEAST_MOTION)
 
 
 def silent_ratio(silent: Floats, spoken: Floats, filmed: Floats) -> float:
-    """Return how far lips stay open in silence, above what the mesh reads on this face closed, in speaking ranges."""
+    """Return how far lips stay open in silence, in speaking ranges of the drawn lips.
+
+    It counts from the aperture that the face mesh reads on the closed lips of the filmed face.
+    """
     low, high = speaking_range(spoken)
     closed = speaking_range(filmed)[0]
     open_in_silence = speaking_range(silent)[1]
@@ -101,7 +108,7 @@ def silent_ratio(silent: Floats, spoken: Floats, filmed: Floats) -> float:
 
 
 def closed_share(aperture: Floats, moments_s: Sequence[tuple[float, float]], fps: float) -> float:
-    """Return the share of moments (start, end) in which the lips come within 15 % of their range of closed."""
+    """Return the share of moments (start, end) in which the aperture falls to the lowest 15 % of its range."""
     low, high = speaking_range(aperture)
     if not high - low > _LEAST_MOTION:
         return float("nan")
@@ -115,27 +122,27 @@ def closed_share(aperture: Floats, moments_s: Sequence[tuple[float, float]], fps
 
 
 def lip_distance(drawn: Floats, reference: Floats) -> float:
-    """Return the mean distance between lip landmarks, two (T, L, 2)."""
+    """Return the mean distance between two tracks of lip landmarks (T, L, 2)."""
     distance = np.hypot(*np.moveaxis(drawn - reference, -1, 0))
     return _mean(distance)
 
 
 def jitter(landmarks: Floats) -> float:
-    """Return the mean frame-to-frame change of speed of landmarks (T, L, 2)."""
+    """Return the mean change of speed of landmarks (T, L, 2) from frame to frame."""
     if len(landmarks) < 3:
         return float("nan")
     return _mean(np.hypot(*np.moveaxis(np.diff(landmarks, 2, axis=0), -1, 0)))
 
 
 def psnr_db(drawn: U8, reference: U8) -> float:
-    """Return the peak signal-to-noise ratio in dB, a mean over frames (T, H, W, 3); infinite if they are equal."""
+    """Return the peak signal-to-noise ratio in dB, a mean over frames (T, H, W, 3); infinite for equal frames."""
     error = np.array([np.mean((a.astype(np.float32) - b) ** 2) for a, b in zip(drawn, reference, strict=True)])
     with np.errstate(divide="ignore"):
         return float(np.mean(10 * np.log10(255.0**2 / error)))
 
 
 def ssim(drawn: U8, reference: U8) -> float:
-    """Return the structural similarity (Wang et al. 2004), the mean over frames (T, H, W, 3), evenly drawn if many."""
+    """Return the structural similarity (Wang et al. 2004), a mean over at most 25 evenly spaced frames (T, H, W, 3)."""
     chosen = np.unique(np.linspace(0, len(drawn) - 1, _SSIM_FRAMES).round().astype(int))
     found = [
         structural_similarity(  # type: ignore[no-untyped-call]
@@ -147,7 +154,7 @@ def ssim(drawn: U8, reference: U8) -> float:
 
 
 def mouth_region(crops: U8, framing: Framing) -> U8:
-    """Return the part of crops (T, S, S, 3) that shows the mouth."""
+    """Return the part of crops (T, S, S, 3) that shows the mouth, (T, H, W, 3)."""
     size, (half, top, bottom) = crops.shape[1], _MOUTH
     rows = [round(framing.row(y) * size) for y in (top, bottom)]
     columns = [round((x - framing.left) / framing.side * size) for x in (-half, half)]
@@ -160,12 +167,12 @@ def sharpness(crops: U8) -> float:
 
 
 def detail(crops: U8) -> float:
-    """Return the variance of the Laplacian, the finest structure, of crops (T, H, W, 3): grain, and noise too."""
+    """Return the mean variance of the Laplacian of crops (T, H, W, 3): their finest structure, with any noise."""
     return _mean(np.array([cv2.Laplacian(_grey(crop), cv2.CV_32F).var() for crop in crops]))
 
 
 def flicker(crops: U8) -> float:
-    """Return the mean frame-to-frame change of change of crops (T, H, W, 3), in levels."""
+    """Return the mean absolute second difference over time of crops (T, H, W, 3), in 8-bit levels."""
     if len(crops) < 3:
         return float("nan")
     grey = np.stack([_grey(crop) for crop in crops])
@@ -173,9 +180,9 @@ def flicker(crops: U8) -> float:
 
 
 def typology_deg(crops: U8, framing: Framing) -> float:
-    """Return the individual typology angle of the cheeks (Chardin 1991), in degrees: dark skin is low, fair skin high.
+    """Return the individual typology angle of the cheeks (Chardin et al. 1991), in degrees: the lighter, the higher.
 
-    It is measured from the picture, so the light of the scene is in it.
+    It is measured from crops (T, S, S, 3) uint8 RGB, so it also depends on the light of the scene.
     """
     size = crops.shape[1]
     radius = max(1, round(_CHEEK_RADIUS / framing.side * size))
@@ -194,14 +201,17 @@ def skin_tone(crops: U8, framing: Framing) -> str:
 
 
 def _grey(crop: U8) -> F32:
+    """Return a crop (H, W, 3) as grey levels (H, W) in 0..255."""
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY), np.float32)
 
 
 def _gradient_energy(grey: F32) -> float:
+    """Return the mean squared length of the Sobel gradient."""
     across, down = (cv2.Sobel(grey, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
     return float(np.mean(across**2 + down**2))
 
 
 def _mean(values: Floats) -> float:
+    """Return the mean of the finite values."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else float("nan")

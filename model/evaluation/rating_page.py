@@ -1,37 +1,36 @@
-"""People as judges: a blind page with systems side by side, and what their answers say.
+"""Ratings by people: a blind page that shows systems side by side, and the mean marks of the answers.
 
-The page is static and knows videos by meaningless names; which system made which is in a key beside its folder, so the
-folder can be handed to anybody. Order of sentences and of sides is shuffled for each rater.
+The page is static, and its videos have random names. A key file beside its folder says which system made which video,
+so the folder itself can be given to anybody. The order of the sentences and of the videos is shuffled for each rater.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import random
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Final
 
 import numpy as np
 from scipy import stats
 
 from model.errors import RatingError
+from model.evaluation.pages import render
 
 QUESTIONS: Final = ("sync", "quality", "overall")
 _MARKS: Final = range(1, 6)
 _PLAYABLE: Final = (".mp4", ".webm")
-_PAGE = Path(__file__).parent / "web" / "raters.html"
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """What raters think of one system: the mean mark and its 95 % confidence interval, by Student's t.
+class MeanMark:
+    """Mean mark of one system for one question, with its 95 % confidence interval by Student's t.
 
-    Answers are taken as independent, so with few raters the true interval is wider. None is what too few cannot say.
+    The interval assumes independent answers, so with few raters the true interval is wider. mean, low and high are None
+    if there are too few answers for them.
     """
 
     system: str
@@ -42,17 +41,17 @@ class Opinion:
     high: float | None
 
     def __str__(self) -> str:
-        """Return it as a line."""
+        """Return the mean mark as one line of text."""
         interval = "" if self.low is None else f" (95 %: {self.low:.2f} to {self.high:.2f})"
         mean = "-" if self.mean is None else f"{self.mean:.2f}"
         return f"{self.system:<20} {self.question:<8} {mean}{interval}, {self.answers} answers"
 
 
 def write_page(folder: Path, systems: Mapping[str, Path], seed: int) -> Path:
-    """Copy the videos of every system under blind names into a folder with its page; return the page's path.
+    """Write a page into a folder, with the videos of every system under random names; return the path of the page.
 
-    systems: name -> folder of .mp4 or .webm; videos of one name belong together, and only those that every system has
-    are shown. The key is written as FOLDER_key.csv beside the folder. Raises RatingError.
+    systems: name -> folder of .mp4 or .webm. Videos of the same name are shown side by side; a video that one of the
+    systems lacks is left out. The key is written as FOLDER_key.csv beside the folder. Raises RatingError.
     """
     folder = folder.resolve()
     if len(systems) < 2:
@@ -63,7 +62,7 @@ def write_page(folder: Path, systems: Mapping[str, Path], seed: int) -> Path:
     common = sorted(set.intersection(*(set(videos) for videos in found.values())))
     if not common:
         raise RatingError("the systems have no video of the same name")
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     media = folder / "media"
     media.mkdir(parents=True, exist_ok=True)
     key: list[tuple[str, str, str]] = []
@@ -71,30 +70,30 @@ def write_page(folder: Path, systems: Mapping[str, Path], seed: int) -> Path:
     for clip in common:
         trial = []
         for system, videos in found.items():
-            blind = f"{chance.getrandbits(64):016x}{videos[clip].suffix.lower()}"
+            blind = f"{rng.getrandbits(64):016x}{videos[clip].suffix.lower()}"
             shutil.copyfile(videos[clip], media / blind)
             key.append((blind, system, clip))
             trial.append(blind)
         trials.append(sorted(trial))
-    chance.shuffle(trials)
+    rng.shuffle(trials)
     with key_path(folder).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("video", "system", "clip"), *sorted(key)])
-    study = {"id": f"{chance.getrandbits(32):08x}", "seed": seed, "trials": trials}
+    study = {"id": f"{rng.getrandbits(32):08x}", "seed": seed, "trials": trials}
     page = folder / "index.html"
-    page.write_text(Template(_PAGE.read_text(encoding="utf-8")).substitute(study=json.dumps(study)), encoding="utf-8")
+    page.write_text(render("raters.html", study=study), encoding="utf-8")
     return page
 
 
 def key_path(folder: Path) -> Path:
-    """Return where the key of a page lies."""
+    """Return the path of the key of a page's folder."""
     folder = folder.resolve()
     return folder.with_name(f"{folder.name}_key.csv")
 
 
-def opinions(folder: Path, answers: Sequence[Path]) -> list[Opinion]:
+def mean_marks(folder: Path, answers: Sequence[Path]) -> list[MeanMark]:
     """Return the mean mark of every system for every question, from the files that raters saved.
 
-    A rater's later answer to a video replaces the earlier one, so that a file saved twice counts once. Raises
+    A later answer of a rater to a video replaces the earlier one, so a file that was saved twice counts once. Raises
     RatingError.
     """
     try:
@@ -110,21 +109,25 @@ def opinions(folder: Path, answers: Sequence[Path]) -> list[Opinion]:
             rater = row.get("rater") or path.name
             given[rater, row["video"]] = {question: _mark(row.get(question), where) for question in QUESTIONS}
     return [
-        _opinion(system, question, [marks[question] for (_, video), marks in given.items() if systems[video] == system])
+        _mean_mark(
+            system, question, [marks[question] for (_, video), marks in given.items() if systems[video] == system]
+        )
         for system in sorted(set(systems.values()))
         for question in QUESTIONS
     ]
 
 
-def _opinion(system: str, question: str, marks: Sequence[int]) -> Opinion:
+def _mean_mark(system: str, question: str, marks: Sequence[int]) -> MeanMark:
+    """Return the mean of these marks."""
     count, mean = len(marks), float(np.mean(marks)) if marks else None
     if mean is None or count < 2:
-        return Opinion(system, question, count, mean, None, None)
+        return MeanMark(system, question, count, mean, None, None)
     reach = float(stats.t.ppf(0.975, count - 1) * np.std(marks, ddof=1) / np.sqrt(count))
-    return Opinion(system, question, count, mean, mean - reach, mean + reach)
+    return MeanMark(system, question, count, mean, mean - reach, mean + reach)
 
 
 def _videos(name: str, place: Path) -> dict[str, Path]:
+    """Return the videos of a system's folder by name. Raises RatingError."""
     if not place.is_dir():
         raise RatingError(f"there is no folder {place}")
     found = {path.stem: path for path in sorted(place.iterdir()) if path.suffix.lower() in _PLAYABLE}
@@ -134,6 +137,7 @@ def _videos(name: str, place: Path) -> dict[str, Path]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file. Raises RatingError."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
@@ -142,6 +146,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _mark(text: str | None, where: str) -> int:
+    """Return a mark. Raises RatingError with the line it comes from."""
     if text is None or not text.isdecimal() or int(text) not in _MARKS:
         raise RatingError(f"{where}: a mark must be 1 to 5, not {text!r}")
     return int(text)

@@ -1,4 +1,4 @@
-"""From takes to tables: one row of figures for each way of drawing, over all clips and by group."""
+"""From measurements to tables: one row of figures for each way of drawing, over all clips and by group."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from model.evaluation import metrics
-from model.evaluation.evaluate import OWN, REAL, ROWS, SILENT, Take
-from model.evaluation.learned_metrics import Judges
+from model.evaluation.evaluate import OWN, REAL, ROWS, SILENT, Measurement
+from model.evaluation.learned_metrics import LearnedMetrics
 
 _MEDIANS = (
     *("aperture_r", "width_r", "label_aperture_r", "label_width_r"),
@@ -24,47 +24,47 @@ _MEANS = (
 _LAGS = {"aperture_lag_frames": "aperture_r", "voice_lag_frames": "voice_r"}
 
 
-def summarise(takes: Sequence[Take], judges: Judges) -> dict[str, Any]:
-    """Return the figures as JSON: `rows`, the same `by` group, and every clip by itself."""
-    groups = sorted({(kind, value) for take in takes for kind, value in take.groups.items()})
+def summarise(measurements: Sequence[Measurement], learned: LearnedMetrics) -> dict[str, Any]:
+    """Return all figures as JSON values: `rows`, the same rows `by` group, and the values of every clip."""
+    groups = sorted({(kind, value) for one in measurements for kind, value in one.groups.items()})
     by: dict[str, dict[str, Any]] = {}
     for kind, value in groups:
-        by.setdefault(kind, {})[value] = rows([take for take in takes if take.groups.get(kind) == value], judges)
+        by.setdefault(kind, {})[value] = rows([one for one in measurements if one.groups.get(kind) == value], learned)
     clips = [
-        {"clip": take.clip, "row": take.row, **take.groups, **{k: _number(v) for k, v in take.values.items()}}
-        for take in takes
+        {"clip": one.clip, "row": one.row, **one.groups, **{k: _number(v) for k, v in one.values.items()}}
+        for one in measurements
     ]
-    return {"rows": rows(takes, judges), "by": by, "clips": clips}
+    return {"rows": rows(measurements, learned), "by": by, "clips": clips}
 
 
-def rows(takes: Sequence[Take], judges: Judges) -> list[dict[str, Any]]:
-    """Return one row of figures for each of ROWS: medians of correlations, means of the rest, None for what is not."""
-    real = [take.features for take in takes if take.row == REAL and take.features is not None]
+def rows(measurements: Sequence[Measurement], learned: LearnedMetrics) -> list[dict[str, Any]]:
+    """Return one row of figures for each of ROWS: medians of correlations, means of all others, None if unknown."""
+    real = [one.features for one in measurements if one.row == REAL and one.features is not None]
     table: list[dict[str, Any]] = []
     for name in ROWS:
-        mine = [take for take in takes if take.row == name]
+        mine = [one for one in measurements if one.row == name]
         row: dict[str, Any] = {"name": name, "clips": len(mine)}
         for measure in (*_MEDIANS, *_MEANS):
-            known = [take.values[measure] for take in mine if math.isfinite(take.values.get(measure, math.nan))]
+            known = [one.values[measure] for one in mine if math.isfinite(one.values.get(measure, math.nan))]
             average = np.median if measure in _MEDIANS else np.mean
             row[measure] = _number(float(average(known))) if known else None
         for lag, curve in _LAGS.items():
-            row[lag] = _number(metrics.best_lag([take.lags[curve] for take in mine if curve in take.lags]))
-        drawn = [take.features for take in mine if take.features is not None]
-        row["fid"] = _number(judges.fid(np.concatenate(drawn), np.concatenate(real))) if drawn and real else None
+            row[lag] = _number(metrics.best_lag([one.lags[curve] for one in mine if curve in one.lags]))
+        drawn = [one.features for one in mine if one.features is not None]
+        row["fid"] = _number(learned.fid(np.concatenate(drawn), np.concatenate(real))) if drawn and real else None
         table.append(row)
-    _share_silence(table)
+    _copy_silence(table)
     return table
 
 
-def _share_silence(table: list[dict[str, Any]]) -> None:
-    """Show how lips rest in the row of the own audio too: it is a property of the same weights."""
+def _copy_silence(table: list[dict[str, Any]]) -> None:
+    """Copy the figure for silence to the row of the own audio, because it is a property of the same weights."""
     by_name = {row["name"]: row for row in table}
     by_name[OWN]["silent_aperture_ratio"] = by_name[SILENT]["silent_aperture_ratio"]
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """Return the rows as text, a column each, without the measures that nobody has."""
+    """Return the rows as text, one column for each row; measures without any value are left out."""
     rows = figures["rows"]
     names = [name for name in rows[0] if name != "name" and any(row[name] is not None for row in rows)]
     lines = [[""] + [row["name"] for row in rows]]
@@ -75,4 +75,5 @@ def table(figures: Mapping[str, Any]) -> str:
 
 
 def _number(value: float) -> float | None:
+    """Return a value rounded for JSON, None if it is not finite."""
     return round(float(value), 4) if math.isfinite(value) else None

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from model.arrays import F32, I16, I64, U8
 from model.audio import MEL_BANDS, SAMPLE_RATE_HZ, SILENCE, MelWindow, first_columns, mel_spectrogram
-from model.corpus.puppet.mesh import POINTS
 from model.corpus.speech.articulation import FULL_APERTURE
 from model.errors import CorpusError
+from model.face_points import POINTS
 from model.network.hearing import APERTURE, CHANNELS, WIDTH
 
 RUN = 5  # consecutive frames the sync expert sees

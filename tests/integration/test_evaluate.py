@@ -14,7 +14,7 @@ from app.core.probing.probe import find_ffmpeg
 from lipsync.__main__ import main
 from lipsync.sample import VOICE
 from model.checkpoint import default_checkpoint
-from model.corpus.build import build_corpus
+from model.corpus.build import CorpusSettings, build_corpus
 from tests.worker.clips import portrait, write_clip
 from worker.training_data.clip_writer import Preparer
 
@@ -60,7 +60,7 @@ def test_a_real_video_gives_every_row_of_the_contract_and_a_page(talk: Path, tmp
 @needs_weights
 def test_prepared_clips_are_judged_and_promises_held(tmp_path: Path) -> None:
     preparer = Preparer()
-    build_corpus(None, tmp_path / "c", 1, 7, preparer.landmarks, preparer.write_clip, held_out=True)
+    build_corpus(CorpusSettings(tmp_path / "c", 1, 7, held_out=True), preparer.landmarks, preparer.write_clip)
     preparer.close()
     code, said, told = call("--corpus", tmp_path / "c", "--check", "--lpips-backbone", "random")
     assert code == (1 if "error:" in told else 0)

@@ -28,7 +28,8 @@ from model.corpus.speech.speech import Phone
 from model.corpus.speech.timing import align
 from model.corpus.speech.transcripts import spoken_words
 from model.errors import EspeakError, TimingError
-from model.evaluation.cases import Footage, Reading
+from model.evaluation.cases import FaceCrops, Reading
+from model.face_points import LIP_EDGES
 from model.framing import LOWER_FACE, Framing
 from worker.faces.crop import extract, face_transform
 from worker.faces.detect import FaceDetector, mouth_size
@@ -41,12 +42,6 @@ from worker.media.voice import read_voice
 from worker.pipeline.render import Sources, run
 from worker.pipeline.synthesis import SynthesizerLike
 
-# fmt: off
-LIPS: Final = (  # mesh indices of the outer and the inner edge of the lips
-    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
-    78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
-)
-# fmt: on
 _MESH_SIDE, _MESH_CENTER_Y = 2.4, 0.35  # the square given to the mesh, in template face units
 _CROP_PX = (96, 384)
 SYNCNET_FRAMING: Final = Framing(side=1.9, center_y=0.6)  # a detector's box with 0.4 of padding, moved down by as much
@@ -64,13 +59,13 @@ class MeshReader:
         unit_px = crops.shape[1] / framing.side
         origin = np.array([-framing.left, -framing.top]) * unit_px
         mouth = np.full((len(crops), 2), np.nan, np.float32)
-        lips = np.full((len(crops), len(LIPS), 2), np.nan, np.float32)
+        lips = np.full((len(crops), len(LIP_EDGES), 2), np.nan, np.float32)
         for index, crop in enumerate(crops):
             centre = (float(origin[0]), float(origin[1] + _MESH_CENTER_Y * unit_px))
             face = self._detector.fit_mesh(RgbPicture(np.ascontiguousarray(crop)), centre, _MESH_SIDE * unit_px, 1.0)
             if face is not None:
                 points = (face.landmarks - origin) / unit_px
-                mouth[index], lips[index] = mouth_size(points), points[list(LIPS)]
+                mouth[index], lips[index] = mouth_size(points), points[list(LIP_EDGES)]
         return Reading(mouth, lips)
 
 
@@ -131,11 +126,11 @@ class VideoCase:
         except (TimingError, EspeakError):
             return ()
 
-    def film(self) -> Footage:
+    def filmed(self) -> FaceCrops:
         """Return the clip as it was filmed, its crops about as large as the picture has them."""
-        return self._footage(self._source, len(self._faces))
+        return self._face_crops(self._source, len(self._faces))
 
-    def speak(self, filmed: Footage, voice: I16) -> Footage | None:
+    def redraw(self, filmed: FaceCrops, voice: I16) -> FaceCrops | None:
         """Return the film redrawn with a voice by the whole pipeline; None without a network."""
         if self._synthesizer is None:
             return None
@@ -147,11 +142,11 @@ class VideoCase:
             run(sources, JobOptions(), self._synthesizer, output, folder, Quiet(), self._settings.ffmpeg)
             return self.shown(output)
 
-    def shown(self, result: Path) -> Footage:
+    def shown(self, result: Path) -> FaceCrops:
         """Return what a finished video of this clip shows in the clip's own places."""
         facts = probe_video(result, Limits.of(self._settings))
         source = open_source(result, facts, self._ffmpeg, Quiet().check)
-        return self._footage(source, min(source.frames, len(self._faces)))
+        return self._face_crops(source, min(source.frames, len(self._faces)))
 
     @cached_property
     def _faces(self) -> list[F32 | None]:
@@ -183,7 +178,7 @@ class VideoCase:
             samples = read_voice(path, facts, Path(folder), self._ffmpeg, Quiet().check)
             return np.array(samples[: round(self._seconds * SAMPLE_RATE_HZ)])
 
-    def _footage(self, source: Source, frames: int) -> Footage:
+    def _face_crops(self, source: Source, frames: int) -> FaceCrops:
         crops, wide = [], []
         for planes, face in zip(decode(source, 0, frames, Quiet().check), self._places, strict=False):
             crops.append(extract(planes, face_transform(face, self.framing, self._size), source.colour))
@@ -192,7 +187,7 @@ class VideoCase:
         reading = MeshReader(self._detector)(np.stack(crops), self.framing)
         absent = [face is None for face in self._faces[: len(crops)]]
         reading.mouth[absent], reading.lips[absent] = np.nan, np.nan
-        return Footage(np.stack(crops), reading, np.stack(wide) if self._wide else None)
+        return FaceCrops(np.stack(crops), reading, np.stack(wide) if self._wide else None)
 
 
 class FinishedCase(VideoCase):
@@ -208,7 +203,7 @@ class FinishedCase(VideoCase):
         if (film.width, film.height, Fraction(film.fps)) != (made.width, made.height, Fraction(made.fps)):
             raise option_error(f"result: {result.name} differs from {reference.name} in size or frame rate.")
 
-    def speak(self, filmed: Footage, voice: I16) -> Footage | None:
+    def redraw(self, filmed: FaceCrops, voice: I16) -> FaceCrops | None:
         """Return the finished video, with what it says, for the film's own voice, and nothing for another."""
         if voice is not self.voice:
             return None

@@ -14,13 +14,11 @@ import cv2
 import numpy as np
 
 from model.arrays import F32, F64, U8
+from model.face_points import JAW_OUTLINE, LEFT_CORNER, RIGHT_CORNER
 from model.framing import Framing
 from worker.faces.crop import Transform
 from worker.media.colour import ColourMatrix, split_planes, ycc_of_rgb
 
-# Mesh indices of the face's outline, from one ear over the chin to the other.
-JAW: Final = (454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234)
-MOUTH: Final = (61, 291)  # the corners
 CHIN_ROOM: Final = 0.10  # how far the mask reaches below the chin, in template units
 SIDE_MARGIN: Final = 0.05  # how far it stays inside the cheeks, whose outline is sharper as filmed
 FACE_HEIGHT: Final = 1.5  # forehead to chin in template units
@@ -90,8 +88,8 @@ def _put(planes: U8, layers: F32, transform: Transform, box: tuple[int, int, int
 def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
     """Draw the mask (size, size) float32 0..1 for landmarks (468, 2) in crop pixels."""
     unit_px = size / framing.side
-    outline = points[list(JAW)]
-    mouth = points[list(MOUTH)].mean(axis=0)
+    outline = points[list(JAW_OUTLINE)]
+    mouth = points[[LEFT_CORNER, RIGHT_CORNER]].mean(axis=0)
     drop = np.clip((outline[:, 1] - mouth[1]) / max(1.0, outline[:, 1].max() - mouth[1]), 0.0, 1.0)
     outline[:, 1] += drop * CHIN_ROOM * unit_px
     away = outline - mouth

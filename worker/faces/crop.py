@@ -15,15 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import F64, U8
+from model.face_points import EYE_CORNERS, LEFT_BROW, NOSE_BRIDGE, RIGHT_BROW
 from model.framing import Framing
 from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
 
 cv2.setNumThreads(1)  # crops are small: waiting for other threads to wake costs more than they save
 
 
-# Face mesh indices: eye corners, nose bridge and tip, brows; with the mean place of each over 108 frontal faces.
+# Points that speech does not move, with the mean place of each over 108 frontal faces.
 # Template units: origin midway between the eyes, 1 = from there to the chin of the mean face, x right, y down.
-RIGID: Final = (33, 133, 362, 263, 168, 6, 197, 195, 5, 70, 105, 107, 336, 334, 300)
+RIGID: Final = (*EYE_CORNERS, *NOSE_BRIDGE, *LEFT_BROW, *RIGHT_BROW)
 # fmt: off
 TEMPLATE: Final[F64] = np.array([
     (-0.415, -0.009), (-0.159, 0.009), (0.159, 0.009), (0.415, -0.009),

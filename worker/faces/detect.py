@@ -19,12 +19,10 @@ from typing import Any, Final
 import numpy as np
 
 from model.arrays import F32, U8, Floats
+from model.face_points import CHIN, FOREHEAD, LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP
 from worker.faces.crop import square_transform
 from worker.faces.frame_view import Picture, RgbPicture
 
-FOREHEAD: Final = 10  # mesh indices of the top of the forehead and the chin
-CHIN: Final = 152
-UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = 13, 14, 61, 291  # inner middles and corners of the lips
 OVERVIEW_PX: Final = 400  # longest side given to the detector, whose own input is 192 px
 MESH_PX: Final = 256  # square given to the mesh, whose own input is 192 px of it
 SQUARE_FACTOR: Final = 2.0  # side of that square in detection boxes, which end at the brows and below the lips

@@ -19,7 +19,8 @@ import numpy as np
 
 from app.core.checks import Check
 from model.arrays import F32, I64, U8
-from worker.faces.detect import CHIN, FOREHEAD, FaceDetector
+from model.face_points import CHIN, FOREHEAD
+from worker.faces.detect import FaceDetector
 from worker.faces.frame_view import PlanesPicture
 from worker.faces.subject import MIN_HEIGHT_PX, Chooser
 from worker.media.colour import ColourMatrix, split_planes

@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from model.arrays import F32, I16, U8
-from model.corpus.puppet.mesh import POINTS as MESH_POINTS
-from model.corpus.studio import Truth
+from model.corpus.clip_maker import Truth
+from model.errors import ClipError
+from model.face_points import POINTS
 from model.framing import LOWER_FACE, Framing
 from worker.faces.crop import Transform, extract, face_transform
 from worker.faces.detect import FaceDetector, mouth_size
@@ -35,7 +36,7 @@ SAMPLES_PER_FRAME = 16_000 // FPS
 GLIMPSES = 3
 
 
-class FacelessClipError(ValueError):
+class FacelessClipError(ClipError):
     """A frame of the clip shows no face, or there are no frames; `frame` is its number where it is known."""
 
     def __init__(self, message: str, frame: int | None = None) -> None:
@@ -100,7 +101,7 @@ class Preparer:
         """
         crops: list[U8] = []
         labels = np.zeros((len(frames), 2), np.float32)
-        mesh = np.zeros((len(frames), MESH_POINTS, 2), np.float16)
+        mesh = np.zeros((len(frames), POINTS, 2), np.float16)
         for index, transform in enumerate(self._placed(frames, colour)):
             crops.append(extract(frames[index], transform, colour))
             known = mouth_size(truth.mesh_px[index]) if truth else self._measure(frames[index], colour, transform)

@@ -23,7 +23,7 @@ from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError, LipSyncError
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from model.arrays import I16
-from model.evaluation.av_offset import Listener, Piece, find_offset, shift_sound
+from model.evaluation.av_offset import OffsetExpert, Piece, find_offset, shift_sound
 from worker.media.decode import Source, decode, open_source
 from worker.media.voice import read_voice
 from worker.training_data.clip_writer import FPS, SAMPLES_PER_FRAME, FacelessClipError, Preparer
@@ -58,7 +58,7 @@ class _Clip:
     last: int
 
 
-def prepare_film(preparer: Preparer, film: Film, split: str, out_dir: Path, listener: Listener | None) -> Result:
+def prepare_film(preparer: Preparer, film: Film, split: str, out_dir: Path, listener: OffsetExpert | None) -> Result:
     """Make the clips of a film under `out_dir`, or find them there from before; an unusable film is a reason."""
     note = out_dir / NOTES / f"{film.name}.json"
     if note.is_file():
@@ -82,7 +82,7 @@ def prepare_film(preparer: Preparer, film: Film, split: str, out_dir: Path, list
     return result
 
 
-def _make_clips(preparer: Preparer, film: Film, split: str, aside: Path, listener: Listener | None) -> Result:
+def _make_clips(preparer: Preparer, film: Film, split: str, aside: Path, listener: OffsetExpert | None) -> Result:
     """Make all clips in the folder aside. Raises LipSyncError for a film that cannot be used."""
     facts = probe_video(film.path, LIMITS)
     if facts.kind != "video":
@@ -129,7 +129,7 @@ def _make_take(
                 stretches += [(start + error.frame + SKIPPED_FRAMES, end), (start, start + error.frame)]
 
 
-def _bring_into_sync(clips: list[_Clip], voice: I16, listener: Listener | None) -> int:
+def _bring_into_sync(clips: list[_Clip], voice: I16, listener: OffsetExpert | None) -> int:
     """Find by how many frames the sound is late, move it, and write down what was done; return the frames."""
     pieces = [
         Piece(

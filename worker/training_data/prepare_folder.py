@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from app.core.errors import ErrorCode, ServiceError
 from model.checkpoint import CheckpointConfig, load_expert
-from model.evaluation.av_offset import Listener
+from model.evaluation.av_offset import OffsetExpert
 from worker.training_data.clip_writer import FPS, Preparer
 from worker.training_data.dataset_layouts import Film, choose_splits, find_films, known_splits
 from worker.training_data.film import Result, prepare_film
@@ -68,10 +68,10 @@ class _Bench:
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
         self._preparer, self._splits, self._out_dir = Preparer(), splits, out_dir
-        self._listener: Listener | None = None
+        self._listener: OffsetExpert | None = None
         if plan.expert is not None:
             expert = load_expert(plan.expert)
-            self._listener = Listener(expert, expert.config.image_size, CheckpointConfig().mel_window)
+            self._listener = OffsetExpert(expert, expert.config.image_size, CheckpointConfig().mel_window)
 
     def prepare(self, film: Film) -> Result:
         return prepare_film(self._preparer, film, self._splits[film.identity], self._out_dir, self._listener)

@@ -16,6 +16,7 @@ from app.core.jobs import AudioFacts
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from model.arrays import I16, U8
 from model.audio import SAMPLE_RATE_HZ
+from model.errors import MaterialError
 from worker.faces.detect import borrow_detector
 from worker.media.colour import rgb_of_planes, split_planes
 from worker.media.decode import decode, open_source
@@ -30,39 +31,39 @@ G722_BYTES_PER_S: Final = 8000
 def cut_face(path: Path, frame: int | None, box: Box | None) -> U8:
     """Return a part of a picture, or of a frame of a video, as (H, W, 3) uint8 RGB.
 
-    box: x, y, width, height in pixels; None: a square around the largest face. Raises ValueError with a sentence.
+    box: x, y, width, height in pixels; None: a square around the largest face. Raises MaterialError.
     """
     try:
         rgb = _picture(path) if frame is None else _frame(path, frame)
     except LipSyncError as error:
-        raise ValueError(error.message) from None
+        raise MaterialError(error.message) from None
     x, y, width, height = _around_face(rgb) if box is None else box
     if x < 0 or y < 0 or x + width > rgb.shape[1] or y + height > rgb.shape[0]:
-        raise ValueError(f"the picture is {rgb.shape[1]}x{rgb.shape[0]} pixels, too small for what is cut out of it")
+        raise MaterialError(f"the picture is {rgb.shape[1]}x{rgb.shape[0]} pixels, too small for what is cut out of it")
     return np.ascontiguousarray(rgb[y : y + height, x : x + width])
 
 
 def read_sound(path: Path) -> I16:
-    """Return the sound of a file as (n,) int16 at 16 kHz. Raises ValueError with a sentence."""
+    """Return the sound of a file as (n,) int16 at 16 kHz. Raises MaterialError."""
     try:
         facts = _g722_facts(path) if path.suffix == ".g722" else probe_audio(path, Limits())
         with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
             return np.array(read_voice(path, facts, Path(folder), find_ffmpeg(None), never_stop))
     except LipSyncError as error:
-        raise ValueError(error.message) from None
+        raise MaterialError(error.message) from None
 
 
 def _picture(path: Path) -> U8:
     facts = probe_video(path, Limits())
     if facts.kind != "image":
-        raise ValueError("it is a video where a picture was expected")
+        raise MaterialError("it is a video where a picture was expected")
     return read_still(path, facts.format, facts.width, facts.height, never_stop)
 
 
 def _frame(path: Path, number: int) -> U8:
     source = open_source(path, probe_video(path, Limits()), find_ffmpeg(None), never_stop)
     if number >= source.frames:
-        raise ValueError(f"the video has {source.frames} frames, not {number + 1}")
+        raise MaterialError(f"the video has {source.frames} frames, not {number + 1}")
     y, u, v = split_planes(next(decode(source, number, number + 1, never_stop)))
     whole = [np.asarray(cv2.resize(plane, y.shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8) for plane in (u, v)]
     return rgb_of_planes(y, whole[0], whole[1], source.colour)[: source.facts.height, : source.facts.width]
@@ -72,7 +73,7 @@ def _around_face(rgb: U8) -> Box:
     with borrow_detector() as detector:
         faces = detector.detect(rgb)
     if not faces:
-        raise ValueError("no face was found in it")
+        raise MaterialError("no face was found in it")
     left, top, right, bottom = max(faces, key=lambda face: face.height_px).box
     half = FACE_MARGIN * max(right - left, bottom - top) / 2
     center_x, center_y = (left + right) / 2, (top + bottom) / 2

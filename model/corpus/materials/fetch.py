@@ -1,12 +1,13 @@
 """Bring the materials of sources.csv together in one folder: from the network, or from a local folder.
 
-From the network the originals are fetched and each file is made from its own: a face is cut out, sound is brought to
-16 kHz mono. An original whose hash is known, and every file of a local folder, is checked by its hash. A JPEG encoder
-is not bound to give the same bytes everywhere, so a file that is there and has not the hash of the table is made again,
-from the original that was kept: the same bytes as before are kept, others are replaced. Only what passed is listed.
+From the network, the originals are downloaded and each material is made from its original: a face is cut out, sound is
+converted to 16 kHz mono. An original is checked if its hash is known; every file of a local folder is checked.
 
-How to open an original is handed in (worker/training_data/source_media.py): the model package opens no media from
-strangers.
+A JPEG encoder need not give the same bytes on every machine. So a file that does not have the hash of the table is made
+again from its original; it counts as kept if the new bytes are the same. Only files that passed are listed.
+
+Opening an original is handed in (worker/training_data/source_media.py), because the model package opens no untrusted
+media.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from model.arrays import I16, U8
 from model.audio import SAMPLE_RATE_HZ
 from model.corpus.materials.download import Addresses, Downloads, file_sha256
 from model.corpus.materials.sources import Material, read_materials, write_indexes
-from model.errors import FetchError
+from model.errors import FetchError, MaterialError
+from model.files import replacing
 
 Box = tuple[int, int, int, int]
 CutFace = Callable[[Path, int | None, Box | None], U8]
@@ -36,8 +38,8 @@ _JPEG_QUALITY = 92
 
 
 @dataclass
-class Gathered:
-    """Count what a folder holds now: written just now, kept from before, and why others could not be had."""
+class MaterialCounts:
+    """Counts of a folder of materials: files written now, files kept from before, and why others are missing."""
 
     written: int = 0
     kept: int = 0
@@ -48,14 +50,15 @@ def fetch(
     out_dir: Path,
     cut_face: CutFace,
     read_sound: ReadSound,
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
     materials: Sequence[Material] | None = None,
     addresses: Addresses | None = None,
-) -> Gathered:
-    """Get every material over the network into `out_dir`; what is there and right is kept, so it can be stopped.
+) -> MaterialCounts:
+    """Bring every material into `out_dir` over the network; a stopped call can be repeated, right files are kept.
 
     cut_face: picture or video, frame, box (None: around the largest face) -> (H, W, 3) uint8 RGB. read_sound: file ->
-    (n,) int16 at 16 kHz. Both may raise ValueError. `tell` hears what could not be had.
+    (n,) int16 at 16 kHz. Both may raise MaterialError. `log` receives a line for each missing file. materials: the rows
+    of the table by default.
     """
     with (
         httpx.Client() as client,
@@ -72,15 +75,15 @@ def fetch(
             else:
                 shutil.copyfile(original, place)
 
-        return _gather(out_dir, materials, make, tell)
+        return _gather(out_dir, materials, make, log)
 
 
-def take(
+def copy_materials(
     out_dir: Path,
     folder: Path,
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
     materials: Sequence[Material] | None = None,
-) -> Gathered:
+) -> MaterialCounts:
     """Copy every material from a local folder (faces/, avatars/, speech/) into `out_dir`, checked by its hash."""
 
     def make(material: Material, place: Path) -> None:
@@ -91,53 +94,56 @@ def take(
         if file_sha256(place) != material.sha256:
             raise FetchError("it is not the file that the table names (its sha256 differs)")
 
-    return _gather(out_dir, materials, make, tell)
+    return _gather(out_dir, materials, make, log)
 
 
 def _gather(
     out_dir: Path,
     materials: Sequence[Material] | None,
     make: Callable[[Material, Path], None],
-    tell: Callable[[str], None],
-) -> Gathered:
-    """Make what is not there as the table or `make` has it, each beside its place and renamed; then list it."""
+    log: Callable[[str], None],
+) -> MaterialCounts:
+    """Make each material that does not have the hash of the table, then list all that are there.
+
+    make: writes a material to a path. Raises FetchError or MaterialError.
+    """
     wanted = read_materials() if materials is None else materials
-    gathered = Gathered()
+    counts = MaterialCounts()
     for material in wanted:
         place = out_dir / material.file
         present = file_sha256(place) if place.is_file() else ""
         if present and present == material.sha256:
-            gathered.kept += 1
+            counts.kept += 1
             continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(f".partial.{place.name}")
         try:
-            make(material, partial)
-            if present and file_sha256(partial) == present:
-                partial.unlink()
-                gathered.kept += 1
-                continue
-            partial.replace(place)
-            gathered.written += 1
-        except (FetchError, ValueError) as error:
-            partial.unlink(missing_ok=True)
-            gathered.missing[material.file] = str(error)
-            tell(f"{material.file} left out: {error}")
-    write_indexes(out_dir, [material for material in wanted if material.file not in gathered.missing])
-    return gathered
+            with replacing(place) as partial:
+                make(material, partial)
+                is_same = file_sha256(partial) == present
+        except (FetchError, MaterialError) as error:
+            counts.missing[material.file] = str(error)
+            log(f"{material.file} left out: {error}")
+            continue
+        counts.kept += is_same
+        counts.written += not is_same
+    write_indexes(out_dir, [material for material in wanted if material.file not in counts.missing])
+    return counts
 
 
 def _write_picture(place: Path, rgb: U8) -> None:
+    """Write a picture (H, W, 3) uint8 RGB as JPEG, shrunk if it is larger than needed. Raises MaterialError."""
     shrink = LARGEST_FACE_PX / max(rgb.shape[:2])
     if shrink < 1:
         size = (round(rgb.shape[1] * shrink), round(rgb.shape[0] * shrink))
         rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    if not cv2.imwrite(str(place), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options):
-        raise ValueError("the picture cannot be written")
+    good, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+    if not good:
+        raise MaterialError("the picture cannot be written")
+    place.write_bytes(data.tobytes())
 
 
 def _write_sound(place: Path, samples: I16) -> None:
+    """Write sound (n,) int16 at 16 kHz as WAV."""
     with wave.open(str(place), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

@@ -11,7 +11,10 @@ INDEX = "INDEX.csv"
 
 
 def read_index(folder: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Return the rows of a folder's INDEX.csv, a value that is missing as "". Raises MaterialError."""
+    """Return the rows of a folder's INDEX.csv; a missing value is "".
+
+    Raises MaterialError if the file cannot be read or lacks one of the columns.
+    """
     path = folder / INDEX
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:

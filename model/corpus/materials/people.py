@@ -1,10 +1,11 @@
-"""Who a puppet may be: pictures of a folder, their identities, and who is held out.
+"""People for puppets: the pictures of a folder by identity, and which identities are held out.
 
-Only pictures whose rights are clear are used: tiers 1 and 2 of the folder's INDEX.csv (bundled avatars and documented
-outputs of generators), photo-like, and never the astronaut, who is a real person. Without a folder scikit-image's
-astronaut is the only face, which is enough to see that everything works and for nothing else.
+Only pictures with clear rights are used: those of tiers 1 and 2 in the folder's INDEX.csv, which are bundled avatars
+and documented outputs of generators. Stylised pictures are left out, and so is the astronaut, because she is a real
+person. Without a folder, scikit-image's astronaut is the only face. That is enough to try the code, but not to train.
 
-The folder's series are of very unequal size and look alike within themselves, so people are drawn by series first.
+The series of a folder differ much in size, and the people of one series look alike. So a series is drawn first, then a
+person of it.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ import numpy as np
 
 from model.arrays import U8
 from model.corpus.materials.listing import INDEX, read_index
-from model.errors import MaterialError
+from model.errors import ClipError, MaterialError
 
-HELD_OUT_SHARE = 8  # one identity in eight is held out
+HELD_OUT_EVERY = 8  # one identity in eight is held out
+MAX_YAW_DEG = 16
 
 
 @dataclass(frozen=True)
 class Person:
-    """Name one identity with its pictures and the split it belongs to."""
+    """Identity with its pictures and its split, "train" or "val"."""
 
     identity: str
     pictures: tuple[Path, ...]
@@ -34,16 +36,16 @@ class Person:
 
     @property
     def series(self) -> str:
-        """Return the first word of the name and, where the second is one of two sexes, that too."""
+        """Return the first word of the identity, and also the second one if it is "man" or "woman"."""
         words = self.identity.split("_")
         return "_".join(words[:2]) if words[1:2] in (["man"], ["woman"]) else words[0]
 
 
 def read_people(faces_dir: Path) -> list[Person]:
-    """List the people of a folder with INDEX.csv whose pictures may be learnt from, in a fixed order.
+    """List the people of a folder with INDEX.csv whose pictures may be used, in a fixed order.
 
-    Where there are several, each split has one. Raises MaterialError without a usable INDEX.csv and when no picture
-    qualifies.
+    If there are several people, each split has at least one. Raises MaterialError if INDEX.csv cannot be used or no
+    picture qualifies.
     """
     found: dict[str, list[Path]] = {}
     for row in read_index(faces_dir, ("file", "identity", "tier", "yaw")):
@@ -61,16 +63,17 @@ def read_people(faces_dir: Path) -> list[Person]:
 
 
 def _in_both_splits(people: list[Person]) -> list[Person]:
-    """Move the person whose name has the smallest hash where chance put several into one split."""
+    """Move one person to the other split if all of several people are in one: the one with the smallest hash."""
     splits = {person.split for person in people}
     if len(people) < 2 or len(splits) > 1:
         return people
     moved = min(people, key=lambda person: _hash(person.identity))
     other = "train" if moved.split == "val" else "val"
-    return [replace(person, split=other) if person is moved else person for person in people]
+    return [replace(person, split=other) if person == moved else person for person in people]
 
 
 def _may_learn_from(row: Mapping[str, str], faces_dir: Path) -> bool:
+    """Return whether the rights of a picture are clear and its face looks at the camera. Raises MaterialError."""
     try:
         yaw_deg = float(row["yaw"] or 0)
     except ValueError:
@@ -80,47 +83,47 @@ def _may_learn_from(row: Mapping[str, str], faces_dir: Path) -> bool:
         row["tier"] in ("1", "2")
         and not row["file"].startswith("stylised/")
         and row["identity"] != "astronaut"
-        and abs(yaw_deg) <= 16
+        and abs(yaw_deg) <= MAX_YAW_DEG
     )
 
 
 def _is_held_out(identity: str) -> bool:
-    return _hash(identity)[0] % HELD_OUT_SHARE == 0
+    return _hash(identity)[0] % HELD_OUT_EVERY == 0
 
 
 def _hash(identity: str) -> bytes:
     return hashlib.sha256(identity.encode()).digest()
 
 
-def choose_person(people: list[Person], chance: np.random.Generator) -> Person:
-    """Draw a person: first a series, by the square root of its size, then one of it."""
+def choose_person(people: list[Person], rng: np.random.Generator) -> Person:
+    """Draw a series with a chance in proportion to the square root of its size, then a person of it."""
     series: dict[str, list[Person]] = {}
     for person in people:
         series.setdefault(person.series, []).append(person)
     groups = list(series.values())
     weights = np.sqrt([len(group) for group in groups])
-    group = groups[chance.choice(len(groups), p=weights / weights.sum())]
-    return group[chance.integers(len(group))]
+    group = groups[rng.choice(len(groups), p=weights / weights.sum())]
+    return group[rng.integers(len(group))]
 
 
 def read_picture(path: Path) -> U8:
-    """Return a picture file as (H, W, 3) uint8 RGB; raises ValueError when it is none."""
+    """Return a picture file as (H, W, 3) uint8 RGB. Raises ClipError if the file is not a picture."""
     try:
         read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):  # gone, empty, or too large to open
+    except (OSError, cv2.error):  # missing, empty, or too large to open
         read = None
     if read is None:
-        raise ValueError(f"{path.name} is not a picture")
+        raise ClipError(f"{path.name} is not a picture")
     return np.asarray(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def astronaut_alone(out_dir: Path) -> Person:
-    """Return the astronaut as a person whose picture belongs under `out_dir`/sources."""
+    """Return the astronaut as a person whose picture lies in `out_dir`/sources."""
     return Person("astronaut", (out_dir / "sources" / "astronaut.png",), "train")
 
 
 def draw_astronaut(person: Person) -> None:
-    """Write scikit-image's astronaut as that person's picture."""
+    """Write scikit-image's astronaut to the path of that person's picture."""
     from skimage.data import astronaut
 
     (path,) = person.pictures

@@ -1,9 +1,9 @@
-"""What the default weights learn from: a table of facts, `sources.csv`, one line a file.
+"""The table of the materials that the default weights were trained on: `sources.csv`, one line for each file.
 
-Only what may be learnt from is listed: bundled AI avatars (tier 1), documented outputs of generators (tier 2), and
-recordings with transcripts that are in the public domain or under MIT or CC-BY. A line says where the file comes from
-(repository, commit, path; for a video its frame and the box that was cut out), under which licence, and its sha256:
-of the file itself as it was learnt from, and of its original where that is known. `fetch.py` gets them.
+Only files with clear rights are listed: bundled AI avatars (tier 1), documented outputs of generators (tier 2), and
+recordings with transcripts that are in the public domain or under MIT or CC-BY. A line says where a file comes from
+(repository, commit, path, and for a video the frame and the box that was cut out) and its licence. It also gives the
+sha256 of the file that was used for training, and of its original if that is known. `fetch.py` gets the files.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from model.corpus.materials.listing import INDEX
+from model.files import replacing
+
 TABLE = Path(__file__).with_name("sources.csv")
-DEBIAN = "debian:"  # a package instead of a repository; its version stands for the commit
+DEBIAN = "debian:"  # marks a Debian package instead of a repository; its version stands in the column "commit"
 _INDEX_COLUMNS = {
     "faces": ("identity", "tier", "yaw"),
     "avatars": ("identity", "tier"),
@@ -26,11 +29,12 @@ _ORIGIN_COLUMNS = ("licence", "repository", "commit", "path", "note")
 
 @dataclass(frozen=True)
 class Material:
-    """Name one file to learn from.
+    """One file of the training materials.
 
-    file: its place under the folder of materials. frame: of the video that `path` is, else None. box: x, y, width and
-    height in pixels of the part of the picture, None where it is found by the face. sha256: of the file that the
-    shipped weights have seen; source_sha256: of the original, "" where it is not known. facts: every column as text.
+    file: its path under the folder of materials. path: that of the original in its repository or package. frame: number
+    of the frame, if the original is a video. box: x, y, width and height in pixels of the part that is cut out; None if
+    the part is found by the face in it. sha256: of the file that the shipped weights were trained on. source_sha256: of
+    the original, "" if it is not known. facts: every column as text.
     """
 
     file: str
@@ -46,17 +50,17 @@ class Material:
 
     @property
     def folder(self) -> str:
-        """Return faces, avatars or speech."""
+        """Return the folder of the file: faces, avatars or speech."""
         return self.file.split("/", 1)[0]
 
     @property
     def is_packaged(self) -> bool:
-        """Tell whether the original lies inside a Debian package."""
+        """Return whether the original is inside a Debian package."""
         return self.repository.startswith(DEBIAN)
 
 
 def read_materials(table: Path = TABLE) -> list[Material]:
-    """Read the table, in its order."""
+    """Return the rows of the table, in order."""
     with table.open(newline="", encoding="utf-8") as lines:
         return [_material(row) for row in csv.DictReader(lines)]
 
@@ -80,18 +84,17 @@ def _material(row: dict[str, str]) -> Material:
 
 
 def write_indexes(out_dir: Path, materials: Iterable[Material]) -> None:
-    """Write the INDEX.csv of each folder for these materials, as people.py and recordings.py read it."""
+    """Write the INDEX.csv of each folder, for people.py and recordings.py; a folder without materials has none."""
     listed = list(materials)
     for folder, columns in _INDEX_COLUMNS.items():
+        path = out_dir / folder / INDEX
         mine = [material for material in listed if material.folder == folder]
         if not mine:
-            (out_dir / folder / "INDEX.csv").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             continue
-        partial = out_dir / folder / ".INDEX.csv.partial"
-        with partial.open("w", newline="", encoding="utf-8") as lines:
+        with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
             writer = csv.writer(lines, lineterminator="\n")
             writer.writerow(["file", *columns, *_ORIGIN_COLUMNS])
             for material in mine:
                 values = [material.facts[name] for name in (*columns, *_ORIGIN_COLUMNS)]
                 writer.writerow([material.file.split("/", 1)[1], *values])
-        partial.replace(out_dir / folder / "INDEX.csv")

@@ -1,4 +1,4 @@
-"""Stubble, moustaches and beards for puppets, since the faces at hand have none and many mouths are framed by one."""
+"""Stubble, moustaches and beards for puppets: the source faces have none, but many filmed mouths do."""
 
 from __future__ import annotations
 
@@ -6,19 +6,36 @@ import cv2
 import numpy as np
 
 from model.arrays import U8, Floats
-from model.corpus.puppet.mesh import LEFT_CORNER, LOWER_RINGS, RIGHT_CORNER, UPPER_RINGS, FaceFrame
+from model.corpus.puppet.mesh import FaceFrame
+from model.face_points import (
+    BELOW_NOSE,
+    CHIN_PATCH,
+    JAW_OUTLINE,
+    LEFT_BROW,
+    LEFT_CORNER,
+    LEFT_OF_CHIN,
+    LOWER_LIP_RINGS,
+    RIGHT_BROW,
+    RIGHT_CORNER,
+    RIGHT_OF_CHIN,
+    UPPER_LIP_RINGS,
+)
 
-_UPPER_LIP = (LEFT_CORNER[3], *UPPER_RINGS[3], RIGHT_CORNER[3])
-_LOWER_LIP = (RIGHT_CORNER[3], *reversed(LOWER_RINGS[3]), LEFT_CORNER[3])
-_MOUSTACHE = (*_UPPER_LIP, 322, 391, 393, 164, 167, 165, 92)
-_JAW = (58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288)
-_BEARD = (*_JAW, 434, 432, *_LOWER_LIP, 212, 214)
-_GOATEE = (176, 148, 152, 377, 400, 421, 314, 17, 84, 201)
-_BROWS = (105, 107, 334, 336)
+# Outlines of the zones that hair covers.
+_UPPER_LIP = (LEFT_CORNER, *UPPER_LIP_RINGS[3], RIGHT_CORNER)
+_LOWER_LIP = (RIGHT_CORNER, *reversed(LOWER_LIP_RINGS[3]), LEFT_CORNER)
+_MOUSTACHE = (*_UPPER_LIP, *BELOW_NOSE)
+_JAW = tuple(reversed(JAW_OUTLINE[3:-3]))  # below the ears
+_BEARD = (*_JAW, *RIGHT_OF_CHIN, *_LOWER_LIP, *LEFT_OF_CHIN)
+_GOATEE = CHIN_PATCH
+_BROWS = (*LEFT_BROW[1:], *RIGHT_BROW[:2])  # the inner parts
 
 
 def grow_beard(picture: U8, landmarks: Floats, rng: np.random.Generator) -> U8:
-    """Return the picture (H, W, 3) uint8 RGB with facial hair in the colour of the brows, lips left free."""
+    """Return the picture (H, W, 3) uint8 RGB with facial hair in the colour of the brows; the lips stay free.
+
+    landmarks: (468, 2) in pixels of the picture.
+    """
     points = np.asarray(landmarks, np.float64)
     unit_px = FaceFrame.of(points).unit_px
     zones = [(_MOUSTACHE, _BEARD), (_MOUSTACHE,), (_MOUSTACHE, _GOATEE), (_BEARD,)][
@@ -34,7 +51,7 @@ def grow_beard(picture: U8, landmarks: Floats, rng: np.random.Generator) -> U8:
     strands = rng.standard_normal(picture.shape[:2]).astype(np.float32)
     soft = cv2.GaussianBlur(strands, (0, 0), sigmaX=max(0.5, 0.004 * unit_px), sigmaY=max(0.8, 0.012 * unit_px))
     dense = np.clip(0.75 + 0.3 * soft / max(1e-6, float(np.std(soft))), 0, 1.2)
-    thickness = rng.choice([rng.uniform(0.12, 0.3), rng.uniform(0.45, 0.85)])
+    thickness = rng.choice([rng.uniform(0.12, 0.3), rng.uniform(0.45, 0.85)])  # stubble, or a full beard
     brows = points[list(_BROWS)].astype(int).clip(0, np.array(picture.shape[1::-1]) - 1)
     colour = picture[brows[:, 1], brows[:, 0]].astype(np.float32).min(axis=0) * rng.uniform(0.35, 0.8)
     if rng.random() < 0.12:  # grey

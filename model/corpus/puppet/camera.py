@@ -1,8 +1,8 @@
-"""Everything about a clip that is not speech: how the head moves, who is seen, in what light, by what camera.
+"""Everything about a puppet clip that is not speech: head motion, skin tone, blended faces, light and camera.
 
-`HeadMotion` gives smooth poses with blinks; `Complexion` recolours skin over the whole human range, since the faces at
-hand are mostly light; `blend_faces` makes new people out of two; `Camera` changes light and colour, blurs, adds noise
-and compresses as a real recording does.
+`head_motion` draws smooth head poses with blinks. `complexion` recolours skin over the whole human range, because most
+source faces are light. `blend_faces` makes a new person out of two. `Camera` changes light and colour, blurs, adds
+noise and compresses, as in a real recording.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from model.arrays import F64, U8, Floats
-from model.corpus.puppet.mesh import LOWER_LIDS, OVAL, POINTS, UPPER_LIDS, FaceFrame, triangles
+from model.corpus.puppet.mesh import FaceFrame, triangles
 from model.corpus.puppet.puppet import HeadPose
 from model.corpus.puppet.shape import surroundings
 from model.corpus.puppet.warp import draw_mesh
 from model.corpus.speech.articulation import FPS
+from model.errors import ClipError
+from model.face_points import FACE_OVAL, LOWER_LIDS, POINTS, SKIN, UPPER_LIDS
 
-# Skin under white light from light to dark, RGB; and how often each is drawn
+# Skin under white light, RGB 0..255, from light to dark
 _SKINS = np.array(
     [(238, 205, 185), (222, 182, 155), (203, 156, 125), (176, 126, 94), (141, 96, 70), (108, 72, 53), (78, 53, 42)],
     dtype=np.float64,
@@ -28,7 +30,10 @@ _SKINS = np.array(
 
 
 def head_motion(frames: int, rng: np.random.Generator) -> list[HeadPose]:
-    """Draw the poses of `frames` frames: slow drift, small nods, a blink now and then, some heads quite still."""
+    """Draw the head pose of each of `frames` frames: slow drift, small nods, now and then a blink.
+
+    Some heads keep still.
+    """
     amount = rng.choice([0.0, 0.4, 1.0, 1.6], p=[0.1, 0.3, 0.4, 0.2])
     sizes = np.array([0.05, 0.04, 0.02, 0.035, 0.10, 0.07]) * amount  # x, y, zoom, roll, yaw, pitch
     curves = np.zeros((frames, 6))
@@ -49,10 +54,13 @@ def head_motion(frames: int, rng: np.random.Generator) -> list[HeadPose]:
 
 
 def complexion(picture: U8, landmarks: Floats, rng: np.random.Generator) -> U8:
-    """Give the person of a picture (H, W, 3) uint8 RGB another tone of skin; hair, eyes and clothes stay."""
+    """Return the picture (H, W, 3) uint8 RGB with another skin tone; hair, eyes and clothes stay as they are.
+
+    landmarks: (468, 2) in pixels of the picture.
+    """
     points = np.asarray(landmarks, np.float64)
     height, width = picture.shape[:2]
-    near = points[[50, 280, 205, 425, 151, 9, 199]].astype(int)
+    near = points[list(SKIN)].astype(int)
     around = picture[near[:, 1].clip(0, height - 1), near[:, 0].clip(0, width - 1)].astype(np.float64)
     own = np.median(around, axis=0)
     place = rng.uniform(0, len(_SKINS) - 1)
@@ -63,8 +71,9 @@ def complexion(picture: U8, landmarks: Floats, rng: np.random.Generator) -> U8:
     chroma = np.hypot(small[..., 1] - own_ycc[1], small[..., 2] - own_ycc[2])
     likely = np.exp(-((chroma / 16.0) ** 2)) * np.clip((small[..., 0] - 30) / 40, 0, 1)
     zone = np.zeros((height, width), np.uint8)
-    middle = points[list(OVAL)].mean(axis=0)
-    cv2.fillPoly(zone, [np.round(middle + (points[list(OVAL)] - middle) * 1.02).astype(np.int32)], (255,))
+    oval = points[list(FACE_OVAL)]
+    middle = oval.mean(axis=0)
+    cv2.fillPoly(zone, [np.round(middle + (oval - middle) * 1.02).astype(np.int32)], (255,))
     unit_px = FaceFrame.of(points).unit_px
     for lids in zip(*(np.split(np.array(row), 2) for row in (UPPER_LIDS, LOWER_LIDS)), strict=True):
         eye = np.concatenate([points[lids[0]], points[lids[1]][::-1]])
@@ -78,9 +87,10 @@ def complexion(picture: U8, landmarks: Floats, rng: np.random.Generator) -> U8:
 
 
 def blend_faces(picture: U8, landmarks: Floats, other: U8, other_landmarks: Floats, share: float) -> tuple[U8, F64]:
-    """Make a new person: the picture with the inner face moved and coloured `share` (0..1) of the way to another's.
+    """Make a new person: move and colour the inner face of a picture `share` (0..1) of the way to another face.
 
-    Returns the picture (H, W, 3) uint8 RGB and its landmarks (468, 2) float64.
+    picture, other: (H, W, 3) uint8 RGB with their landmarks (468, 2) in pixels. Returns the new picture, of the size of
+    the first, and its landmarks (468, 2) float64.
     """
     first, second = FaceFrame.of(landmarks), FaceFrame.of(other_landmarks)
     own, guest = first.to_face(landmarks), second.to_face(other_landmarks)
@@ -95,8 +105,9 @@ def blend_faces(picture: U8, landmarks: Floats, other: U8, other_landmarks: Floa
     )
     drawn = [draw_mesh(image, points[faces], target[faces], size) for image, points in sources]
     zone = np.zeros((size, size), np.uint8)
-    middle = target[list(OVAL)].mean(axis=0)
-    cv2.fillPoly(zone, [np.round(middle + (target[list(OVAL)] - middle) * 0.88).astype(np.int32)], (255,))
+    oval = target[list(FACE_OVAL)]
+    middle = oval.mean(axis=0)
+    cv2.fillPoly(zone, [np.round(middle + (oval - middle) * 0.88).astype(np.int32)], (255,))
     soft = cv2.GaussianBlur(zone, (0, 0), 0.09 * first.unit_px).astype(np.float32)[..., None] / 255
     inside = soft[..., 0] > 0.6
     means = [image[inside].mean(axis=0) for image in drawn]
@@ -107,7 +118,12 @@ def blend_faces(picture: U8, landmarks: Floats, other: U8, other_landmarks: Floa
 
 @dataclass(frozen=True)
 class Camera:
-    """Change frames as light, lens, sensor and codec do; drawn once a clip so that a clip looks of one piece."""
+    """Light, lens, sensor and codec of one clip.
+
+    One camera is drawn for a whole clip, because light and quality do not change from frame to frame. gain: of red,
+    green and blue. side_light: change of brightness from the middle to the right border, as a share. blur_px: sigma.
+    noise: standard deviation in 8-bit levels. blur_px, noise and jpeg_quality: 0 for none.
+    """
 
     gain: tuple[float, float, float]
     gamma: float
@@ -118,7 +134,7 @@ class Camera:
 
     @staticmethod
     def random(rng: np.random.Generator) -> Camera:
-        """Draw a camera, mostly a good one."""
+        """Draw a camera; most are good ones."""
         gain = rng.uniform(0.85, 1.2) * (1 + rng.normal(0, 0.05, 3).clip(-0.12, 0.12))
         return Camera(
             gain=(float(gain[0]), float(gain[1]), float(gain[2])),
@@ -130,11 +146,11 @@ class Camera:
         )
 
     def shoot(self, frame: U8, rng: np.random.Generator) -> U8:
-        """Return the frame (H, W, 3) uint8 RGB as this camera records it."""
+        """Return the frame (H, W, 3) uint8 RGB as this camera records it. Raises ClipError."""
         light = 1 + self.side_light * np.linspace(-1, 1, frame.shape[1], dtype=np.float32)
         table = (np.linspace(0, 1, 256) ** self.gamma * 255).astype(np.float32)
         bright = np.stack([table * gain for gain in self.gain], axis=-1).reshape(256, 1, 3)
-        levels = np.where(bright > 190, 190 + 65 * np.tanh((bright - 190) / 65), bright)  # film, not clipping
+        levels = np.where(bright > 190, 190 + 65 * np.tanh((bright - 190) / 65), bright)  # a soft limit, as of film
         shot = cv2.LUT(frame, levels.astype(np.uint8))
         if abs(self.side_light) > 0.02:
             field = np.broadcast_to(light[None, :, None], frame.shape)
@@ -151,6 +167,6 @@ class Camera:
                 ".jpg", cv2.cvtColor(shot, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality]
             )
             if not good:
-                raise ValueError("a frame could not be compressed")
+                raise ClipError("a frame could not be compressed")
             shot = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         return np.asarray(shot, np.uint8)

@@ -1,8 +1,8 @@
-"""The face mesh as a puppet's skin: which points are lips, lids and outline, and how each follows lips and jaw.
+"""The face mesh of a puppet: its coordinates, its lip points, and how each point follows lips and jaw.
 
-Points are the 468 of the mediapipe face mesh; the lists below are its contours. Everything is reckoned in the face
-frame: origin midway between the eyes, x to the right of the picture along the line of the eyes, y down, unit 1 from
-there to the chin of the mean face (the outer corners of the eyes are 0.83 apart).
+Points are numbered as in model/face_points.py. Lengths are in the face frame: the origin is midway between the eyes, x
+points to the right of the picture along the line of the eyes, y points down, and 1 is the distance from the origin to
+the chin of the mean face. In these units the outer corners of the eyes are 0.83 apart.
 """
 
 from __future__ import annotations
@@ -13,35 +13,19 @@ import numpy as np
 from scipy.spatial import Delaunay
 
 from model.arrays import F64, I64, Floats
+from model.face_points import (
+    EYE_CORNERS,
+    LEFT_CORNERS,
+    LEFT_EYE,
+    LOWER_LIP,
+    LOWER_LIP_RINGS,
+    RIGHT_CORNERS,
+    RIGHT_EYE,
+    UPPER_LIP,
+    UPPER_LIP_RINGS,
+)
 
-EYE_SPAN = 0.83
-EYES = (33, 133, 362, 263)
-
-# Lip contours from the picture's left corner to its right one, without the corners; inner to outer.
-# fmt: off
-UPPER_RINGS = (
-    (191, 80, 81, 82, 13, 312, 311, 310, 415),
-    (183, 42, 41, 38, 12, 268, 271, 272, 407),
-    (184, 74, 73, 72, 11, 302, 303, 304, 408),
-    (185, 40, 39, 37, 0, 267, 269, 270, 409),
-)
-LOWER_RINGS = (
-    (95, 88, 178, 87, 14, 317, 402, 318, 324),
-    (96, 89, 179, 86, 15, 316, 403, 319, 325),
-    (77, 90, 180, 85, 16, 315, 404, 320, 307),
-    (146, 91, 181, 84, 17, 314, 405, 321, 375),
-)
-LEFT_CORNER = (78, 62, 76, 61)  # inner to outer
-RIGHT_CORNER = (308, 292, 306, 291)
-UPPER_LIDS = (246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398)
-LOWER_LIDS = (7, 163, 144, 145, 153, 154, 155, 249, 390, 373, 374, 380, 381, 382)
-OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
-    136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)
-# fmt: on
-CHIN = 152
-POINTS = 468
+EYE_SPAN = 0.83  # distance of the outer corners of the eyes
 
 
 def smoothstep(x: F64) -> F64:
@@ -52,7 +36,7 @@ def smoothstep(x: F64) -> F64:
 
 @dataclass(frozen=True)
 class FaceFrame:
-    """Map the face frame to picture pixels: pixel = origin + unit * rotation @ point."""
+    """Map from the face frame to picture pixels: pixel = origin + unit_px * rotation @ point."""
 
     origin: F64
     unit_px: float
@@ -62,10 +46,11 @@ class FaceFrame:
     def of(landmarks: Floats) -> FaceFrame:
         """Place the frame by the eyes of (468, 2) landmarks in pixels."""
         points = np.asarray(landmarks, np.float64)
-        across = points[263] - points[33]
+        across = points[RIGHT_EYE] - points[LEFT_EYE]
         span = float(np.hypot(*across))
         cosine, sine = across / span
-        return FaceFrame(points[list(EYES)].mean(axis=0), span / EYE_SPAN, np.array([[cosine, -sine], [sine, cosine]]))
+        rotation = np.array([[cosine, -sine], [sine, cosine]])
+        return FaceFrame(points[list(EYE_CORNERS)].mean(axis=0), span / EYE_SPAN, rotation)
 
     def to_face(self, pixels: Floats) -> F64:
         """Map (N, 2) pixels into the face frame."""
@@ -77,37 +62,44 @@ class FaceFrame:
 
 
 @dataclass(frozen=True)
-class Lips:
-    """Index the lip points, all (80,): index, ring 0 inner .. 3 outer, side -1 upper, 0 corner, 1 lower, column."""
+class LipPoints:
+    """Table of the 80 lip points, each column (80,) int64.
+
+    index: the number in the mesh. ring: 0 for the inner edge .. 3 for the outer edge. side: -1 for the upper lip, 0 for
+    a corner, 1 for the lower lip. column: 0 for the left corner .. 10 for the right corner.
+    """
 
     index: I64
     ring: I64
     side: I64
-    column: I64  # 0 left corner .. 10 right corner
+    column: I64
 
     @staticmethod
-    def build() -> Lips:
+    def build() -> LipPoints:
         """List every lip point once."""
         rows: list[tuple[int, int, int, int]] = []
-        for ring in range(4):
-            rows.append((LEFT_CORNER[ring], ring, 0, 0))
-            rows.append((RIGHT_CORNER[ring], ring, 0, 10))
-            rows += [(point, ring, -1, column + 1) for column, point in enumerate(UPPER_RINGS[ring])]
-            rows += [(point, ring, 1, column + 1) for column, point in enumerate(LOWER_RINGS[ring])]
+        for ring in range(len(UPPER_LIP_RINGS)):
+            rows.append((LEFT_CORNERS[ring], ring, 0, 0))
+            rows.append((RIGHT_CORNERS[ring], ring, 0, 10))
+            rows += [(point, ring, -1, column) for column, point in enumerate(UPPER_LIP_RINGS[ring], start=1)]
+            rows += [(point, ring, 1, column) for column, point in enumerate(LOWER_LIP_RINGS[ring], start=1)]
         table = np.array(rows, dtype=np.int64)
-        return Lips(*table.T)
+        return LipPoints(*table.T)
 
 
-LIPS = Lips.build()
-INNER_UPPER = np.array([78, *UPPER_RINGS[0], 308])
-INNER_LOWER = np.array([78, *LOWER_RINGS[0], 308])
+LIPS = LipPoints.build()
+INNER_UPPER = np.array([LEFT_CORNERS[0], *UPPER_LIP_RINGS[0], RIGHT_CORNERS[0]])  # corner to corner
+INNER_LOWER = np.array([LEFT_CORNERS[0], *LOWER_LIP_RINGS[0], RIGHT_CORNERS[0]])
 
 
 def jaw_weights(face: F64) -> F64:
-    """Return how far each point (N, 2) of the face frame follows the jaw, 0..1; lips are set apart by the caller."""
+    """Return the share (468,) in 0..1 of the jaw's movement that each point of a face (468, 2) makes.
+
+    Articulation moves lip points by rules of its own; their share only says how much of that movement the jaw explains.
+    """
     mouth_y = float(face[INNER_UPPER].mean(axis=0)[1])
     down = smoothstep((face[:, 1] - (mouth_y - 0.1)) / 0.3)
-    aside = smoothstep((np.abs(face[:, 0] - face[13, 0]) - 0.18) / 0.42)
+    aside = smoothstep((np.abs(face[:, 0] - face[UPPER_LIP, 0]) - 0.18) / 0.42)
     weights = down * (1.0 - 0.8 * aside)
     column = np.sin(np.pi * LIPS.column / 10.0)
     weights[LIPS.index] = np.where(LIPS.side > 0, 0.35 + 0.65 * column, np.where(LIPS.side < 0, 0.0, 0.3))
@@ -115,38 +107,43 @@ def jaw_weights(face: F64) -> F64:
 
 
 def lip_followers(face: F64) -> tuple[I64, F64]:
-    """Return the outer lip points (K,) and how far every point follows each of them, (468, K); lip points do not."""
+    """Return which points pull the skin around the mouth, and how strongly.
+
+    The first array (K,) holds the numbers of the outer lip points. The second, (468, K), says for every point of a face
+    (468, 2) which share of the movement of each outer lip point it makes; the share of lip points is 0.
+    """
     outer = LIPS.index[LIPS.ring == 3]
     distance = np.linalg.norm(face[:, None] - face[outer][None], axis=2)
     near = np.exp(-((distance - distance.min(axis=1, keepdims=True)) / 0.06))
     near /= near.sum(axis=1, keepdims=True)
     fade = np.exp(-((distance.min(axis=1) / 0.17) ** 2))
-    fade *= 1.0 - smoothstep((0.36 - face[:, 1]) / 0.12)  # the nose stays
+    fade *= 1.0 - smoothstep((0.36 - face[:, 1]) / 0.12)  # the nose does not move
     fade[LIPS.index] = 0.0
     return outer, np.asarray(near * fade[:, None])
 
 
 def triangles(face: F64, extra: F64) -> I64:
-    """Triangulate mesh points and `extra` ones (M, 2) with the mouth held open, so that no triangle bridges the lips.
+    """Triangulate the mesh points (468, 2) together with `extra` points (M, 2).
 
-    Returns (T, 3) indices into the stacked points, those inside the mouth first.
+    For the triangulation the mouth is opened, because no triangle may connect the upper lip with the lower one. Returns
+    (T, 3) indices into the stacked points; triangles inside the mouth come first.
     """
     opened = face.copy()
     column = np.sin(np.pi * LIPS.column / 10.0)
     gap = face[INNER_LOWER, 1] - face[INNER_UPPER, 1]
     need = np.maximum(0.0, 0.12 - gap.max())
-    ring_room = 0.004 * LIPS.ring
-    opened[LIPS.index, 1] += np.where(LIPS.side != 0, LIPS.side * (column * need / 2 + ring_room), 0.0)
-    below = (jaw_weights(face) > 0) & (face[:, 1] > face[14, 1])
+    ring_offset = 0.004 * LIPS.ring
+    opened[LIPS.index, 1] += np.where(LIPS.side != 0, LIPS.side * (column * need / 2 + ring_offset), 0.0)
+    below = (jaw_weights(face) > 0) & (face[:, 1] > face[LOWER_LIP, 1])
     below[LIPS.index] = False
-    opened[below, 1] += need / 2 * np.exp(-(((face[below, 0] - face[14, 0]) / 0.25) ** 2)) + 0.012
+    opened[below, 1] += need / 2 * np.exp(-(((face[below, 0] - face[LOWER_LIP, 0]) / 0.25) ** 2)) + 0.012
     found = Delaunay(np.concatenate([opened, extra])).simplices.astype(np.int64)
     inner = np.isin(found, np.concatenate([INNER_UPPER, INNER_LOWER])).all(axis=1)
     return np.concatenate([found[inner], found[~inner]])
 
 
 def depth(face: F64) -> F64:
-    """Return an approximate height of each point (N, 2) above the plane of the ears, in face units."""
+    """Return an approximate height (N,) of each point (N, 2) above the plane through the ears, in face units."""
     x, y = face[:, 0] / 0.68, (face[:, 1] - 0.25) / 0.95
     skull = 0.6 * np.sqrt(np.maximum(0.0, 1.0 - x * x - y * y))
     nose = 0.2 * np.exp(-((face[:, 0] / 0.09) ** 2)) * smoothstep((face[:, 1] + 0.05) / 0.3)

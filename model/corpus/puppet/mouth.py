@@ -1,7 +1,8 @@
-"""What is seen between open lips: a dark cavity, the tongue, lower and upper teeth, and the shadow of the upper lip.
+"""The inside of an open mouth: a dark cavity, the tongue, lower and upper teeth, and the shadow of the upper lip.
 
-Painted straight into the frame over the opening, in the face frame (see mesh.py): upper teeth are fixed to the skull,
-lower teeth and the bed of the tongue go with the jaw. Widths are those of human teeth, 1 unit being about 115 mm.
+It is painted into the frame over the opening of the lips. Positions are in the face frame (mesh.py): upper teeth are
+fixed to the skull; lower teeth and tongue move with the jaw. The widths are those of human teeth, with 1 face unit
+taken as about 115 mm.
 """
 
 from __future__ import annotations
@@ -14,27 +15,27 @@ from model.arrays import F64, U8
 from model.corpus.puppet.mesh import smoothstep
 from model.corpus.puppet.warp import invert_affine
 
-# Outer edges of upper incisors, canine, premolars and of the lower ones, from the midline outwards
+# Outer edges of two incisors, the canine and two premolars of one half, from the midline outwards, in face units
 _UPPER_EDGES = np.array([0.0, 0.072, 0.126, 0.185, 0.240, 0.29])
 _LOWER_EDGES = np.array([0.0, 0.045, 0.095, 0.152, 0.21, 0.26])
 
 
 @dataclass(frozen=True)
 class MouthLook:
-    """Describe a person's inner mouth: colours as RGB 0..255, lengths in face units."""
+    """Look of a person's teeth, tongue and mouth cavity: colours as RGB 0..255, lengths in face units."""
 
     teeth: tuple[float, float, float] = (222.0, 212.0, 196.0)
     tongue: tuple[float, float, float] = (158.0, 78.0, 78.0)
     cavity: tuple[float, float, float] = (48.0, 18.0, 18.0)
     upper_show: float = 0.014  # how far the upper teeth reach below the line of the closed lips
-    lower_show: float = 0.004  # how far the lower teeth reach above it, were they not behind the upper ones
+    lower_show: float = 0.004  # how far the lower teeth would reach above that line behind the upper ones
     arch: float = 0.8  # curvature of the row of teeth
     tooth_width: float = 1.0
-    gaps: float = 0.5  # how visible the lines between teeth are
+    gaps: float = 0.5  # how visible the lines between teeth are, 0..1
 
     @staticmethod
     def random(rng: np.random.Generator) -> MouthLook:
-        """Draw a person."""
+        """Draw the look of a person."""
         white = rng.uniform(188, 244)
         yellow = rng.uniform(0.0, 0.2)
         red = rng.uniform(0.85, 1.15)
@@ -52,10 +53,11 @@ class MouthLook:
 
 @dataclass(frozen=True)
 class Opening:
-    """Give the mouth of one frame, in the face frame.
+    """Opening of the lips in one frame, in the face frame.
 
-    upper, lower: inner lip contours (11, 2) from corner to corner; closed_y: height of the line of the closed lips;
-    middle_x: the midline; jaw: how far the lower teeth are below their rest; tongue: 0 low .. 1 raised to the teeth.
+    upper, lower: inner lip contours (11, 2) from corner to corner. closed_y: y of the line of the closed lips.
+    middle_x: x of the midline. jaw: how far the lower teeth are below their place at rest. tongue: 0 low .. 1 raised to
+    the teeth.
     """
 
     upper: F64
@@ -67,7 +69,7 @@ class Opening:
 
 
 def _lines(across: F64, edges: F64, width: float) -> F64:
-    """Return 0..1: 1 on the lines between neighbouring teeth."""
+    """Return how close each point is to a line between two teeth: 1 on the line, 0 far from it."""
     nearest = np.abs(np.abs(across)[..., None] - edges * width).min(axis=-1)
     return np.asarray(np.exp(-((nearest / 0.0065) ** 2)))
 
@@ -77,10 +79,10 @@ def _over(below: F64, colour: F64, cover: F64) -> F64:
 
 
 def paint_mouth(frame: U8, to_face: F64, opening: Opening, look: MouthLook, light: F64) -> None:
-    """Paint the inner mouth over the opening of the lips, in place.
+    """Paint the inside of the mouth over the opening of the lips, in place; closed lips stay as they are.
 
-    frame: (H, W, 3) uint8 RGB; to_face: (2, 3) affine map from frame pixels (centres at +0.5) to the face frame;
-    light: (3,) how bright white is here, 0..1.3. Where the lips are closed nothing is painted.
+    frame: (H, W, 3) uint8 RGB. to_face: (2, 3) affine map from frame pixels (centres at +0.5) to the face frame. light:
+    (3,) brightness of a white surface in this picture, 0..1.3.
     """
     unit_px = 1.0 / float(np.hypot(to_face[0, 0], to_face[1, 0]))
     points = np.concatenate([opening.upper, opening.lower])
@@ -110,7 +112,11 @@ def paint_mouth(frame: U8, to_face: F64, opening: Opening, look: MouthLook, ligh
 
 
 def _inner_colours(across: F64, y: F64, up: F64, low: F64, opening: Opening, look: MouthLook) -> F64:
-    """Return the colour under white light at each point, (h, w, 3)."""
+    """Return the colour of each point under white light, (h, w, 3) in 0..255.
+
+    across, y: (h, w) distance from the midline and height of each point. up, low: (h, w) height of the upper and the
+    lower lip at the same x. All in the face frame.
+    """
     soft = 0.006
     colour = np.broadcast_to(np.array(look.cavity, dtype=np.float64), (*y.shape, 3)).copy()
     colour *= (1.0 - 0.45 * smoothstep((0.1 - np.abs(across)) / 0.1) * smoothstep((low - up) / 0.08))[..., None]

@@ -1,8 +1,9 @@
-"""A still face that can speak: articulation and head pose bend its mesh, the picture follows, the mouth is painted.
+"""A puppet: a still face that is animated by articulation and head pose.
 
-Per clip: the face is put into the face frame (mesh.py), parted lips are closed, its shape may be changed. Per frame:
-every point is moved, each triangle gives one affine map back into the picture, one `remap` draws the skin, and
-`paint_mouth` fills the opening. The lips' place is therefore known exactly in every frame.
+Once for each clip, the face is brought into the face frame (mesh.py), parted lips are closed, and the shape may be
+changed. For each frame, every point of the mesh is moved. Each triangle of the mesh gives one affine map back into the
+picture, one `remap` draws the skin, and `paint_mouth` fills the opening of the lips. So the place of the lips is known
+exactly in every frame.
 """
 
 from __future__ import annotations
@@ -17,9 +18,6 @@ from model.corpus.puppet.mesh import (
     INNER_LOWER,
     INNER_UPPER,
     LIPS,
-    LOWER_LIDS,
-    POINTS,
-    UPPER_LIDS,
     FaceFrame,
     depth,
     jaw_weights,
@@ -30,15 +28,16 @@ from model.corpus.puppet.mouth import MouthLook, Opening, paint_mouth
 from model.corpus.puppet.shape import Shape, close_lips, reshape, surroundings
 from model.corpus.puppet.warp import draw_mesh, invert_affine
 from model.corpus.speech.articulation import FULL_APERTURE, Channel
+from model.face_points import LOWER_LIDS, LOWER_LIP, POINTS, SKIN_AROUND_MOUTH, UPPER_LIDS, UPPER_LIP
 
-# Full strokes, in face units
-_JAW = 0.095
-_UPPER_SHARE = 0.2
+_JAW = 0.095  # how far a fully open jaw goes down, in face units
+_UPPER_SHARE = 0.2  # of the gap between the lips that the upper lip makes
+_LIP_MIDDLES = [UPPER_LIP, LOWER_LIP]
 
 
 @dataclass(frozen=True)
 class HeadPose:
-    """Place the head: shift in face units, zoom, roll, yaw and pitch in radians, blink 0 open .. 1 shut."""
+    """Pose of the head: shift in face units; zoom; roll, yaw and pitch in radians; blink from 0 (open) to 1 (shut)."""
 
     shift: tuple[float, float] = (0.0, 0.0)
     zoom: float = 1.0
@@ -50,9 +49,10 @@ class HeadPose:
 
 @dataclass
 class Puppet:
-    """Render a face: picture (H, W, 3) uint8 RGB with landmarks (468, 2) px, into square frames of `size` px.
+    """Still face that can be rendered with any articulation and head pose.
 
-    unit_px is the length of the face unit in the frame at zoom 1. Raises ValueError for landmarks of another shape.
+    picture: (H, W, 3) uint8 RGB. landmarks: (468, 2) in pixels of the picture. size: side of the square frames, in
+    pixels. unit_px: length of the face unit in a frame at zoom 1. Raises ValueError for landmarks of another shape.
     """
 
     picture: U8
@@ -83,20 +83,20 @@ class Puppet:
         self._outer, self._follow = lip_followers(self._rest)
         self._depth = np.concatenate([depth(self._rest), np.zeros(len(extra))])
         inner = self._rest[np.concatenate([INNER_UPPER, INNER_LOWER])]
-        self._closed_y = float(self._rest[[13, 14], 1].mean())
+        self._closed_y = float(self._rest[_LIP_MIDDLES, 1].mean())
         self._middle_x = float(inner[:, 0].min() + inner[:, 0].max()) / 2
         self._light = self._measure_light()
 
     def _measure_light(self) -> F64:
-        """Return (3,) how bright white would be here, guessed from the skin around the mouth."""
-        around = self._source[[50, 280, 206, 426, 18, 200]].astype(int)
+        """Estimate the brightness (3,) of a white surface in this picture from the skin around the mouth."""
+        around = self._source[list(SKIN_AROUND_MOUTH)].astype(int)
         height, width = self.picture.shape[:2]
         colours = self.picture[around[:, 1].clip(0, height - 1), around[:, 0].clip(0, width - 1)].astype(np.float64)
         luma = float(np.median(colours.mean(axis=1)))
         return np.full(3, np.clip(0.45 + luma / 330.0, 0.5, 1.1))
 
     def bend(self, row: Floats) -> F64:
-        """Return the mesh (468, 2) in the face frame for one row of an articulation, looking straight ahead."""
+        """Return the mesh (468, 2) in the face frame for one row (7,) of an articulation and a head not turned."""
         move = np.zeros((POINTS, 2))
         jaw = _JAW * float(row[Channel.JAW])
         move[LIPS.index] = self._lip_moves(row)
@@ -110,7 +110,7 @@ class Puppet:
         return self._rest + move
 
     def _lip_moves(self, row: Floats) -> F64:
-        """Return the moves of the lip points (80, 2)."""
+        """Return by how much each lip point moves, (80, 2) in face units."""
         rest = self._rest[LIPS.index]
         width, protrusion = float(row[Channel.WIDTH]), float(row[Channel.PROTRUSION])
         press, tuck = float(row[Channel.PRESS]), float(row[Channel.TUCK])
@@ -122,7 +122,7 @@ class Puppet:
         profile = (1 - across**2) ** (0.85 if width >= 0 else 0.6)
         profile = np.where(LIPS.side == 0, 0.0, profile)
         lift = np.where(LIPS.side < 0, -up * profile, np.where(LIPS.side > 0, down * profile, 0.0))
-        # thickness: distance of a point from the inner edge in its column
+        # The thickness of a lip is the distance of its points from the inner edge in the same column.
         inner = np.where(LIPS.side <= 0, *self._inner_y())
         thick_upper = 1 - 0.28 * press - 0.1 * max(0.0, width) + 0.14 * protrusion
         thick_lower = thick_upper - 0.42 * tuck
@@ -134,11 +134,11 @@ class Puppet:
         return np.stack([sideways, lift + thickness + corner_drop + lift_all], axis=1)
 
     def _inner_y(self) -> tuple[F64, F64]:
-        """Return the resting height of the upper and of the lower inner edge in the column of each lip point, (80,)."""
+        """Return y of the upper and of the lower inner edge at rest, (80,) each, in the column of each lip point."""
         return self._rest[INNER_UPPER[LIPS.column], 1], self._rest[INNER_LOWER[LIPS.column], 1]
 
     def _turn(self, points: F64, head: HeadPose) -> F64:
-        """Turn points (N, 2) of mesh and surroundings by yaw and pitch about the ears."""
+        """Turn points (N, 2) of mesh and surroundings by yaw and pitch about the line through the ears."""
         turned = points.copy()
         turned[:, 0] += self._depth * np.sin(head.yaw)
         turned[:, 1] += self._depth * np.sin(head.pitch)
@@ -152,7 +152,10 @@ class Puppet:
         return np.array([[cosine, -sine, eyes[0]], [sine, cosine, eyes[1]]])
 
     def render(self, row: Floats, head: HeadPose) -> tuple[U8, F64]:
-        """Draw one frame; return it, (size, size, 3) uint8 RGB, and the mesh in its pixels, (468, 2) float64."""
+        """Draw one frame from one row (7,) of an articulation and a head pose.
+
+        Returns the frame, (size, size, 3) uint8 RGB, and the mesh in pixels of the frame, (468, 2) float64.
+        """
         mesh = self.bend(row)
         if head.blink > 0:
             shut = (mesh[list(LOWER_LIDS)] - mesh[list(UPPER_LIDS)]) * 0.92 * head.blink
@@ -162,8 +165,8 @@ class Puppet:
         pixels = points @ place[:, :2].T + place[:, 2]
         frame = draw_mesh(self.picture, self._source[self._triangles], pixels[self._triangles], self.size)
         to_face = invert_affine(place)
-        turned = float(np.mean(points[[13, 14], 0]) - np.mean(mesh[[13, 14], 0]))
-        raised = float(np.mean(points[[13, 14], 1]) - np.mean(mesh[[13, 14], 1]))
+        turned = float(np.mean(points[_LIP_MIDDLES, 0]) - np.mean(mesh[_LIP_MIDDLES, 0]))
+        raised = float(np.mean(points[_LIP_MIDDLES, 1]) - np.mean(mesh[_LIP_MIDDLES, 1]))
         opening = Opening(
             upper=points[INNER_UPPER],
             lower=points[INNER_LOWER],

@@ -1,11 +1,12 @@
-"""From sounds to the movement of a mouth: one row of articulatory parameters for every video frame.
+"""From phonemes to the movement of a mouth: one row of articulatory parameters for each video frame.
 
-Each sound asks for a place of lips, jaw and tongue, each with a strength. A sound's pull is full inside it and fades
-outside (dominance functions, after Löfqvist, and Cohen and Massaro), so neighbours mix: rounding starts early, a weak
-consonant takes the shape of its vowels. What must happen happens: lips meet for p b m and the lower lip meets the teeth
-for f v, whatever the neighbours ask. Then come the limits of flesh: smoothing and a greatest speed. Before somebody
-speaks, lips part: the mouth is seen to open 100 to 300 ms ahead of the voice (Chandrasekaran et al. 2009,
-https://doi.org/10.1371/journal.pcbi.1000436).
+Each phoneme has a target for lips, jaw and tongue, and a strength for each of them. The strength is full inside the
+phoneme and fades outside it (dominance functions: Löfqvist 1990; Cohen and Massaro 1993), so neighbours mix: rounding
+starts early, and a weak consonant takes the shape of the vowels around it. Contacts are always made: the lips meet for
+p b m, and the lower lip meets the teeth for f v. Movements are then smoothed, and their speed is limited.
+
+The lips part before a sentence: in recordings the mouth opens 100 to 300 ms before the voice starts (Chandrasekaran et
+al. 2009, https://doi.org/10.1371/journal.pcbi.1000436).
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from model.arrays import F32, F64
 from model.corpus.speech.speech import Phone
 
 FPS = 25.0
-FULL_APERTURE = 0.125  # in face units, of an articulation of 1
+FULL_APERTURE = 0.125  # gap between the lips at an aperture of 1, in face units
 _STEP_S = 0.01  # the curves are built at 100 Hz
-_LEAD_S = 0.005
+_LEAD_S = 0.005  # by which the lips are ahead of the sound
 _SMOOTHING_S = 0.018
-_LONG_PAUSE_S = 0.15  # lips part anew before speech after a pause longer than this
-_MAX_SPEED = 14.0  # full strokes of the aperture a second
+_LONG_PAUSE_S = 0.15  # after a longer pause, the lips part before speech
+_MAX_SPEED = 14.0  # of the aperture, in full openings a second
 
 
 class Channel(IntEnum):
-    """Name the columns of an articulation; all 0..1 but WIDTH, which goes from -1 (rounded) to 1 (spread)."""
+    """Columns of an articulation: WIDTH is -1 (rounded) to 1 (spread), all others 0 to 1."""
 
     APERTURE = 0
     WIDTH = 1
@@ -44,7 +45,11 @@ class Channel(IntEnum):
 
 @dataclass(frozen=True)
 class Target:
-    """Say where a sound wants the mouth; `lips` weighs its aperture and jaw, `shape` its width and protrusion."""
+    """Target of a phoneme for the mouth.
+
+    lips: strength of its aperture, jaw and tongue. shape: strength of its width and protrusion. closed: the lips meet.
+    tucked: the lower lip meets the upper teeth.
+    """
 
     aperture: float
     width: float = 0.0
@@ -59,9 +64,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Style:
-    """Describe how a speaker moves: size of opening, of width changes, of the jaw's share, and the lead of the lips.
+    """Way in which a speaker moves.
 
-    ready_s: how long before speech the lips part; smile: 0 none .. 1 wide with parted lips, a resting face of its own.
+    opening, shaping, jaw: factors of the aperture, of width and protrusion, and of the jaw. lead_s: by how many seconds
+    the lips are ahead of the sound. ready_s: how long before speech the lips part. smile: 0 for none .. 1 for a wide
+    smile with parted lips; it stays in the resting face too.
     """
 
     opening: float = 1.0
@@ -73,7 +80,7 @@ class Style:
 
     @staticmethod
     def random(rng: np.random.Generator) -> Style:
-        """Draw a speaker."""
+        """Draw the style of a speaker."""
         return Style(
             opening=float(np.exp(rng.uniform(np.log(0.75), np.log(1.7)))),
             shaping=rng.uniform(0.8, 1.3),
@@ -135,6 +142,8 @@ _TARGETS: dict[str, Target] = {
 
 @dataclass(frozen=True)
 class _Gesture:
+    """Target with its time; stress is a factor of its aperture and jaw."""
+
     target: Target
     start_s: float
     end_s: float
@@ -142,15 +151,15 @@ class _Gesture:
 
 
 def _gestures(phones: Sequence[Phone], ready_s: float) -> list[_Gesture]:
-    """Split phones into single gestures: the halves of a diphthong share its time, affricates likewise.
+    """Split phonemes into single gestures.
 
-    The end of a pause before speech gets the lips ready.
+    The parts of a diphthong or an affricate share its time. At the end of a pause before speech the lips part.
     """
     found: list[_Gesture] = []
     for phone, following in zip(phones, [*phones[1:], None], strict=False):
         letters = [letter for letter in unicodedata.normalize("NFD", phone.symbol) if letter in _TARGETS]
         stress = 1.12 if "ˈ" in phone.symbol else 1.0
-        if not letters and phone.symbol:  # a mark of its own, such as palatalisation: its neighbours hold
+        if not letters and phone.symbol:  # a separate mark, such as palatalisation: the neighbours continue
             continue
         if not letters:
             length_s = phone.end_s - phone.start_s
@@ -166,8 +175,8 @@ def _gestures(phones: Sequence[Phone], ready_s: float) -> list[_Gesture]:
     return found
 
 
-def _pull(times: F64, start_s: float, end_s: float, before_s: float, after_s: float) -> F64:
-    """Return the strength of a gesture over time: 1 in its core, fading exponentially on both sides."""
+def _strength(times: F64, start_s: float, end_s: float, before_s: float, after_s: float) -> F64:
+    """Return the strength of a gesture at each time: 1 in its core, with an exponential fade on both sides."""
     core = 0.3 * (end_s - start_s)
     early = np.maximum(0.0, start_s + core - times) / before_s
     late = np.maximum(0.0, times - (end_s - core)) / after_s
@@ -175,7 +184,7 @@ def _pull(times: F64, start_s: float, end_s: float, before_s: float, after_s: fl
 
 
 def _contact(times: F64, start_s: float, end_s: float, rise_s: float = 0.055) -> F64:
-    """Return 0..1: full contact at least 70 ms long around the interval, with smooth ramps on both sides."""
+    """Return the contact at each time, 0..1: full for at least 70 ms around the interval, with smooth ramps."""
     lacking = max(0.0, 0.07 - (end_s - start_s)) / 2
     start_s, end_s = start_s - lacking, end_s + lacking
     outside = np.maximum(np.maximum(start_s - times, times - end_s), 0.0) / rise_s
@@ -184,7 +193,7 @@ def _contact(times: F64, start_s: float, end_s: float, rise_s: float = 0.055) ->
 
 
 def _limit_speed(curve: F64, most: float) -> F64:
-    """Return the curve with every change a step held to +-`most`, the same forwards and backwards in time."""
+    """Return a curve whose change from step to step is limited to +-`most`, the same forwards and backwards in time."""
     low = high = curve
     for reverse in (False, True):
         for pick, sign in ((np.minimum, 1.0), (np.maximum, -1.0)):
@@ -199,9 +208,9 @@ def _limit_speed(curve: F64, most: float) -> F64:
 
 
 def articulate(phones: Sequence[Phone], frames: int, style: Style | None = None) -> F32:
-    """Move a mouth through `phones`, sampled at i / FPS for each of `frames`.
+    """Return the articulation of phonemes, (frames, len(Channel)) float32, with row i at the time i / FPS.
 
-    Returns (frames, len(Channel)) float32. No phones, or pauses alone, give rest: zeros.
+    Without phonemes, or with pauses alone, the mouth rests: all zeros.
     """
     style = style or Style()
     count = int(np.ceil(frames / FPS / _STEP_S)) + 1
@@ -209,13 +218,12 @@ def articulate(phones: Sequence[Phone], frames: int, style: Style | None = None)
     gestures = _gestures(phones, style.ready_s)
     curves = _mix(gestures, times, style)
     contacts = {Channel.PRESS: np.zeros(count), Channel.TUCK: np.zeros(count)}
-    heard = times - style.lead_s  # contacts are heard as they are made: they do not lead
+    sound_times = times - style.lead_s  # contacts are not ahead of the sound: they make it
     for gesture in gestures:
         held_s = gesture.end_s - 0.25 * (gesture.end_s - gesture.start_s)
-        if gesture.target.closed:
-            contacts[Channel.PRESS] = np.maximum(contacts[Channel.PRESS], _contact(heard, gesture.start_s, held_s))
-        elif gesture.target.tucked:
-            contacts[Channel.TUCK] = np.maximum(contacts[Channel.TUCK], _contact(heard, gesture.start_s, held_s))
+        if gesture.target.closed or gesture.target.tucked:
+            channel = Channel.PRESS if gesture.target.closed else Channel.TUCK
+            contacts[channel] = np.maximum(contacts[channel], _contact(sound_times, gesture.start_s, held_s))
     aperture = _limit_speed(curves[:, Channel.APERTURE] * (1 - contacts[Channel.PRESS]), _MAX_SPEED * _STEP_S)
     curves[:, Channel.APERTURE] = aperture * (1 - 0.85 * contacts[Channel.TUCK]) * (1 - contacts[Channel.PRESS])
     curves[:, Channel.JAW] *= 1 - 0.6 * np.maximum(contacts[Channel.PRESS], contacts[Channel.TUCK])
@@ -226,17 +234,17 @@ def articulate(phones: Sequence[Phone], frames: int, style: Style | None = None)
 
 
 def _mix(gestures: Sequence[_Gesture], times: F64, style: Style) -> F64:
-    """Blend all gestures into smooth curves, (len(times), len(Channel)); contacts are left at 0."""
+    """Mix all gestures into smooth curves, (len(times), len(Channel)); contacts stay 0."""
     count = len(times)
     lips_sum, shape_sum = np.full(count, 1e-4), np.full(count, 1e-4)
     curves = np.zeros((count, len(Channel)))
     for gesture in gestures:
         target, length_s = gesture.target, gesture.end_s - gesture.start_s
         lips, shape = target.lips, target.shape
-        if target is _REST:  # the mouth does not close in a short gap between words
+        if target == _REST:  # the mouth does not close in a short gap between words
             lips, shape = (lips * min(1.0, (length_s / 0.2) ** 2), shape * min(1.0, (length_s / 0.2) ** 2))
-        near = lips * _pull(times, gesture.start_s, gesture.end_s, 0.05, 0.05)
-        wide = shape * _pull(times, gesture.start_s, gesture.end_s, 0.07, 0.075)
+        near = lips * _strength(times, gesture.start_s, gesture.end_s, 0.05, 0.05)
+        wide = shape * _strength(times, gesture.start_s, gesture.end_s, 0.07, 0.075)
         lips_sum += near
         shape_sum += wide
         curves[:, Channel.APERTURE] += near * target.aperture * gesture.stress
@@ -253,10 +261,11 @@ def _mix(gestures: Sequence[_Gesture], times: F64, style: Style) -> F64:
     return np.asarray(curves)
 
 
-def smiling(rows: F32, smile: float) -> F32:
-    """Return an articulation (frames, len(Channel)) as a smiling face makes it: wider, parted at rest, still closing.
+def add_smile(rows: F32, smile: float) -> F32:
+    """Return an articulation (frames, len(Channel)) with a smile of 0..1.
 
-    The smile belongs to the face, not to what it says: rows that label speech are without it.
+    The mouth gets wider, and the lips part at rest, but contacts stay. Use it only for what is shown: the labels of
+    speech are without the smile, because the smile does not depend on what is said.
     """
     if smile == 0.0:
         return rows

@@ -1,8 +1,9 @@
 """eSpeak NG through ctypes: speech together with its phonemes and their times.
 
-The library and its data come with the `espeakng_loader` wheel, so that nothing has to be installed. eSpeak keeps global
-state (phases, flutter, noise) that no call resets, so the library is loaded afresh for each sentence, which takes some
-20 ms: a sentence then depends on its own seed alone and not on what was spoken before it. A lock lets one speak.
+The library and its data come with the `espeakng_loader` wheel, so nothing else has to be installed. eSpeak has global
+state (phases, flutter, noise) that no call resets. The library is therefore loaded again for each sentence, which takes
+about 20 ms. So a sentence depends on its own seed only, and not on earlier sentences. A lock allows one sentence at a
+time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from model.arrays import F32, I16
 from model.errors import EspeakError
 
-_SYNCHRONOUS = 2  # audio is handed to the callback inside the call
+_SYNCHRONOUS = 2  # the callback receives audio before the call returns
 _PHONEME_EVENTS_IN_IPA = 0x0001 | 0x0002
 _DONT_EXIT = 0x8000
 _CHARS_UTF8 = 1
@@ -28,10 +29,14 @@ _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 
 
 class _Id(ctypes.Union):
+    """espeak_EVENT.id of eSpeak's speak_lib.h."""
+
     _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
 
 
 class _Event(ctypes.Structure):
+    """espeak_EVENT of eSpeak's speak_lib.h."""
+
     _fields_ = (
         ("type", ctypes.c_int),
         ("unique_identifier", ctypes.c_uint),
@@ -48,7 +53,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class _Session:
-    """Hold the library for one sentence; collects samples and phoneme events from its callback."""
+    """Library loaded for one sentence, with the samples and phoneme events that its callback received."""
 
     def __init__(self, library: str, data: Path) -> None:
         try:
@@ -65,6 +70,7 @@ class _Session:
         self._lib.espeak_SetSynthCallback(self._callback)
 
     def _receive(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
+        """Store samples and phoneme events; return 0, which tells eSpeak to go on."""
         if samples and count > 0:
             self._pieces.append(np.ctypeslib.as_array(samples, shape=(count,)).astype(np.int16))
         index = 0
@@ -76,6 +82,7 @@ class _Session:
         return 0
 
     def speak(self, text: str, voice: str, parameters: dict[int, int], seed: int) -> F32:
+        """Return the samples (n,) float32 of a text. Raises EspeakError."""
         if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
             raise EspeakError(f"eSpeak NG has no voice {voice!r}")
         self._lib.espeak_ng_SetRandSeed(ctypes.c_long(seed))
@@ -87,13 +94,13 @@ class _Session:
         return np.concatenate(self._pieces).astype(np.float32) / 32768.0
 
     def close(self) -> None:
-        """Unload the library; its static state goes with it."""
+        """Unload the library together with its global state."""
         self._lib.espeak_Terminate()
         _ctypes.dlclose(self._lib._handle)
 
 
 class Espeak:
-    """Speak with eSpeak NG; raises EspeakError where it is not installed."""
+    """eSpeak NG as installed here. Raises EspeakError if it is not installed."""
 
     def __init__(self) -> None:
         try:
@@ -108,11 +115,11 @@ class Espeak:
     def speak(
         self, text: str, voice: str, words_a_minute: int = 165, pitch: int = 50, pitch_range: int = 50, seed: int = 1
     ) -> tuple[F32, int, list[tuple[str, float, float]]]:
-        """Speak `text` with a voice such as "en-us+f2".
+        """Speak a text with a voice such as "en-us+f2".
 
-        Returns samples ((n,) float32, -1..1), their rate in Hz, and phonemes as (IPA symbol, start_s, end_s), in order
-        and without gaps between the first and the last; a pause has the symbol "". pitch and pitch_range are 0..100.
-        Raises EspeakError for an unknown voice or a text that yields no sound.
+        pitch, pitch_range: 0..100. Returns samples ((n,) float32, -1..1), their rate in Hz, and the phonemes as (IPA
+        symbol, start_s, end_s), in order and without gaps between the first and the last. A pause has the symbol "".
+        Raises EspeakError for an unknown voice or a text that gives no sound.
         """
         parameters = {_RATE: words_a_minute, _VOLUME: 100, _PITCH: pitch, _RANGE: pitch_range}
         with _lock:
@@ -132,5 +139,5 @@ _lock = threading.Lock()
 
 @lru_cache(maxsize=1)
 def espeak() -> Espeak:
-    """Return eSpeak NG as installed here."""
+    """Return the one instance of eSpeak NG. Raises EspeakError if it is not installed."""
     return Espeak()

@@ -1,7 +1,7 @@
-"""Sentences to be spoken: a small grammar, bags of words in several languages, and made-up words.
+"""Sentences to be spoken: a small grammar, lists of words in several languages, and made-up words.
 
-What is said hardly matters to a mouth; which sounds meet which does. The grammar gives natural rhythm, the made-up
-words give every sound beside every other, closures and rounding far more often than ordinary prose does.
+For a mouth the meaning does not matter, but the sequence of sounds does. The grammar gives a natural rhythm. The
+made-up words put every sound beside every other, with more closures and rounding than ordinary text has.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OPENINGS = """well|to be fair|of course|maybe|believe me|by the way|unfortunate
 you know|finally|yes|no|good evening|hello again|look|oh""".replace("\n", " ")
 _NUMBERS = "zero one two three four five six seven eight nine ten twelve fifteen forty fifty hundred".split()
 
-_BAGS = {
+_WORDS = {
     "es": """buenos días casa puerta familia mañana pueblo bueno amigo vamos problema agua fuego mujer hombre playa
     verano invierno siempre nunca palabra pequeño blanco libro mucho gusto abuela plaza febrero jueves música por favor
     quiero comprar pan fresco una vez más hablamos poco tiempo viaje""",
@@ -57,7 +57,7 @@ _BAGS = {
     "ja": """おはよう いえ ドア かぞく みず ひ おんな おとこ なつ ふゆ いつも ことば ちいさい しろい ほん りんご
     くち おんがく なぜ たぶん もういちど はなします すこし じかん たび パン はし""",
 }
-LANGUAGES = ("en", *_BAGS)
+LANGUAGES = ("en", *_WORDS)
 
 _ONSETS = "b p m f v w th s sh ch j l r n d t k g h br pl fr sm sp sw bl pr kw y st tr".split()
 _VOWELS = "a ee oo oh i e u ow oy ar or er ay ai aw".split()
@@ -65,22 +65,24 @@ _CODAS = "m b p f v s sh n t d k l th ng z mp st".split() + [""] * 8
 
 
 def _pick(rng: random.Random, choices: str) -> str:
+    """Return one of the phrases that | separates."""
     return " ".join(rng.choice(choices.split("|")).split())
 
 
 def _made_up_word(rng: random.Random) -> str:
+    """Return a made-up word of one to three syllables."""
     return "".join(
         rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.choice((1, 1, 2, 2, 3)))
     )
 
 
 def sentence(rng: random.Random, language: str) -> str:
-    """Make one sentence of 3 to 14 words in `language` (one of LANGUAGES), ending in a full stop.
+    """Draw one sentence of 3 to 14 words in `language` (one of LANGUAGES), with a full stop.
 
     The same state of `rng` gives the same sentence. Raises KeyError for another language.
     """
     if language != "en":
-        words = _BAGS[language].split()
+        words = _WORDS[language].split()
         chosen = [rng.choice(words) for _ in range(rng.randint(3, 9))]
         if len(chosen) > 5:
             chosen[3] += ","
@@ -90,9 +92,9 @@ def sentence(rng: random.Random, language: str) -> str:
         return " ".join(_made_up_word(rng) for _ in range(rng.randint(4, 8))) + "."
     if kind < 0.28:
         return " ".join(rng.choice(_NUMBERS) for _ in range(rng.randint(4, 8))) + "."
-    told = f"{_pick(rng, _SUBJECTS)} {_pick(rng, _VERBS)} {_pick(rng, _OBJECTS)}"
+    text = f"{_pick(rng, _SUBJECTS)} {_pick(rng, _VERBS)} {_pick(rng, _OBJECTS)}"
     if rng.random() < 0.6:
-        told = f"{told} {_pick(rng, _ENDINGS)}"
+        text = f"{text} {_pick(rng, _ENDINGS)}"
     if rng.random() < 0.35:
-        told = f"{_pick(rng, _OPENINGS)}, {told}"
-    return told + "."
+        text = f"{_pick(rng, _OPENINGS)}, {text}"
+    return text + "."

@@ -1,9 +1,9 @@
-"""Voices, and what they say: sound with its phonemes and their times.
+"""Synthetic voices and their utterances: sound, and phonemes with times.
 
-Two synthesisers: eSpeak NG (always there, many languages and voices) and flite where its binary is on PATH, whose
-statistical voices were learnt from recorded people. Both give the phonemes they speak with their times, so labels are
-exact. Phonemes leave here in IPA, whatever spoke them. Voices are held out by name: a voice of the split "val" is
-never heard in "train".
+There are two synthesisers. eSpeak NG is always there and has many languages and voices. flite is used if its binary is
+on PATH; its statistical voices were trained on recorded people. Both return the times of their phonemes, so the labels
+are exact. All phonemes are returned in IPA. Voices are held out by name: a voice of the split "val" is never used in
+"train".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from model.corpus.speech.sentences import sentence
 
 @dataclass(frozen=True)
 class Phone:
-    """One spoken sound: IPA `symbol` ("" is a pause) from `start_s` to `end_s`."""
+    """Spoken sound: its IPA symbol, "" for a pause, and its start and end in seconds."""
 
     symbol: str
     start_s: float
@@ -39,7 +39,7 @@ class Phone:
 
 @dataclass(frozen=True)
 class Utterance:
-    """Hold what was spoken: samples ((n,) float32, -1..1, SAMPLE_RATE_HZ), its phonemes in order, the voice's name."""
+    """Spoken text: samples ((n,) float32, -1..1, at 16 kHz), phonemes in order, and the name of the voice."""
 
     samples: F32
     phones: tuple[Phone, ...]
@@ -53,7 +53,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Voice:
-    """Name a synthesiser ("espeak" or "flite"), its voice, the language spoken and the split it belongs to."""
+    """Voice of a synthesiser ("espeak" or "flite"), with its language and split."""
 
     engine: str
     ident: str
@@ -82,12 +82,13 @@ _FLITE_VOICES = {"slt": "train", "rms": "train", "kal16": "train", "awb": "val"}
 _FLITE_SHARE = 0.45
 _ENGLISH_SHARE = 0.6
 
-_BURSTS = ("p", "t", "k", "c", "q")
-_SOFT_BURSTS = ("b", "d", "ɡ", "ɟ")
+# Stops. eSpeak reports them at the burst, which follows a closure; voiced ones only if they are short.
+_STOPS = ("p", "t", "k", "c", "q")
+_VOICED_STOPS = ("b", "d", "ɡ", "ɟ")
 _CLOSURE_S = 0.055
 _SHORT_STOP_S = 0.04
 
-# flite's phone set (that of CMU's dictionary) in IPA
+# The phone set of flite, which is that of the CMU dictionary, in IPA.
 _FLITE_IPA = dict(
     pair.split(":")
     for pair in (
@@ -100,12 +101,12 @@ _FLITE_IPA = dict(
 
 @lru_cache(maxsize=1)
 def flite_binary() -> str | None:
-    """Return the path of flite, or None where it is not installed."""
+    """Return the path of flite, None if it is not installed."""
     return shutil.which("flite")
 
 
 def voices(split: str) -> list[Voice]:
-    """Return every voice of `split` ("train" or "val") that can be spoken here, in a fixed order."""
+    """Return every voice of a split ("train" or "val") that is available here, in a fixed order."""
     variants = _VARIANTS_TRAIN if split == "train" else _VARIANTS_VAL
     found = [
         Voice("espeak", f"{name}+{variant}", language, split)
@@ -114,12 +115,12 @@ def voices(split: str) -> list[Voice]:
         for variant in variants
     ]
     if flite_binary():
-        found += [Voice("flite", name, "en", where) for name, where in _FLITE_VOICES.items() if where == split]
+        found += [Voice("flite", name, "en", own) for name, own in _FLITE_VOICES.items() if own == split]
     return found
 
 
 def choose_voice(rng: random.Random, split: str) -> Voice:
-    """Choose a voice of `split`: often one of flite's where there is one, else mostly English."""
+    """Draw a voice of a split: often one of flite, if there is any; else one of eSpeak, mostly English."""
     found = voices(split)
     recorded = [voice for voice in found if voice.engine == "flite"]
     if recorded and rng.random() < _FLITE_SHARE:
@@ -129,7 +130,7 @@ def choose_voice(rng: random.Random, split: str) -> Voice:
 
 
 def resample(samples: F32, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> F32:
-    """Return (m,) float32 at `to_hz` from (n,) samples at `rate_hz`, band-limited."""
+    """Resample (n,) samples at `rate_hz` to (m,) float32 at `to_hz`, with a low-pass filter."""
     divisor = gcd(rate_hz, to_hz)
     if rate_hz == to_hz:
         return samples.astype(np.float32)
@@ -137,6 +138,7 @@ def resample(samples: F32, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> F32:
 
 
 def _say_with_espeak(voice: Voice, text: str, rng: random.Random) -> Utterance:
+    """Speak a text with eSpeak NG. Raises EspeakError."""
     samples, rate_hz, phones = espeak().speak(
         text,
         voice.ident,
@@ -149,16 +151,20 @@ def _say_with_espeak(voice: Voice, text: str, rng: random.Random) -> Utterance:
 
 
 def with_closures(phones: list[tuple[str, float, float]]) -> tuple[Phone, ...]:
-    """Start stops at their closure: eSpeak reports them at the burst and counts the silence to the sound before."""
+    """Move the start of each stop to its closure.
+
+    eSpeak reports a stop at its burst and counts the closure before it to the previous sound.
+    """
     symbols = [symbol for symbol, _, _ in phones]
     edges = [[start_s, end_s] for _, start_s, end_s in phones]
     for symbol, before, this in zip(symbols[1:], edges, edges[1:], strict=False):
-        if symbol[:1] in _BURSTS or (symbol[:1] in _SOFT_BURSTS and this[1] - this[0] < _SHORT_STOP_S):
+        if symbol[:1] in _STOPS or (symbol[:1] in _VOICED_STOPS and this[1] - this[0] < _SHORT_STOP_S):
             before[1] = this[0] = this[0] - min(_CLOSURE_S, 0.5 * (this[0] - before[0]))
     return tuple(Phone(symbol, start_s, end_s) for symbol, (start_s, end_s) in zip(symbols, edges, strict=True))
 
 
 def _say_with_flite(voice: Voice, text: str, rng: random.Random) -> Utterance:
+    """Speak a text with flite. Raises FileNotFoundError or subprocess.SubprocessError."""
     binary = flite_binary()
     if binary is None:
         raise FileNotFoundError("flite is not on PATH")
@@ -167,7 +173,7 @@ def _say_with_flite(voice: Voice, text: str, rng: random.Random) -> Utterance:
     with tempfile.TemporaryDirectory(prefix="lipsync-flite-") as folder:
         sound = Path(folder) / "speech.wav"
         command = [binary, "-voice", voice.ident, "--setf", f"duration_stretch={stretch:.3f}", "-psdur", "-t", plain]
-        told = subprocess.run(
+        done = subprocess.run(
             [*command, "-o", str(sound)],
             check=True,
             capture_output=True,
@@ -179,7 +185,7 @@ def _say_with_flite(voice: Voice, text: str, rng: random.Random) -> Utterance:
             rate_hz = reader.getframerate()
             pcm = np.frombuffer(reader.readframes(reader.getnframes()), dtype=np.int16)
     phones, start_s = [], 0.0
-    for item in told.stdout.split():
+    for item in done.stdout.split():
         symbol, _, end = item.partition(":")
         phones.append(Phone(_FLITE_IPA.get(symbol, ""), start_s, float(end)))
         start_s = float(end)
@@ -187,15 +193,15 @@ def _say_with_flite(voice: Voice, text: str, rng: random.Random) -> Utterance:
 
 
 def say(voice: Voice, text: str, rng: random.Random) -> Utterance:
-    """Speak `text` at a random pace and pitch drawn from `rng`.
+    """Speak a text at a random pace and pitch.
 
-    Raises EspeakError, FileNotFoundError or subprocess.SubprocessError when the synthesiser fails.
+    Raises EspeakError, FileNotFoundError or subprocess.SubprocessError if the synthesiser fails.
     """
     return (_say_with_flite if voice.engine == "flite" else _say_with_espeak)(voice, text, rng)
 
 
 def change_size(utterance: Utterance, factor: float) -> Utterance:
-    """Return the utterance as a smaller (factor > 1) or larger speaker: pitch, formants and pace scaled together."""
+    """Return an utterance as of a smaller (factor > 1) or larger speaker: pitch, formants and pace change together."""
     to_hz = max(1, round(SAMPLE_RATE_HZ / factor / 50) * 50)
     scale = to_hz / SAMPLE_RATE_HZ
     phones = tuple(Phone(p.symbol, p.start_s * scale, p.end_s * scale) for p in utterance.phones)
@@ -203,9 +209,9 @@ def change_size(utterance: Utterance, factor: float) -> Utterance:
 
 
 def join(parts: list[Utterance], pauses_s: list[float], duration_s: float) -> Utterance:
-    """Lay utterances one after another with a pause before each, then cut or pad with silence to `duration_s`.
+    """Join utterances with a pause before each, then cut them or add silence to give `duration_s` seconds.
 
-    parts and pauses_s are of one length and not empty.
+    parts and pauses_s have the same length, at least 1.
     """
     samples = np.zeros(round(duration_s * SAMPLE_RATE_HZ), dtype=np.float32)
     phones: list[Phone] = []
@@ -221,7 +227,7 @@ def join(parts: list[Utterance], pauses_s: list[float], duration_s: float) -> Ut
 
 
 def talk(rng: random.Random, voice: Voice, duration_s: float) -> Utterance:
-    """Speak sentences with pauses between them for exactly `duration_s` seconds."""
+    """Speak random sentences with pauses between them for exactly `duration_s` seconds."""
     factor = rng.choice((1.0, rng.uniform(0.84, 1.2)))
     parts: list[Utterance] = []
     pauses_s: list[float] = []

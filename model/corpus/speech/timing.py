@@ -1,9 +1,10 @@
-"""When each sound is heard in a recording whose words are known: dynamic time warping against synthesised speech.
+"""Find the time of each phoneme in a recording whose text is known, by dynamic time warping.
 
-The sentence is spoken by several synthetic voices at the recording's pace; the best match lends its phoneme times. Both
-sides are compared without their pauses (nobody pauses where a machine does), by mel shape with each side's own mean
-and spread taken out, and by its change. Between synthetic voices, where the truth is known, boundaries come out within
-about 25 ms on the median.
+Several synthetic voices speak the text at the pace of the recording. Each is matched with the recording, and the times
+of its phonemes are taken from the best match. Both sides are compared without their pauses, because people and
+synthesisers pause at different places. The features are the mel spectrum, normalised to mean 0 and deviation 1 on each
+side, and its change. Between synthetic voices, whose true times are known, the median error of a boundary is about
+25 ms.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from model.corpus.speech.espeak import espeak
 from model.corpus.speech.speech import Phone, Utterance, Voice, flite_binary, resample, say, with_closures
 from model.errors import TimingError
 
-_CLICK_COLUMNS = 6  # what is shorter and stands alone is no speech
-_PAUSE_S = 0.12  # shorter silences are closures of stops
+_CLICK_COLUMNS = 6  # a shorter sound between two pauses is not speech
+_PAUSE_S = 0.12  # a shorter silence is the closure of a stop
 _VOICES = ("m3", "f2", "Andrea", "Michael")
 _FLITE_VOICES = ("slt", "rms")
 _MAX_COST = 1.6
-_LEAST_SPOKEN = 0.7  # of a recording between its first and its last sound: pauses that a machine would not make mislead
+_LEAST_SPOKEN = 0.7  # share of speech between first and last sound: with more pauses the match is not reliable
 
 
 def spoken_columns(samples: F32) -> I64:
-    """Return the indices of the mel columns that are not part of a pause, in order."""
+    """Return the numbers of the mel columns of sound (n,) float32 at 16 kHz that are not in a pause, in order."""
     hop = SAMPLE_RATE_HZ // MEL_RATE_HZ
     count = len(samples) // hop
     power = np.square(samples[: count * hop].astype(np.float64)).reshape(count, hop).mean(axis=1)
@@ -51,7 +52,7 @@ def spoken_columns(samples: F32) -> I64:
 
 
 def _features(samples: F32, columns: I64) -> F32:
-    """Return (len(columns), D) float32: normalised mel in 27 bands and its change."""
+    """Return the features of these mel columns, (len(columns), 53) float32: 26 bands, their change, loudness."""
     mel = mel_spectrogram(samples)[:, columns].astype(np.float64)
     bands = mel[:78].reshape(26, 3, -1).mean(axis=1)
     shape = (bands - bands.mean(axis=1, keepdims=True)) / (bands.std(axis=1, keepdims=True) + 1e-3)
@@ -62,10 +63,10 @@ def _features(samples: F32, columns: I64) -> F32:
 
 
 def warp(first: F32, second: F32) -> tuple[F64, float]:
-    """Match two feature sequences (N, D) and (M, D) end to end, each at most twice as fast as the other.
+    """Match two feature sequences (N, D) and (M, D) from start to end, each at most twice as fast as the other.
 
-    Returns for each row of `first` its place in `second`, (N,) rising, and the mean distance along the path. Raises
-    TimingError when the lengths differ too much.
+    Returns the position in `second` of each row of `first`, (N,) in rising order, and the mean distance along the path.
+    Raises TimingError if the lengths differ too much.
     """
     n, m = len(first), len(second)
     if min(n, m) < 3 or max(n, m) > 1.9 * min(n, m):
@@ -97,7 +98,7 @@ def warp(first: F32, second: F32) -> tuple[F64, float]:
 
 
 def _spoken_at_pace(text: str, language: str, columns: int) -> list[tuple[F32, Sequence[Phone]]]:
-    """Speak the text with several voices, each at the pace that gives about `columns` columns of speech."""
+    """Speak the text with several voices at the pace that gives about `columns` mel columns of speech."""
     found: list[tuple[F32, Sequence[Phone]]] = []
     names = {"en": "en-us"}
     for variant in _VOICES:
@@ -115,47 +116,52 @@ def _spoken_at_pace(text: str, language: str, columns: int) -> list[tuple[F32, S
 
 
 def align(samples: F32, text: str, language: str, voice: str = "recording") -> Utterance:
-    """Return the recording ((n,) float32, 16 kHz) as an utterance with the phonemes of `text` at their times.
+    """Return a recording ((n,) float32 at 16 kHz) as an utterance with the phonemes of `text` at their times.
 
-    Raises TimingError when the words do not fit, EspeakError when eSpeak NG does not know the language.
+    Raises TimingError if the text does not fit, and EspeakError if eSpeak NG does not know the language.
     """
-    heard = spoken_columns(samples)
-    if len(heard) < 10:
+    recorded = spoken_columns(samples)
+    if len(recorded) < 10:
         raise TimingError("the recording holds no speech")
-    if len(heard) < _LEAST_SPOKEN * (heard[-1] - heard[0] + 1):
+    if len(recorded) < _LEAST_SPOKEN * (recorded[-1] - recorded[0] + 1):
         raise TimingError("the recording holds too many pauses to be timed")
-    target = _features(samples, heard)
+    target = _features(samples, recorded)
     best: tuple[float, list[Phone]] | None = None
-    for sound, phones in _spoken_at_pace(text, language, len(heard)):
+    for sound, phones in _spoken_at_pace(text, language, len(recorded)):
         spoken = spoken_columns(sound)
         try:
             places, cost = warp(_features(sound, spoken), target)
         except TimingError:
             continue
         if best is None or cost < best[0]:
-            best = (cost, _carry_over(phones, spoken, places, heard, len(samples) / SAMPLE_RATE_HZ))
+            best = (cost, _transfer(phones, spoken, places, recorded, len(samples) / SAMPLE_RATE_HZ))
     if best is None or best[0] > _MAX_COST:
         raise TimingError(f"the words do not fit the recording: {text[:60]!r}")
     return Utterance(samples, tuple(best[1]), voice)
 
 
-def _carry_over(phones: Sequence[Phone], spoken: I64, places: F64, heard: I64, duration_s: float) -> list[Phone]:
-    """Move phones from the synthetic voice's time to the recording's; its pauses become pauses there."""
+def _transfer(phones: Sequence[Phone], spoken: I64, places: F64, recorded: I64, duration_s: float) -> list[Phone]:
+    """Move phonemes from the time of a synthetic voice to that of the recording, and add the recording's pauses.
+
+    spoken, recorded: mel columns of speech of the voice (N,) and of the recording (M,). places: position in `recorded`
+    of each entry of `spoken`, (N,).
+    """
 
     def at(time_s: float) -> float:
         return float(np.interp(time_s * MEL_RATE_HZ, spoken + 0.5, places))
 
     found: list[Phone] = []
-    gaps = np.flatnonzero(np.diff(heard) > 1)
-    pauses = [(heard[g] + 1, heard[g + 1]) for g in gaps] + [(heard[-1] + 1, round(duration_s * MEL_RATE_HZ))]
+    gaps = np.flatnonzero(np.diff(recorded) > 1)
+    pauses = [(recorded[g] + 1, recorded[g + 1]) for g in gaps]
+    pauses += [(recorded[-1] + 1, round(duration_s * MEL_RATE_HZ))]
     for phone in phones:
         if phone.symbol:
             start, end = at(phone.start_s), at(phone.end_s)
-            columns = heard[max(0, round(start)) : max(round(start) + 1, round(end))]
+            columns = recorded[max(0, round(start)) : max(round(start) + 1, round(end))]
             runs = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
             run = max(runs, key=len)
             if len(run):
                 found.append(Phone(phone.symbol, run[0] / MEL_RATE_HZ, (run[-1] + 1) / MEL_RATE_HZ))
     found += [Phone("", start / MEL_RATE_HZ, end / MEL_RATE_HZ) for start, end in pauses if end > start]
-    found.append(Phone("", 0.0, heard[0] / MEL_RATE_HZ))
+    found.append(Phone("", 0.0, recorded[0] / MEL_RATE_HZ))
     return sorted((phone for phone in found if phone.end_s > phone.start_s), key=lambda phone: phone.start_s)

@@ -1,10 +1,10 @@
-"""What is said in a filmed clip, where its name or a text beside it tells."""
+"""The text of a filmed clip, taken from its file name or from a text file beside it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-# The file names of the GRID corpus (Cooke et al. 2006) spell its sentences: bbaf2n is "bin blue at f two now".
+# A file name of the GRID corpus (Cooke et al. 2006) encodes its sentence: bbaf2n is "bin blue at f two now".
 _GRID_WORDS = (
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
     {"b": "blue", "g": "green", "r": "red", "w": "white"},
@@ -16,9 +16,9 @@ _GRID_WORDS = (
 
 
 def spoken_words(clip: Path) -> str | None:
-    """Return the English words of a clip: those of a .txt beside it (as LRS2 has them), or of a GRID name.
+    """Return the English words of a clip, None if they are not known.
 
-    None where neither tells.
+    They come from a .txt file beside it, in the format of LRS2, or from a file name of GRID.
     """
     beside = clip.with_suffix(".txt")
     if beside.is_file():

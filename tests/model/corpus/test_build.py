@@ -16,9 +16,10 @@ from click.testing import CliRunner
 
 from lipsync.__main__ import main
 from model.audio import AROUND_FRAME
-from model.corpus.build import Summary, build_corpus
-from model.corpus.materials.people import read_people
-from model.corpus.studio import SILENT_EVERY, VAL_EVERY
+from model.corpus.build import BuildSummary, CorpusSettings, build_corpus
+from model.corpus.clip_maker import VAL_EVERY, ClipId, ClipMaker, Landmarks
+from model.corpus.materials.people import astronaut_alone, draw_astronaut, read_people, read_picture
+from model.errors import ClipError
 from model.training.voices import Voices
 from worker.training_data.clip_writer import Preparer, mouth_size
 
@@ -35,24 +36,23 @@ def preparer() -> Iterator[Preparer]:
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory, preparer: Preparer) -> tuple[Path, Summary, list[str]]:
+def corpus(tmp_path_factory: pytest.TempPathFactory, preparer: Preparer) -> tuple[Path, BuildSummary, list[str]]:
     folder = tmp_path_factory.mktemp("corpus")
-    told: list[str] = []
-    summary = build_corpus(
-        None, folder, CLIPS, SEED, preparer.landmarks, preparer.write_clip, tell=told.append, voices=VOICES
-    )
-    return folder, summary, told
+    logged: list[str] = []
+    settings = CorpusSettings(folder, CLIPS, SEED, voices=VOICES)
+    summary = build_corpus(settings, preparer.landmarks, preparer.write_clip, log=logged.append)
+    return folder, summary, logged
 
 
-def test_without_faces_it_works_and_says_what_is_missing(corpus: tuple[Path, Summary, list[str]]) -> None:
-    _, summary, told = corpus
+def test_a_build_without_faces_works_and_logs_what_is_missing(corpus: tuple[Path, BuildSummary, list[str]]) -> None:
+    _, summary, logged = corpus
     assert summary.written + len(summary.skipped) == CLIPS + VOICES and summary.written >= 2 + VOICES
-    assert "astronaut" in told[0] and "both splits" in told[1]
+    assert "astronaut" in logged[0] and "both splits" in logged[1]
     claimed = json.loads((corpus[0] / "corpus.json").read_text())
     assert claimed == {"seed": SEED, "held_out": False, "faces": {"astronaut": ["astronaut.png"]}, "recordings": []}
 
 
-def test_clips_are_complete(corpus: tuple[Path, Summary, list[str]]) -> None:
+def test_clips_are_complete(corpus: tuple[Path, BuildSummary, list[str]]) -> None:
     folders = sorted(corpus[0].glob("puppet_*"))
     assert len(folders) == corpus[1].written - VOICES
     for folder in folders:
@@ -69,7 +69,7 @@ def test_clips_are_complete(corpus: tuple[Path, Summary, list[str]]) -> None:
         assert labels[:, 1].min() > 0.2 and labels[:, 1].max() < 0.75
 
 
-def test_voices_are_sound_with_articulation(corpus: tuple[Path, Summary, list[str]]) -> None:
+def test_voices_are_sound_with_articulation(corpus: tuple[Path, BuildSummary, list[str]]) -> None:
     folders = sorted(corpus[0].glob("voice_*"))
     assert len(folders) == VOICES
     for folder in folders:
@@ -80,8 +80,8 @@ def test_voices_are_sound_with_articulation(corpus: tuple[Path, Summary, list[st
     assert len(Voices(corpus[0], "train", AROUND_FRAME).folders) == corpus[1].written
 
 
-def test_the_mesh_lies_on_the_lips(corpus: tuple[Path, Summary, list[str]]) -> None:
-    """What is between the inner lips of an open mouth is darker than the lips' outer edge around it."""
+def test_the_mesh_lies_on_the_lips(corpus: tuple[Path, BuildSummary, list[str]]) -> None:
+    """The opening between the inner lips is darker than the skin around the lips."""
     folder = sorted(corpus[0].glob("puppet_*"))[0]
     crops, mesh = np.load(folder / "crops.npy"), np.load(folder / "mesh.npy").astype(np.float32)
     wide = int(np.load(folder / "labels.npy")[:, 0].argmax())
@@ -91,7 +91,7 @@ def test_the_mesh_lies_on_the_lips(corpus: tuple[Path, Summary, list[str]]) -> N
     assert inside < min(grey[points[at, 1], points[at, 0]] for at in (17, 200, 50, 280))
 
 
-def test_labels_say_what_the_crops_show(corpus: tuple[Path, Summary, list[str]], preparer: Preparer) -> None:
+def test_labels_say_what_the_crops_show(corpus: tuple[Path, BuildSummary, list[str]], preparer: Preparer) -> None:
     """A mesh fitted to the finished crops sees the mouth open when the labels say so."""
     folder = sorted(corpus[0].glob("puppet_*"))[0]
     crops, labels = np.load(folder / "crops.npy"), np.load(folder / "labels.npy")
@@ -105,20 +105,20 @@ def test_labels_say_what_the_crops_show(corpus: tuple[Path, Summary, list[str]],
     assert len(seen) > 20 and np.corrcoef(seen, said)[0, 1] > 0.8
 
 
-def test_a_stopped_build_goes_on_and_a_clip_can_be_made_again(
-    corpus: tuple[Path, Summary, list[str]], preparer: Preparer, tmp_path: Path
+def test_a_stopped_build_continues_and_a_clip_can_be_made_again(
+    corpus: tuple[Path, BuildSummary, list[str]], preparer: Preparer, tmp_path: Path
 ) -> None:
     folder, first, _ = corpus
-    again = build_corpus(None, folder, CLIPS, SEED, preparer.landmarks, preparer.write_clip, voices=VOICES)
+    again = build_corpus(CorpusSettings(folder, CLIPS, SEED, VOICES), preparer.landmarks, preparer.write_clip)
     assert again.kept == first.written and again.written == 0
-    build_corpus(None, tmp_path, 1, SEED, preparer.landmarks, preparer.write_clip)
+    build_corpus(CorpusSettings(tmp_path, 1, SEED), preparer.landmarks, preparer.write_clip)
     for name in ("crops", "audio", "labels"):
         one, two = (np.load(root / "puppet_000000" / f"{name}.npy") for root in (folder, tmp_path))
         assert np.array_equal(one, two), name
 
 
 def test_held_out_clips_can_be_made_alone(preparer: Preparer, tmp_path: Path) -> None:
-    build_corpus(None, tmp_path, 1, SEED, preparer.landmarks, preparer.write_clip, held_out=True)
+    build_corpus(CorpusSettings(tmp_path, 1, SEED, held_out=True), preparer.landmarks, preparer.write_clip)
     (folder,) = tmp_path.glob("puppet_*")
     meta = json.loads((folder / "meta.json").read_text())
     assert folder.name == f"puppet_{VAL_EVERY - 1:06d}" and meta["split"] == "val"
@@ -127,9 +127,30 @@ def test_held_out_clips_can_be_made_alone(preparer: Preparer, tmp_path: Path) ->
 
 
 def test_silent_clips_are_in_both_splits() -> None:
-    silent = {number for number in range(2000) if number % SILENT_EVERY == 7}
-    held_out = {number for number in range(2000) if number % VAL_EVERY == VAL_EVERY - 1}
-    assert silent & held_out and silent - held_out
+    silent = [ClipId("puppet", number) for number in range(2000) if ClipId("puppet", number).is_silent]
+    assert {clip.split for clip in silent} == {"train", "val"}
+
+
+def test_a_clip_that_cannot_be_made_is_skipped_and_a_fault_of_the_program_is_not(tmp_path: Path) -> None:
+    person = astronaut_alone(tmp_path)
+    draw_astronaut(person)
+
+    def write(*_: object, **__: object) -> int:
+        raise AssertionError("nothing is written")
+
+    def maker(landmarks: Landmarks) -> ClipMaker:
+        return ClipMaker([person], [], SEED, tmp_path, landmarks, write)
+
+    def fail(_: np.ndarray) -> list[np.ndarray]:
+        raise ValueError("a fault of the program")
+
+    skipped = maker(lambda _: []).make(ClipId("puppet", 0))
+    assert (skipped.clip.name, skipped.frames) == ("puppet_000000", 0)
+    assert skipped.skip_reason == "no face found in astronaut.png"
+    with pytest.raises(ValueError, match="a fault of the program"):
+        maker(fail).make(ClipId("puppet", 0))
+    with pytest.raises(ClipError, match="is not a picture"):
+        read_picture(tmp_path)
 
 
 def _index(folder: Path, rows: list[dict[str, str]]) -> Path:
@@ -208,7 +229,7 @@ def test_a_file_in_the_way_of_a_folder_is_one_sentence(tmp_path: Path, command: 
 
 
 @pytest.mark.parametrize("loader", ["None", "SimpleNamespace(get_library_path=lambda: '/nowhere/libespeak-ng.so')"])
-def test_without_espeak_nothing_is_begun(tmp_path: Path, loader: str) -> None:
+def test_without_espeak_nothing_is_written(tmp_path: Path, loader: str) -> None:
     begin = f"import sys; from types import SimpleNamespace; sys.modules['espeakng_loader'] = {loader}; "
     program = f"{begin}from lipsync.__main__ import main; main()"
     command = [sys.executable, "-c", program, "corpus", "--out", str(tmp_path / "out"), "--workers", "1"]
@@ -225,7 +246,7 @@ def _wav(path: Path, samples: int, rate_hz: int = 16_000) -> bytes:
     return content[:24] + rate_hz.to_bytes(4, "little") + content[28:]
 
 
-def test_recordings_that_cannot_be_heard_are_left_out_with_their_reason(tmp_path: Path) -> None:
+def test_recordings_that_cannot_be_read_are_left_out_with_a_reason(tmp_path: Path) -> None:
     speech = _speech(
         tmp_path / "speech",
         gone=None,
@@ -262,8 +283,8 @@ def test_recordings_that_cannot_be_heard_are_left_out_with_their_reason(tmp_path
         (["--speech", "{folder}/speech"], "recordings"),
     ],
 )
-def test_a_folder_keeps_to_one_corpus(tmp_path: Path, more: list[str], differs: str | None) -> None:
-    """A clip that is there counts as one of the corpus that made it, and of no other."""
+def test_a_folder_holds_one_corpus(tmp_path: Path, more: list[str], differs: str | None) -> None:
+    """A clip that exists belongs to the corpus that made it, and to no other."""
     out = tmp_path / "out"
     _faces(tmp_path / "faces", "a", "b")
     _speech(tmp_path / "speech", gone=None)
@@ -281,7 +302,7 @@ def test_a_folder_keeps_to_one_corpus(tmp_path: Path, more: list[str], differs: 
         assert "kept" not in said
 
 
-def test_a_claim_on_a_folder_without_clips_binds_nobody(tmp_path: Path) -> None:
+def test_a_manifest_without_clips_is_replaced(tmp_path: Path) -> None:
     assert _call(tmp_path / "out", "--faces", _faces(tmp_path / "faces", "a"))[0] == 2
     assert _call(tmp_path / "out")[0] == 0
 

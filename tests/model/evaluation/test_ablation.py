@@ -13,7 +13,7 @@ from PIL import Image
 
 from lipsync.__main__ import main
 from model.errors import RecipeError, TrainingError
-from model.evaluation.ablation import COSTS, MEASURES, Plan, ablate, as_markdown, read_rows
+from model.evaluation.ablation import COSTS, MEASURES, AblationSettings, ablate, as_markdown, read_rows
 from model.evaluation.cases import Reading
 from model.framing import Framing
 from model.training.recipe import shipped_recipe
@@ -60,15 +60,15 @@ def rows_file(tmp_path: Path) -> Path:
 
 
 def test_one_command_gives_one_table_and_keeps_what_is_finished(tmp_path: Path, rows_file: Path) -> None:
-    corpus, told = write_corpus(tmp_path / "c", frames=12), list[str]()
-    plan = Plan(corpus, tmp_path / "out", limit=1)
+    corpus, logged = write_corpus(tmp_path / "c", frames=12), list[str]()
+    settings = AblationSettings(corpus, tmp_path / "out", limit=1)
     recipes = read_rows(rows_file)
-    first = ablate(recipes, plan, read_dark, only=["full"], tell=told.append)
+    first = ablate(recipes, settings, read_dark, only=["full"], log=logged.append)
     assert [row["name"] for row in first["rows"]] == ["full"]
-    kept = (plan.out / "full" / "figures.json").stat().st_mtime_ns
-    table = ablate(recipes, plan, read_dark, tell=told.append)
-    assert (plan.out / "full" / "figures.json").stat().st_mtime_ns == kept
-    assert json.loads((plan.out / "table.json").read_text()) == table
+    kept = (settings.out / "full" / "figures.json").stat().st_mtime_ns
+    table = ablate(recipes, settings, read_dark, log=logged.append)
+    assert (settings.out / "full" / "figures.json").stat().st_mtime_ns == kept
+    assert json.loads((settings.out / "table.json").read_text()) == table
     by_name = {row["name"]: row for row in table["rows"]}
     assert set(by_name) == set(recipes)
     assert [row["psnr"] for row in table["rows"]] == sorted((row["psnr"] for row in table["rows"]), reverse=True)
@@ -76,20 +76,20 @@ def test_one_command_gives_one_table_and_keeps_what_is_finished(tmp_path: Path, 
         assert {*MEASURES.values(), *COSTS.values()} <= set(row)
         assert (row["steps"], row["clips"], row["lpips"]) == (2, 1, None) and row["crops_per_s"] > 0
     assert by_name["Wav2Lip"]["gflop_per_crop"] > 3 * by_name["full"]["gflop_per_crop"]
-    text = (plan.out / "table.md").read_text()
+    text = (settings.out / "table.md").read_text()
     assert text == as_markdown(table) and "LPIPS" not in text and "1 held-out" in text
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
-    with Image.open(plan.out / "sheet.png") as sheet, Image.open(plan.out / "full" / "drawn.png") as strip:
+    with Image.open(settings.out / "sheet.png") as sheet, Image.open(settings.out / "full" / "drawn.png") as strip:
         assert strip.size == (2 * 96, 96) and sheet.height == 4 * 96 and sheet.width > strip.width
         drawn = [np.asarray(sheet)[k * 96 : (k + 1) * 96, -2 * 96 :] for k in range(1, 4)]
         assert any(np.array_equal(row, np.asarray(strip)) for row in drawn)
-    assert "row 3 of 3: Wav2Lip" in told and "judging val_0" in told
+    assert "row 3 of 3: Wav2Lip" in logged and "judging val_0" in logged
     rows_file.write_text(TINY.replace("1e-3", "2e-3"))
     with pytest.raises(TrainingError, match="made otherwise"):
-        ablate(read_rows(rows_file), plan, read_dark)
+        ablate(read_rows(rows_file), settings, read_dark)
 
 
-def test_random_eyes_are_named_in_the_table(rows_file: Path) -> None:
+def test_random_weights_of_lpips_are_named_in_the_table(rows_file: Path) -> None:
     row = {"name": "full", "clips": 3, **dict.fromkeys([*MEASURES.values(), *COSTS.values()], 0.5)}
     table = {"corpus": "c", "minutes": 2.0, "seed": 0, "lpips_backbone": "random", "hearing": "h", "rows": [row]}
     text = as_markdown(table)
@@ -97,7 +97,7 @@ def test_random_eyes_are_named_in_the_table(rows_file: Path) -> None:
     assert re.search(r"\| row \| PSNR \| SSIM \| LPIPS \|", text)
 
 
-def test_the_shipped_table_has_a_row_for_every_question() -> None:
+def test_the_shipped_table_has_a_row_for_each_part() -> None:
     recipes = read_rows(shipped_recipe("ablation"))
     without = {f"no {part}" for part in ("CBAM", "FFC", "AdaIN", "LPIPS")}
     assert set(recipes) >= {"full", *without, "adversarial instead of LPIPS", "Wav2Lip"}
@@ -130,12 +130,12 @@ def test_a_row_may_learn_at_its_own_rate(rows_file: Path) -> None:
     assert [recipe.run.learning_rate for recipe in read_rows(rows_file).values()] == [1e-3, 1e-3, 1e-4]
 
 
-def test_a_row_that_is_not_there_is_said(tmp_path: Path, rows_file: Path) -> None:
+def test_an_unknown_row_is_refused(tmp_path: Path, rows_file: Path) -> None:
     with pytest.raises(RecipeError, match="there is no row 'empty' among full, no CBAM"):
-        ablate(read_rows(rows_file), Plan(tmp_path, tmp_path / "out"), read_dark, only=["empty"])
+        ablate(read_rows(rows_file), AblationSettings(tmp_path, tmp_path / "out"), read_dark, only=["empty"])
 
 
-def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path, rows_file: Path) -> None:
+def test_the_command_reports_an_error_in_one_line(tmp_path: Path, rows_file: Path) -> None:
     rows_file.write_text(TINY[: TINY.index('[rows."full"]')])
     words = ["ablate", "--corpus", str(tmp_path), "--out", str(tmp_path / "out"), "--config", str(rows_file)]
     ended = CliRunner().invoke(main, words)

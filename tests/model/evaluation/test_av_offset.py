@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.audio import MelWindow
-from model.evaluation.av_offset import Listener, Piece, find_offset, shift_sound
+from model.evaluation.av_offset import OffsetExpert, Piece, find_offset, shift_sound
 
 FPS = 25.0
 
@@ -42,17 +42,17 @@ class Bright:
         return F.normalize(torch.stack([torch.cos(angle), torch.sin(angle)], dim=1), dim=1)
 
 
-LISTENER = Listener(Bright(), 8, MelWindow(12, -6))
+BRIGHT_EXPERT = OffsetExpert(Bright(), 8, MelWindow(12, -6))
 
 
-@pytest.mark.parametrize("listener", [None, LISTENER])
+@pytest.mark.parametrize("expert", [None, BRIGHT_EXPERT])
 @pytest.mark.parametrize("late", [-4, -2, 0, 2, 3, 5])
-def test_late_sound_is_found(listener: Listener | None, late: int) -> None:
+def test_late_sound_is_found(expert: OffsetExpert | None, late: int) -> None:
     pieces = [_late(_recording(seed), late) for seed in (1, 2)]
-    assert find_offset(pieces, FPS, listener).frames == pytest.approx(late, abs=0 if listener is None else 1)
+    assert find_offset(pieces, FPS, expert).frames == pytest.approx(late, abs=0 if expert is None else 1)
 
 
-@pytest.mark.parametrize("listener", [None, LISTENER])
+@pytest.mark.parametrize("expert", [None, BRIGHT_EXPERT])
 @pytest.mark.parametrize(
     "pieces",
     [
@@ -63,8 +63,8 @@ def test_late_sound_is_found(listener: Listener | None, late: int) -> None:
         [Piece(_recording(1).crops, _recording(1).aperture, np.zeros(120 * 640, np.int16))],
     ],
 )
-def test_what_says_nothing_clear_stays_as_it_is(pieces: list[Piece], listener: Listener | None) -> None:
-    found = find_offset(pieces, FPS, listener)
+def test_unclear_evidence_gives_no_offset(pieces: list[Piece], expert: OffsetExpert | None) -> None:
+    found = find_offset(pieces, FPS, expert)
     assert found.frames == 0 and np.isfinite(found.height)
 
 

@@ -38,13 +38,13 @@ def darkness(crops: np.ndarray, framing: Framing) -> Reading:
 def test_held_out_clips_become_cases_and_are_drawn_with_their_calmest_frame(tmp_path: Path) -> None:
     cases = prepared_cases(write_corpus(tmp_path / "c"), synthesizer(), darkness)
     assert [case.name for case in cases] == ["val_0", "val_1"]
-    filmed = cases[0].film()
-    drawn = cases[0].speak(filmed, cases[0].voice)
+    filmed = cases[0].filmed()
+    drawn = cases[0].redraw(filmed, cases[0].voice)
     assert drawn.crops.shape == filmed.crops.shape == (25, SIZE, SIZE, 3)
     chosen = resting_frames(filmed.reading.mouth[:, 0])
     np.testing.assert_array_equal(drawn.crops, filmed.crops[chosen])
     assert drawn.reading.mouth.mean() < filmed.reading.mouth.mean()
-    assert len(cases[0].speak(filmed, cases[0].voice[: 640 * 10]).crops) == 10
+    assert len(cases[0].redraw(filmed, cases[0].voice[: 640 * 10]).crops) == 10
 
 
 def test_a_reference_is_calm_and_not_near_its_frame() -> None:
@@ -78,7 +78,7 @@ def test_many_clips_are_drawn_evenly(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_judged_is_told(spoil, words: str, tmp_path: Path) -> None:
+def test_clips_that_cannot_be_used_are_refused(spoil, words: str, tmp_path: Path) -> None:
     folder = write_corpus(tmp_path / "c", train=2, val=0)
     spoil(folder)
     with pytest.raises(CorpusError, match=words):
@@ -95,7 +95,7 @@ def test_what_cannot_be_judged_is_told(spoil, words: str, tmp_path: Path) -> Non
         (None, "v: its labels.npy cannot be read"),
     ],
 )
-def test_labels_of_a_puppet_that_do_not_fit_are_told(labels: np.ndarray | None, words: str, tmp_path: Path) -> None:
+def test_labels_of_a_puppet_that_do_not_fit_are_refused(labels: np.ndarray | None, words: str, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "v", split="val", labelled=True) / "labels.npy"
     if labels is None:
         path.write_bytes(b"\x93NUMPY half")
@@ -121,11 +121,11 @@ def test_phones_come_from_the_clip() -> None:
         ("", None),
     ],
 )
-def test_sex_is_told_where_every_face_of_a_blend_says_it(identity: str, sex: str | None) -> None:
+def test_sex_is_known_if_every_face_of_a_blend_has_it(identity: str, sex: str | None) -> None:
     assert sex_of(identity) == sex
 
 
-def test_another_framing_shows_the_same_points_where_it_says() -> None:
+def test_reframed_crops_show_the_same_points() -> None:
     crops = np.zeros((1, 140, 140, 3), np.uint8)
     spots = [(0.0, 0.62), (0.3, 0.1), (-0.5, 0.9)]
     for x, y in spots:
@@ -142,4 +142,4 @@ def test_another_framing_shows_the_same_points_where_it_says() -> None:
 def test_a_network_of_another_framing_is_given_its_own_crops(tmp_path: Path) -> None:
     cases = prepared_cases(write_corpus(tmp_path / "c"), synthesizer(FOREHEAD_TO_CHIN), darkness)
     near = prepared_cases(tmp_path / "c", synthesizer(), darkness)
-    assert 1.05 * cases[0].film().reading.mouth.mean() < near[0].film().reading.mouth.mean()
+    assert 1.05 * cases[0].filmed().reading.mouth.mean() < near[0].filmed().reading.mouth.mean()

@@ -1,4 +1,4 @@
-"""Who listens, who copies the film and who merely opens his mouth: the rows tell them apart."""
+"""The rows distinguish lips that follow the voice from lips that copy the film or do not move."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from model.corpus.speech.speech import Phone
-from model.evaluation.cases import Footage, Reading
+from model.evaluation.cases import FaceCrops, Reading
 from model.evaluation.evaluate import OWN, REAL, ROWS, SHUFFLED, SILENT, evaluate
-from model.evaluation.learned_metrics import Judges
+from model.evaluation.learned_metrics import LearnedMetrics
 from model.evaluation.tables import rows, summarise, table
 from model.framing import LOWER_FACE, Framing
 
@@ -33,11 +33,11 @@ def hum(loud: np.ndarray) -> np.ndarray:
     return (carrier * np.repeat(loud, 640) * 20_000).astype(np.int16)
 
 
-def heard(voice: np.ndarray) -> np.ndarray:
+def frame_loudness(voice: np.ndarray) -> np.ndarray:
     return np.abs(voice.astype(float)).reshape(-1, 640).mean(axis=1) / 13_000
 
 
-def footage(aperture: np.ndarray, shade: int = 200) -> Footage:
+def face_crops(aperture: np.ndarray, shade: int = 200) -> FaceCrops:
     """Return frames whose mouth is as high as the aperture, and the lips as they are."""
     crops = np.full((len(aperture), SIZE, SIZE, 3), (shade, shade - 45, shade - 70), np.uint8)
     lips = np.zeros((len(aperture), 4, 2), np.float32)
@@ -45,15 +45,15 @@ def footage(aperture: np.ndarray, shade: int = 200) -> Footage:
     lips[:, 3, 0] = 0.5 - 0.3 * aperture
     for crop, height in zip(crops, aperture, strict=True):
         crop[26 : 26 + max(1, round(height * 42)), 15:25] = 20
-    return Footage(crops, Reading(np.stack([lips[:, 1, 1], lips[:, 3, 0]], axis=1), lips))
+    return FaceCrops(crops, Reading(np.stack([lips[:, 1, 1], lips[:, 3, 0]], axis=1), lips))
 
 
 @dataclass
 class Actor:
-    """A clip whose lips were filmed as loud as its voice, redrawn by a way of drawing."""
+    """A clip whose filmed lips open with the loudness of its voice, redrawn in one of several ways."""
 
     seed: int
-    way: str = "listen"
+    way: str = "follow"
     fps: float = 25.0
     framing: Framing = LOWER_FACE
     phones: tuple[Phone, ...] = ()
@@ -73,30 +73,30 @@ class Actor:
     def voice(self) -> np.ndarray:
         return hum(levels(self.seed))
 
-    def film(self) -> Footage:
-        return footage(0.2 * levels(self.seed))
+    def filmed(self) -> FaceCrops:
+        return face_crops(0.2 * levels(self.seed))
 
-    def speak(self, filmed: Footage, voice: np.ndarray) -> Footage | None:
-        loud = heard(voice)
+    def redraw(self, filmed: FaceCrops, voice: np.ndarray) -> FaceCrops | None:
+        loud = frame_loudness(voice)
         self.asked.append(float(loud.max()))
         if self.way == "copy":
-            return footage(filmed.reading.mouth[:, 0])
+            return face_crops(filmed.reading.mouth[:, 0])
         if self.way == "late":
-            return footage(0.2 * np.concatenate([[0, 0, 0], loud[:-3]]))
+            return face_crops(0.2 * np.concatenate([[0, 0, 0], loud[:-3]]))
         if self.way == "still":
-            return footage(np.full(len(loud), 0.01))
+            return face_crops(np.full(len(loud), 0.01))
         if self.way == "finished":
-            return footage(0.2 * loud) if np.array_equal(voice, self.voice) else None
-        return footage(0.2 * loud)
+            return face_crops(0.2 * loud) if np.array_equal(voice, self.voice) else None
+        return face_crops(0.2 * loud)
 
 
 def judged(way: str, count: int = 3, **facts: object) -> dict[str, dict]:
-    takes = evaluate([Actor(seed, way, **facts) for seed in range(count)], Judges())
-    return {row["name"]: row for row in summarise(takes, Judges())["rows"]}
+    measurements = evaluate([Actor(seed, way, **facts) for seed in range(count)], LearnedMetrics())
+    return {row["name"]: row for row in summarise(measurements, LearnedMetrics())["rows"]}
 
 
-def test_a_listener_follows_its_voice_and_rests_in_silence() -> None:
-    found = judged("listen")
+def test_lips_that_follow_the_voice_rest_in_silence() -> None:
+    found = judged("follow")
     assert found[OWN]["aperture_r"] > 0.99 and found[OWN]["width_r"] > 0.99
     assert found[OWN]["aperture_lag_frames"] == 0
     assert found[SILENT]["silent_aperture_ratio"] == found[OWN]["silent_aperture_ratio"] < 0.01
@@ -105,26 +105,26 @@ def test_a_listener_follows_its_voice_and_rests_in_silence() -> None:
     assert found[OWN]["ssim"] > 0.99 > found[SHUFFLED]["ssim"]
 
 
-def test_a_stranger_is_another_speaker_where_there_is_one() -> None:
+def test_another_voice_is_that_of_another_speaker_if_there_is_one() -> None:
     one, same, other = Actor(0, speaker="a"), Actor(1, speaker="a"), Actor(2, speaker="b")
-    takes = evaluate([one, same, other], Judges())
-    lips = {take.clip: take.drawn[:, 0] for take in takes if take.row == SHUFFLED}
-    assert lips["clip_0"] == pytest.approx(0.2 * heard(other.voice))
-    assert lips["clip_2"] == pytest.approx(0.2 * heard(one.voice))
-    alone = evaluate([one, same], Judges())
-    assert [take.clip for take in alone if take.row == SHUFFLED] == ["clip_0", "clip_1"]
+    measurements = evaluate([one, same, other], LearnedMetrics())
+    lips = {measured.clip: measured.drawn[:, 0] for measured in measurements if measured.row == SHUFFLED}
+    assert lips["clip_0"] == pytest.approx(0.2 * frame_loudness(other.voice))
+    assert lips["clip_2"] == pytest.approx(0.2 * frame_loudness(one.voice))
+    alone = evaluate([one, same], LearnedMetrics())
+    assert [measured.clip for measured in alone if measured.row == SHUFFLED] == ["clip_0", "clip_1"]
 
 
-def test_owners_are_compared_in_time_whatever_their_frame_rates() -> None:
+def test_owners_are_compared_in_time_at_any_frame_rates() -> None:
     slow, quick = Actor(0, fps=25.0), Actor(1, fps=50.0)
-    takes = evaluate([slow, quick], Judges())
-    (shuffled,) = (take for take in takes if take.clip == "clip_1" and take.row == SHUFFLED)
+    measurements = evaluate([slow, quick], LearnedMetrics())
+    (shuffled,) = (found for found in measurements if found.clip == "clip_1" and found.row == SHUFFLED)
     expected = np.interp(np.arange(2 * FRAMES) / 2, np.arange(FRAMES), 0.2 * levels(0))[:FRAMES]
     found = np.corrcoef(shuffled.drawn[:, 0], expected)[0, 1]
     assert shuffled.values["owner_aperture_r"] == pytest.approx(found, abs=1e-3)
 
 
-def test_who_copies_the_film_is_found_out_by_silence_and_by_another_voice() -> None:
+def test_lips_that_copy_the_film_fail_in_silence_and_with_another_voice() -> None:
     found = judged("copy")
     assert found[OWN]["aperture_r"] == pytest.approx(1.0)
     assert found[SILENT]["silent_aperture_ratio"] > 0.9
@@ -132,7 +132,7 @@ def test_who_copies_the_film_is_found_out_by_silence_and_by_another_voice() -> N
     assert abs(found[SHUFFLED]["owner_aperture_r"]) < 0.3
 
 
-def test_who_comes_late_is_told_by_how_much() -> None:
+def test_late_lips_have_their_lag() -> None:
     found = judged("late")
     assert found[OWN]["aperture_lag_frames"] == 3 and found[OWN]["voice_lag_frames"] == 3
 
@@ -144,15 +144,15 @@ def test_lips_that_do_not_move_have_no_correlation_and_no_range() -> None:
 
 
 def test_the_real_video_is_like_itself() -> None:
-    real = judged("listen")[REAL]
+    real = judged("follow")[REAL]
     ones = ("aperture_r", "width_r", "ssim", "sharpness_ratio", "detail_ratio", "jitter_ratio", "opening_ratio")
     assert [real[name] for name in ones] == [1.0] * len(ones)
     assert real["lmd"] == 0 and real["psnr"] is None and real["clips"] == 3
 
 
-def test_labels_show_what_reading_costs() -> None:
+def test_labels_are_compared_with_the_lips() -> None:
     labels = np.stack([levels(0), 1 - levels(0)], axis=1).astype(np.float32)
-    found = judged("listen", 1, labels=labels)
+    found = judged("follow", 1, labels=labels)
     assert found[REAL]["label_aperture_r"] > 0.99 and found[OWN]["label_width_r"] > 0.99
 
 
@@ -160,46 +160,46 @@ def test_closures_are_counted_apart_at_p_b_m_and_at_sounds_of_open_lips() -> Non
     quiet, loud = int(np.argmin(levels(0)[5:50])) + 5, int(np.argmax(levels(0)[:-2]))
     at_rest, wide_open = (quiet / 25, quiet / 25 + 0.03), (loud / 25, loud / 25 + 0.03)
     phones = (Phone("b", *at_rest), Phone("a", *wide_open), Phone("", *at_rest), Phone("f", *at_rest))
-    row = judged("listen", 1, phones=phones)[OWN]
+    row = judged("follow", 1, phones=phones)[OWN]
     assert (row["bilabials_closed"], row["others_closed"]) == (1.0, 0.0)
-    row = judged("listen", 1, phones=(Phone("m", *wide_open), Phone("m", *at_rest), Phone("t", *at_rest)))[OWN]
+    row = judged("follow", 1, phones=(Phone("m", *wide_open), Phone("m", *at_rest), Phone("t", *at_rest)))[OWN]
     assert (row["bilabials_closed"], row["others_closed"]) == (0.5, 1.0)
-    assert judged("listen", 1)[OWN]["bilabials_closed"] is None
+    assert judged("follow", 1)[OWN]["bilabials_closed"] is None
 
 
-def test_every_row_is_there_whatever_can_be_had() -> None:
-    takes = evaluate([Actor(seed, "finished") for seed in range(2)], Judges())
-    found = rows(takes, Judges())
+def test_every_row_is_there_even_without_clips() -> None:
+    measurements = evaluate([Actor(seed, "finished") for seed in range(2)], LearnedMetrics())
+    found = rows(measurements, LearnedMetrics())
     assert [row["name"] for row in found] == list(ROWS)
     assert [row["clips"] for row in found] == [2, 2, 0, 0]
     assert len({tuple(row) for row in found}) == 1
     assert found[3]["psnr"] is None
-    assert [row["clips"] for row in rows(evaluate([Actor(0)], Judges()), Judges())] == [1, 1, 1, 0]
+    assert [row["clips"] for row in rows(evaluate([Actor(0)], LearnedMetrics()), LearnedMetrics())] == [1, 1, 1, 0]
 
 
 def test_figures_come_by_skin_tone_and_by_sex_and_by_clip() -> None:
     cases = [Actor(0, sex="man"), Actor(1, sex="woman"), Actor(2)]
-    figures = summarise(evaluate(cases, Judges()), Judges())
+    figures = summarise(evaluate(cases, LearnedMetrics()), LearnedMetrics())
     assert set(figures["by"]) == {"sex", "skin tone"}
     assert {sex: found[1]["clips"] for sex, found in figures["by"]["sex"].items()} == {"man": 1, "woman": 1}
     assert len(figures["clips"]) == 12 and figures["clips"][0]["clip"] == "clip_0"
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
 
 
-def test_judges_of_others_are_asked_where_they_are_there() -> None:
-    judges = Judges(
+def test_learned_metrics_are_used_if_they_are_there() -> None:
+    learned = LearnedMetrics(
         lpips=lambda drawn, filmed: float(np.abs(drawn.astype(float) - filmed).mean()),
         sync=lambda drawn, voice, fps: (7.0, math.nan),
         features=lambda crops: crops.reshape(len(crops), -1)[:, :3].astype(float),
         fid=lambda drawn, real: float(len(drawn) + len(real)),
     )
-    found = {row["name"]: row for row in rows(evaluate([Actor(0), Actor(1)], judges), judges)}
+    found = {row["name"]: row for row in rows(evaluate([Actor(0), Actor(1)], learned), learned)}
     assert found[REAL]["lpips"] == 0 < found[OWN]["lpips"] < found[SILENT]["lpips"]
     assert found[OWN]["fid"] == 4 * FRAMES
     assert found[OWN]["lse_d"] == 7.0 and found[OWN]["lse_c"] is None and found[SILENT]["lse_d"] is None
 
 
-def test_the_table_leaves_out_what_nobody_has() -> None:
-    text = table(summarise(evaluate([Actor(0), Actor(1)], Judges()), Judges()))
+def test_the_table_leaves_out_measures_without_values() -> None:
+    text = table(summarise(evaluate([Actor(0), Actor(1)], LearnedMetrics()), LearnedMetrics()))
     assert "aperture_r" in text and "lse_d" not in text
     assert len({len(line) for line in text.splitlines()}) == 1

@@ -1,4 +1,4 @@
-"""The sound as SyncNet hears it, and the scores of distances whose minimum is known."""
+"""The MFCC of SyncNet, and the scores of distances whose minimum is known."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_any_sound_gives_finite_numbers(count: int) -> None:
     assert np.isfinite(mfcc(np.zeros(count, np.int16))).all()
 
 
-def test_scores_are_the_least_distance_and_how_far_it_stands_out() -> None:
+def test_scores_are_the_least_distance_and_the_median_minus_it() -> None:
     distances = np.full(31, 11.0)
     distances[15] = 7.0
     assert scores(distances) == (7.0, 4.0)
@@ -66,7 +66,7 @@ def test_the_offset_of_sound_and_lips_is_found(lag: int) -> None:
     assert found.argmin() - 15 == -lag
 
 
-def test_too_little_is_told() -> None:
+def test_clips_that_are_too_short_are_refused() -> None:
     with pytest.raises(ValueError, match="too short"):
         sync_distances(Echo(), np.zeros((5, 2, 2, 3), np.uint8), np.zeros(9000, np.int16))
 

@@ -45,7 +45,7 @@ def test_unrelated_curves_hardly_correlate() -> None:
 
 
 @pytest.mark.parametrize("lag", [-5, -2, 0, 1, 3, 5])
-def test_a_shifted_curve_tells_its_lag(lag: int) -> None:
+def test_a_shifted_curve_has_its_lag(lag: int) -> None:
     curve = talking(140)
     drawn = np.roll(curve, lag)[10:-10]
     assert metrics.best_lag([metrics.lag_curve(drawn, curve[10:-10])]) == lag
@@ -66,7 +66,7 @@ def test_loudness_follows_a_hum_frame_by_frame() -> None:
 
 
 @pytest.mark.parametrize(("silent", "wanted"), [(0.0, 0.0), (0.02, 0.0), (0.07, 0.25), (0.12, 0.5), (0.22, 1.0)])
-def test_silence_is_counted_in_speaking_ranges_above_the_closed_lips(silent: float, wanted: float) -> None:
+def test_silence_is_measured_in_speaking_ranges_above_the_closed_lips(silent: float, wanted: float) -> None:
     spoken = np.linspace(0.01, 0.23, 101)  # 5th to 95th percentile: 0.021 to 0.219
     filmed = np.linspace(0.011, 0.3, 101) - 0.0035
     found = metrics.silent_ratio(np.full(50, silent), spoken, filmed)

@@ -1,4 +1,4 @@
-"""The page hides who made what; answers are counted for the right system."""
+"""The page hides which system made a video; answers are counted for the right system."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from model.errors import RatingError
 from model.evaluation.rating_page import (
     QUESTIONS,
     key_path,
-    opinions,
+    mean_marks,
     write_page,
 )
 
 
 @pytest.fixture
 def systems(tmp_path: Path) -> dict[str, Path]:
-    """Two systems with three videos in common, whose bytes say whose they are."""
+    """Two systems with three videos in common; the bytes of a video name its system."""
     made = {}
     for system, names in {"ours": "abcd", "theirs": "abc"}.items():
         made[system] = tmp_path / system
@@ -34,7 +34,7 @@ def study(page: Path) -> dict:
     return json.loads(re.search(r'id="study">(.*?)</script>', page.read_text(), re.DOTALL)[1])
 
 
-def test_the_page_is_blind_and_its_key_is_elsewhere(systems: dict[str, Path], tmp_path: Path) -> None:
+def test_the_page_is_blind_and_its_key_is_outside(systems: dict[str, Path], tmp_path: Path) -> None:
     page = write_page(tmp_path / "page", systems, seed=3)
     assert "ours" not in page.read_text() and "theirs" not in page.read_text()
     trials = study(page)["trials"]
@@ -74,14 +74,14 @@ def test_answers_give_mean_and_interval_by_system(systems: dict[str, Path], tmp_
         answer(tmp_path / "a.csv", page, {"ours": [5, 4, 5], "theirs": [1, 2, 3]}),
         answer(tmp_path / "b.csv", page, {"ours": [4, 4, 5], "theirs": [1, 2, 3]}),
     ]
-    found = {(one.system, one.question): one for one in opinions(tmp_path / "page", files)}
+    found = {(one.system, one.question): one for one in mean_marks(tmp_path / "page", files)}
     assert set(found) == {(system, question) for system in systems for question in QUESTIONS}
     theirs = found["theirs", "sync"]
     assert (theirs.answers, theirs.mean) == (6, 2.0)
     # sample deviation 0.894, t(5) = 2.571
     assert (theirs.low, theirs.high) == (pytest.approx(1.061, abs=1e-3), pytest.approx(2.939, abs=1e-3))
     assert found["ours", "overall"].mean == 4.5
-    nobody = opinions(tmp_path / "page", [])[0]
+    nobody = mean_marks(tmp_path / "page", [])[0]
     assert (nobody.answers, nobody.mean, nobody.low) == (0, None, None)
     assert str(nobody).split() == ["ours", "sync", "-,", "0", "answers"]
 
@@ -90,8 +90,8 @@ def test_an_answer_that_was_saved_twice_counts_once(systems: dict[str, Path], tm
     page = write_page(tmp_path / "page", systems, seed=1)
     first = answer(tmp_path / "a.csv", page, {"ours": [5, 4, 5], "theirs": [1, 2, 3]})
     again = answer(tmp_path / "a (1).csv", page, {"ours": [5, 4, 4], "theirs": [1, 2, 3]})
-    once = opinions(tmp_path / "page", [first])
-    twice = opinions(tmp_path / "page", [first, again])
+    once = mean_marks(tmp_path / "page", [first])
+    twice = mean_marks(tmp_path / "page", [first, again])
     assert [one.answers for one in twice] == [one.answers for one in once] == [3] * 6
     assert twice != once, "the later answer is the one that counts"
 
@@ -105,15 +105,15 @@ def test_an_answer_that_was_saved_twice_counts_once(systems: dict[str, Path], tm
         ("me,other.mp4,3,3,3", "does not belong"),
     ],
 )
-def test_wrong_answers_are_told(line: str, words: str, systems: dict[str, Path], tmp_path: Path) -> None:
+def test_wrong_answers_are_refused(line: str, words: str, systems: dict[str, Path], tmp_path: Path) -> None:
     page = write_page(tmp_path / "page", systems, seed=1)
     path = tmp_path / "wrong.csv"
     path.write_text("rater,video,sync,quality,overall\n" + line.format(video=study(page)["trials"][0][0]) + "\n")
     with pytest.raises(RatingError, match=words):
-        opinions(tmp_path / "page", [path])
+        mean_marks(tmp_path / "page", [path])
 
 
-def test_a_page_that_cannot_be_made_is_told(systems: dict[str, Path], tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_made_is_refused(systems: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     lonely = tmp_path / "lonely"
     lonely.mkdir()
@@ -127,7 +127,7 @@ def test_a_page_that_cannot_be_made_is_told(systems: dict[str, Path], tmp_path: 
         with pytest.raises(RatingError, match=words):
             write_page(tmp_path / "page", {"ours": systems["ours"], **others}, 0)
     with pytest.raises(RatingError, match="cannot be read"):
-        opinions(tmp_path / "page", [])
+        mean_marks(tmp_path / "page", [])
 
 
 def test_a_page_that_is_being_answered_is_not_overwritten(systems: dict[str, Path], tmp_path: Path) -> None:

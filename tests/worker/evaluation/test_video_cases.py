@@ -12,7 +12,7 @@ from app.core.errors import LipSyncError
 from app.core.probing.probe import find_ffmpeg
 from app.core.settings import Settings
 from model.evaluation.evaluate import OWN, REAL, SHUFFLED, evaluate
-from model.evaluation.learned_metrics import Judges
+from model.evaluation.learned_metrics import LearnedMetrics
 from model.evaluation.tables import rows
 from model.framing import LOWER_FACE
 from tests.worker.clips import FakeSynthesizer, portrait, write_clip, write_voice
@@ -57,23 +57,23 @@ def test_a_crop_without_a_face_reads_as_unknown(detector: FaceDetector) -> None:
 
 def test_a_video_is_redrawn_in_its_own_places(talk: Path, detector: FaceDetector) -> None:
     case = case_of(talk, detector)
-    filmed = case.film()
+    filmed = case.filmed()
     assert filmed.crops.shape[0] == 20 and 96 <= filmed.crops.shape[1] <= 160
     assert filmed.wide is not None and filmed.wide.shape == (20, 224, 224, 3)
     assert len(case.voice) == pytest.approx(0.8 * 16_000, abs=2000)
-    same = case.speak(filmed, case.voice)
+    same = case.redraw(filmed, case.voice)
     assert same is not None and np.isfinite(same.reading.mouth).all()
     assert np.abs(same.crops.astype(int) - filmed.crops[: len(same.crops)]).mean() < 4
-    green = case_of(talk, detector, (0, 200, 0)).speak(filmed, case.voice)
+    green = case_of(talk, detector, (0, 200, 0)).redraw(filmed, case.voice)
     assert green is not None
     half = filmed.crops.shape[1] // 2
     assert np.abs(green.crops.astype(int) - filmed.crops[: len(green.crops)])[:, half:].mean() > 15
-    assert len(case.speak(filmed, case.voice[: 8 * 640]).crops) == 8
+    assert len(case.redraw(filmed, case.voice[: 8 * 640]).crops) == 8
 
 
 def test_a_finished_video_is_judged_against_its_film(talk: Path, detector: FaceDetector) -> None:
     case = FinishedCase(talk, talk, Settings(), Instruments(detector))
-    found = {row["name"]: row for row in rows(evaluate([case], Judges()), Judges())}
+    found = {row["name"]: row for row in rows(evaluate([case], LearnedMetrics()), LearnedMetrics())}
     assert found[REAL]["clips"] == found[OWN]["clips"] == 1 and found[SHUFFLED]["clips"] == 0
     assert found[OWN]["ssim"] == 1.0 and found[OWN]["lmd"] == 0.0 and found[OWN]["psnr"] is None
 
@@ -82,7 +82,7 @@ def test_a_frame_without_a_face_is_unknown_but_has_a_place(media_dir: Path, dete
     frames = [portrait(blank=8 <= i < 14) for i in range(20)]
     path = write_clip(media_dir / "blank.mp4", frames)
     path = with_voice(media_dir / "blank_voice.mp4", path, write_voice(media_dir / "blank.wav", [(0.1, 0.5)], 0.8))
-    filmed = case_of(path, detector).film()
+    filmed = case_of(path, detector).filmed()
     assert np.isnan(filmed.reading.mouth[8:14]).all() and np.isfinite(filmed.reading.mouth[:8]).all()
     assert len(filmed.crops) == 20
 
@@ -95,7 +95,7 @@ def test_a_result_of_another_size_is_refused(talk: Path, media_dir: Path, detect
 
 def test_of_a_long_video_the_beginning_is_judged(talk: Path, detector: FaceDetector) -> None:
     case = VideoCase(talk, Settings(), FakeSynthesizer(), Instruments(detector, seconds=0.5))
-    filmed = case.film()
+    filmed = case.filmed()
     assert len(filmed.crops) == 12 and len(case.voice) == 8000
-    drawn = case.speak(filmed, case.voice)
+    drawn = case.redraw(filmed, case.voice)
     assert drawn is not None and len(drawn.crops) == 12

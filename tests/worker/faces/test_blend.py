@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from model.face_points import CHIN, JAW_OUTLINE
 from model.framing import LOWER_FACE
-from worker.faces.blend import JAW, blend, match_tone, mouth_mask
+from worker.faces.blend import blend, match_tone, mouth_mask
 from worker.faces.crop import extract, face_transform
-from worker.faces.detect import CHIN, FaceDetector
+from worker.faces.detect import FaceDetector
 from worker.media.colour import ColourMatrix, planes_of_rgb, split_planes, ycc_of_rgb
 
 COLOUR = ColourMatrix.BT709
@@ -79,7 +80,7 @@ def test_padding_grows_the_region(scene: tuple[np.ndarray, np.ndarray], padding:
 def test_the_mask_follows_the_jaw(scene: tuple[np.ndarray, np.ndarray]) -> None:
     points = face_transform(scene[1], LOWER_FACE, 96).apply(scene[1])
     opened = points.copy()
-    opened[list(JAW)[6:15], 1] += 6.0
+    opened[list(JAW_OUTLINE)[6:15], 1] += 6.0
     closed_rows, open_rows = (
         int(np.flatnonzero(mouth_mask(p, 96, LOWER_FACE, 0.0).max(axis=1) > 0.5).max()) for p in (points, opened)
     )

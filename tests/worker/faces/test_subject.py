@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from app.core.errors import ErrorCode, InputError
-from worker.faces.detect import CHIN, FOREHEAD, Face
+from model.face_points import CHIN, FOREHEAD
+from worker.faces.detect import Face
 from worker.faces.subject import choose_subject, find_people
 
 

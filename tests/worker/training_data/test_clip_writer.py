@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from model.corpus.studio import Truth
+from model.corpus.clip_maker import Truth
 from model.framing import LOWER_FACE
 from worker.faces.crop import extract, face_transform
 from worker.media.colour import ColourMatrix, planes_of_rgb

@@ -1,4 +1,4 @@
-"""Getting the materials of the corpus: from a real server on this machine, and from a folder."""
+"""Materials of the corpus, from a real server on this machine and from a folder."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ import pytest
 
 from model.corpus.materials import download
 from model.corpus.materials.download import Addresses, read_member
-from model.corpus.materials.fetch import fetch, take
+from model.corpus.materials.fetch import copy_materials, fetch
 from model.corpus.materials.people import read_people
 from model.corpus.materials.sources import Material, read_materials
-from model.errors import FetchError
+from model.errors import FetchError, MaterialError
 
 
 @dataclass
@@ -105,7 +105,7 @@ def _picture(height: int, width: int) -> bytes:
 def _cut_face(path: Path, frame: int | None, box: tuple[int, int, int, int] | None) -> np.ndarray:
     read = cv2.imread(str(path))
     if read is None:
-        raise ValueError("it is not a picture")
+        raise MaterialError("it is not a picture")
     x, y, width, height = box or (0, 0, read.shape[1], read.shape[0])
     return np.asarray(read[y : y + height, x : x + width], np.uint8)
 
@@ -159,7 +159,7 @@ def test_every_kind_is_fetched_made_and_listed(tmp_path: Path, shelf: tuple[Shel
     assert (again.written, again.kept, len(kept.asked)) == (0, 4, 3)
 
 
-def test_what_was_cut_off_goes_on_where_it_ended(tmp_path: Path, shelf: tuple[Shelf, Addresses]) -> None:
+def test_a_download_that_was_cut_off_is_resumed(tmp_path: Path, shelf: tuple[Shelf, Addresses]) -> None:
     kept, addresses = shelf
     content = np.random.default_rng(1).bytes(400_000)
     path = "/raw/who/what/c0ffee/m.mp4"
@@ -191,7 +191,7 @@ def test_large_files_are_found_behind_their_pointers(tmp_path: Path, shelf: tupl
         (b"x" * (download.MAX_BYTES + 1), {}, "larger than 64 MiB"),
     ],
 )
-def test_what_cannot_be_had_is_said_and_leaves_nothing(
+def test_a_missing_file_has_a_reason_and_leaves_nothing(
     tmp_path: Path, shelf: tuple[Shelf, Addresses], content: bytes | None, more: dict[str, str], sentence: str
 ) -> None:
     kept, addresses = shelf
@@ -199,13 +199,13 @@ def test_what_cannot_be_had_is_said_and_leaves_nothing(
     if content is not None:
         kept.files["/raw/who/what/c0ffee/bad.png"] = content
     materials = [_material("faces/bad.jpg", "face", "bad.png", **more), _material("faces/good.jpg", "face", "good.png")]
-    told: list[str] = []
-    got = fetch(tmp_path, _cut_face, _read_sound, told.append, materials, addresses)
-    assert got.written == 1 and sentence in got.missing["faces/bad.jpg"] and sentence in told[0]
+    logged: list[str] = []
+    got = fetch(tmp_path, _cut_face, _read_sound, logged.append, materials, addresses)
+    assert got.written == 1 and sentence in got.missing["faces/bad.jpg"] and sentence in logged[0]
     assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == ["INDEX.csv", "good.jpg"]
 
 
-def test_nobody_listening_is_a_sentence(tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer_is_a_reason(tmp_path: Path) -> None:
     closed = Addresses("http://127.0.0.1:9/{path}", "http://127.0.0.1:9/{path}", "http://127.0.0.1:9/{package}")
     got = fetch(
         tmp_path, _cut_face, _read_sound, materials=[_material("faces/f.jpg", "face", "f.png")], addresses=closed
@@ -228,16 +228,16 @@ def test_a_folder_is_checked_by_hash(tmp_path: Path) -> None:
     digest = hashlib.sha256(_picture(30, 30)).hexdigest()
     materials = [_material(f"faces/{name}.jpg", "face", "p", sha256=digest) for name in ("good", "other", "gone")]
     materials[1] = replace(materials[1], sha256="0" * 64)
-    got = take(tmp_path / "out", folder, materials=materials)
+    got = copy_materials(tmp_path / "out", folder, materials=materials)
     assert got.written == 1
     assert "sha256 differs" in got.missing["faces/other.jpg"] and "not in the folder" in got.missing["faces/gone.jpg"]
-    assert take(tmp_path / "out", folder, materials=materials).kept == 1
+    assert copy_materials(tmp_path / "out", folder, materials=materials).kept == 1
     assert sorted(path.name for path in (tmp_path / "out" / "faces").iterdir()) == ["INDEX.csv", "good.jpg"]
 
 
 @pytest.mark.parametrize("where", ["network", "folder"])
 @pytest.mark.parametrize(("to_be_had", "counts"), [(True, (1, 1, 0)), (False, (0, 1, 1))])
-def test_what_is_there_is_kept_only_where_it_is_right(
+def test_a_file_is_kept_only_if_it_is_right(
     tmp_path: Path, shelf: tuple[Shelf, Addresses], where: str, to_be_had: bool, counts: tuple[int, int, int]
 ) -> None:
     kept, addresses = shelf
@@ -256,7 +256,7 @@ def test_what_is_there_is_kept_only_where_it_is_right(
         kept.files["/raw/who/what/c0ffee/bad.mp4"] = films["bad"]
         (given / "bad.mp4").write_bytes(films["bad"])
     got = (
-        take(out.parent, given.parent, materials=materials)
+        copy_materials(out.parent, given.parent, materials=materials)
         if where == "folder"
         else fetch(out.parent, _cut_face, _read_sound, materials=materials, addresses=addresses)
     )
@@ -270,7 +270,7 @@ def test_what_is_there_is_kept_only_where_it_is_right(
 def test_files_that_were_made_here_are_made_again_and_compared(
     tmp_path: Path, shelf: tuple[Shelf, Addresses], known: bool, asked: int
 ) -> None:
-    """A junk picture goes, and so does a junk original where its hash is known."""
+    """A damaged picture is made again, and a damaged original is downloaded again if its hash is known."""
     kept, addresses = shelf
     picture = _picture(40, 50)
     kept.files["/raw/who/what/c0ffee/f.png"] = picture
@@ -289,7 +289,7 @@ def test_files_that_were_made_here_are_made_again_and_compared(
     assert again() == (0, 1) and len(kept.asked) == asked
 
 
-def test_the_table_lists_only_what_may_be_learnt_from() -> None:
+def test_the_table_lists_only_files_with_clear_rights() -> None:
     materials = read_materials()
     assert len({material.file for material in materials}) == len(materials) > 150
     for material in materials:
@@ -303,6 +303,6 @@ def test_the_table_lists_only_what_may_be_learnt_from() -> None:
             assert facts["tier"] in ("1", "2") and "astronaut" not in material.file and facts["licence"] == "Apache-2.0"
 
 
-def test_the_folder_at_hand_is_the_one_of_the_table(tmp_path: Path, shared_dir: Path) -> None:
-    got = take(tmp_path, shared_dir / "media")
+def test_the_reference_folder_matches_the_table(tmp_path: Path, shared_dir: Path) -> None:
+    got = copy_materials(tmp_path, shared_dir / "media")
     assert got.missing == {} and got.written == len(read_materials())

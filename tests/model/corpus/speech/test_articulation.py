@@ -1,11 +1,11 @@
-"""What a mouth does for each kind of sound."""
+"""The articulation of each kind of sound."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from model.corpus.speech.articulation import FPS, Channel, Style, articulate, smiling
+from model.corpus.speech.articulation import FPS, Channel, Style, add_smile, articulate
 from model.corpus.speech.speech import Phone
 
 
@@ -88,7 +88,7 @@ def test_style_scales_the_opening() -> None:
 
 
 @pytest.mark.parametrize("symbol", ["ʲ", "ː", "5", "☃"])
-def test_marks_without_a_mouth_are_passed_over(symbol: str) -> None:
+def test_marks_without_a_target_are_skipped(symbol: str) -> None:
     rows = articulate([Phone("a", 0.0, 0.5), Phone(symbol, 0.5, 0.55), Phone("a", 0.55, 1.0)], 25)
     assert np.isfinite(rows).all() and rows[5:20, Channel.APERTURE].min() > 0.7
 
@@ -104,8 +104,8 @@ def test_lips_part_before_speech_after_a_long_pause_only() -> None:
 
 def test_a_smile_is_wide_and_parted_and_still_closes() -> None:
     rows = articulate([Phone("", 0.0, 0.4), Phone("m", 0.4, 0.6), Phone("ɑ", 0.6, 1.0)], 25)
-    assert smiling(rows, 0.0) is rows
-    shown = smiling(rows, 1.0)
+    assert add_smile(rows, 0.0) is rows
+    shown = add_smile(rows, 1.0)
     rest, shut = shown[2], shown[int(0.5 * FPS)]
     assert rest[Channel.WIDTH] > 0.8 and rest[Channel.APERTURE] > 0.2
     assert shut[Channel.APERTURE] < 0.03

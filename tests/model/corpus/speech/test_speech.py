@@ -1,4 +1,4 @@
-"""Sentences, voices, their sounds' times, and what rooms and wires do to them."""
+"""Sentences, voices, the times of phonemes, and the effects of a recording."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.audio import SAMPLE_RATE_HZ
-from model.corpus.speech.acoustics import add_noise, companding, limit_band, reverberate, roughen, tilt
+from model.corpus.speech.acoustics import add_noise, change_response, degrade, limit_band, quantise_mu_law, reverberate
 from model.corpus.speech.espeak import espeak
 from model.corpus.speech.sentences import LANGUAGES, sentence
 from model.corpus.speech.speech import (
@@ -114,7 +114,7 @@ def test_talking_lasts_as_long_as_asked(split: str) -> None:
     assert spoken.voice == voice.name and voice.split == split
 
 
-@pytest.mark.parametrize("effect", [tilt, reverberate, limit_band, add_noise, companding])
+@pytest.mark.parametrize("effect", [change_response, reverberate, limit_band, add_noise, quantise_mu_law])
 def test_effects_change_the_sound_but_not_its_time(effect: object) -> None:
     spoken = say(ENGLISH, "Peter Piper picked a peck.", random.Random(1)).samples
     changed = effect(spoken, np.random.default_rng(4))  # type: ignore[operator]
@@ -126,8 +126,8 @@ def test_effects_change_the_sound_but_not_its_time(effect: object) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_roughening_is_finite_and_repeats(seed: int) -> None:
+def test_degraded_sound_is_finite_and_repeats(seed: int) -> None:
     for samples in (np.zeros(8000, np.float32), np.sin(np.arange(8000, dtype=np.float32) / 9)):
-        one = roughen(samples, np.random.default_rng(seed))
+        one = degrade(samples, np.random.default_rng(seed))
         assert one.dtype == np.int16 and one.shape == samples.shape
-        assert np.array_equal(one, roughen(samples, np.random.default_rng(seed)))
+        assert np.array_equal(one, degrade(samples, np.random.default_rng(seed)))

@@ -1,4 +1,4 @@
-"""Timing recordings by their words."""
+"""Times of the phonemes of recordings."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_warping_finds_a_known_stretch() -> None:
 
 
 @pytest.mark.parametrize("lengths", [(2, 2), (20, 60)])
-def test_what_cannot_match_is_refused(lengths: tuple[int, int]) -> None:
+def test_sequences_of_very_different_length_are_refused(lengths: tuple[int, int]) -> None:
     with pytest.raises(TimingError):
         warp(*(np.zeros((n, 4), np.float32) for n in lengths))
 
@@ -95,7 +95,7 @@ def test_free_recordings_are_read(shared_dir: Path) -> None:
     assert len(found) + len(told) == 30 and len(found) >= 28
 
 
-def test_a_speaker_who_pauses_where_no_machine_does_is_refused() -> None:
+def test_a_recording_with_many_pauses_is_refused() -> None:
     voice = choose_voice(random.Random(1), "train")
     parts = [say(voice, "good morning to you all", random.Random(k)) for k in range(4)]
     slow = join(parts, [0.0, 1.5, 1.5, 1.5], sum(part.duration_s for part in parts) + 4.5)
