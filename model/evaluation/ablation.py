@@ -34,7 +34,7 @@ from model.training.recipe import (
     recipe_of,
 )
 from model.training.run_log import LOG
-from model.training.train import train
+from model.training.train import Pretrained, train
 
 Row = dict[str, Any]
 MEASURES: Final = {  # heading: what model/evaluation/evaluate.py calls it
@@ -148,7 +148,8 @@ def _finish(
     if (folder / _FIGURES).is_file():
         return
     hearing = None if recipe.network.architecture == "wav2lip" else plan.hearing
-    checkpoint = train(recipe, plan.corpus, folder, plan.minutes, expert=plan.expert, hearing=hearing, tell=tell)
+    pretrained = Pretrained(plan.expert, hearing)
+    checkpoint = train(recipe, plan.corpus, folder, pretrained, minutes=plan.minutes, log=tell)
     synthesizer = load_synthesizer(checkpoint, recipe.run.device, recipe.run.precision)
     cases = prepared_cases(plan.corpus, synthesizer, read_lips, plan.limit)
     takes = evaluate(cases, judges, lambda name: tell(f"judging {name}"))

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,21 +123,41 @@ def _changed(**values: object) -> str:
         ({"format": FORMAT, "config": "{"}, "its config cannot be read"),
         ({"format": FORMAT, "config": "{}"}, "its config cannot be read"),
         ({"format": FORMAT}, "its config cannot be read"),
-        ({"format": FORMAT, "config": replace(SMALL, image_size=90).to_json()}, "multiple of 16"),
-        ({"format": FORMAT, "config": SMALL.to_json().replace("rgb", "xyz")}, "'xyz' is not known"),
-        ({"format": FORMAT, "config": _changed(image_size="32")}, "image_size must be a whole number"),
-        ({"format": FORMAT, "config": _changed(image_size=1e7)}, "image_size must be a whole number"),
+        ({"format": FORMAT, "config": _changed(image_size=90)}, "image_size must be a multiple of 16 from 32 to 1024"),
+        (
+            {"format": FORMAT, "config": SMALL.to_json().replace("rgb", "xyz")},
+            "channel_order must be rgb or bgr, not 'xyz'",
+        ),
+        (
+            {"format": FORMAT, "config": _changed(image_size="32")},
+            "image_size must be a multiple of 16 from .*, not '32'",
+        ),
+        ({"format": FORMAT, "config": _changed(image_size=1e7)}, "image_size must be a multiple of 16 from 32 to 1024"),
+        ({"format": FORMAT, "config": _changed(picture_size=32)}, "picture_size is not known"),
+        ({"format": FORMAT, "config": _changed(use_ffc=1)}, "use_ffc must be true or false, not 1"),
+        ({"format": FORMAT, "config": _changed(framing=3)}, r"\[framing\] must be a table, not 3"),
+        ({"format": FORMAT, "config": "[]"}, "its config cannot be read"),
         ({"format": FORMAT, "config": _changed(mel_window={"columns": 0})}, "mel_window.columns must be"),
         ({"format": FORMAT, "config": _changed(mel_window={"columns": 10**9})}, "mel_window.columns must be"),
         ({"format": FORMAT, "config": _changed(mel_window={"columns": 16})}, "must be 32 for lpips_attnwav2lip"),
         ({"format": FORMAT, "config": _changed(mel_window={"columns": 160})}, "mel_window.columns must be 32"),
-        ({"format": FORMAT, "config": _changed(mel_window={"columns": 32.0})}, "mel_window.columns must be 32"),
+        (
+            {"format": FORMAT, "config": _changed(mel_window={"columns": 32.0})},
+            "mel_window.columns must be a whole number",
+        ),
+        (
+            {"format": FORMAT, "config": _changed(mel_window={"columns": 32, "offset_columns": 161})},
+            "mel_window.offset_columns must be from -160 to 160, not 161",
+        ),
         (
             {"format": FORMAT, "config": _changed(architecture="wav2lip", image_size=96)},
             "mel_window.columns must be 16 for wav2lip, not 32",
         ),
-        ({"format": FORMAT, "config": _changed(width="wide")}, "width must be a number"),
-        ({"format": FORMAT, "config": _changed(width=float("nan"))}, "width must lie between"),
+        ({"format": FORMAT, "config": _changed(width="wide")}, "width must be a finite number from 0.25 to 8"),
+        (
+            {"format": FORMAT, "config": _changed(width=float("nan"))},
+            "width must be a finite number .*, not nan",
+        ),
         ({"format": FORMAT, "config": _changed(framing={"side": None, "center_y": 0.4})}, "its config cannot be read"),
         ({"format": FORMAT, "config": _changed(architecture="wav2lip")}, "draws 96 px, not 32"),
     ],

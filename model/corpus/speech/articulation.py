@@ -13,33 +13,20 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from model.arrays import F32, F64
+from model.articulation import Channel
 from model.corpus.speech.speech import Phone
 
 FPS = 25.0
-FULL_APERTURE = 0.125  # in face units, of an articulation of 1
 _STEP_S = 0.01  # the curves are built at 100 Hz
 _LEAD_S = 0.005
 _SMOOTHING_S = 0.018
 _LONG_PAUSE_S = 0.15  # lips part anew before speech after a pause longer than this
 _MAX_SPEED = 14.0  # full strokes of the aperture a second
-
-
-class Channel(IntEnum):
-    """Name the columns of an articulation; all 0..1 but WIDTH, which goes from -1 (rounded) to 1 (spread)."""
-
-    APERTURE = 0
-    WIDTH = 1
-    PROTRUSION = 2
-    JAW = 3
-    TONGUE = 4
-    PRESS = 5
-    TUCK = 6
 
 
 @dataclass(frozen=True)

@@ -109,10 +109,23 @@ def test_cost_of_a_crop(size: int, width: float) -> None:
     assert counter.get_total_flops() < 4e9
 
 
-@pytest.mark.parametrize("values", [{"image_size": 90}, {"image_size": 16}, {"width": 0.0}])
-def test_refuses_an_impossible_shape(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must"):
-        GeneratorConfig(**values)  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", [GeneratorConfig, SyncExpertConfig])
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"image_size": 90}, "image_size\n.*multiple of 16"),
+        ({"image_size": 16}, "image_size\n.*greater than or equal to 32"),
+        ({"width": 0.0}, "width\n.*greater than or equal to 0.25"),
+        ({"image_size": 96.0}, "image_size\n.*valid integer"),
+        ({"width": float("inf")}, "width\n.*finite number"),
+        ({"height": 96}, "height\n.*Unexpected"),
+    ],
+)
+def test_refuses_an_impossible_shape(
+    kind: type[GeneratorConfig | SyncExpertConfig], values: dict[str, float], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        kind(**values)  # type: ignore[arg-type]
 
 
 def test_folding_needs_eval_mode() -> None:

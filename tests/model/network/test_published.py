@@ -8,7 +8,7 @@ import torch
 from model.network.folding import fold_batch_norms
 from model.network.syncnet_v2 import SyncNetV2
 from model.network.wav2lip import SyncNetColor, Wav2Lip
-from tests.model.network.recipe import fill_by_recipe, wave
+from tests.model.network.filled_weights import fill_by_recipe, wave
 
 TOLERANCE = 1e-4
 

@@ -3,11 +3,11 @@ import torch
 
 from model.framing import LOWER_FACE
 from model.training.losses import (
+    articulation_loss,
     change_weights,
     critic_loss,
     edge_loss,
     flow_loss,
-    heard_loss,
     mask_loss,
     matching_loss,
     motion_loss,
@@ -72,11 +72,11 @@ def test_sync_prefers_its_own_moment() -> None:
 def test_unknown_articulation_counts_for_nothing() -> None:
     heard = torch.tensor([[0.0, 0.0], [5.0, 5.0]], requires_grad=True)
     known = torch.tensor([[3.0, float("nan")], [float("nan"), float("nan")]])
-    loss = heard_loss(heard, known)
+    loss = articulation_loss(heard, known)
     loss.backward()
     assert float(loss.detach()) == 2.5  # smooth L1 of 3
     torch.testing.assert_close(heard.grad, torch.tensor([[-1.0, 0.0], [0.0, 0.0]]))
-    assert float(heard_loss(heard.detach(), torch.full((2, 2), float("nan")))) == 0
+    assert float(articulation_loss(heard.detach(), torch.full((2, 2), float("nan")))) == 0
 
 
 def test_flow_asks_for_where_a_point_comes_from() -> None:

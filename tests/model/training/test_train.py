@@ -23,6 +23,7 @@ from model.framing import LOWER_FACE
 from model.network.generator import Generator, GeneratorConfig, known_face
 from model.network.hearing import Hearing, HearingConfig
 from model.synthesizer import join_faces, load_synthesizer
+from model.training.batches import draw_faces
 from model.training.clips import Corpus
 from model.training.recipe import (
     BatchPart,
@@ -32,7 +33,7 @@ from model.training.recipe import (
     RunPart,
 )
 from model.training.tensors import to_faces, to_mels
-from model.training.train import compile_parts, follow, train
+from model.training.train import Pretrained, compile_parts, follow, train
 from tests.model.clips import SIZE, write_corpus
 
 # A learning rate that stays as it is, so that the length of a run does not change its curve.
@@ -77,7 +78,7 @@ def _log(run: Path) -> list[dict[str, str]]:
 
 def test_one_batch_is_learned_by_heart(corpus: Path) -> None:
     torch.manual_seed(0)
-    batch = Corpus(corpus, "train", SIZE, AROUND_FRAME).faces(np.random.default_rng(5), 0, 4)
+    batch = draw_faces(Corpus.open(corpus, "train", SIZE, AROUND_FRAME), np.random.default_rng(5), 0, 4)
     device = torch.device("cpu")
     target, faces = to_faces(batch.targets, device), to_faces(batch.references, device)
     network = Generator(GeneratorConfig(SIZE, 0.25))
@@ -100,10 +101,10 @@ def test_expert_run_leaves_a_usable_expert(corpus: Path, expert: Path) -> None:
     assert rows[2]["val_found"] and not rows[1]["val_found"]
 
 
-def test_hearing_run_leaves_an_ear_that_the_generator_keeps(corpus: Path, hearing: Path, tmp_path: Path) -> None:
+def test_generator_keeps_the_hearing_of_a_hearing_run(corpus: Path, hearing: Path, tmp_path: Path) -> None:
     row = _log(hearing.parent)[-1]
     assert all(-1 <= float(row[f"val_{name}_r"]) <= 1 for name in ("aperture", "width", "tuck"))
-    kept = load_network(train(GENERATOR, corpus, tmp_path, hearing=hearing))[1].get_submodule("hearing")
+    kept = load_network(train(GENERATOR, corpus, tmp_path, Pretrained(hearing=hearing)))[1].get_submodule("hearing")
     learned = load_hearing(hearing)
     for name, tensor in learned.state_dict().items():
         torch.testing.assert_close(kept.state_dict()[name], tensor, atol=1e-2, rtol=1e-2)  # stored in bfloat16
@@ -112,7 +113,7 @@ def test_hearing_run_leaves_an_ear_that_the_generator_keeps(corpus: Path, hearin
 
 def test_generator_run_with_every_term(corpus: Path, expert: Path, hearing: Path, tmp_path: Path) -> None:
     recipe = replace(GENERATOR, losses=replace(GENERATOR.losses, sync=0.1, flow=1.0, mask=0.3))
-    exported = train(recipe, corpus, tmp_path, expert=expert, hearing=hearing)
+    exported = train(recipe, corpus, tmp_path, Pretrained(expert, hearing))
     config = verify_checkpoint(exported)
     assert (config.image_size, config.width, config.notes) == (SIZE, 0.25, "6 steps")
     rows = _log(tmp_path)
@@ -186,7 +187,7 @@ def test_wav2lip_is_trained_on_the_same_crops_and_serves(corpus: Path, tmp_path:
     assert drawn.std() > 0
     np.testing.assert_array_equal(drawn[0], drawn[1])  # it was not shown what is hidden
     with pytest.raises(RecipeError, match="leave the hearing out"):
-        train(recipe, corpus, tmp_path, hearing=tmp_path / "hearing.safetensors")
+        train(recipe, corpus, tmp_path, Pretrained(hearing=tmp_path / "hearing.safetensors"))
 
 
 def test_finished_run_is_not_trained_further(corpus: Path, tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_what_was_calibrated_on_the_average_stays() -> None:
 
 def test_a_run_with_a_hearing_does_not_go_on_without(corpus: Path, hearing: Path, tmp_path: Path) -> None:
     short = replace(GENERATOR, run=replace(GENERATOR.run, steps=2))
-    train(short, corpus, tmp_path, hearing=hearing)
+    train(short, corpus, tmp_path, Pretrained(hearing=hearing))
     with pytest.raises(TrainingError, match="trained with another hearing; give the same"):
         train(short, corpus, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -277,11 +278,11 @@ def test_hopeless_runs_end_in_a_sentence(
 def test_expert_must_fit(corpus: Path, expert: Path, tmp_path: Path) -> None:
     recipe = replace(GENERATOR, losses=LossPart(sync=0.1))
     with pytest.raises(RecipeError, match="32 px, the recipe for 48 px"):
-        train(replace(recipe, network=NetworkPart(48, 0.25)), corpus, tmp_path, expert=expert)
+        train(replace(recipe, network=NetworkPart(48, 0.25)), corpus, tmp_path, Pretrained(expert))
     (tmp_path / "no.safetensors").write_bytes(b"junk")
     for name in ("no.safetensors", "missing.safetensors"):
         with pytest.raises(CheckpointError, match=name):
-            train(recipe, corpus, tmp_path, expert=tmp_path / name)
+            train(recipe, corpus, tmp_path, Pretrained(tmp_path / name))
 
 
 def test_state_of_another_shape_is_refused(corpus: Path, tmp_path: Path) -> None:
@@ -295,16 +296,16 @@ def test_state_of_another_shape_is_refused(corpus: Path, tmp_path: Path) -> None
 
 def test_curves_are_drawn_for_tensorboard_too(corpus: Path, tmp_path: Path) -> None:
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    told: list[str] = []
-    train(replace(GENERATOR, run=replace(GENERATOR.run, steps=4)), corpus, tmp_path, tell=told.append)
-    train(GENERATOR, corpus, tmp_path, tell=told.append)
+    logged: list[str] = []
+    train(replace(GENERATOR, run=replace(GENERATOR.run, steps=4)), corpus, tmp_path, log=logged.append)
+    train(GENERATOR, corpus, tmp_path, log=logged.append)
     board = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     rows = _log(tmp_path)
     drawn = board.Scalars("training/total")
     assert [event.step for event in drawn] == [int(row["step"]) for row in rows]
     assert [event.value for event in drawn] == pytest.approx([float(row["total"]) for row in rows], abs=1e-5)
     assert all(float(row["crops_per_s"]) > 0 for row in rows)
-    assert {"training/crops_per_s", "validation/val_mouth"} <= set(board.Tags()["scalars"]) and told == []
+    assert {"training/crops_per_s", "validation/val_mouth"} <= set(board.Tags()["scalars"]) and logged == []
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's compiler warns of torch

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.corpus.speech.articulation import FPS, Channel, Style, articulate, smiling
+from model.articulation import Channel
+from model.corpus.speech.articulation import FPS, Style, articulate, smiling
 from model.corpus.speech.speech import Phone
 
 
