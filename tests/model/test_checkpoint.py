@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def _rewrite(path: Path, **changes: torch.Tensor | None) -> None:
     save_file(state, path, {"format": FORMAT, "config": SMALL.to_json()})
 
 
-def test_what_is_saved_is_read(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_read_unchanged(tmp_path: Path) -> None:
     network = build_network(SMALL)
     path = tmp_path / "new" / "folder.safetensors"
     save_checkpoint(path, network, SMALL, dtype=torch.float32)
@@ -69,7 +70,7 @@ def test_half_precision_halves_the_file(tmp_path: Path, saved: Path) -> None:
         ({"head.bias": torch.zeros(5)}, r"head.bias has shape \(5,\), not \(4,\)"),
     ],
 )
-def test_first_difference_is_named(saved: Path, changes: dict[str, torch.Tensor | None], sentence: str) -> None:
+def test_the_first_difference_is_named(saved: Path, changes: dict[str, torch.Tensor | None], sentence: str) -> None:
     _rewrite(saved, **changes)
     for read in (verify_checkpoint, read_checkpoint):
         with pytest.raises(CheckpointError, match=sentence):
@@ -100,7 +101,9 @@ def test_values_must_be_finite_and_of_a_known_kind(saved: Path, bias: torch.Tens
         ({"image_size": 10**6, "width": 0.25}, 1.0, "does not hold"),
     ],
 )
-def test_a_useless_expert_is_refused(tmp_path: Path, config: dict[str, object], value: float, sentence: str) -> None:
+def test_an_expert_with_wrong_values_is_refused(
+    tmp_path: Path, config: dict[str, object], value: float, sentence: str
+) -> None:
     path = tmp_path / "expert.safetensors"
     save_expert(path, SyncExpert(SyncExpertConfig(32, 0.25)))
     assert load_expert(path).config == SyncExpertConfig(32, 0.25)
@@ -162,7 +165,7 @@ def _changed(**values: object) -> str:
         ({"format": FORMAT, "config": _changed(architecture="wav2lip")}, "draws 96 px, not 32"),
     ],
 )
-def test_foreign_files_are_refused(tmp_path: Path, metadata: dict[str, str] | None, sentence: str) -> None:
+def test_files_of_another_kind_are_refused(tmp_path: Path, metadata: dict[str, str] | None, sentence: str) -> None:
     path = tmp_path / "foreign.safetensors"
     save_file({"a": torch.zeros(2, 2)}, path, metadata)
     for read in (verify_checkpoint, read_checkpoint):
@@ -192,7 +195,21 @@ def test_published_files_are_read(tmp_path: Path) -> None:
 
 
 class Payload:
-    """An object that a safe reader must not rebuild."""
+    """Object that a safe reader must not rebuild."""
+
+
+def test_a_field_that_an_older_file_lacks_has_its_default() -> None:
+    kept = ("image_size", "framing", "mel_window")
+    older = {name: value for name, value in json.loads(SMALL.to_json()).items() if name in kept}
+    assert CheckpointConfig.from_json(json.dumps(older)) == replace(SMALL, width=1.0, notes="")
+    for name in kept[1:]:
+        with pytest.raises(ValueError, match=f"{name} is missing"):
+            CheckpointConfig.from_json(json.dumps({key: value for key, value in older.items() if key != name}))
+
+
+def test_replaced_values_are_checked() -> None:
+    with pytest.raises(ValueError, match="multiple of 16"):
+        replace(SMALL, image_size=90)
 
 
 def test_code_in_a_published_file_is_refused(tmp_path: Path) -> None:

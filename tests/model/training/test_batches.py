@@ -17,9 +17,7 @@ def _rng(seed: int = 0) -> np.random.Generator:
     ("frames", "start", "length", "nearest"),
     [(100, 50, 1, 5), (100, 0, 5, 5), (12, 5, 5, 5), (4, 1, 1, 2), (6, 0, 5, 1)],
 )
-def test_reference_is_never_the_target_and_far_where_possible(
-    frames: int, start: int, length: int, nearest: int
-) -> None:
+def test_reference_is_never_the_target_and_far_if_possible(frames: int, start: int, length: int, nearest: int) -> None:
     openness = np.full(frames, np.nan, np.float32)
     chosen = {choose_reference(_rng(seed), openness, start, length) for seed in range(60)}
     distances = [max(start - c, c - (start + length - 1)) for c in chosen]
@@ -27,12 +25,12 @@ def test_reference_is_never_the_target_and_far_where_possible(
     assert frames < 20 or len(chosen) > 10
 
 
-def test_no_other_frame_no_reference() -> None:
+def test_a_clip_without_another_frame_has_no_reference() -> None:
     with pytest.raises(ValueError, match="besides the target"):
         choose_reference(_rng(), np.zeros(1, np.float32), 0, 1)
 
 
-def test_reference_is_mostly_calm() -> None:
+def test_reference_is_mostly_nearly_closed() -> None:
     openness = np.linspace(0, 1, 101, dtype=np.float32)
     chosen = [openness[choose_reference(_rng(seed), openness, 50, 1)] for seed in range(300)]
     assert np.mean(chosen) < 0.36 and max(chosen) > 0.9

@@ -10,7 +10,7 @@ from model.training.clips import Corpus, clip_folders, load_clip
 from tests.model.clips import SIZE, write_clip, write_corpus
 
 
-def test_clip_hears_the_window_centred_on_each_frame(tmp_path: Path) -> None:
+def test_clip_has_the_mel_window_of_each_frame(tmp_path: Path) -> None:
     folder = write_clip(tmp_path / "a", frames=30)
     clip = load_clip(folder, SIZE, AROUND_FRAME)
     samples = np.load(folder / "audio.npy")
@@ -26,7 +26,7 @@ def test_crops_are_resized_by_area(tmp_path: Path, size: int) -> None:
     assert abs(float(clip.crops.mean()) - float(np.load(folder / "crops.npy").mean())) < 2
 
 
-def test_folders_a_killed_build_left_behind_are_no_clips(tmp_path: Path) -> None:
+def test_folders_that_a_killed_build_left_behind_are_no_clips(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c", train=2, val=1)
     write_clip(corpus / ".train_9.partial")
     assert [clip.name for clip in clip_folders(corpus)] == ["train_0", "train_1", "val_0"]
@@ -117,7 +117,7 @@ def test_broken_meta_is_named(tmp_path: Path, meta: str, sentence: str) -> None:
         Corpus.open(tmp_path / "c", "train", SIZE, AROUND_FRAME)
 
 
-def test_empty_and_missing_folders_are_said(tmp_path: Path) -> None:
+def test_empty_and_missing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="there is no folder"):
         Corpus.open(tmp_path / "none", "train", SIZE, AROUND_FRAME)
     with pytest.raises(CorpusError, match="holds 0 clips"):

@@ -12,7 +12,7 @@ GENERATOR = '[run]\nobjective = "generator"\nsteps = 10\nlearning_rate = 1e-3\n'
 
 
 @pytest.mark.parametrize("name", ["hearing", "expert", "generator"])
-def test_shipped_recipes_are_whole(name: str) -> None:
+def test_shipped_recipes_can_be_read(name: str) -> None:
     recipe = read_recipe(shipped_recipe(name))
     assert recipe.run.objective == name
     assert recipe.network.image_size == 96
@@ -96,18 +96,18 @@ def test_values_out_of_range_are_named(tmp_path: Path, text: str, sentence: str)
         read_recipe(path)
 
 
-def test_missing_recipe_is_said(tmp_path: Path) -> None:
+def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"none\.toml cannot be read"):
         read_recipe(tmp_path / "none.toml")
 
 
-def test_whole_numbers_serve_as_weights(tmp_path: Path) -> None:
+def test_whole_numbers_may_be_weights(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(GENERATOR + "[losses]\nl1 = 2")
     assert read_recipe(path).losses.l1 == 2
 
 
-def test_the_baseline_sees_our_crops_and_hears_its_own_window(tmp_path: Path) -> None:
+def test_the_baseline_gets_our_crops_and_its_own_mel_window(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(GENERATOR + '[network]\narchitecture = "wav2lip"\n[losses]\nbehind = 0')
     config = read_recipe(path).checkpoint_config("10 steps")

@@ -76,7 +76,7 @@ def _log(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_one_batch_is_learned_by_heart(corpus: Path) -> None:
+def test_one_batch_can_be_overfitted(corpus: Path) -> None:
     torch.manual_seed(0)
     batch = draw_faces(Corpus.open(corpus, "train", SIZE, AROUND_FRAME), np.random.default_rng(5), 0, 4)
     device = torch.device("cpu")
@@ -143,7 +143,7 @@ def test_interrupted_run_follows_the_same_curve(corpus: Path, tmp_path: Path) ->
         assert [float(row[name]) for row in parts] == pytest.approx([float(row[name]) for row in whole], abs=2e-5)
 
 
-def test_a_critic_learns_along_and_a_resumed_run_follows_the_same_curve(corpus: Path, tmp_path: Path) -> None:
+def test_a_critic_is_trained_too_and_a_resumed_run_follows_the_same_curve(corpus: Path, tmp_path: Path) -> None:
     recipe = replace(GENERATOR, losses=replace(GENERATOR.losses, adversarial=0.1))
     whole = train(recipe, corpus, tmp_path / "whole")
     train(replace(recipe, run=replace(recipe.run, steps=2)), corpus, tmp_path / "parts")
@@ -159,7 +159,7 @@ def test_a_critic_learns_along_and_a_resumed_run_follows_the_same_curve(corpus: 
         train(GENERATOR, corpus, tmp_path / "parts")
 
 
-def test_a_state_from_before_there_was_a_critic_or_another_architecture_goes_on(corpus: Path, tmp_path: Path) -> None:
+def test_a_state_from_before_critic_and_architecture_existed_is_resumed(corpus: Path, tmp_path: Path) -> None:
     train(replace(GENERATOR, run=replace(GENERATOR.run, steps=2)), corpus, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     del state["helpers"], state["recipe"]["critic"], state["recipe"]["network"]["architecture"]
@@ -168,7 +168,7 @@ def test_a_state_from_before_there_was_a_critic_or_another_architecture_goes_on(
     assert len(_log(tmp_path)) == 6
 
 
-def test_wav2lip_is_trained_on_the_same_crops_and_serves(corpus: Path, tmp_path: Path) -> None:
+def test_wav2lip_is_trained_on_the_same_crops_and_can_serve(corpus: Path, tmp_path: Path) -> None:
     recipe = replace(
         GENERATOR,
         run=replace(GENERATOR.run, steps=2),
@@ -185,7 +185,7 @@ def test_wav2lip_is_trained_on_the_same_crops_and_serves(corpus: Path, tmp_path:
     same_above[1, round(96 * LOWER_FACE.hidden_from) :] = 0
     drawn = synthesizer.synthesize(same_above, np.zeros((2, 80, 16), np.float32), crops[[0, 0]])
     assert drawn.std() > 0
-    np.testing.assert_array_equal(drawn[0], drawn[1])  # it was not shown what is hidden
+    np.testing.assert_array_equal(drawn[0], drawn[1])  # the hidden rows have no effect
     with pytest.raises(RecipeError, match="leave the hearing out"):
         train(recipe, corpus, tmp_path, Pretrained(hearing=tmp_path / "hearing.safetensors"))
 
@@ -208,7 +208,7 @@ def test_a_kill_before_the_last_export_is_repaired(
     torch.testing.assert_close(load_file(run / exported.name), load_file(exported), rtol=0, atol=1e-6)
 
 
-def test_what_was_calibrated_on_the_average_stays() -> None:
+def test_calibrated_buffers_of_the_average_stay() -> None:
     network = Hearing(HearingConfig())
     average = copy.deepcopy(network)
     average.emphasis.fill_(2.0)
@@ -221,18 +221,18 @@ def test_what_was_calibrated_on_the_average_stays() -> None:
     torch.testing.assert_close(kept, {name: network.state_dict()[name] for name in kept})
 
 
-def test_a_run_with_a_hearing_does_not_go_on_without(corpus: Path, hearing: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_hearing_is_not_resumed_without_it(corpus: Path, hearing: Path, tmp_path: Path) -> None:
     short = replace(GENERATOR, run=replace(GENERATOR.run, steps=2))
     train(short, corpus, tmp_path, Pretrained(hearing=hearing))
     with pytest.raises(TrainingError, match="trained with another hearing; give the same"):
         train(short, corpus, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["recipe"].pop("hearing") is True
-    torch.save(state, tmp_path / "state.pt")  # as of before this was noted
+    torch.save(state, tmp_path / "state.pt")  # as saved before this field existed
     assert train(short, corpus, tmp_path).is_file()
 
 
-def test_a_run_begun_anew_forgets_the_older_one_at_once(corpus: Path, tmp_path: Path) -> None:
+def test_a_run_started_anew_removes_the_older_state_at_once(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(b"of the older run")
     with pytest.raises(TrainingError, match="not finite"):
         train(replace(GENERATOR, losses=LossPart(l1=1e39)), corpus, tmp_path, resume=False)
@@ -240,13 +240,13 @@ def test_a_run_begun_anew_forgets_the_older_one_at_once(corpus: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("state", [{}, [], {"recipe": 3}, {"recipe": {"network": {}}}, torch.zeros(2)])
-def test_what_is_no_state_is_told(corpus: Path, tmp_path: Path, state: Any) -> None:
+def test_a_file_that_is_no_state_is_refused(corpus: Path, tmp_path: Path, state: Any) -> None:
     torch.save(state, tmp_path / "state.pt")
     with pytest.raises(TrainingError, match=r"state\.pt is not the state of a run; remove it to start anew"):
         train(EXPERT, corpus, tmp_path)
 
 
-def test_a_file_in_the_place_of_the_curves_is_told(corpus: Path, tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_curves_is_an_error(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "tensorboard").write_text("not a folder")
     with pytest.raises(TrainingError, match="cannot hold the curves"):
@@ -308,7 +308,7 @@ def test_curves_are_drawn_for_tensorboard_too(corpus: Path, tmp_path: Path) -> N
     assert {"training/crops_per_s", "validation/val_mouth"} <= set(board.Tags()["scalars"]) and logged == []
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's compiler warns of torch
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # raised inside torch's compiler
 def test_parts_are_compiled_and_weights_keep_their_names() -> None:
     network = Generator(GeneratorConfig(SIZE, 0.25))
     names = list(network.state_dict())
@@ -317,7 +317,7 @@ def test_parts_are_compiled_and_weights_keep_their_names() -> None:
     assert all(part._compiled_call_impl is not None for part in (network.hearing, network.ups[0], network.head))
 
 
-def test_empty_folder_is_said(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="holds 0 clips"):
         train(GENERATOR, tmp_path, tmp_path / "run")
     with pytest.raises(CorpusError, match="holds 0 voices"):
