@@ -1,4 +1,4 @@
-"""The articulation: how lips, jaw and tongue stand in one frame, as a row of seven numbers.
+"""The articulation: the posture of lips, jaw and tongue in one frame, as a row of seven numbers.
 
 The corpus makes such rows from speech, the hearing network predicts them from sound, and training compares the two.
 """

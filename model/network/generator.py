@@ -167,7 +167,7 @@ class Generator(nn.Module):
         self.hearing = Hearing(HearingConfig())  # trained separately, and the same in all ablations
         audio = channels[-1] // 2
         self.cue = nn.Linear(CHANNELS, LATENT)
-        self.hear = nn.Linear(LATENT, audio)  # named as in the files of weights
+        self.hear = nn.Linear(LATENT, audio)  # its name is part of the file format
         self.fuse = ResidualCBAM(channels[-1] + audio, channels[-1], use_cbam=config.use_cbam)
         # The finest stage gets the input pixels themselves beside their features.
         finest = FinestStage(channels[1], channels[0] + 6, _FINEST)

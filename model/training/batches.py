@@ -106,7 +106,7 @@ def draw_moments(corpus: Corpus, rng: Rng, clips: int, moments: int) -> SyncBatc
 def choose_reference(rng: Rng, openness: F32, start: int, length: int) -> int:
     """Choose a frame outside start .. start+length-1, at least five frames from it if the clip is long enough.
 
-    openness (T,): how open the mouth is, NaN where unknown. In serving the reference shows a face at rest, so the most
+    openness (T,): how open the mouth is, NaN if unknown. In serving the reference shows a face at rest, so the most
     closed of three candidates is taken. One time in four it is any frame, because in serving not every face rests.
     Raises ValueError if there is no other frame.
     """
@@ -128,7 +128,7 @@ def _other_moments(rng: Rng, frames: int, moment: int, count: int) -> I64:
 def vary_mels(rng: Rng, mels: F32) -> F32:
     """Change loudness, tilt and noise floor, as another place and microphone would. (N,80,columns) -> same.
 
-    All N get the same change. Values stay in -4..4, where 0.08 is one decibel.
+    All N get the same change. Values stay in -4..4; 0.08 is one decibel.
     """
     gain, tilt = rng.uniform(-0.8, 0.5), rng.uniform(-0.4, 0.4)
     changed = mels + (gain + tilt * np.linspace(-1, 1, MEL_BANDS))[:, None]

@@ -168,7 +168,10 @@ def read_articulation(folder: Path) -> F32:
 
 
 def _articulation(folder: Path, frames: int) -> F32:
-    """Return the articulation of a clip, (T,7), NaN where unknown: of real mouths only aperture and width are known."""
+    """Return the articulation of a clip, (T,7).
+
+    Unknown values are NaN. Of a real mouth only aperture and width are known, of a clip without labels nothing is.
+    """
     labels = read_labels(folder, frames)
     if (folder / "articulation.npy").is_file():
         rows = read_articulation(folder)

@@ -24,7 +24,7 @@ def mouth_weights(size: int, framing: Framing) -> Tensor:
 
 
 def change_weights(target: Tensor, reference: Tensor, weights: Tensor) -> Tensor:
-    """Increase the weights of places where target and reference differ, as they do where a mouth opens.
+    """Increase the weights of places at which target and reference differ, as on an opening mouth.
 
     Two (N,3,S,S) in 0..1 and place weights (S,S) -> (N,1,S,S); a difference of 0.1 doubles a weight.
     """

@@ -112,7 +112,7 @@ class LossPart:
 class LpipsPart:
     """Backbone of LPIPS: "random", or the file of AlexNet weights.
 
-    There is no default backbone, so that nobody trains with random weights unawares.
+    There is no default, so that random weights are never used by accident.
     """
 
     backbone: str = ""

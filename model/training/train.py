@@ -113,7 +113,9 @@ def _objective(recipe: Recipe, corpus_dir: Path, device: torch.device, pretraine
         return ExpertObjective(recipe, clips, held_out, device)
     expert = _loaded_expert(recipe, pretrained.expert)
     if recipe.network.architecture == "wav2lip" and pretrained.hearing is not None:
-        raise RecipeError("network.architecture wav2lip learns to hear by itself: leave the hearing out")
+        raise RecipeError(
+            "network.architecture wav2lip has no place for a trained hearing network: leave the hearing out"
+        )
     lpips = load_lpips(recipe.lpips.backbone) if recipe.losses.lpips else None
     loss_networks = LossNetworks(expert, lpips)
     if recipe.network.architecture == "wav2lip":

@@ -1,7 +1,7 @@
 """Training of the generator, with the losses of all drawn faces (model/training/objectives/faces.py) and two more.
 
 The hearing network was trained before and stays as it is. Drawing is learned mostly from the known articulation of each
-frame. A puppet's mesh tells for every point of the skin where it comes from, and where the lips are open. Displacement
+frame. From a puppet's mesh, the source of every point of the skin and the opening of the lips are known. Displacement
 and mask are therefore compared with the mesh directly, which takes a fraction of the steps that pixels alone would
 need.
 """
@@ -65,7 +65,7 @@ class GeneratorObjective(FacesObjective):
     def _known_or_predicted(self, rng: Rng, rows: F32, predicted: Tensor) -> Tensor:
         """Return the known normal articulation for a random share of the batch, and the predicted one for the others.
 
-        rows (N,7), NaN where unknown; predicted (N,7). Returns (N,7); unknown values are the predicted ones.
+        rows (N,7), NaN if unknown; predicted (N,7). Returns (N,7); unknown values are the predicted ones.
         """
         hidden = rng.random((len(rows), 1)) >= self._recipe.batch.known
         given = torch.from_numpy(np.where(hidden, np.float32(np.nan), rows)).to(self._device)

@@ -131,12 +131,13 @@ def test_generator_run_with_every_term(corpus: Path, expert: Path, hearing: Path
 def test_interrupted_run_follows_the_same_curve(corpus: Path, tmp_path: Path) -> None:
     train(GENERATOR, corpus, tmp_path / "whole")
     train(replace(GENERATOR, run=replace(GENERATOR.run, steps=4)), corpus, tmp_path / "parts")
-    # A kill leaves behind a half-written state, and lines logged after the last whole one.
-    (tmp_path / "parts" / ".state.pt.partial").write_bytes(b"half")
+    # A killed process leaves a half-written state, and lines that it logged after the last whole state.
+    (tmp_path / "parts" / ".state.pt.12345.partial").write_bytes(b"half")
     log = tmp_path / "parts" / "log.csv"
     lines = log.read_text().splitlines()
     log.write_text("\n".join([*lines, "5" + lines[-1][1:], ""]))
     train(GENERATOR, corpus, tmp_path / "parts")
+    assert not list((tmp_path / "parts").glob(".state.pt*"))
     whole, parts = _log(tmp_path / "whole"), _log(tmp_path / "parts")
     assert [row["step"] for row in parts] == [row["step"] for row in whole] == list("123456")
     for name in ("total", "l1", "motion"):
@@ -268,7 +269,7 @@ def test_time_budget_ends_a_run(corpus: Path, tmp_path: Path) -> None:
         (replace(GENERATOR, run=replace(GENERATOR.run, device="cuda:99")), TrainingError, "no device 'cuda:99'"),
     ],
 )
-def test_hopeless_runs_end_in_a_sentence(
+def test_impossible_runs_end_with_a_sentence(
     corpus: Path, tmp_path: Path, recipe: Recipe, error: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(error, match=sentence):

@@ -1,4 +1,4 @@
-"""Voices with a known articulation: what is drawn from them, and what is refused."""
+"""Voices with a known articulation: drawing moments from them, and the errors of broken ones."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def test_broken_voices_are_named(tmp_path: Path, name: str, array: np.ndarray, s
         Voices.open(tmp_path / "c", "train", AROUND_FRAME).voice(0)
 
 
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"there is no folder .*nowhere"):
         Voices.open(tmp_path / "nowhere", "train", AROUND_FRAME)
