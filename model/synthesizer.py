@@ -22,7 +22,7 @@ from model.composition import compose, shrink
 from model.network.folding import fold_batch_norms
 from model.network.generator import Drawing
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Synthesizer:
@@ -38,7 +38,7 @@ class Synthesizer:
         if batch_size < 1:
             raise ValueError(f"the batch size must be at least 1, not {batch_size}")
         fold_batch_norms(network)
-        self._device, self._dtype = torch.device(device), _DTYPES[precision]
+        self._device, self._dtype = torch.device(device), DTYPES[precision]
         network.to(self._device, self._dtype).requires_grad_(False)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config = config
@@ -169,8 +169,8 @@ def choose_precision(precision: str, device: str) -> str:
         # An older CPU converts bfloat16 to float32 for every operation, so that bfloat16 is the slower of the two.
         fast = _multiplies_bf16() if on_cpu else torch.cuda.is_bf16_supported()
         return "bf16" if fast else "fp32"
-    if precision not in _DTYPES:
-        raise ValueError(f"the precision must be auto, {', '.join(_DTYPES)}, not {precision!r}")
+    if precision not in DTYPES:
+        raise ValueError(f"the precision must be auto, {', '.join(DTYPES)}, not {precision!r}")
     if precision == "fp16" and on_cpu:
         raise ValueError("fp16 needs a GPU; use auto, fp32 or bf16")
     return precision

@@ -26,7 +26,7 @@ from model.checkpoint import load_expert, load_hearing
 from model.errors import RecipeError, TrainingError
 from model.network.hearing import CALIBRATED
 from model.network.sync_expert import SyncExpert
-from model.synthesizer import choose_device, choose_precision
+from model.synthesizer import DTYPES, choose_device, choose_precision
 from model.training.clips import Corpus
 from model.training.objectives.baseline import BaselineObjective
 from model.training.objectives.expert import ExpertObjective
@@ -49,7 +49,6 @@ from model.training.voices import Voices
 
 _FINAL_RATE = 0.02  # of the learning rate, at the end
 _CLIP_NORM = 5.0
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ class _Run:
         )
         scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.state = RunState(network, average, helpers, optimizer, scaler, TrainingProgress())
-        self.autocast = torch.autocast(device.type, _DTYPES[precision], enabled=precision != "fp32")
+        self.autocast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
 
     def go(self, log: Callable[[str], None]) -> Path:
         """Take steps until the end, then export."""

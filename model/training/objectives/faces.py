@@ -1,6 +1,6 @@
 """The part of training that all networks that draw faces share: varied batches, loss terms, validation, sample sheet.
 
-The loss compares pixels, and it may use loss networks: LPIPS for the look of a picture, the sync expert for the match
+The loss compares pixels, and it may use other networks: LPIPS for the look of a picture, the sync expert for the match
 of mouth and sound and, for an ablation, a critic that is trained at the same time.
 """
 
@@ -205,6 +205,7 @@ class FacesObjective(ABC):
         save_checkpoint(path, network, self._recipe.checkpoint_config(notes))
 
     def _held_out(self, count: int) -> FaceBatch:
+        """Draw faces from the validation split, the same at every call."""
         return draw_faces(self._val, np.random.default_rng(VALIDATION_SEED), 0, count)
 
 

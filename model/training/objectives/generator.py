@@ -1,6 +1,6 @@
-"""Training of the generator, with the losses of all drawn faces (model/training/objectives/faces.py) and two more.
+"""Training of the generator, with the losses of all drawn faces (model/training/objectives/faces.py) and its own.
 
-The hearing network was trained before and stays as it is. Drawing is learned mostly from the known articulation of each
+A hearing network that was trained before stays as it is. Drawing is learned mostly from the known articulation of each
 frame. From a puppet's mesh, the source of every point of the skin and the opening of the lips are known. Displacement
 and mask are therefore compared with the mesh directly, which takes a fraction of the steps that pixels alone would
 need.
