@@ -79,6 +79,7 @@ class ExpertObjective:
         return torch.stack(shares).cpu()
 
     def _match(self, network: SyncExpert, corpus: Corpus, rng: Rng, *, vary: bool) -> tuple[Tensor, Tensor]:
+        """Draw moments and match them; vary: change sound and colours at random. Returns as `matching_loss`."""
         batch = draw_moments(corpus, rng, self._recipe.batch.clips, self._recipe.batch.moments)
         clips, moments = batch.mels.shape[:2]
         mels = np.stack([vary_mels(rng, clip) for clip in batch.mels]) if vary else batch.mels
