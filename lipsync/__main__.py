@@ -448,6 +448,7 @@ def train(
     """Train hearing, sync expert or generator, as the recipe says; stop and resume at any moment."""
     from model.errors import BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError
     from model.training.recipe import read_recipe
+    from model.training.train import Pretrained
     from model.training.train import train as run
 
     try:
@@ -455,11 +456,10 @@ def train(
             read_recipe(config),
             corpus_dir,
             run_dir,
-            minutes,
-            resume,
-            expert,
-            hearing,
-            lambda text: click.echo(text, err=True),
+            Pretrained(expert, hearing),
+            minutes=minutes,
+            resume=resume,
+            log=lambda text: click.echo(text, err=True),
         )
         click.echo(str(exported))
     except (BackboneError, CheckpointError, CorpusError, RecipeError, TrainingError) as error:

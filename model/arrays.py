@@ -1,4 +1,4 @@
-"""Array types by element, for signatures; shape, layout and range stand in each docstring."""
+"""Array types by element, for signatures; each docstring gives shape, layout and range."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ I16 = NDArray[np.int16]
 I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
-Floats = NDArray[np.floating[Any]]  # any precision, where both are given
+Floats = NDArray[np.floating[Any]]  # float32 or float64

@@ -1,11 +1,11 @@
-"""The mel front end: what a network hears.
+"""The mel front end: the spectrogram that networks get of a recording.
 
-The definition is the one of the published Wav2Lip code, so that its checkpoints work: pre-emphasis, a Hann-windowed
-STFT centred on each column with reflection at both ends, Slaney mel bands, decibels mapped to -4..4. Column k is
-centred on sample 200 k, that is on k * 12.5 ms.
+The definition is that of the published Wav2Lip code (Prajwal et al. 2020), so that its checkpoints work: pre-emphasis,
+a Hann-windowed STFT centred on each column and reflected at both ends, Slaney mel bands, and decibels mapped to -4..4.
+Column k is centred on sample 200 k, that is on k * 12.5 ms.
 
-The column at a frame's time t is floor(80 t), as published; a MelWindow says where the window starts relative to it.
-Only the columns asked for are computed, so a recording of any length may stay on disk.
+As published, a frame at time t has column floor(80 t); a MelWindow starts at an offset from that column. Only the
+requested columns are computed, so a recording of any length may stay on disk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from model.arrays import F32, F64, I16, I64
 
 SAMPLE_RATE_HZ = 16_000
 MEL_BANDS = 80
-MEL_RATE_HZ = 80  # columns a second
+MEL_RATE_HZ = 80  # columns per second
 HOP = SAMPLE_RATE_HZ // MEL_RATE_HZ  # 200 samples
 FFT_SIZE = 4 * HOP  # 800 samples, 50 ms
 SILENCE = -4.0  # the value of every band in digital silence
@@ -37,13 +37,14 @@ Samples = F32 | I16
 
 @dataclass(frozen=True)
 class MelWindow:
-    """Say which columns a frame hears: `columns` of them, the first `offset_columns` after the frame's own column."""
+    """Columns of the spectrogram for one frame: `columns` of them, from `offset_columns` after the frame's own on."""
 
     columns: int = 16
     offset_columns: int = 0
 
 
-# Lips part up to 0.3 s before they are heard and shape the sound to come: more is heard of what follows.
+# Lips part up to 0.3 s before the voice, and take the shape of the sound that follows. The window therefore holds more
+# of the sound after the frame than before it.
 AROUND_FRAME = MelWindow(columns=32, offset_columns=-12)  # 150 ms before to 250 ms after
 STARTING_AT_FRAME = MelWindow()  # published Wav2Lip weights
 
@@ -51,8 +52,8 @@ STARTING_AT_FRAME = MelWindow()  # published Wav2Lip weights
 def mel_spectrogram(samples: Samples) -> F32:
     """Compute the whole spectrogram.
 
-    samples: (n,) float in -1..1 or int16, mono at 16 kHz. Returns (80, 1 + n // 200) float32 in -4..4. Samples that
-    are not finite count as 0, louder ones than 1 are clipped.
+    samples: (n,) float in -1..1 or int16, mono at 16 kHz. Returns (80, 1 + n // 200) float32 in -4..4. A sample that is
+    not finite counts as 0, and values outside -1..1 are clipped.
     """
     return _columns(samples, np.arange(column_count(len(samples)))).T.copy()
 
@@ -61,8 +62,8 @@ def mel_windows(samples: Samples, times_s: F64, window: MelWindow) -> F32:
     """Compute the mel window of each frame time.
 
     samples: (n,) float in -1..1 or int16 (a memmap will do), mono at 16 kHz. times_s: (N,) frame times in seconds.
-    Returns (N, 80, columns) float32 in -4..4, equal to the columns of `mel_spectrogram`; before the first and after
-    the last column stands digital silence.
+    Returns (N, 80, columns) float32 in -4..4, equal to the columns of `mel_spectrogram`. Before the first and after the
+    last column the windows hold digital silence.
     """
     wanted = first_columns(times_s, window)[:, None] + np.arange(window.columns)  # (N, columns)
     distinct, position = np.unique(wanted, return_inverse=True)
@@ -75,23 +76,27 @@ def mel_windows(samples: Samples, times_s: F64, window: MelWindow) -> F32:
 
 def first_columns(times_s: F64, window: MelWindow) -> I64:
     """Return the first column of the window at each time in seconds, as (N,) int64."""
-    # A millionth of a column keeps frame 5 of 25 fps (0.2 s) on column 16 whatever the rounding of its time.
+    # The millionth of a column keeps frame 5 of 25 fps (0.2 s) on column 16, however its time was rounded.
     own: I64 = np.floor(np.asarray(times_s, np.float64) * MEL_RATE_HZ + 1e-6).astype(np.int64)
     return own + window.offset_columns
 
 
 def column_count(sample_count: int) -> int:
-    """Return how many columns the whole spectrogram of so many samples has."""
+    """Return the number of columns in the whole spectrogram of `sample_count` samples."""
     return 1 + sample_count // HOP if sample_count else 0
 
 
 def _columns(samples: Samples, columns: I64) -> F32:
-    """Compute the columns with these numbers (any order, all inside), as (len(columns), 80) float32."""
+    """Compute the columns with these numbers, as (len(columns), 80) float32.
+
+    The numbers may come in any order, but none may lie outside the spectrogram.
+    """
     parts = [_chunk(samples, part) for part in np.split(columns, range(_CHUNK_COLUMNS, len(columns), _CHUNK_COLUMNS))]
     return np.concatenate(parts)
 
 
 def _chunk(samples: Samples, columns: I64) -> F32:
+    """Compute C columns at once, as (C, 80) float32."""
     index = columns[:, None] * HOP + np.arange(-FFT_SIZE // 2, FFT_SIZE // 2)
     index = _reflect(index, len(samples))  # (C, 800)
     emphasised = _read(samples, index) - _PREEMPHASIS * np.where(index > 0, _read(samples, np.maximum(index - 1, 0)), 0)
@@ -104,7 +109,7 @@ def _chunk(samples: Samples, columns: I64) -> F32:
 
 
 def _reflect(index: I64, count: int) -> I64:
-    """Mirror indices outside 0..count-1 at the ends without repeating the edge, as often as needed."""
+    """Mirror indices outside 0..count-1 at both ends, as often as needed; the edge itself is not repeated."""
     if count == 1:
         return np.zeros_like(index)
     period = 2 * (count - 1)
@@ -113,11 +118,11 @@ def _reflect(index: I64, count: int) -> I64:
 
 
 def _read(samples: Samples, index: I64) -> F64:
-    """Read samples by number as float64 in -1..1, touching only the span they lie in."""
+    """Read samples by number as float64 in -1..1, without reading outside their span."""
     if index.size == 0:
         return np.zeros(index.shape)
     low, high = int(index.min()), int(index.max()) + 1
-    if high - low > 4 * index.size:  # far apart: gather instead of reading everything between
+    if high - low > 4 * index.size:  # far apart: read each one instead of the whole span
         raw = np.asarray(samples[index.ravel()]).reshape(index.shape)
     else:
         raw = np.asarray(samples[low:high])[index - low]

@@ -1,60 +1,66 @@
 """Checkpoints: weights together with everything needed to use them.
 
-One `.safetensors` file holds the weights and, as metadata, the format's name and the config as JSON; it cannot carry
-code. Published Wav2Lip `.pth` files are read too, with weights_only=True. Loading is strict: the first parameter whose
-name or shape differs is named.
+One `.safetensors` file holds the weights and, as metadata, the format's name and the config as JSON; such a file cannot
+carry code. Published Wav2Lip `.pth` files are read too, with weights_only=True. Loading is strict: the error names the
+first parameter whose name or shape differs.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.audio import AROUND_FRAME, STARTING_AT_FRAME, MelWindow
 from model.errors import CheckpointError
+from model.files import replacing
 from model.framing import FOREHEAD_TO_CHIN, LOWER_FACE, Framing
 from model.network.generator import Generator, GeneratorConfig
 from model.network.hearing import Hearing, HearingConfig
 from model.network.sync_expert import SyncExpert, SyncExpertConfig
 from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
 from model.network.wav2lip import Wav2Lip
+from model.typed_config import STRICT, ImageSize, Width, config_from
 
 FORMAT = "lipsync-checkpoint/1"
 EXPERT_FORMAT = "lipsync-expert/1"
 HEARING_FORMAT = "lipsync-hearing/1"
-# What the restricted reader raises depends on where in a strange file it stumbles.
+# The error that torch's restricted reader raises depends on the byte at which it gives up on an untrusted file.
 _UNREADABLE = (
     *(pickle.UnpicklingError, struct.error, EOFError, OSError),
     *(RuntimeError, ValueError, TypeError, LookupError, AttributeError),
 )
-_SIZES_PX, _MOST_OFFSET_COLUMNS = (16, 1024), 160  # what a file may ask for; 160 columns are two seconds
-_COLUMNS = {"lpips_attnwav2lip": AROUND_FRAME.columns, "wav2lip": STARTING_AT_FRAME.columns}  # what a network hears
+_COLUMNS = {"lpips_attnwav2lip": AROUND_FRAME.columns, "wav2lip": STARTING_AT_FRAME.columns}  # width of the mel input
+_MOST_OFFSET_COLUMNS = 160  # two seconds
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.int64)
+Architecture = Literal["lpips_attnwav2lip", "wav2lip"]
 Shapes = Mapping[str, tuple[int, ...]]
 _Part = TypeVar("_Part", bound=nn.Module)
+_PartConfig = TypeVar("_PartConfig")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class CheckpointConfig:
-    """Say what a checkpoint holds and how crops and sound must be cut for it.
+    """Architecture of a checkpoint's network, and how crops and sound must be cut for it.
 
-    image_size in pixels; the ablation flags and the width only matter to lpips_attnwav2lip; notes are for people.
+    image_size in pixels. The ablation flags and the width only matter to lpips_attnwav2lip; notes are for people.
+    Raises pydantic's ValidationError, a ValueError, for a value out of range.
     """
 
-    architecture: Literal["lpips_attnwav2lip", "wav2lip"] = "lpips_attnwav2lip"
-    image_size: int = 96
-    width: float = 1.0
+    architecture: Architecture = "lpips_attnwav2lip"
+    image_size: ImageSize = 96
+    width: Width = 1.0
     use_cbam: bool = True
     use_ffc: bool = True
     use_adain: bool = True
@@ -63,29 +69,22 @@ class CheckpointConfig:
     channel_order: Literal["rgb", "bgr"] = "rgb"
     notes: str = ""
 
-    def __post_init__(self) -> None:
-        if self.architecture not in ("lpips_attnwav2lip", "wav2lip"):
-            raise ValueError(f"the architecture {self.architecture!r} is not known")
-        if self.channel_order not in ("rgb", "bgr"):
-            raise ValueError(f"the channel order {self.channel_order!r} is not known")
-        window, columns = self.mel_window, _COLUMNS[self.architecture]
-        for name, value, (low, high) in (
-            ("image_size", self.image_size, _SIZES_PX),
-            ("mel_window.offset_columns", window.offset_columns, (-_MOST_OFFSET_COLUMNS, _MOST_OFFSET_COLUMNS)),
-        ):
-            if type(value) is not int or not low <= value <= high:
-                raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+    @model_validator(mode="after")
+    def _check_together(self) -> CheckpointConfig:
+        """Raise ValueError if size or mel window do not fit the architecture."""
         if self.architecture == "wav2lip" and self.image_size != WAV2LIP_IMAGE_SIZE:
             raise ValueError(f"wav2lip draws {WAV2LIP_IMAGE_SIZE} px, not {self.image_size}")
-        if type(window.columns) is not int or window.columns != columns:
-            raise ValueError(f"mel_window.columns must be {columns} for {self.architecture}, not {window.columns!r}")
-        flags = (self.use_cbam, self.use_ffc, self.use_adain)
-        if type(self.width) not in (int, float) or not all(type(flag) is bool for flag in flags):
-            raise ValueError("width must be a number and the flags true or false")
+        window, columns = self.mel_window, _COLUMNS[self.architecture]
+        if window.columns != columns:
+            raise ValueError(f"mel_window.columns must be {columns} for {self.architecture}, not {window.columns}")
+        if abs(window.offset_columns) > _MOST_OFFSET_COLUMNS:
+            allowed = f"from {-_MOST_OFFSET_COLUMNS} to {_MOST_OFFSET_COLUMNS}"
+            raise ValueError(f"mel_window.offset_columns must be {allowed}, not {window.offset_columns}")
+        return self
 
     @property
     def keeps_detail(self) -> bool:
-        """Say whether crops may be larger than the network and keep their detail."""
+        """Return whether crops may be larger than the network and keep their detail."""
         return self.architecture == "lpips_attnwav2lip"
 
     def to_json(self) -> str:
@@ -94,13 +93,18 @@ class CheckpointConfig:
 
     @classmethod
     def from_json(cls, text: str) -> CheckpointConfig:
-        """Read what `to_json` wrote. Raises ValueError, TypeError or KeyError where it is something else."""
-        values: dict[str, Any] = json.loads(text)
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(f"{min(unknown)!r} is not a field of the config")
-        framing, window = Framing(**values.pop("framing")), MelWindow(**values.pop("mel_window"))
-        return cls(**values, framing=framing, mel_window=window)
+        """Read what `to_json` wrote; a field that an older file lacks has its default.
+
+        Raises ValueError with one sentence for any other text. framing and mel_window must be there: with a wrong
+        default the network would silently get the wrong part of the face or of the sound.
+        """
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("it is not a table")
+        for name in ("framing", "mel_window"):
+            if name not in values:
+                raise ValueError(f"{name} is missing")
+        return config_from(cls, values)
 
 
 PUBLISHED_WAV2LIP = CheckpointConfig(
@@ -118,7 +122,7 @@ def default_checkpoint() -> Path:
 
 
 def build_network(config: CheckpointConfig) -> nn.Module:
-    """Build the network a config describes, with fresh weights, on torch's default device."""
+    """Build the network that a config describes, with fresh weights, on torch's default device."""
     if config.architecture == "wav2lip":
         return Wav2Lip()
     shape = GeneratorConfig(config.image_size, config.width, config.use_cbam, config.use_ffc, config.use_adain)
@@ -128,17 +132,18 @@ def build_network(config: CheckpointConfig) -> nn.Module:
 def save_checkpoint(
     path: Path, network: nn.Module, config: CheckpointConfig, *, dtype: torch.dtype = torch.bfloat16
 ) -> None:
-    """Write the network's weights and config; a reader sees the old file or the new one, never half of it.
+    """Write the network's weights and config; a reader finds the old file or the new one, never a part of it.
 
-    Matrices are stored in `dtype`, vectors (norms, biases) as they are.
+    Matrices are stored in `dtype`, vectors (norms, biases) in their own.
     """
     _save_state(path, network, {"format": FORMAT, "config": config.to_json()}, dtype)
 
 
 def read_checkpoint(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
-    """Read config and weights to the CPU, checked against the network they are for.
+    """Read config and weights to the CPU, and compare the weights with the network that the config describes.
 
-    Raises CheckpointError for a missing, damaged, foreign or mismatching file, and for weights that are not finite.
+    Raises CheckpointError if the file is missing, damaged, of another format, or of another shape than the network, and
+    if a weight is not finite.
     """
     config, state = _read_pth(path, "cpu") if _is_pth(path) else _read_safetensors(path)
     _compare({name: tuple(tensor.shape) for name, tensor in state.items()}, config, path)
@@ -147,9 +152,9 @@ def read_checkpoint(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
 
 
 def verify_checkpoint(path: Path) -> CheckpointConfig:
-    """Compare the names and shapes in a file with its network without loading weights; touches no GPU.
+    """Compare the names and shapes in a file with its network, without loading weights and without a GPU.
 
-    Returns the config. Raises CheckpointError as `read_checkpoint`, except for values.
+    Returns the config. Raises CheckpointError as `read_checkpoint` does, except for the values of weights.
     """
     if _is_pth(path):
         config, state = _read_pth(path, "meta")
@@ -199,7 +204,9 @@ def _config(metadata: Mapping[str, str], path: Path) -> CheckpointConfig:
         raise CheckpointError(f"{path.name} is not a {FORMAT} file (its format is {metadata.get('format')!r})")
     try:
         return CheckpointConfig.from_json(metadata["config"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except KeyError as error:
+        raise CheckpointError(f"{path.name}: its config cannot be read (the file has none)") from error
+    except ValueError as error:
         raise CheckpointError(f"{path.name}: its config cannot be read ({error})") from error
 
 
@@ -211,20 +218,18 @@ def _read_pth(path: Path, device: str) -> tuple[CheckpointConfig, dict[str, Tens
     return PUBLISHED_WAV2LIP, {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
-def load_plain(path: Path, device: str = "cpu") -> Any:
-    """Read what torch.save wrote, as long as it is tensors and plain values. Raises CheckpointError for all else."""
+def load_plain(path: Path, device: str = "cpu") -> object:
+    """Read a file that torch.save wrote, of tensors and plain values only. Raises CheckpointError for any other."""
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        content: object = torch.load(path, map_location=device, weights_only=True)
+        return content
     except _UNREADABLE as error:
         raise CheckpointError(f"{path.name} is not a file of plain weights") from error
 
 
 def _compare(found: Shapes, config: CheckpointConfig, path: Path) -> None:
-    try:
-        with torch.device("meta"):
-            network = build_network(config)
-    except ValueError as error:
-        raise CheckpointError(f"{path.name}: {error}") from error
+    with torch.device("meta"):
+        network = build_network(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     for name in sorted(wanted.keys() | found.keys()):
         if name not in found:
@@ -244,43 +249,41 @@ def _check_values(state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def save_expert(path: Path, expert: SyncExpert) -> None:
-    """Write a sync expert, its config beside its weights."""
+    """Write a sync expert's weights and config."""
     _save_part(path, expert, EXPERT_FORMAT, asdict(expert.config))
 
 
 def load_expert(path: Path) -> SyncExpert:
     """Read a sync expert to the CPU in eval mode. Raises CheckpointError."""
-    return _load_part(path, EXPERT_FORMAT, lambda config: SyncExpert(SyncExpertConfig(**config)))
+    return _load_part(path, EXPERT_FORMAT, SyncExpertConfig, SyncExpert)
 
 
 def save_hearing(path: Path, hearing: Hearing) -> None:
-    """Write a hearing, its config beside its weights."""
+    """Write a hearing network's weights and config."""
     _save_part(path, hearing, HEARING_FORMAT, asdict(hearing.config))
 
 
 def load_hearing(path: Path) -> Hearing:
-    """Read a hearing to the CPU in eval mode. Raises CheckpointError."""
-    return _load_part(path, HEARING_FORMAT, lambda config: Hearing(HearingConfig(**config)))
+    """Read a hearing network to the CPU in eval mode. Raises CheckpointError."""
+    return _load_part(path, HEARING_FORMAT, HearingConfig, Hearing)
 
 
-def _save_part(path: Path, part: nn.Module, kind: str, config: Mapping[str, Any]) -> None:
+def _save_part(path: Path, part: nn.Module, kind: str, config: Mapping[str, object]) -> None:
     _save_state(path, part, {"format": kind, "config": json.dumps(config)}, torch.bfloat16)
 
 
 def _save_state(path: Path, network: nn.Module, metadata: dict[str, str], dtype: torch.dtype) -> None:
-    """Write weights; a reader sees the old file or the new one. Matrices are stored in `dtype`, vectors as they are."""
+    """Write weights and metadata in one step. Matrices are stored in `dtype`, vectors in their own."""
     state = {
         name: (tensor.to(dtype) if tensor.ndim > 1 else tensor).detach().cpu().contiguous()
         for name, tensor in network.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    save_file(state, partial, metadata=metadata)
-    partial.chmod(0o644)  # safetensors writes for the owner alone; a service may run as somebody else
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file(state, partial, metadata=metadata)
+        partial.chmod(0o644)  # safetensors lets only the owner read; a service may run as another user
 
 
-def _load_part(path: Path, kind: str, build: Callable[[dict[str, Any]], _Part]) -> _Part:
+def _load_part(path: Path, kind: str, config_kind: type[_PartConfig], build: Callable[[_PartConfig], _Part]) -> _Part:
     if not path.is_file():
         raise CheckpointError(f"there is no {path.name} at {path.parent}")
     try:
@@ -290,7 +293,7 @@ def _load_part(path: Path, kind: str, build: Callable[[dict[str, Any]], _Part]) 
         if metadata.get("format") != kind:
             raise CheckpointError(f"{path.name} is not a {kind} file")
         _check_values(state, path)
-        part = build(json.loads(metadata["config"]))
+        part = build(config_from(config_kind, json.loads(metadata["config"])))
         part.load_state_dict(state, strict=True)
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path.name} does not hold what a {kind} file should") from error

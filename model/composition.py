@@ -1,7 +1,7 @@
-"""Compose what a network drew at its own size with crops as large as the face was filmed.
+"""Composition of a network's drawing, at the network's own size, with crops at the size of the filmed face.
 
-The same as `Drawing.compose` does for training, on arrays and fifteen times as fast: at five times the network's width
-nearly all pixels are known ones, and moving bytes is what OpenCV is for.
+It computes the same as `Drawing.compose`, which training uses, but on arrays with OpenCV. That is fifteen times as
+fast for a crop of five times the network's width, because nearly all work there is moving known pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from model.arrays import F32, U8
 
 
 def shrink(crops: U8, size: int) -> U8:
-    """Average crops (N,P,P,3) uint8 to (N,size,size,3); P is a multiple of size."""
+    """Shrink crops by averaging, (N,P,P,3) uint8 -> (N,size,size,3) uint8; P is a multiple of size."""
     if crops.shape[1] == size:
         return crops
     small = np.empty((len(crops), size, size, 3), np.uint8)
@@ -25,11 +25,12 @@ def shrink(crops: U8, size: int) -> U8:
 
 
 def compose(target: U8, reference: U8, hidden_from: float, offsets: F32, colours: U8, mask: F32) -> U8:
-    """Return the face: known pixels displaced, colours laid over them.
+    """Displace the known pixels and blend in the colours.
 
-    target, reference (P,P,3) uint8, known above and below the first hidden row, which `hidden_from` gives as a share;
-    offsets (2,H,H): where each pixel comes from, x and y, in halves of the picture; colours (S,S,3) uint8; mask (S,S)
-    0..1. Returns (P,P,3) uint8.
+    target, reference (P,P,3) uint8: the known pixels are those of the target above the first hidden row, and those of
+    the reference below it. hidden_from: that row, as a share of the height. offsets (2,H,H) float32: distance from each
+    pixel to its source, x and y, in halves of the picture. colours (S,S,3) uint8; mask (S,S) float32 in 0..1, how much
+    of the colours is shown. Returns (P,P,3) uint8.
     """
     size = len(target)
     row = round(size * hidden_from)

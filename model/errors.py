@@ -1,28 +1,28 @@
-"""Errors of the model side. Each carries one sentence, which the command line prints.
+"""Errors of the model package. Each has one sentence as its text, which the command line prints.
 
     ModelError
     ├── CheckpointError    a file of weights is missing, damaged or of another kind
     ├── BackboneError      the weights of a perceptual network are missing or do not fit
-    ├── RecipeError        a recipe names something unknown or out of range
-    ├── TrainingError      a run cannot start, go on, or has failed
+    ├── RecipeError        a recipe has an unknown name or a value out of range
+    ├── TrainingError      a run cannot start or continue, or has failed
     ├── CorpusError        a folder of training clips cannot be used
-    ├── MaterialError      faces or recordings that cannot become a corpus
+    ├── MaterialError      faces or recordings cannot become a corpus
     ├── ClipError          a training clip cannot be made
     ├── FetchError         a file could not be downloaded
-    ├── SpeechError        sound that cannot be read, synthesised or aligned
+    ├── SpeechError        sound cannot be read, synthesised or aligned
     │   ├── SoundError     a recording cannot be read
     │   ├── EspeakError    eSpeak NG is not installed, or refused a voice or a text
     │   └── TimingError    the words and the recording do not fit each other
     └── RatingError        a rating page cannot be made, or its answers cannot be read
 
-A wrong argument in a call is a ValueError: it is a fault of the program, not of what the user gave.
+A wrong argument in a call is a ValueError, because it is a fault of the program and not of the user's files.
 """
 
 from __future__ import annotations
 
 
 class ModelError(Exception):
-    """Failure told in one sentence without a full stop: what is wrong and, if known, what to do."""
+    """Failure with one sentence, without a full stop: what is wrong and, if known, what to do."""
 
 
 class CheckpointError(ModelError):
@@ -38,7 +38,7 @@ class RecipeError(ModelError):
 
 
 class TrainingError(ModelError):
-    """Training run that cannot start, cannot go on, or has failed."""
+    """Training run that cannot start or continue, or has failed."""
 
 
 class CorpusError(ModelError):
@@ -66,7 +66,7 @@ class SoundError(SpeechError):
 
 
 class EspeakError(SpeechError):
-    """eSpeak NG is not installed, or refused a voice or a text."""
+    """Call of eSpeak NG that failed: it is not installed, or it refused a voice or a text."""
 
 
 class TimingError(SpeechError):

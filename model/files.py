@@ -1,4 +1,4 @@
-"""Write a file so that a reader sees the old one or the new one, never a part of it."""
+"""Replacement of a file in one step: a reader finds the old file or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; at the end it replaces `path`, after an error it is removed.
+    """Yield a temporary path in the same folder to write to, then rename it to `path`; after an error remove it.
 
-    The folder is made where it is missing. Two processes may write the same file: the last to end wins.
+    A missing folder is created. If two processes write the same file, the one that ends last wins. A killed process
+    leaves its temporary file behind, named `.{name}.{process id}.partial`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -1,8 +1,8 @@
-"""Framing: which square of a face a network sees.
+"""Framing: the square of a face that a network gets as its crop.
 
-The unit is the template face unit: 1 is the distance from the midpoint between the eyes to the chin of the mean
-face with its mouth closed. The template is rigid (eyes, brows, nose), so a moving jaw does not move the crop. In the
-mean face the tip of the nose lies 0.31 below the eyes, the base of the nose 0.42, the line of the lips about 0.62.
+Lengths are in template face units: 1 is the distance from the midpoint between the eyes to the chin of the mean face
+with its mouth closed. The template is rigid (eyes, brows, nose), so a moving jaw does not move the crop. In the mean
+face the tip of the nose lies 0.31 below the eyes, the base of the nose 0.42, and the line of the lips about 0.62.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Framing:
-    """Place a square crop on the template face.
+    """Place of a square crop on the template face.
 
-    side: edge of the square; center_y: how far its centre lies below the midpoint between the eyes. Both in template
-    face units; horizontally the square is centred on the midline. hidden_from: the row, as a share of the height, from
-    which on the network does not see the target. Raises ValueError for a side that is not positive or a row outside.
+    side: edge of the square; center_y: distance of its centre below the midpoint between the eyes. Both are in template
+    face units; horizontally the square is centred on the midline. hidden_from: the first hidden row, as a share of the
+    height; from this row down the target is hidden from the network. Raises ValueError for a side that is not positive,
+    a centre that is not finite, or a hidden row outside the crop.
     """
 
     side: float
@@ -41,13 +42,13 @@ class Framing:
         return -self.side / 2
 
     def row(self, template_y: float) -> float:
-        """Return where a template y lies in the crop, as a share of its height (0 top, 1 bottom)."""
+        """Return the place of a template y in the crop, as a share of its height (0 top, 1 bottom)."""
         return (template_y - self.top) / self.side
 
 
-# As near to the mouth as the jaw allows. The hidden part starts at the base of the nose (row 0.42), a closed chin lies
-# at row 0.84, and a jaw opened by 0.2 of a unit ends inside the crop (row 0.98).
+# The smallest crop that holds an open jaw. The hidden rows start at the base of the nose (row 0.42), the chin of a
+# closed mouth lies at row 0.84, and a jaw opened by 0.2 of a unit ends inside the crop (row 0.98).
 LOWER_FACE = Framing(side=1.40, center_y=0.53, hidden_from=5 / 12)
 
-# Published Wav2Lip weights know detector boxes from forehead to chin with a tenth of padding below.
+# Published Wav2Lip weights were trained on detector boxes from forehead to chin, with a tenth of padding below.
 FOREHEAD_TO_CHIN = Framing(side=1.48, center_y=0.34)

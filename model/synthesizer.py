@@ -1,9 +1,10 @@
-"""The border of the network: arrays in, arrays out.
+"""The synthesizer: a network behind an interface of arrays.
 
-Owns what every caller would otherwise have to know: device and precision, normalisation, hiding the lower rows, channel
-order, batches, and the detail of crops that are larger than the network: it sees them shrunk, and what it draws is
-composed with the crops as they are. A crop's result does not depend on what else is in its batch: batches always have
-the same size, short ones are filled up, so that cutting a clip into segments changes no pixel.
+The synthesizer takes care of device and precision, normalisation, hiding the lower rows, channel order and batches, so
+that its callers need not. If crops are larger than the network's size, the network gets them shrunk, and its drawing is
+composed with the crops at full size, which keeps their detail. A crop's result does not depend on the other crops in
+its batch: all batches have the same size, and short ones are filled up. Cutting a clip into segments therefore changes
+no pixel.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from model.composition import compose, shrink
 from model.network.folding import fold_batch_norms
 from model.network.generator import Drawing
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Synthesizer:
-    """Draw the face in each crop as it looks while saying its mel window.
+    """Network, ready to draw the face in each crop as it looks while saying the sound of its mel window.
 
-    The network must be in eval mode; it is changed (folded, moved, cast) and belongs to the synthesizer from then on.
+    The network must be in eval mode. The constructor changes it: folds its batch norms, moves it to the device and
+    converts it to the precision. The caller must not use it afterwards.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class Synthesizer:
         if batch_size < 1:
             raise ValueError(f"the batch size must be at least 1, not {batch_size}")
         fold_batch_norms(network)
-        self._device, self._dtype = torch.device(device), _DTYPES[precision]
+        self._device, self._dtype = torch.device(device), DTYPES[precision]
         network.to(self._device, self._dtype).requires_grad_(False)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config = config
@@ -45,11 +47,12 @@ class Synthesizer:
         self.batch_size = batch_size
 
     def synthesize(self, crops: U8, mels: F32, references: U8 | None = None) -> U8:
-        """Synthesize N faces from the crops' upper parts and whole references; without these a crop is its own.
+        """Synthesize N faces from the upper part of each crop and its whole reference.
 
-        crops, references: (N,P,P,3) uint8 RGB, P a multiple of config.image_size where config.keeps_detail, else that
-        size itself. mels: (N,80,columns) float32 in -4..4. Returns (N,P,P,3) uint8 RGB. Halves its batch size for good
-        when memory runs out; raises MemoryError when one crop is too much, ValueError for wrong shapes or types.
+        Without references, each crop is its own reference. crops, references: (N,P,P,3) uint8 RGB, P a multiple of
+        config.image_size if config.keeps_detail, else config.image_size itself. mels: (N,80,columns) float32 in -4..4.
+        Returns (N,P,P,3) uint8 RGB. If memory runs out, the batch size is halved, and stays so. Raises MemoryError if a
+        single crop needs too much memory, and ValueError for wrong shapes or types.
         """
         references = crops if references is None else references
         for pixels in (crops, references):
@@ -77,7 +80,7 @@ class Synthesizer:
             raise ValueError(f"mels must be ({len(crops)},{MEL_BANDS},{columns}), not {mels.shape}")
 
     def _shrink(self, error: Exception) -> None:
-        """Halve the batch after an error of memory; raise any other error again."""
+        """Halve the batch size after an error that means too little memory; raise any other error again."""
         if not is_out_of_memory(error):
             raise error
         if self.batch_size == 1:
@@ -89,39 +92,46 @@ class Synthesizer:
     @torch.inference_mode()
     def _batch(self, crops: U8, references: U8, mels: F32) -> U8:
         count, size = len(crops), self.config.image_size
-        heard = torch.zeros(self.batch_size, 1, *mels.shape[1:])
-        heard[:count, 0] = torch.from_numpy(np.nan_to_num(mels))
+        sound = torch.zeros(self.batch_size, 1, *mels.shape[1:])
+        sound[:count, 0] = torch.from_numpy(np.nan_to_num(mels))
         target, reference = self._pixels(shrink(crops, size)), self._pixels(shrink(references, size))
         faces = join_faces(target, reference, self.config.framing.hidden_from)
-        drawn = self._network(faces, heard.to(self._device, self._dtype))
+        drawn = self._network(faces, sound.to(self._device, self._dtype))
         if isinstance(drawn, Drawing):
             return self._composed(drawn, crops, references)
         return self._levels(drawn)[:count]
 
     def _composed(self, drawing: Drawing, crops: U8, references: U8) -> U8:
-        """Lay what was drawn for the first crops over their own pixels."""
+        """Compose the drawings of a batch with the pixels of their crops; drawings of padding are left out."""
         offsets, colours = drawing.offsets.cpu().numpy(), self._levels(drawing.colours)
         masks, hidden_from = drawing.mask[:, 0].cpu().numpy(), self.config.framing.hidden_from
         faces = zip(crops, references, offsets, colours, masks, strict=False)
         return np.stack([compose(crop, rest, hidden_from, *drawn) for crop, rest, *drawn in faces])
 
     def _levels(self, drawn: Tensor) -> U8:
-        """Turn (N,3,S,S) in 0..1 in the network's channel order into (N,S,S,3) uint8 RGB."""
+        """Convert (N,3,S,S) in 0..1, in the network's channel order, to (N,S,S,3) uint8 RGB."""
         ordered = drawn.flip(1) if self.config.channel_order == "bgr" else drawn
         levels = (ordered * 255).round().clamp(0, 255).to(torch.uint8)
         pixels: U8 = levels.permute(0, 2, 3, 1).cpu().numpy()
         return pixels
 
     def _pixels(self, crops: U8) -> Tensor:
-        """Bring crops to the device in the network's own order and range, filled up to a whole batch."""
+        """Move crops to the device, in the network's channel order and range, padded to a whole batch.
+
+        (N,S,S,3) uint8 RGB -> (batch_size,3,S,S) in 0..1.
+        """
         pixels = torch.zeros(self.batch_size, *crops.shape[1:], dtype=torch.uint8)
         pixels[: len(crops)] = torch.from_numpy(np.ascontiguousarray(crops))
-        faces = pixels.to(self._device).permute(0, 3, 1, 2).to(self._dtype) / 255  # channels last as it lies
+        faces = pixels.to(self._device).permute(0, 3, 1, 2).to(self._dtype) / 255  # channels last, without a copy
         return faces.flip(1) if self.config.channel_order == "bgr" else faces
 
 
 def join_faces(target: Tensor, reference: Tensor, hidden_from: float) -> Tensor:
-    """Hide the lower rows of the target and join the reference. Two (N,3,S,S) in 0..1 -> (N,6,S,S), channels last."""
+    """Hide the lower rows of the target and join the reference.
+
+    Two (N,3,S,S) in 0..1; hidden_from: the first hidden row, as a share of the height. Returns (N,6,S,S) in 0..1,
+    channels last in memory; hidden rows are 0.
+    """
     masked = target.clone()
     masked[:, :, round(target.shape[2] * hidden_from) :] = 0
     return torch.cat([masked, reference], dim=1).contiguous(memory_format=torch.channels_last)
@@ -130,10 +140,10 @@ def join_faces(target: Tensor, reference: Tensor, hidden_from: float) -> Tensor:
 def load_synthesizer(
     path: Path | None, device: str = "auto", precision: str = "auto", batch_size: int = 16
 ) -> Synthesizer:
-    """Load a checkpoint (None: the one of the package) for use.
+    """Load a checkpoint for use; None is the checkpoint that comes with the package.
 
-    device: auto, cpu, cuda or cuda:N. precision: auto, fp32, bf16 or fp16. Raises CheckpointError for the file,
-    ValueError for a device or precision this machine does not have.
+    device: auto, cpu, cuda or cuda:N. precision: auto, fp32, bf16 or fp16. Raises CheckpointError for a file that
+    cannot be used, and ValueError for a device or a precision that this machine does not have.
     """
     config, network = load_network(path or default_checkpoint())
     chosen = choose_device(device)
@@ -141,7 +151,7 @@ def load_synthesizer(
 
 
 def choose_device(device: str) -> str:
-    """Return the torch device for a setting. Raises ValueError where it is absent."""
+    """Return the torch device for a setting. Raises ValueError if this machine does not have it."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
@@ -153,26 +163,26 @@ def choose_device(device: str) -> str:
 
 
 def choose_precision(precision: str, device: str) -> str:
-    """Return fp32, bf16 or fp16 for a setting on a device. Raises ValueError where the device cannot do it."""
+    """Return fp32, bf16 or fp16 for a setting on a device. Raises ValueError if the device cannot compute in it."""
     on_cpu = device == "cpu"
     if precision == "auto":
-        # Older CPUs convert bfloat16 at every step and are slower in it than in float32.
+        # An older CPU converts bfloat16 to float32 for every operation, so that bfloat16 is the slower of the two.
         fast = _multiplies_bf16() if on_cpu else torch.cuda.is_bf16_supported()
         return "bf16" if fast else "fp32"
-    if precision not in _DTYPES:
-        raise ValueError(f"the precision must be auto, {', '.join(_DTYPES)}, not {precision!r}")
+    if precision not in DTYPES:
+        raise ValueError(f"the precision must be auto, {', '.join(DTYPES)}, not {precision!r}")
     if precision == "fp16" and on_cpu:
         raise ValueError("fp16 needs a GPU; use auto, fp32 or bf16")
     return precision
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Say whether an error means that memory ran out, on a GPU or not."""
+    """Return whether an error means that memory ran out, on a GPU or on a CPU."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return "not enough memory" in str(error) or "out of memory" in str(error).lower()
 
 
 def _multiplies_bf16() -> bool:
-    """Say whether this CPU multiplies bfloat16 itself (AMX, AVX512-BF16)."""
+    """Return whether this CPU has instructions that multiply bfloat16 (AMX, AVX512-BF16)."""
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -15,7 +15,7 @@ from model.evaluation.cases import FaceCrops
 from model.evaluation.fid import frechet_distance, inception_features
 from model.evaluation.lse import LEAST_S, at_25_fps, scores, sync_distances
 from model.network.syncnet_v2 import SyncNetV2
-from model.training.perceptual import Lpips, load_whole
+from model.training.perceptual import Lpips, load_lpips, load_whole
 from model.training.tensors import to_faces
 
 _LPIPS_BATCH = 16
@@ -44,7 +44,7 @@ def load_learned_metrics(
     BackboneError.
     """
     return LearnedMetrics(
-        None if lpips is None else _lpips(Lpips(lpips)),
+        None if lpips is None else _lpips(load_lpips(lpips)),
         None if syncnet is None else _sync(syncnet),
         None if inception is None else inception_features(inception),
     )

@@ -1,9 +1,10 @@
 """The semantic alignment module (SAM): the audio latent sets the statistics of the visual features.
 
-The receptive field is widened by fast Fourier convolution; adaptive instance normalisation (Huang and Belongie 2017,
-https://arxiv.org/abs/1703.06868) then gives each channel the mean and spread that the audio asks for. How the paper
-wires the two is not public: one residual block of two such steps, with scale and shift learned from the latent, is our
-design. The last layer of that map starts at zero, so that training starts from plain instance normalisation.
+SAM comes from LPIPS-AttnWav2Lip (https://arxiv.org/abs/2602.00189). Fast Fourier convolution widens the receptive
+field. Adaptive instance normalisation (AdaIN) then gives each channel the mean and spread that the audio asks for. The
+paper does not publish how the two are connected. Our design is one residual block of two such steps, whose scale and
+shift are learned from the latent. The last layer of that map starts at zero, so that training starts from plain
+instance normalisation.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ _EPSILON = 1e-5
 
 
 class AdaptiveInstanceNorm(nn.Module):
-    """Normalise each channel over its grid, then scale and shift it as the latent says.
+    """Adaptive instance normalisation (AdaIN): scale and shift of each normalised channel come from the latent.
 
-    x (N,C,H,W), latent (N,L) -> (N,C,H,W): (x - mean) / sqrt(var + 1e-5) * (1 + gamma) + beta.
+    x (N,C,H,W), latent (N,L) -> (N,C,H,W): (x - mean) / sqrt(var + 1e-5) * (1 + gamma) + beta. Huang and Belongie 2017,
+    https://arxiv.org/abs/1703.06868.
     """
 
     def __init__(self, channels: int, latent: int, hidden: int = 128) -> None:
@@ -39,7 +41,10 @@ class AdaptiveInstanceNorm(nn.Module):
 
 
 class ConcatenatedNorm(nn.Module):
-    """Inform the features by concatenating the latent at every place (the ablation without AdaIN)."""
+    """Ablation without AdaIN: the latent is concatenated at every place, then mixed in by a 1x1 convolution.
+
+    x (N,C,H,W), latent (N,L) -> (N,C,H,W).
+    """
 
     def __init__(self, channels: int, latent: int) -> None:
         super().__init__()
@@ -52,7 +57,10 @@ class ConcatenatedNorm(nn.Module):
 
 
 class SemanticAlignment(nn.Module):
-    """Align visual features with the audio. x (N,C,grid,grid), latent (N,L) -> (N,C,grid,grid)."""
+    """Residual block that aligns visual features with the audio. x (N,C,grid,grid), latent (N,L) -> (N,C,grid,grid).
+
+    LPIPS-AttnWav2Lip, https://arxiv.org/abs/2602.00189; the design of the block is ours, see above.
+    """
 
     def __init__(self, channels: int, grid: int, latent: int, *, use_ffc: bool = True, use_adain: bool = True) -> None:
         super().__init__()

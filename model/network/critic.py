@@ -1,25 +1,27 @@
-"""A critic that tells drawn faces from filmed ones, patch by patch, for the adversarial ablation.
+"""A critic that distinguishes drawn faces from filmed ones, patch by patch, for the adversarial ablation.
 
-Patches: Isola et al. 2017, https://arxiv.org/abs/1611.07004; spectral norm: Miyato et al. 2018,
-https://arxiv.org/abs/1802.05957. Drawer and critic meet at a gradient reversal (Ganin and Lempitsky 2015,
-https://arxiv.org/abs/1409.7495): one loss, one optimizer and one step serve both, since what teaches the critic to tell
-the two apart reaches the drawer turned round.
+A gradient reversal connects the drawing network and the critic. The gradient that teaches the critic to distinguish the
+two reaches the drawing network with its sign reversed. One loss, one optimizer and one step therefore serve both.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn.utils.parametrizations import spectral_norm
 
 _CHANNELS = (3, 32, 64, 128)
 
 
 class Critic(nn.Module):
-    """Score patches, high where they look filmed. (N,3,H,W) in 0..1 -> (N,1,H/8,W/8), float32 logits."""
+    """Network that scores patches: high if a patch looks filmed. (N,3,H,W) in 0..1 -> (N,1,H/8,W/8), float32 logits.
+
+    Patches: Isola et al. 2017, https://arxiv.org/abs/1611.07004. Spectral norm: Miyato et al. 2018,
+    https://arxiv.org/abs/1802.05957.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,15 +37,18 @@ class Critic(nn.Module):
 
 class _Reversal(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
         return -gradients[0]
 
 
 def reverse_gradient(x: Tensor) -> Tensor:
-    """Return what is given; gradients come back with their sign turned round."""
+    """Return x unchanged; its gradient gets the opposite sign. Any shape -> same.
+
+    Ganin and Lempitsky 2015, https://arxiv.org/abs/1409.7495.
+    """
     same: Tensor = _Reversal.apply(x)  # type: ignore[no-untyped-call]
     return same

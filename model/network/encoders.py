@@ -1,4 +1,8 @@
-"""What the generator sees and hears: the face encoder keeps every scale for the skips, the audio encoder one vector."""
+"""The generator's encoders: a face becomes one feature map per scale, for the skips; a mel window becomes one vector.
+
+Both follow the encoders of Wav2Lip (Prajwal et al. 2020, https://arxiv.org/abs/2008.10010), with the residual CBAM
+blocks of LPIPS-AttnWav2Lip (https://arxiv.org/abs/2602.00189).
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,9 @@ LATENT = 512
 
 
 class FaceEncoder(nn.Module):
-    """Encode masked target and reference together, from full size down to a sixteenth.
+    """Encoder of masked target and reference together, from full size down to a sixteenth.
 
-    (N,6,S,S) in 0..1 -> one feature map a scale, finest first: (N,channels[i],S/2^i,S/2^i).
+    (N,6,S,S) in 0..1 -> one feature map per scale, finest first: (N,channels[i],S/2^i,S/2^i).
     """
 
     def __init__(self, channels: tuple[int, ...], *, use_cbam: bool = True) -> None:
@@ -23,7 +27,7 @@ class FaceEncoder(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(
                 ResidualCBAM(finer, coarser, stride=2, use_cbam=use_cbam),
-                # A second block where the grid is small enough to be cheap.
+                # A second block from scale 2 on: there the grid is small, so the block is cheap.
                 *([ResidualCBAM(coarser, coarser, use_cbam=use_cbam)] if scale >= 2 else []),
             )
             for scale, (finer, coarser) in enumerate(pairwise(channels), start=1)
@@ -37,7 +41,7 @@ class FaceEncoder(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """Encode a mel window of 80 bands and 32 columns. (N,1,80,32) in -4..4 -> (N,512)."""
+    """Encoder of a mel window of 80 bands and 32 columns. (N,1,80,32) in -4..4 -> (N,latent)."""
 
     def __init__(self, *, use_cbam: bool = True, latent: int = LATENT) -> None:
         super().__init__()

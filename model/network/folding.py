@@ -1,4 +1,4 @@
-"""Fold batch norms into the convolutions before them: the same function, fewer passes over memory."""
+"""Folding of batch norms into the convolutions before them: the same function with fewer passes over memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def fold_batch_norms(network: nn.Module) -> None:
     """Fold, in place, every batch norm that follows a convolution within a Sequential.
 
-    Raises ValueError for a network in training mode, where a batch norm is not a fixed function.
+    Raises ValueError for a network in training mode, because a batch norm is a fixed function in eval mode only.
     """
     if network.training:
         raise ValueError("batch norms can only be folded in eval mode")

@@ -1,8 +1,8 @@
 """Fast Fourier convolution (FFC) with its transform written as a product with a constant matrix.
 
-FFC: Chi et al. 2020, https://papers.nips.cc/paper/2020/hash/2fd5d41ec6cfab47e32164d5624269b1-Abstract.html; ratio as
-in LaMa, https://arxiv.org/abs/2109.07161. The grids here are 6 to 32 wide, where a matrix product over all places is as
-fast as an FFT, works in bfloat16, keeps channels-last memory as it lies, and exports.
+FFC: Chi et al. 2020, https://papers.nips.cc/paper/2020/hash/2fd5d41ec6cfab47e32164d5624269b1-Abstract.html. The grids
+here are 6 to 32 wide. For such grids a matrix product over all places is as fast as an FFT; it also works in bfloat16,
+leaves channels-last memory as it is, and can be exported.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 
 def dft_matrices(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return the orthonormal real 2-D DFT of a grid and its inverse as matrices.
+    """Return the orthonormal real 2-D DFT of a grid, and its inverse, as matrices.
 
-    With K = height * (width // 2 + 1): forward (2K, height*width), real and imaginary part of each frequency in turn;
-    inverse (height*width, 2K). float32.
+    With K = height * (width // 2 + 1): forward (2K, height*width), whose rows are the real and the imaginary part of
+    each frequency in turn; inverse (height*width, 2K). Both float32.
     """
     places = torch.eye(height * width, dtype=torch.float64).reshape(-1, height, width)
     spectrum = torch.fft.rfft2(places, norm="ortho")  # (HW,H,W/2+1)
@@ -26,7 +26,10 @@ def dft_matrices(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 class SpectralTransform(nn.Module):
-    """Mix channels per frequency: every place sees the whole grid. (N,C,H,W) -> (N,C,H,W) on one fixed grid."""
+    """Global part of FFC: channels are mixed per frequency, so that every place depends on the whole grid.
+
+    (N,C,grid,grid) -> (N,C,grid,grid). Chi et al. 2020.
+    """
 
     def __init__(self, channels: int, grid: int) -> None:
         super().__init__()
@@ -55,16 +58,18 @@ class SpectralTransform(nn.Module):
 
 
 class FourierConv(nn.Module):
-    """Convolve a local and a global share of the channels, each informing the other. (N,C,H,W) -> (N,C,H,W).
+    """Fast Fourier convolution of a local and a global share of the channels. (N,C,grid,grid) -> (N,C,grid,grid).
 
-    The local part is Conv(local) + Conv(global), the global one Conv(local) + SpectralTransform(global).
+    Both shares get both inputs: the local output is Conv(local) + Conv(global), the global output is Conv(local) +
+    SpectralTransform(global). Chi et al. 2020; the global share of 0.75 is that of LaMa (Suvorov et al. 2021,
+    https://arxiv.org/abs/2109.07161).
     """
 
     def __init__(self, channels: int, grid: int, global_share: float = 0.75) -> None:
         super().__init__()
         self.global_channels = round(channels * global_share)
         self.local_channels = channels - self.global_channels
-        # One 3x3 convolution computes both products of the local share; a second one global -> local.
+        # One 3x3 convolution computes both products of the local share; a second one computes global -> local.
         self.from_local = nn.Conv2d(self.local_channels, channels, 3, padding=1, bias=False)
         self.global_to_local = nn.Conv2d(self.global_channels, self.local_channels, 3, padding=1, bias=False)
         self.global_to_global = SpectralTransform(self.global_channels, grid)

@@ -1,63 +1,67 @@
-"""The generator of LPIPS-AttnWav2Lip, as reconstructed from what is public about it.
+"""The generator of LPIPS-AttnWav2Lip (https://arxiv.org/abs/2602.00189), reconstructed from its published description.
 
-A U-Net of residual CBAM blocks takes a face with its lower half hidden and a reference of the same person, and draws
-the whole face as it looks while saying what the mel window holds. Audio enters at the coarsest scale, where it is fused
-with the visual features, and again through semantic alignment at 6, 12 and 24 (at 96 px), so that it does not fade
-with decoder depth. The scales 3 and 1 of Wav2Lip are dropped. Paper: https://arxiv.org/abs/2602.00189.
+A U-Net of residual CBAM blocks takes a face with its lower rows hidden and a reference crop of the same person. It
+draws the whole face as it looks while saying the sound of the mel window. The audio is fused with the visual features
+at the coarsest scale. It enters again through semantic alignment at grids of 6, 12 and 24 (for 96 px), so that its
+effect does not fade with decoder depth. The grids of 3 and 1 that Wav2Lip has are left out.
 
-Our own addition: what is known (the target above, the reference below) is kept where it can be. Half-size features
-displace the known pixels, which moves lips and jaw with their grain; beside the colours the head draws a mask that says
-where they replace the displaced pixels, as for teeth. Crops are placed on a rigid template, so the reference is nearly
-in place and the network spends itself on what speech moves. What it draws is a `Drawing`, which can be composed with
-the known pixels at any size: the skin of a close-up stays as sharp as it was filmed. And the latent is asked how the
-articulators stand (model/network/hearing.py), so that hearing and drawing are learned apart.
+Two additions are our own. First, known pixels (the target above, the reference below) are kept wherever possible.
+Half-size features displace the known pixels, so that lips and jaw move together with their skin texture. Beside the
+colours, the head draws a mask of the places where colours replace the displaced pixels, as for teeth. Crops are placed
+on a rigid template: the reference is nearly in place, and the network has to learn little besides the movement of
+speech. The result is a `Drawing`, which can be composed with the known pixels at any size, so that the skin of a
+close-up stays as sharp as it was filmed. Second, the articulation is predicted from the latent
+(model/network/hearing.py), so that hearing and drawing are trained separately.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 from itertools import pairwise
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.articulation import CHANNELS
 from model.network.alignment import SemanticAlignment
 from model.network.attention import ResidualCBAM, conv_norm
 from model.network.encoders import LATENT, FaceEncoder
-from model.network.hearing import CHANNELS, Hearing, HearingConfig
+from model.network.hearing import Hearing, HearingConfig
+from model.typed_config import STRICT, ImageSize, Width
 
 _CHANNELS = (16, 32, 64, 128, 256)  # at S, S/2, S/4, S/8, S/16
-_FINEST = 24  # channels of the last map at full size, whatever the width
-_FIELDS = 16  # shared fields of displacement
-_REACH = 0.4  # of half the picture: a jaw that drops, on a head that has turned
-_ALIGNED_SCALES = (2, 3, 4)  # 24, 12 and 6 at 96 px
+_FINEST = 24  # channels of the last map at full size, for every width
+_FIELDS = 16  # displacement fields that all faces share
+_REACH = 0.4  # largest displacement, as a share of half the picture: enough for a dropping jaw on a turned head
+_ALIGNED_SCALES = (2, 3, 4)  # grids of 24, 12 and 6 for 96 px
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class GeneratorConfig:
-    """Shape a generator. image_size: a multiple of 16, in pixels; width multiplies channels; the rest are ablations."""
+    """Shape of a generator. image_size in pixels; width multiplies the channels; the flags are ablations.
 
-    image_size: int = 96
-    width: float = 1.0
+    Raises pydantic's ValidationError, a ValueError, for a value out of range.
+    """
+
+    image_size: ImageSize = 96
+    width: Width = 1.0
     use_cbam: bool = True
     use_ffc: bool = True
     use_adain: bool = True
 
-    def __post_init__(self) -> None:
-        if self.image_size < 32 or self.image_size % 16:
-            raise ValueError(f"image_size must be a multiple of 16 from 32 on, not {self.image_size}")
-        if not 0.25 <= self.width <= 8:
-            raise ValueError(f"width must lie between 0.25 and 8, not {self.width}")
-
     @property
     def channels(self) -> tuple[int, ...]:
-        """Return the channels at each scale, finest first, in whole groups of 8 where wide enough."""
+        """Return the channels at each scale, finest first, each a multiple of 8."""
         return tuple(max(8, round(count * self.width / 8) * 8) for count in _CHANNELS)
 
 
 class UpStage(nn.Module):
-    """Double the grid, join the skip, and fuse. coarse (N,C,H,W), skip (N,D,2H,2W) -> (N,outputs,2H,2W)."""
+    """Decoder stage: doubles the grid, joins the skip, and fuses both.
+
+    coarse (N,C,H,W), skip (N,D,2H,2W) -> (N,outputs,2H,2W).
+    """
 
     def __init__(self, coarse: int, skip: int, outputs: int, *, use_cbam: bool) -> None:
         super().__init__()
@@ -70,9 +74,9 @@ class UpStage(nn.Module):
 
 
 class FinestStage(nn.Module):
-    """Draw at full size: unfold the channels of the half-size map into pixels, join the skip, convolve.
+    """Last decoder stage: unfolds the channels of the half-size map into pixels, joins the skip, and convolves.
 
-    coarse (N,C,S/2,S/2), skip (N,D,S,S) -> (N,outputs,S,S). No attention here: at this size it costs most.
+    coarse (N,C,S/2,S/2), skip (N,D,S,S) -> (N,outputs,S,S). Without attention, which costs most at full size.
     """
 
     def __init__(self, coarse: int, skip: int, outputs: int) -> None:
@@ -85,12 +89,12 @@ class FinestStage(nn.Module):
         return fused
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Drawing:
-    """Hold what is drawn for N faces, at the network's own size S.
+    """Output for N faces, at the network's own size S. All float32.
 
-    offsets (N,2,S/2,S/2): how far off each pixel comes from, x and y, in halves of the picture; colours (N,3,S,S) in
-    0..1; mask (N,1,S,S) in 0..1, where they show. All float32.
+    offsets (N,2,S/2,S/2): distance from each pixel to its source, x and y, in halves of the picture. colours (N,3,S,S)
+    in 0..1. mask (N,1,S,S) in 0..1: how much of the colours is shown.
     """
 
     offsets: Tensor
@@ -98,7 +102,7 @@ class Drawing:
     mask: Tensor
 
     def compose(self, known: Tensor) -> Tensor:
-        """Return the faces with known pixels (N,3,P,P) in 0..1 displaced and the colours laid over; P is any size."""
+        """Displace known pixels (N,3,P,P) in 0..1 and blend in the colours, for any size P. Returns (N,3,P,P)."""
         size = known.shape[2]
         colours, mask = self.colours, self.mask
         if size != colours.shape[2]:
@@ -108,13 +112,16 @@ class Drawing:
 
 
 def known_face(target: Tensor, reference: Tensor, hidden_from: float) -> Tensor:
-    """Join what is known: the target above the hidden rows, the reference below. Two (N,3,P,P) -> (N,3,P,P)."""
+    """Join the known pixels: the target above the first hidden row, the reference below. Two (N,3,P,P) -> (N,3,P,P).
+
+    hidden_from: the first hidden row, as a share of the height.
+    """
     row = round(target.shape[2] * hidden_from)
     return torch.cat([target[:, :, :row], reference[:, :, row:]], dim=2)
 
 
 def displace(known: Tensor, offsets: Tensor) -> Tensor:
-    """Fetch each pixel from where its offset says. known (N,3,P,P), offsets (N,2,H,H) -> (N,3,P,P) float32."""
+    """Read each pixel at its place plus its offset. known (N,3,P,P), offsets (N,2,H,H) -> (N,3,P,P) float32."""
     size = known.shape[2]
     offset = F.interpolate(offsets, size=(size, size), mode="bilinear", align_corners=False)
     centres = (torch.arange(size, device=known.device, dtype=torch.float32) * 2 + 1) / size - 1
@@ -124,10 +131,10 @@ def displace(known: Tensor, offsets: Tensor) -> Tensor:
 
 
 class Displacement(nn.Module):
-    """Say where pixels come from: a few fields that faces share, weighed by the coarsest map, and a field of its own.
+    """Displacement of pixels: a sum of shared fields, weighed by the coarsest map, plus a field of each face's own.
 
     coarse (N,D,S/16,S/16), features (N,C,S/2,S/2) -> offsets (N,2,S/2,S/2) float32. Crops lie on a template, so an
-    opening jaw is much the same field in every face. A pixel comes from at most a fifth of the picture away.
+    opening jaw is much the same field in every face. No pixel is moved by more than a fifth of the picture.
     """
 
     def __init__(self, coarse: int, channels: int, grid: int) -> None:
@@ -147,19 +154,22 @@ class Displacement(nn.Module):
 
 
 class Generator(nn.Module):
-    """Draw a face that speaks. faces (N,6,S,S) in 0..1, mels (N,1,80,32) in -4..4 -> `Drawing`."""
+    """Network that draws faces which say a sound. faces (N,6,S,S) in 0..1, mels (N,1,80,32) in -4..4 -> `Drawing`.
+
+    LPIPS-AttnWav2Lip, https://arxiv.org/abs/2602.00189, with the additions above.
+    """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
         channels = config.channels
         self.faces = FaceEncoder(channels, use_cbam=config.use_cbam)
-        self.hearing = Hearing(HearingConfig())  # learned apart, and no part of the ablations
-        heard = channels[-1] // 2
+        self.hearing = Hearing(HearingConfig())  # trained separately, and the same in all ablations
+        audio = channels[-1] // 2
         self.cue = nn.Linear(CHANNELS, LATENT)
-        self.hear = nn.Linear(LATENT, heard)
-        self.fuse = ResidualCBAM(channels[-1] + heard, channels[-1], use_cbam=config.use_cbam)
-        # The finest stage sees the input pixels themselves beside their features.
+        self.hear = nn.Linear(LATENT, audio)  # its name is part of the file format
+        self.fuse = ResidualCBAM(channels[-1] + audio, channels[-1], use_cbam=config.use_cbam)
+        # The finest stage gets the input pixels themselves beside their features.
         finest = FinestStage(channels[1], channels[0] + 6, _FINEST)
         ups = (UpStage(coarse, out, out, use_cbam=config.use_cbam) for out, coarse in pairwise(channels[1:]))
         self.ups = nn.ModuleList([finest, *ups])
@@ -176,22 +186,22 @@ class Generator(nn.Module):
             }
         )
         self.displace = Displacement(channels[-1], channels[1], config.image_size >> 4)
-        self.head = nn.Conv2d(_FINEST, 4, 3, padding=1)  # red, green, blue, and how much of them to show
+        self.head = nn.Conv2d(_FINEST, 4, 3, padding=1)  # red, green, blue, mask
         if self.head.bias is not None:
             nn.init.constant_(self.head.bias[3], -2.0)
 
     def forward(self, faces: Tensor, mels: Tensor) -> Drawing:
-        latent, heard = self.hearing(mels)
-        return self.draw(faces, latent, self.hearing.emphasised(heard))
+        latent, predicted = self.hearing(mels)
+        return self.draw(faces, latent, self.hearing.emphasised(predicted))
 
     def draw(self, faces: Tensor, latent: Tensor, articulation: Tensor) -> Drawing:
-        """Draw faces (N,6,S,S) with an audio latent (N,512) and a normal articulation (N,7), heard or known."""
+        """Draw faces (N,6,S,S) with an audio latent (N,512) and a normal articulation (N,7), predicted or known."""
         features = self.faces(faces)
         features[0] = torch.cat([features[0], faces.to(features[0].dtype)], dim=1)
         latent = torch.relu(latent + self.cue(articulation))
         coarsest = features[-1]
-        heard = self.hear(latent)[:, :, None, None].expand(-1, -1, *coarsest.shape[2:])
-        x: Tensor = self.fuse(torch.cat([coarsest, heard.to(coarsest.dtype)], dim=1))
+        audio = self.hear(latent)[:, :, None, None].expand(-1, -1, *coarsest.shape[2:])
+        x: Tensor = self.fuse(torch.cat([coarsest, audio.to(coarsest.dtype)], dim=1))
         x = coarse = self._align(x, latent, len(features) - 1)
         for scale in range(len(features) - 2, 0, -1):
             x = self._align(self.ups[scale](x, features[scale]), latent, scale)

@@ -1,45 +1,45 @@
-"""Hearing: from sound to what a mouth does, before any picture is drawn.
+"""Hearing: the network that predicts the articulation from sound, before anything is drawn.
 
-The audio encoder's latent must say how the articulators stand: aperture, width, protrusion, jaw, tongue, closure and
-tuck, the channels of model/corpus/speech/articulation.py. It is learned from voices alone, which cost nothing to
-make; the generator then starts from an encoder that already understands speech. The explicit articulation is our own
-addition to the paper's audio latent.
+From the audio encoder's latent it predicts the seven channels of model/articulation.py: aperture, width, protrusion,
+jaw, tongue, press and tuck. It is trained on voices alone, which cost little to make, so that the generator starts from
+an audio encoder that already maps speech to lips. The explicit articulation is our own addition to the audio latent of
+the paper (LPIPS-AttnWav2Lip, https://arxiv.org/abs/2602.00189).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from model.articulation import CHANNELS
 from model.network.encoders import LATENT, AudioEncoder
+from model.typed_config import STRICT
 
-CHANNELS = 7  # aperture, width, protrusion, jaw, tongue, press, tuck
-APERTURE, WIDTH = 0, 1
 CALIBRATED = ("emphasis", "silence")  # buffers that are measured, not learned
-_MEAN = (0.25, 0.0, 0.15, 0.2, 0.3, 0.12, 0.05)
+_MEAN = (0.25, 0.0, 0.15, 0.2, 0.3, 0.12, 0.05)  # one value per channel, here and below
 _SPREAD = (0.22, 0.4, 0.3, 0.2, 0.3, 0.3, 0.2)
 _MOST_EMPHASIS = 2.5
-# Drawn lips move less than they are asked to: by so much more they are asked, until a face mesh sees puppets open as
-# far as they should (aperture and jaw) and real talkers' width move clear of its noise (width, protrusion).
+# Drawn lips move less than the articulation asks, so it is multiplied by these factors. They were raised until a face
+# mesh measured puppets that open as far as they should (aperture and jaw), and a width of real speakers that moves
+# clearly more than its noise (width, protrusion).
 _DRAWN_FOR = (1.4, 1.5, 1.5, 1.4, 1.0, 1.0, 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class HearingConfig:
-    """Shape the hearing."""
+    """Shape of a hearing network."""
 
     use_cbam: bool = True
 
 
 class Hearing(nn.Module):
-    """Understand a mel window. mels (N,1,80,32) in -4..4 -> latent (N,512), normal articulation (N,7).
+    """Network that predicts the articulation. mels (N,1,80,32) in -4..4 -> latent (N,512), normal articulation (N,7).
 
-    A normal articulation has about zero mean and unit spread, see `normal_articulation`. What is heard is an average
-    over all that the sound allows: it moves less than real lips, and in silence not quite to rest. `emphasised` mends
-    both, with the buffers `emphasis` (7), how much more was moved than heard, and `silence` (7), what silence sounds
-    like.
+    A normal articulation has about zero mean and unit spread, see `normal_articulation`. A prediction is an average
+    over every movement that the sound allows. It therefore moves less than real lips, and in silence it does not quite
+    come to rest. `emphasised` corrects both with two buffers: `emphasis` (7,), the factor by which real lips move more
+    than predicted, and `silence` (7,), the prediction for silence.
     """
 
     emphasis: Tensor
@@ -49,7 +49,8 @@ class Hearing(nn.Module):
         super().__init__()
         self.config = config
         self.audio = AudioEncoder(use_cbam=config.use_cbam)
-        self.level = nn.LayerNorm(LATENT)  # so that the cue counts beside the latent, whatever its size
+        # Normalised, so that the generator can add its cue from the articulation, whatever the latent's size.
+        self.level = nn.LayerNorm(LATENT)
         self.articulation = nn.Linear(LATENT, CHANNELS)
         self.register_buffer("emphasis", torch.ones(CHANNELS))
         self.register_buffer("silence", normal_articulation(torch.zeros(CHANNELS)))
@@ -58,18 +59,22 @@ class Hearing(nn.Module):
         latent: Tensor = self.level(self.audio(mels))
         return latent, self.articulation(torch.relu(latent))
 
-    def emphasised(self, heard: Tensor) -> Tensor:
-        """Return a normal articulation (N,7) as far from rest as lips really move; at rest where silence is heard."""
+    def emphasised(self, predicted: Tensor) -> Tensor:
+        """Return a normal articulation (N,7) that moves as far from rest as real lips, and rests in silence."""
         rest = normal_articulation(torch.zeros_like(self.silence))
-        return rest.to(heard.dtype) + (heard - self.silence.to(heard.dtype)) * self.emphasis.to(heard.dtype)
+        silence, emphasis = self.silence.to(predicted.dtype), self.emphasis.to(predicted.dtype)
+        return rest.to(predicted.dtype) + (predicted - silence) * emphasis
 
-    def calibrate(self, heard: Tensor, known: Tensor, silence: Tensor) -> None:
-        """Set what `emphasised` needs: normal articulations heard and known, (N,7), and what silence gives, (7,)."""
-        spread = known.std(0) / heard.float().std(0).clamp(min=1e-3)
+    def calibrate(self, predicted: Tensor, known: Tensor, silence: Tensor) -> None:
+        """Set the buffers of `emphasised`.
+
+        predicted, known: normal articulations of the same frames, (N,7). silence: the prediction for silence, (7,).
+        """
+        spread = known.std(0) / predicted.float().std(0).clamp(min=1e-3)
         self.emphasis.copy_(spread.clamp(1.0, _MOST_EMPHASIS) * spread.new_tensor(_DRAWN_FOR))
         self.silence.copy_(silence)
 
 
 def normal_articulation(rows: Tensor) -> Tensor:
-    """Bring an articulation to about zero mean and unit spread, (N,7) -> (N,7)."""
+    """Scale an articulation to about zero mean and unit spread, (N,7) -> (N,7)."""
     return (rows - rows.new_tensor(_MEAN)) / rows.new_tensor(_SPREAD)

@@ -1,41 +1,43 @@
-"""The sync expert: does this mouth say this sound?
+"""The sync expert: a network that measures whether a mouth and a sound belong to the same moment.
 
-Five lower halves and one mel window are embedded in a shared space. It is trained to pick the right window among
-others of the same clip, so that it can only use the moment, never the voice or the face; then it is frozen and judges
-the generator. Smaller than the published one (model/network/wav2lip.py), and in RGB.
+It embeds five lower halves of faces and one mel window in a shared space, as SyncNet does (Chung and Zisserman 2016,
+https://www.robots.ox.ac.uk/~vgg/publications/2016/Chung16a/). It is trained to find the right window among others of
+the same clip, so that neither the voice nor the face helps, only the moment. Then its weights are frozen, and it is
+one term of the generator's loss, as in Wav2Lip (Prajwal et al. 2020, https://arxiv.org/abs/2008.10010). It is smaller
+than the published expert (model/network/wav2lip.py), and works in RGB.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.network.attention import ResidualCBAM, conv_norm
 from model.network.encoders import AudioEncoder
+from model.typed_config import STRICT, ImageSize, Width
 
 FRAMES = 5
 _EMBEDDING = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class SyncExpertConfig:
-    """Shape an expert. image_size: of the whole crop, in pixels; width multiplies the visual channels."""
+    """Shape of an expert. image_size: of the whole crop, in pixels; width multiplies the visual channels.
 
-    image_size: int = 96
-    width: float = 1.0
+    Raises pydantic's ValidationError, a ValueError, for a value out of range.
+    """
 
-    def __post_init__(self) -> None:
-        if type(self.image_size) is not int or not 32 <= self.image_size <= 1024 or self.image_size % 16:
-            raise ValueError(f"image_size must be a multiple of 16 from 32 to 1024, not {self.image_size!r}")
-        if type(self.width) not in (int, float) or not 0.25 <= self.width <= 8:
-            raise ValueError(f"width must lie between 0.25 and 8, not {self.width!r}")
+    image_size: ImageSize = 96
+    width: Width = 1.0
 
 
 class SyncExpert(nn.Module):
-    """Embed mouths and sound. halves (N,15,S/2,S) RGB in 0..1, mels (N,1,80,32) -> audio, face (N,256), unit length."""
+    """Network that embeds mouths and sound.
+
+    halves (N,15,S/2,S) RGB in 0..1, mels (N,1,80,32) in -4..4 -> audio, face (N,256) float32, each of unit length.
+    """
 
     def __init__(self, config: SyncExpertConfig) -> None:
         super().__init__()
@@ -52,7 +54,7 @@ class SyncExpert(nn.Module):
             nn.Linear(c[3] * 18, _EMBEDDING),
         )
         self.audio = AudioEncoder(use_cbam=False, latent=_EMBEDDING)
-        self.log_scale = nn.Parameter(torch.tensor(2.3))  # cosine times 10 at the start
+        self.log_scale = nn.Parameter(torch.tensor(2.3))  # factor on the cosine: 10 at the start
 
     def embed_face(self, halves: Tensor) -> Tensor:
         """Embed five lower halves, (N,15,S/2,S) in 0..1 -> (N,256) of unit length."""
@@ -67,5 +69,5 @@ class SyncExpert(nn.Module):
 
 
 def stack_lower_halves(faces: Tensor) -> Tensor:
-    """Stack five consecutive crops as the expert sees them, (B,5,3,S,S) -> (B,15,S/2,S)."""
+    """Stack the lower halves of five consecutive crops for the expert, (B,5,3,S,S) -> (B,15,S/2,S)."""
     return faces[:, :, :, faces.shape[3] // 2 :].flatten(1, 2)

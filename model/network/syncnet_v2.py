@@ -1,7 +1,7 @@
-"""The SyncNet behind the metrics LSE-D and LSE-C.
+"""The SyncNet that the metrics LSE-D and LSE-C are measured with.
 
-Architecture: Chung and Zisserman 2016, https://www.robots.ox.ac.uk/~vgg/publications/2016/Chung16a/. Names of
-parameters follow the published weights (`netcnnaud.0.weight`); the code is ours.
+Architecture: Chung and Zisserman 2016, https://www.robots.ox.ac.uk/~vgg/publications/2016/Chung16a/. The names of
+parameters are those of the published weights (`netcnnaud.0.weight`); the code is ours.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _head() -> nn.Sequential:
 
 
 class SyncNetV2(nn.Module):
-    """Embed 0.2 s of sound and of face.
+    """SyncNet: embeds 0.2 s of sound and of face. Chung and Zisserman 2016.
 
     mfcc (N,1,13,20) -> audio (N,1024); frames (N,3,5,224,224) in 0..255 -> lip (N,1024).
     """

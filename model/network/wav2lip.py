@@ -1,7 +1,8 @@
-"""The published Wav2Lip generator and its sync expert, so that the checkpoints people have load by name.
+"""The published Wav2Lip generator and its sync expert.
 
-Architecture: Prajwal et al. 2020, https://arxiv.org/abs/2008.10010. Names of parameters follow the published
-checkpoints (`face_encoder_blocks.0.0.conv_block.0.weight`); the code is ours. Pixels are BGR in 0..1.
+Architecture: Prajwal et al. 2020, https://arxiv.org/abs/2008.10010. The names of parameters are those of the published
+checkpoints (`face_encoder_blocks.0.0.conv_block.0.weight`), so that these load; the code is ours. Pixels are BGR in
+0..1.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ Stride = int | tuple[int, int]
 
 
 class ConvNorm(nn.Module):
-    """Convolve, normalise, optionally add the input, ReLU."""
+    """Convolution, batch norm, optionally plus the input, ReLU. (N,inputs,H,W) -> (N,outputs,H/stride,W/stride)."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: Stride, padding: int, residual: bool) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class ConvNorm(nn.Module):
 
 
 class UpConvNorm(nn.Module):
-    """Convolve transposed, normalise, ReLU."""
+    """Transposed 3x3 convolution, batch norm, ReLU. (N,inputs,H,W) -> (N,outputs,H*stride,W*stride); 1x1 gives 3x3."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, padding: int, output_padding: int) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ def _residual(channels: int, count: int) -> list[nn.Module]:
 
 
 def _audio_trunk(last_residuals: int) -> list[nn.Module]:
-    """Build the audio encoder shared by both networks: (N,1,80,16) -> (N,512,1,1)."""
+    """Build the audio encoder that both networks have: (N,1,80,16) -> (N,512,1,1)."""
     return [
         _conv(1, 32),
         *_residual(32, 2),
@@ -65,7 +66,10 @@ def _audio_trunk(last_residuals: int) -> list[nn.Module]:
 
 
 class Wav2Lip(nn.Module):
-    """Draw a face that speaks. faces (N,6,96,96) BGR in 0..1, mels (N,1,80,16) -> (N,3,96,96) BGR in 0..1."""
+    """Wav2Lip's generator: draws a face that says the sound. Prajwal et al. 2020.
+
+    faces (N,6,96,96) BGR in 0..1, masked target then reference; mels (N,1,80,16) in -4..4 -> (N,3,96,96) BGR in 0..1.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,9 +104,10 @@ class Wav2Lip(nn.Module):
 
 
 class SyncNetColor(nn.Module):
-    """Embed five lower halves and a mel window so that what belongs together lies close.
+    """Wav2Lip's sync expert: embeds five lower halves and a mel window; embeddings of the same moment lie close.
 
-    halves (N,15,48,96) BGR in 0..1, frames one after another; mels (N,1,80,16) -> audio, face (N,512), of unit length.
+    halves (N,15,48,96) BGR in 0..1, frame after frame; mels (N,1,80,16) in -4..4 -> audio, face (N,512), each of unit
+    length. Prajwal et al. 2020, after SyncNet (Chung and Zisserman 2016).
     """
 
     def __init__(self) -> None:

@@ -1,17 +1,17 @@
 """LPIPS, the learned perceptual distance (Zhang et al. 2018, https://arxiv.org/abs/1801.03924).
 
-The `lpips` package carries its linear heads only; the backbone comes from a file or, only where the config says so, has
-random weights. Used by training and evaluation; serving never imports this module.
+The `lpips` package brings its linear heads only. The backbone comes from a file or, if the recipe asks for it, has
+random weights. Training and evaluation use this module; serving never imports it.
 
-A CPU-only torch and PyPI's torchvision do not fit: torchvision's compiled operators fail to load, and its import then
-fails on two operators it expects. LPIPS needs only `torchvision.models`, for which declaring these two is enough.
+A CPU-only torch and the torchvision of PyPI do not fit together: torchvision's compiled operators fail to load, and
+then its import fails at two operators that it expects. LPIPS needs only `torchvision.models`, and to import that it is
+enough to declare the two operators.
 """
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,41 +19,30 @@ from torch import Tensor, nn
 from model.checkpoint import load_plain
 from model.errors import BackboneError, CheckpointError
 
-Backbone = Literal["alex", "vgg", "squeeze"]
 _OPERATORS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-
-
+_SEED = 0  # of a random backbone, so that all runs measure the same distance
 _LIBRARY = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
 def declare_torchvision_operators() -> None:
-    """Declare the operators whose absence stops `import torchvision`, where they are absent."""
+    """Declare those operators that `import torchvision` needs and this installation lacks."""
     for name, schema in _OPERATORS.items():
         if not hasattr(torch.ops.torchvision, name):
             _LIBRARY.define(name + schema)  # type: ignore[no-untyped-call]
 
 
 class Lpips(nn.Module):
-    """Measure how different two pictures look. Two (N,3,H,W) RGB in 0..1 -> mean distance, a scalar.
+    """Mean perceptual distance of two batches. Two (N,3,H,W) RGB in 0..1 -> scalar.
 
-    backbone: "random", or the file of torchvision's AlexNet weights (a state dict). Raises BackboneError for a file
-    that is missing or does not fit.
+    distance: the network of the `lpips` package, which takes two pictures in -1..1.
     """
 
-    def __init__(self, backbone: str, net: Backbone = "alex", seed: int = 0) -> None:
+    def __init__(self, distance: nn.Module) -> None:
         super().__init__()
-        declare_torchvision_operators()
-        import lpips  # late: it imports torchvision
-
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # lpips calls torchvision by its older names
-            torch.manual_seed(seed)
-            self.distance = lpips.LPIPS(net=net, pretrained=True, pnet_rand=True, verbose=False)
-        if backbone != "random":
-            _load_backbone(self.distance.net, Path(backbone))
+        self.distance = distance
         self.requires_grad_(False).eval()
 
     def forward(self, drawn: Tensor, wanted: Tensor) -> Tensor:
@@ -62,8 +51,26 @@ class Lpips(nn.Module):
         return distance
 
 
+def load_lpips(backbone: str) -> Lpips:
+    """Build LPIPS on AlexNet.
+
+    backbone: "random", or the file of torchvision's AlexNet weights (a state dict). Raises BackboneError for a file
+    that is missing or does not fit.
+    """
+    declare_torchvision_operators()
+    import lpips  # only now, because it imports torchvision
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lpips calls torchvision by names that torchvision has deprecated
+        torch.manual_seed(_SEED)
+        distance = lpips.LPIPS(net="alex", pretrained=True, pnet_rand=True, verbose=False)
+    if backbone != "random":
+        _load_backbone(distance.net, Path(backbone))
+    return Lpips(distance)
+
+
 def _load_backbone(slices: nn.Module, path: Path) -> None:
-    """Copy the `features` of a torchvision classifier into the backbone, whose layers keep their numbers."""
+    """Copy the `features` of a torchvision classifier into the backbone; each layer has the same number in both."""
     if not path.is_file():
         raise BackboneError(f"LPIPS needs a backbone: put torchvision's weights at {path}, or set backbone to 'random'")
     state, wanted = _read_table(path), slices.state_dict()
@@ -77,7 +84,7 @@ def _load_backbone(slices: nn.Module, path: Path) -> None:
 
 
 def load_whole(network: nn.Module, path: Path, name: str) -> None:
-    """Load all weights of a network from a file of them. Raises BackboneError naming the first that does not fit."""
+    """Load all weights of a network from a file. Raises BackboneError naming the first weight that does not fit."""
     if not path.is_file():
         raise BackboneError(f"{name} needs its weights: there is no file {path}")
     found, wanted = _read_table(path), network.state_dict()
@@ -89,7 +96,7 @@ def load_whole(network: nn.Module, path: Path, name: str) -> None:
 
 
 def _read_table(path: Path) -> dict[str, Tensor]:
-    """Read a file of weights by name. Raises BackboneError for all else."""
+    """Read a file of named weights. Raises BackboneError for any other content."""
     try:
         found = load_plain(path)
     except CheckpointError as error:

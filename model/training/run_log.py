@@ -1,31 +1,52 @@
-"""What a run logs: every step in a CSV, and the same curves for TensorBoard where it is installed."""
+"""The log of a run: every step in a CSV, and the same curves for TensorBoard if it is installed."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
+
+from model.files import replacing
 
 LOG = "log.csv"
+Row = dict[str, str | int]
+
+
+class Board(Protocol):
+    """Writer of TensorBoard events."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        """Add one point of a curve."""
+
+    def flush(self) -> None:
+        """Write everything that is buffered."""
+
+    def close(self) -> None:
+        """Close the file."""
 
 
 class Curves:
-    """The curves of one run's folder; what a killed run logged after its last saved state is dropped.
+    """Curves of one run's folder, as rows for the CSV and as TensorBoard events."""
 
-    step: the step the run starts after, 0 for a new one. `tell` hears once where TensorBoard is missing.
-    """
+    def __init__(self, path: Path, rows: list[Row], board: Board | None) -> None:
+        self._path, self._rows, self._board = path, rows, board
 
-    def __init__(self, folder: Path, step: int, tell: Callable[[str], None]) -> None:
-        self._path = folder / LOG
-        self._rows: list[dict[str, Any]] = []
-        if self._path.is_file() and step:
-            with self._path.open(newline="") as file:
-                self._rows = [dict(row) for row in csv.DictReader(file) if int(row["step"]) <= step]
-        self._board = _open_board(folder, step, tell)
+    @classmethod
+    def open(cls, folder: Path, step: int, log: Callable[[str], None]) -> Curves:
+        """Read the curves of a folder up to a step, 0 for a new run.
+
+        Steps that a killed run logged after its last saved state are dropped. `log` gets one sentence if TensorBoard is
+        missing. Raises OSError, ValueError or KeyError if another file lies in the place of the curves.
+        """
+        rows: list[Row] = []
+        if (folder / LOG).is_file() and step:
+            with (folder / LOG).open(newline="") as file:
+                rows = [dict(row) for row in csv.DictReader(file) if int(row["step"]) <= step]
+        return cls(folder / LOG, rows, _open_board(folder, step, log))
 
     def write(self, step: int, elapsed_s: float, rate: float, crops_per_s: float, terms: Mapping[str, float]) -> None:
-        """Add a step."""
+        """Add a step. rate: the learning rate; terms: the losses and, after a validation, its measures."""
         pace = {"elapsed_s": f"{elapsed_s:.1f}", "rate": f"{rate:.2e}", "crops_per_s": f"{crops_per_s:.1f}"}
         self._rows.append({"step": step, **pace, **{name: f"{value:.6f}" for name, value in terms.items()}})
         if self._board is not None:
@@ -34,28 +55,27 @@ class Curves:
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def flush(self) -> None:
-        """Write the whole table anew: it gains columns at the first validation."""
+        """Write the whole CSV again, because the first validation adds columns."""
         names = list(dict.fromkeys(name for row in self._rows for name in row))
-        partial = self._path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
+        with replacing(self._path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self._rows)
-        partial.replace(self._path)
         if self._board is not None:
             self._board.flush()
 
     def close(self) -> None:
-        """Let go of TensorBoard's file."""
+        """Close TensorBoard's file."""
         if self._board is not None:
             self._board.close()
 
 
-def _open_board(folder: Path, step: int, tell: Callable[[str], None]) -> Any:
-    """Return a writer of TensorBoard events that hides what was logged after `step`, or None without TensorBoard."""
+def _open_board(folder: Path, step: int, log: Callable[[str], None]) -> Board | None:
+    """Return a writer of TensorBoard events that hides events after `step`, or None without TensorBoard."""
     try:
-        from torch.utils.tensorboard import SummaryWriter  # late: it takes a second, and serving never logs
+        from torch.utils.tensorboard import SummaryWriter  # only now: it takes a second, and serving never logs
     except ImportError:
-        tell("TensorBoard is not installed: the curves are in log.csv alone")
+        log("TensorBoard is not installed: the curves are in log.csv alone")
         return None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+    board: Board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+    return board

@@ -1,4 +1,4 @@
-"""From a batch of arrays to the tensors a network is trained on, with the variation that training adds."""
+"""Conversion of a batch of arrays to the tensors a network is trained on, and random changes of their colours."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import torch
 from torch import Tensor
 
 from model.arrays import F32, U8
-from model.training.clips import Rng
+from model.training.batches import Rng
 
 
 def to_faces(crops: U8, device: torch.device) -> Tensor:
-    """Turn crops into pixels, (N,S,S,3) uint8 -> (N,3,S,S) float32 in 0..1, channels last in memory."""
+    """Convert crops to pixels, (N,S,S,3) uint8 -> (N,3,S,S) float32 in 0..1, channels last in memory."""
     return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float() / 255
 
 
 def to_mels(mels: F32, device: torch.device) -> Tensor:
-    """Turn mel windows into the network's input, (N,80,columns) -> (N,1,80,columns)."""
+    """Convert mel windows to the network's input, (N,80,columns) -> (N,1,80,columns)."""
     return torch.from_numpy(np.ascontiguousarray(mels)).to(device)[:, None]
 
 
 def vary_faces(rng: Rng, batches: list[Tensor], groups: list[int]) -> list[Tensor]:
-    """Change colours, the same for all frames of a group and in every batch.
+    """Change colours, in the same way for all frames of a group and in every batch.
 
-    batches of (N,3,S,S) in 0..1; groups: how many consecutive items belong together, N in all.
+    batches of (N,3,S,S) in 0..1; groups: the number of consecutive items in each group, N in all. Returns batches of
+    the same shapes and range.
     """
     count = len(groups)
     gain = rng.uniform(0.85, 1.15, (count, 1)) * rng.uniform(0.94, 1.06, (count, 3))

@@ -1,4 +1,4 @@
-"""Tiny training clips: a mouth that opens with the loudness of a hum."""
+"""Tiny training clips: a dark mouth that opens with the loudness of a hum."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ SIZE = 32
 def write_clip(
     folder: Path, seed: int = 0, frames: int = 25, split: str = "train", size: int = SIZE, labelled: bool = False
 ) -> Path:
-    """Write one clip whose dark mouth is as high as the hum of its frame is loud; labelled: as a puppet's is."""
+    """Write one clip. labelled: with articulation and mesh, as a puppet has them."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     loudness = rng.random(frames)

@@ -1,4 +1,4 @@
-"""Small networks are faster on one thread than on threads that wait for each other."""
+"""One thread for all tests here: small networks are slower on several threads, which wait for each other."""
 
 from collections.abc import Iterator
 

@@ -50,26 +50,26 @@ def test_times_may_come_in_any_order_and_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "frame", "first_heard"),
+    ("window", "frame", "first_column"),
     [
         *((AROUND_FRAME, frame, first) for frame, first in ((0, -12), (5, 4), (1, -9))),
         *((STARTING_AT_FRAME, frame, first) for frame, first in ((5, 16), (1, 3))),
     ],
 )
-def test_a_click_is_heard_at_its_column(window: MelWindow, frame: int, first_heard: int) -> None:
+def test_a_click_is_at_its_column(window: MelWindow, frame: int, first_column: int) -> None:
     column = 20
     samples = np.zeros(16_000, np.float32)
     samples[column * 200] = 0.9
     mel = mel_windows(samples, np.array([frame / 25]), window)[0]
     loudest = int(mel.sum(axis=0).argmax())
-    if first_heard <= column < first_heard + window.columns:
-        assert loudest + first_heard == column
+    if first_column <= column < first_column + window.columns:
+        assert loudest + first_column == column
     else:
-        assert mel[:, : column - first_heard - 2].max() == SILENCE
+        assert mel[:, : column - first_column - 2].max() == SILENCE
 
 
 @pytest.mark.parametrize("time_s", [-5.0, 60.0])
-def test_silence_is_heard_beyond_the_ends(time_s: float) -> None:
+def test_windows_hold_silence_beyond_the_ends(time_s: float) -> None:
     assert (mel_windows(_noise(16_000), np.array([time_s]), AROUND_FRAME) == SILENCE).all()
     assert (mel_windows(_noise(0), np.array([time_s]), AROUND_FRAME) == SILENCE).all()
     assert (mel_spectrogram(np.zeros(1600, np.float32)) == SILENCE).all()

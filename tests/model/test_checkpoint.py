@@ -43,7 +43,7 @@ def _rewrite(path: Path, **changes: torch.Tensor | None) -> None:
     save_file(state, path, {"format": FORMAT, "config": SMALL.to_json()})
 
 
-def test_what_is_saved_is_read(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_read_unchanged(tmp_path: Path) -> None:
     network = build_network(SMALL)
     path = tmp_path / "new" / "folder.safetensors"
     save_checkpoint(path, network, SMALL, dtype=torch.float32)
@@ -70,7 +70,7 @@ def test_half_precision_halves_the_file(tmp_path: Path, saved: Path) -> None:
         ({"head.bias": torch.zeros(5)}, r"head.bias has shape \(5,\), not \(4,\)"),
     ],
 )
-def test_first_difference_is_named(saved: Path, changes: dict[str, torch.Tensor | None], sentence: str) -> None:
+def test_the_first_difference_is_named(saved: Path, changes: dict[str, torch.Tensor | None], sentence: str) -> None:
     _rewrite(saved, **changes)
     for read in (verify_checkpoint, read_checkpoint):
         with pytest.raises(CheckpointError, match=sentence):
@@ -101,7 +101,9 @@ def test_values_must_be_finite_and_of_a_known_kind(saved: Path, bias: torch.Tens
         ({"image_size": 10**6, "width": 0.25}, 1.0, "does not hold"),
     ],
 )
-def test_a_useless_expert_is_refused(tmp_path: Path, config: dict[str, object], value: float, sentence: str) -> None:
+def test_an_expert_with_wrong_values_is_refused(
+    tmp_path: Path, config: dict[str, object], value: float, sentence: str
+) -> None:
     path = tmp_path / "expert.safetensors"
     save_expert(path, SyncExpert(SyncExpertConfig(32, 0.25)))
     assert load_expert(path).config == SyncExpertConfig(32, 0.25)
@@ -124,26 +126,46 @@ def _changed(**values: object) -> str:
         ({"format": FORMAT, "config": "{"}, "its config cannot be read"),
         ({"format": FORMAT, "config": "{}"}, "its config cannot be read"),
         ({"format": FORMAT}, "its config cannot be read"),
-        ({"format": FORMAT, "config": replace(SMALL, image_size=90).to_json()}, "multiple of 16"),
-        ({"format": FORMAT, "config": SMALL.to_json().replace("rgb", "xyz")}, "'xyz' is not known"),
-        ({"format": FORMAT, "config": _changed(image_size="32")}, "image_size must be a whole number"),
-        ({"format": FORMAT, "config": _changed(image_size=1e7)}, "image_size must be a whole number"),
+        ({"format": FORMAT, "config": _changed(image_size=90)}, "image_size must be a multiple of 16 from 32 to 1024"),
+        (
+            {"format": FORMAT, "config": SMALL.to_json().replace("rgb", "xyz")},
+            "channel_order must be rgb or bgr, not 'xyz'",
+        ),
+        (
+            {"format": FORMAT, "config": _changed(image_size="32")},
+            "image_size must be a multiple of 16 from .*, not '32'",
+        ),
+        ({"format": FORMAT, "config": _changed(image_size=1e7)}, "image_size must be a multiple of 16 from 32 to 1024"),
+        ({"format": FORMAT, "config": _changed(picture_size=32)}, "picture_size is not known"),
+        ({"format": FORMAT, "config": _changed(use_ffc=1)}, "use_ffc must be true or false, not 1"),
+        ({"format": FORMAT, "config": _changed(framing=3)}, r"\[framing\] must be a table, not 3"),
+        ({"format": FORMAT, "config": "[]"}, "its config cannot be read"),
         ({"format": FORMAT, "config": _changed(mel_window={"columns": 0})}, "mel_window.columns must be"),
         ({"format": FORMAT, "config": _changed(mel_window={"columns": 10**9})}, "mel_window.columns must be"),
         ({"format": FORMAT, "config": _changed(mel_window={"columns": 16})}, "must be 32 for lpips_attnwav2lip"),
         ({"format": FORMAT, "config": _changed(mel_window={"columns": 160})}, "mel_window.columns must be 32"),
-        ({"format": FORMAT, "config": _changed(mel_window={"columns": 32.0})}, "mel_window.columns must be 32"),
+        (
+            {"format": FORMAT, "config": _changed(mel_window={"columns": 32.0})},
+            "mel_window.columns must be a whole number",
+        ),
+        (
+            {"format": FORMAT, "config": _changed(mel_window={"columns": 32, "offset_columns": 161})},
+            "mel_window.offset_columns must be from -160 to 160, not 161",
+        ),
         (
             {"format": FORMAT, "config": _changed(architecture="wav2lip", image_size=96)},
             "mel_window.columns must be 16 for wav2lip, not 32",
         ),
-        ({"format": FORMAT, "config": _changed(width="wide")}, "width must be a number"),
-        ({"format": FORMAT, "config": _changed(width=float("nan"))}, "width must lie between"),
+        ({"format": FORMAT, "config": _changed(width="wide")}, "width must be a finite number from 0.25 to 8"),
+        (
+            {"format": FORMAT, "config": _changed(width=float("nan"))},
+            "width must be a finite number .*, not nan",
+        ),
         ({"format": FORMAT, "config": _changed(framing={"side": None, "center_y": 0.4})}, "its config cannot be read"),
         ({"format": FORMAT, "config": _changed(architecture="wav2lip")}, "draws 96 px, not 32"),
     ],
 )
-def test_foreign_files_are_refused(tmp_path: Path, metadata: dict[str, str] | None, sentence: str) -> None:
+def test_files_of_another_kind_are_refused(tmp_path: Path, metadata: dict[str, str] | None, sentence: str) -> None:
     path = tmp_path / "foreign.safetensors"
     save_file({"a": torch.zeros(2, 2)}, path, metadata)
     for read in (verify_checkpoint, read_checkpoint):
@@ -173,7 +195,21 @@ def test_published_files_are_read(tmp_path: Path) -> None:
 
 
 class Payload:
-    """An object that a safe reader must not rebuild."""
+    """Object that a safe reader must not rebuild."""
+
+
+def test_a_field_that_an_older_file_lacks_has_its_default() -> None:
+    kept = ("image_size", "framing", "mel_window")
+    older = {name: value for name, value in json.loads(SMALL.to_json()).items() if name in kept}
+    assert CheckpointConfig.from_json(json.dumps(older)) == replace(SMALL, width=1.0, notes="")
+    for name in kept[1:]:
+        with pytest.raises(ValueError, match=f"{name} is missing"):
+            CheckpointConfig.from_json(json.dumps({key: value for key, value in older.items() if key != name}))
+
+
+def test_replaced_values_are_checked() -> None:
+    with pytest.raises(ValueError, match="multiple of 16"):
+        replace(SMALL, image_size=90)
 
 
 def test_code_in_a_published_file_is_refused(tmp_path: Path) -> None:

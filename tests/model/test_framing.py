@@ -18,7 +18,7 @@ def test_template_y_lands_on_row(framing: Framing, template_y: float, row: float
 
 
 @pytest.mark.parametrize("row", [0.0, 1.0, float("nan")])
-def test_refuses_to_hide_all_or_nothing(row: float) -> None:
+def test_hidden_rows_must_start_inside_the_crop(row: float) -> None:
     with pytest.raises(ValueError, match="hidden rows"):
         Framing(side=1.0, center_y=0.4, hidden_from=row)
 
@@ -28,6 +28,6 @@ def test_crop_is_centred_on_the_midline() -> None:
 
 
 @pytest.mark.parametrize("side", [0.0, -1.0, float("nan"), float("inf")])
-def test_refuses_an_impossible_side(side: float) -> None:
+def test_an_impossible_side_is_refused(side: float) -> None:
     with pytest.raises(ValueError, match="positive side"):
         Framing(side=side, center_y=0.4)

@@ -16,7 +16,7 @@ HIDDEN = round(SIZE * CONFIG.framing.hidden_from)
 
 
 class Echo(nn.Module):
-    """A network that returns one half of its input, to see exactly what it is given."""
+    """Network that returns one half of its input, to show exactly what it was given."""
 
     def __init__(self, first_channel: int = 0, largest_batch: int = 1000) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ def _synthesizer(network: nn.Module, batch_size: int = 4, config: CheckpointConf
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_lower_rows_are_hidden_and_the_reference_whole(order: str) -> None:
+def test_lower_rows_are_hidden_and_the_reference_is_whole(order: str) -> None:
     config = CheckpointConfig(image_size=SIZE, channel_order=order)  # type: ignore[arg-type]
     crops = _crops(5)
     target = _synthesizer(Echo(0), config=config).synthesize(crops, _mels(5))
@@ -72,7 +72,7 @@ def test_batch_is_halved_when_memory_runs_out(largest: int, batches: list[int]) 
     assert echo.batches == batches
 
 
-def test_too_little_memory_for_one_crop_is_said() -> None:
+def test_too_little_memory_for_one_crop_is_an_error() -> None:
     with pytest.raises(MemoryError, match="single crop"):
         _synthesizer(Echo(largest_batch=0)).synthesize(_crops(1), _mels(1))
 
@@ -117,7 +117,7 @@ def test_published_weights_draw(tmp_path: Path) -> None:
 
 
 def test_detail_of_large_crops_is_kept() -> None:
-    """A fresh network with a closed mask gives back a large crop as sharp as it was."""
+    """An untrained network with a closed mask returns a large crop as sharp as it was."""
     network = build_network(CONFIG)
     torch.nn.init.zeros_(network.displace.fields)
     torch.nn.init.constant_(network.head.bias, -40.0)
@@ -178,7 +178,7 @@ def test_strange_sound_gives_finite_pixels(name: str, precision: str) -> None:
             assert bool(torch.isfinite(part).all()) and 0 <= float(part.min()) <= float(part.max()) <= 1
 
 
-def test_default_weights_draw_finite_pixels_whatever_is_heard() -> None:
+def test_default_weights_draw_finite_pixels_for_any_sound() -> None:
     synthesizer = load_synthesizer(None, "cpu", "fp32", batch_size=4)
     size, window = synthesizer.config.image_size, synthesizer.config.mel_window
     crops = np.random.default_rng(3).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
@@ -187,4 +187,4 @@ def test_default_weights_draw_finite_pixels_whatever_is_heard() -> None:
         for sound in STRANGE_SOUNDS.values()
     ]
     assert all(faces.std() > 0 for faces in drawn)
-    np.testing.assert_array_equal(drawn[0], drawn[3])  # what is not a number is silence
+    np.testing.assert_array_equal(drawn[0], drawn[3])  # NaN counts as silence

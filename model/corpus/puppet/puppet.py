@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from model.arrays import F64, U8, Floats
+from model.articulation import FULL_APERTURE, Channel
 from model.corpus.puppet.mesh import (
     INNER_LOWER,
     INNER_UPPER,
@@ -27,7 +28,6 @@ from model.corpus.puppet.mesh import (
 from model.corpus.puppet.mouth import MouthLook, Opening, paint_mouth
 from model.corpus.puppet.shape import Shape, close_lips, reshape, surroundings
 from model.corpus.puppet.warp import draw_mesh, invert_affine
-from model.corpus.speech.articulation import FULL_APERTURE, Channel
 from model.face_points import LOWER_LIDS, LOWER_LIP, POINTS, SKIN_AROUND_MOUTH, UPPER_LIDS, UPPER_LIP
 
 _JAW = 0.095  # how far a fully open jaw goes down, in face units

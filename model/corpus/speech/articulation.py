@@ -14,33 +14,20 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from model.arrays import F32, F64
+from model.articulation import Channel
 from model.corpus.speech.speech import Phone
 
 FPS = 25.0
-FULL_APERTURE = 0.125  # gap between the lips at an aperture of 1, in face units
 _STEP_S = 0.01  # the curves are built at 100 Hz
 _LEAD_S = 0.005  # by which the lips are ahead of the sound
 _SMOOTHING_S = 0.018
 _LONG_PAUSE_S = 0.15  # after a longer pause, the lips part before speech
 _MAX_SPEED = 14.0  # of the aperture, in full openings a second
-
-
-class Channel(IntEnum):
-    """Columns of an articulation: WIDTH is -1 (rounded) to 1 (spread), all others 0 to 1."""
-
-    APERTURE = 0
-    WIDTH = 1
-    PROTRUSION = 2
-    JAW = 3
-    TONGUE = 4
-    PRESS = 5
-    TUCK = 6
 
 
 @dataclass(frozen=True)

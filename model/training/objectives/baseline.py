@@ -1,8 +1,8 @@
-"""Train Wav2Lip's own architecture on the same batches: the baseline to beat.
+"""Training of Wav2Lip's own architecture on the same batches: the baseline to beat.
 
-It sees the same rows hidden and draws the whole face, as published, from pixels alone: it has no place for a hearing
-learned before, nor for what a puppet's mesh and articulation tell. Of the sound of a batch it is given the columns it
-knows, those from the frame's own on.
+As published, the network gets a face with hidden rows and draws the whole face, from pixels alone. It has no place for
+a hearing network trained before, nor for the mesh and the articulation of a puppet. It gets the columns of the sound
+for which it was designed: those from the frame's own column on.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from model.arrays import F32
 from model.audio import AROUND_FRAME, STARTING_AT_FRAME
-from model.network.sync_expert import SyncExpert
 from model.network.wav2lip import Wav2Lip
 from model.synthesizer import join_faces
-from model.training.clips import Corpus, FaceBatch, Rng
-from model.training.objectives.faces import FacesObjective, Scene
+from model.training.batches import FaceBatch, Rng
+from model.training.clips import Corpus
+from model.training.objectives.faces import FacesObjective, LossNetworks, Scene
 from model.training.objectives.protocol import Terms
 from model.training.recipe import Recipe
 from model.training.tensors import to_faces, to_mels
@@ -26,19 +26,19 @@ _COLUMNS = slice(_FIRST, _FIRST + STARTING_AT_FRAME.columns)
 
 
 class BaselineObjective(FacesObjective):
-    """Train Wav2Lip; see the module."""
+    """Objective that trains Wav2Lip; see the module."""
 
     def __init__(
-        self, recipe: Recipe, train: Corpus, val: Corpus, device: torch.device, expert: SyncExpert | None
+        self, recipe: Recipe, train: Corpus, val: Corpus, device: torch.device, loss_networks: LossNetworks
     ) -> None:
-        super().__init__(recipe, train, val, device, Wav2Lip(), expert)
+        super().__init__(recipe, train, val, device, Wav2Lip(), loss_networks)
 
-    def show(self, rng: Rng, scene: Scene) -> tuple[Tensor, Terms]:
-        """Draw; there are no terms of its own."""
+    def draw_scene(self, rng: Rng, scene: Scene) -> tuple[Tensor, Terms]:
+        """Draw a batch in training mode; this network has no terms of its own."""
         return self._draw(self.network, scene.target, scene.reference, scene.mels), {}
 
     def drawn(self, network: nn.Module, batch: FaceBatch, mels: F32) -> Tensor:
-        """Draw a batch."""
+        """Draw a batch as in serving."""
         target, reference = to_faces(batch.targets, self._device), to_faces(batch.references, self._device)
         return self._draw(network, target, reference, to_mels(mels, self._device))
 

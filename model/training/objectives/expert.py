@@ -1,4 +1,4 @@
-"""Train the sync expert: does this mouth say this sound?"""
+"""Training of the sync expert, which measures whether a mouth and a sound belong to the same moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from model.checkpoint import save_expert
 from model.network.sync_expert import SyncExpert, SyncExpertConfig, stack_lower_halves
-from model.training.clips import RUN, Corpus, Rng, vary_mels
+from model.training.batches import Rng, draw_moments, vary_mels
+from model.training.clips import RUN, Corpus
 from model.training.losses import matching_loss
 from model.training.objectives.protocol import VALIDATION_SEED, Terms
 from model.training.recipe import Recipe
@@ -21,7 +22,7 @@ _OFFSET_CLIPS, _OFFSET_STRIDE, _MOST_OFFSET = 24, 3, 15
 
 
 class ExpertObjective:
-    """Train the expert to match mouths with sounds within a clip."""
+    """Objective that trains the expert to match mouths with sounds within a clip."""
 
     helpers: Sequence[nn.Module] = ()
 
@@ -30,15 +31,16 @@ class ExpertObjective:
         self.network = SyncExpert(SyncExpertConfig(recipe.network.image_size, recipe.network.width))
 
     def losses(self, rng: Rng) -> Terms:
-        """Draw moments, return the matching loss and the share of mouths that found their sound."""
+        """Draw moments; return the matching loss and the share of mouths that are nearest to their own sound."""
         loss, found = self._match(self.network, self._train, rng, vary=True)
         return {"total": loss, "found": found}
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Measure held-out clips: loss, hit rate, and how often a mouth is nearer to its own sound than to another.
+        """Measure held-out clips: the loss, the share of matches found, and the preference for the own sound.
 
-        val_offset_k is that share where the other comes k frames earlier or later, k = 1..15.
+        val_offset_k, k = 1..15: the share of mouths that are nearer to their own sound than to the sound k frames
+        earlier or later.
         """
         expert = _as_expert(network)
         rng = np.random.default_rng(VALIDATION_SEED)
@@ -50,14 +52,14 @@ class ExpertObjective:
         return {"val_loss": float(loss), "val_found": float(found), **offsets}
 
     def sheet(self, network: nn.Module) -> None:
-        """Draw nothing: an expert draws nothing."""
+        """Return None: an expert draws nothing."""
 
     def export(self, network: nn.Module, path: Path, notes: str) -> None:
-        """Write the expert."""
+        """Write the expert; its file has no place for notes."""
         save_expert(path, _as_expert(network))
 
     def _offset_shares(self, expert: SyncExpert, number: int) -> Tensor:
-        """Return, for each offset of 1..15 frames, the share of a clip's mouths that prefer their own sound, (15,)."""
+        """Return, for each offset of 1..15 frames, the share of a clip's mouths nearer to their own sound, (15,)."""
         clip = self._val.clip(number)
         starts = np.arange(0, len(clip.crops) - RUN + 1, _OFFSET_STRIDE)
         faces = to_faces(np.concatenate([clip.crops[start : start + RUN] for start in starts]), self._device)
@@ -77,7 +79,8 @@ class ExpertObjective:
         return torch.stack(shares).cpu()
 
     def _match(self, network: SyncExpert, corpus: Corpus, rng: Rng, *, vary: bool) -> tuple[Tensor, Tensor]:
-        batch = corpus.moments(rng, self._recipe.batch.clips, self._recipe.batch.moments)
+        """Draw moments and match them; vary: change sound and colours at random. Returns as `matching_loss`."""
+        batch = draw_moments(corpus, rng, self._recipe.batch.clips, self._recipe.batch.moments)
         clips, moments = batch.mels.shape[:2]
         mels = np.stack([vary_mels(rng, clip) for clip in batch.mels]) if vary else batch.mels
         size = batch.runs.shape[3]

@@ -1,6 +1,7 @@
-"""What every network that draws faces is trained with: varied batches, judges of what is drawn, and a look at it.
+"""The part of training that all networks that draw faces share: varied batches, loss terms, validation, sample sheet.
 
-Faces are judged by pixels, by eye (LPIPS), by the sync expert and, for an ablation, by a critic that learns along.
+The loss compares pixels, and it may use other networks: LPIPS for the look of a picture, the sync expert for the match
+of mouth and sound and, for an ablation, a critic that is trained at the same time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from model.audio import SILENCE
 from model.checkpoint import save_checkpoint
 from model.network.critic import Critic, reverse_gradient
 from model.network.sync_expert import SyncExpert, stack_lower_halves
-from model.training.clips import RUN, Corpus, FaceBatch, Rng, vary_mels
+from model.training.batches import FaceBatch, Rng, draw_faces, vary_mels
+from model.training.clips import RUN, Corpus
 from model.training.losses import (
     change_weights,
     critic_loss,
@@ -39,10 +41,19 @@ _VALIDATION_FACES, _SHEET_FACES = 48, 10
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A batch as a network meets it: N mels (N,1,80,32), targets and references (N,3,S,S) in 0..1, all varied.
+class LossNetworks:
+    """Networks with fixed weights that a loss uses; None if the recipe leaves their term out."""
 
-    changed (N,1,S,S): how much each place counts, see `change_weights`.
+    expert: SyncExpert | None = None
+    lpips: Lpips | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Batch as tensors, with random changes of sound and colour.
+
+    mels (N,1,80,32) in -4..4; target and reference (N,3,S,S) in 0..1; changed (N,1,S,S): weight of each place, see
+    `change_weights`.
     """
 
     batch: FaceBatch
@@ -53,7 +64,7 @@ class Scene:
 
 
 class FacesObjective(ABC):
-    """Train a network that draws faces; see the module."""
+    """Objective of a network that draws faces; see the module."""
 
     def __init__(
         self,
@@ -62,45 +73,46 @@ class FacesObjective(ABC):
         val: Corpus,
         device: torch.device,
         network: nn.Module,
-        expert: SyncExpert | None,
+        loss_networks: LossNetworks,
     ) -> None:
         self.network = network
         self._recipe, self._train, self._val, self._device = recipe, train, val, device
         config = recipe.checkpoint_config("")
         self._hidden_from = config.framing.hidden_from
         self._weights = mouth_weights(config.image_size, config.framing).to(device)
-        self._expert = expert.to(device).requires_grad_(False).eval() if expert else None
-        self._lpips = Lpips(recipe.lpips.backbone).to(device) if recipe.losses.lpips else None
+        expert, lpips = loss_networks.expert, loss_networks.lpips
+        self._expert = None if expert is None else expert.to(device).requires_grad_(False).eval()
+        self._lpips = None if lpips is None else lpips.to(device)
         self._critic = Critic() if recipe.losses.adversarial else None
 
     @property
     def helpers(self) -> Sequence[nn.Module]:
-        """Return the critic, where there is one."""
+        """Return the critic, if there is one."""
         return () if self._critic is None else (self._critic,)
 
     @abstractmethod
-    def show(self, rng: Rng, scene: Scene) -> tuple[Tensor, Terms]:
-        """Draw a batch in training mode; return the faces (N,3,S,S) in 0..1 and the terms of the network's own."""
+    def draw_scene(self, rng: Rng, scene: Scene) -> tuple[Tensor, Terms]:
+        """Draw a batch in training mode; return the faces (N,3,S,S) in 0..1 and the terms of this network alone."""
 
     @abstractmethod
     def drawn(self, network: nn.Module, batch: FaceBatch, mels: F32) -> Tensor:
-        """Draw a batch as serving would, with mels (N,80,32) in place of its own. Returns (N,3,S,S) in 0..1."""
+        """Draw a batch as in serving, with mels (N,80,32) in place of its own. Returns (N,3,S,S) in 0..1."""
 
     def losses(self, rng: Rng) -> Terms:
-        """Draw faces, return every weighted term by name and their total."""
+        """Draw faces; return every term by name, and their weighted total."""
         part = self._recipe.batch
-        batch = self._train.faces(rng, part.runs, part.singles, part.others)
+        batch = draw_faces(self._train, rng, part.runs, part.singles, part.others)
         groups = [RUN] * part.runs + [1] * part.singles
         mels, others = self._vary_sound(rng, batch, groups)
         pixels = [to_faces(batch.targets, self._device), to_faces(batch.references, self._device)]
         target, reference = vary_faces(rng, pixels, groups)
         scene = Scene(batch, mels, target, reference, change_weights(target, reference, self._weights))
-        shown, terms = self.show(rng, scene)
+        faces, terms = self.draw_scene(rng, scene)
         terms = {
-            "mouth": mouth_loss(shown, target, scene.changed),
+            "mouth": mouth_loss(faces, target, scene.changed),
             **terms,
-            **self._picture_terms(shown, target),
-            **self._run_terms(shown, target, mels, others),
+            **self._picture_terms(faces, target),
+            **self._run_terms(faces, target, mels, others),
         }
         weights = self._recipe.losses
         total = sum(
@@ -109,7 +121,10 @@ class FacesObjective(ABC):
         return {"total": total, **terms}
 
     def _vary_sound(self, rng: Rng, batch: FaceBatch, groups: list[int]) -> tuple[Tensor, list[Tensor]]:
-        """Vary the sound of each group as one; return the faces' mels and, of each run, those of other moments."""
+        """Vary the sound, in the same way within a group.
+
+        Returns the mels of all faces, (N,1,80,32), and for each run those of its other moments, (K,1,80,32).
+        """
         starts = np.cumsum([0, *groups])
         varied = [
             vary_mels(rng, np.concatenate([batch.mels[start : start + length], *batch.others[k : k + 1]]))
@@ -118,28 +133,30 @@ class FacesObjective(ABC):
         own = np.concatenate([mel[:length] for mel, length in zip(varied, groups, strict=True)])
         return to_mels(own, self._device), [to_mels(mel[RUN:], self._device) for mel in varied[: batch.runs]]
 
-    def _picture_terms(self, shown: Tensor, target: Tensor) -> Terms:
+    def _picture_terms(self, faces: Tensor, target: Tensor) -> Terms:
+        """Return the terms that compare single pictures."""
         weights = self._recipe.losses
-        terms = {"l1": pixel_loss(shown, target)}
+        terms = {"l1": pixel_loss(faces, target)}
         if weights.edges:
-            terms["edges"] = edge_loss(shown, target, self._weights)
+            terms["edges"] = edge_loss(faces, target, self._weights)
         size = target.shape[2]
-        row, column = round(size * self._hidden_from), size // 6  # what lies above is given, beside is no face
-        below, filmed = (face[:, :, row:, column:-column] for face in (shown, target))
+        # Rows above are given, and columns at the sides show no face.
+        row, column = round(size * self._hidden_from), size // 6
+        drawn, filmed = (face[:, :, row:, column:-column] for face in (faces, target))
         if self._lpips is not None:
-            terms["lpips"] = self._lpips(below, filmed)
+            terms["lpips"] = self._lpips(drawn, filmed)
         if self._critic is not None:
-            # Both in one pass: spectral norm moves on at every pass.
-            scores = self._critic(torch.cat([filmed, reverse_gradient(below.to(filmed.dtype))]))
+            # Both in one pass, because spectral norm changes the critic a little at every pass.
+            scores = self._critic(torch.cat([filmed, reverse_gradient(drawn.to(filmed.dtype))]))
             terms["adversarial"] = critic_loss(*scores.chunk(2))
         return terms
 
-    def _run_terms(self, shown: Tensor, target: Tensor, mels: Tensor, others: list[Tensor]) -> Terms:
-        """Judge the runs of five consecutive frames: how they move, and what the expert says."""
+    def _run_terms(self, faces: Tensor, target: Tensor, mels: Tensor, others: list[Tensor]) -> Terms:
+        """Return the terms of runs of five consecutive frames: their motion, and their match with the sound."""
         weights, terms = self._recipe.losses, Terms()
         if not others:
             return terms
-        runs = _runs(shown, len(others))
+        runs = _runs(faces, len(others))
         if weights.motion:
             terms["motion"] = motion_loss(runs, _runs(target, len(others)), self._weights)
         if weights.sync and self._expert is not None:
@@ -153,24 +170,32 @@ class FacesObjective(ABC):
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Measure the mouth's error with its own sound and with another's: the gap is what the sound is worth."""
+        """Measure the mouth's error with its own sound and with another face's sound.
+
+        The difference of the two shows how much the network uses the sound.
+        """
         batch = self._held_out(_VALIDATION_FACES)
         target = to_faces(batch.targets, self._device)
-        faces = {"val_mouth": self.drawn(network, batch, batch.mels)}
-        faces["val_mouth_wrong_sound"] = self.drawn(network, batch, np.roll(batch.mels, 1, axis=0))
-        faces |= {f"val_mouth_{name}": shown for name, shown in self.knowing(network, batch).items()}
-        return {name: float(mouth_loss(shown, target, self._weights)) for name, shown in faces.items()}
+        drawings = {"val_mouth": self.drawn(network, batch, batch.mels)}
+        drawings["val_mouth_wrong_sound"] = self.drawn(network, batch, np.roll(batch.mels, 1, axis=0))
+        drawings |= {f"val_mouth_{name}": faces for name, faces in self.drawn_from_labels(network, batch).items()}
+        return {name: float(mouth_loss(faces, target, self._weights)) for name, faces in drawings.items()}
 
-    def knowing(self, network: nn.Module, batch: FaceBatch) -> dict[str, Tensor]:
-        """Draw a batch with more than its sound, by name, where the network can be told more."""
+    def drawn_from_labels(self, network: nn.Module, batch: FaceBatch) -> dict[str, Tensor]:
+        """Draw a batch from its labels besides its sound, by name; empty for a network that takes the sound only."""
         return {}
 
     @torch.no_grad()
     def sheet(self, network: nn.Module) -> U8:
-        """Show, a row each: target, reference, drawn as known (if it is), as heard, in silence, with another sound."""
+        """Draw the sample sheet, one face per column.
+
+        Rows: target, reference, drawn from labels (if the batch has them), from its own sound, from silence, and from
+        another face's sound.
+        """
         batch = self._held_out(_SHEET_FACES)
         sounds = (batch.mels, np.full_like(batch.mels, SILENCE), np.roll(batch.mels, 1, axis=0))
-        drawn = [*self.knowing(network, batch).values(), *(self.drawn(network, batch, mels) for mels in sounds)]
+        from_labels = self.drawn_from_labels(network, batch).values()
+        drawn = [*from_labels, *(self.drawn(network, batch, mels) for mels in sounds)]
         rows = [batch.targets, batch.references]
         rows += [(faces * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy() for faces in drawn]
         return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
@@ -180,7 +205,8 @@ class FacesObjective(ABC):
         save_checkpoint(path, network, self._recipe.checkpoint_config(notes))
 
     def _held_out(self, count: int) -> FaceBatch:
-        return self._val.faces(np.random.default_rng(VALIDATION_SEED), 0, count)
+        """Draw faces from the validation split, the same at every call."""
+        return draw_faces(self._val, np.random.default_rng(VALIDATION_SEED), 0, count)
 
 
 def _runs(items: Tensor, count: int) -> Tensor:

@@ -1,8 +1,9 @@
-"""Train the generator to draw what is hidden, judged as every drawn face is (model/training/objectives/faces.py).
+"""Training of the generator, with the losses of all drawn faces (model/training/objectives/faces.py) and its own.
 
-Hearing was learned before and is kept; drawing is learned mostly from the articulation that is known of each frame. A
-puppet's mesh says where every point of the skin comes from and where the lips are open, so displacement and mask are
-taught directly, which takes a fraction of the steps that pixels alone would need.
+A hearing network that was trained before stays as it is. Drawing is learned mostly from the known articulation of each
+frame. From a puppet's mesh, the source of every point of the skin and the opening of the lips are known. Displacement
+and mask are therefore compared with the mesh directly, which takes a fraction of the steps that pixels alone would
+need.
 """
 
 from __future__ import annotations
@@ -15,21 +16,24 @@ from model.arrays import F32
 from model.corpus.puppet.mesh import INNER_LOWER, INNER_UPPER
 from model.network.generator import Drawing, Generator, known_face
 from model.network.hearing import Hearing, normal_articulation
-from model.network.sync_expert import SyncExpert
 from model.synthesizer import join_faces
-from model.training.clips import Corpus, FaceBatch, Rng
+from model.training.batches import FaceBatch, Rng
+from model.training.clips import Corpus
 from model.training.losses import flow_loss, mask_loss, mouth_loss, opening_masks
-from model.training.objectives.faces import FacesObjective, Scene
+from model.training.objectives.faces import FacesObjective, LossNetworks, Scene
 from model.training.objectives.protocol import Terms
 from model.training.recipe import Recipe
 from model.training.tensors import to_faces, to_mels
 
-_CONTOUR = [*INNER_UPPER, *INNER_LOWER[-2:0:-1]]  # once around the opening
-_OUTSIDE_OPENING = 0.25  # weight of the mask where lips are closed, against 1 inside
+_CONTOUR = [*INNER_UPPER, *INNER_LOWER[-2:0:-1]]  # points of the mesh once around the opening
+_OUTSIDE_OPENING = 0.25  # weight of the mask's error outside the opening, against 1 inside
 
 
 class GeneratorObjective(FacesObjective):
-    """Train the generator; see the module."""
+    """Objective that trains the generator; see the module.
+
+    hearing: trained before, and kept as it is; None: trained together with the drawing.
+    """
 
     def __init__(
         self,
@@ -37,7 +41,7 @@ class GeneratorObjective(FacesObjective):
         train: Corpus,
         val: Corpus,
         device: torch.device,
-        expert: SyncExpert | None,
+        loss_networks: LossNetworks,
         hearing: Hearing | None,
     ) -> None:
         self._generator = Generator(recipe.generator_config())
@@ -45,28 +49,31 @@ class GeneratorObjective(FacesObjective):
         if hearing is not None:
             self._generator.hearing.load_state_dict(hearing.state_dict())
             self._generator.hearing.requires_grad_(False)
-        super().__init__(recipe, train, val, device, self._generator, expert)
+        super().__init__(recipe, train, val, device, self._generator, loss_networks)
 
-    def show(self, rng: Rng, scene: Scene) -> tuple[Tensor, Terms]:
-        """Draw from the articulation, known or heard; compare the colours behind the mask, and what the mesh knows."""
+    def draw_scene(self, rng: Rng, scene: Scene) -> tuple[Tensor, Terms]:
+        """Draw from the known or the predicted articulation; add the terms of colours, displacement and mask."""
         if self._keeps_hearing:
             self._generator.hearing.eval()
-        latent, heard = self._generator.hearing(scene.mels)
-        articulation = self._known_or_heard(rng, scene.batch.articulation, heard)
+        latent, predicted = self._generator.hearing(scene.mels)
+        articulation = self._known_or_predicted(rng, scene.batch.articulation, predicted)
         target, reference = scene.target, scene.reference
         drawing = self._generator.draw(join_faces(target, reference, self._hidden_from), latent, articulation)
         terms = {"behind": mouth_loss(drawing.colours, target, scene.changed), **self._mesh_terms(drawing, scene.batch)}
         return drawing.compose(known_face(target, reference, self._hidden_from)), terms
 
-    def _known_or_heard(self, rng: Rng, rows: F32, heard: Tensor) -> Tensor:
-        """Return the normal articulation of a share of the batch, what is heard for the others and where unknown."""
+    def _known_or_predicted(self, rng: Rng, rows: F32, predicted: Tensor) -> Tensor:
+        """Return the known normal articulation for a random share of the batch, and the predicted one for the others.
+
+        rows (N,7), NaN if unknown; predicted (N,7). Returns (N,7); unknown values are the predicted ones.
+        """
         hidden = rng.random((len(rows), 1)) >= self._recipe.batch.known
-        shown = torch.from_numpy(np.where(hidden, np.float32(np.nan), rows)).to(self._device)
-        known = normal_articulation(shown)
-        return torch.where(known.isfinite(), known, heard.float())
+        given = torch.from_numpy(np.where(hidden, np.float32(np.nan), rows)).to(self._device)
+        known = normal_articulation(given)
+        return torch.where(known.isfinite(), known, predicted.float())
 
     def _mesh_terms(self, drawing: Drawing, batch: FaceBatch) -> Terms:
-        """Compare displacement and mask with what the mesh says, for the faces that have one."""
+        """Compare displacement and mask with the mesh, for the faces that have one."""
         weights, meshed = self._recipe.losses, np.isfinite(batch.target_mesh).all((1, 2))
         if not meshed.any() or not (weights.flow or weights.mask):
             return {}
@@ -83,13 +90,16 @@ class GeneratorObjective(FacesObjective):
         }
 
     def drawn(self, network: nn.Module, batch: FaceBatch, mels: F32) -> Tensor:
-        """Draw a batch from what is heard."""
+        """Draw a batch as in serving, from the predicted articulation."""
         faces, known = self._inputs(batch)
         drawing: Drawing = _as_generator(network)(faces, to_mels(mels, self._device))
         return drawing.compose(known)
 
-    def knowing(self, network: nn.Module, batch: FaceBatch) -> dict[str, Tensor]:
-        """Draw a batch from its known articulation: how much better it gets is what better hearing could bring."""
+    def drawn_from_labels(self, network: nn.Module, batch: FaceBatch) -> dict[str, Tensor]:
+        """Draw a batch from its known articulation, if it has one.
+
+        The gain over the predicted articulation is what a better hearing network could bring.
+        """
         if not np.isfinite(batch.articulation).all():
             return {}
         generator, (faces, known) = _as_generator(network), self._inputs(batch)
@@ -98,7 +108,7 @@ class GeneratorObjective(FacesObjective):
         return {"known": generator.draw(faces, latent, rows).compose(known)}
 
     def _inputs(self, batch: FaceBatch) -> tuple[Tensor, Tensor]:
-        """Return what the network sees of a batch, (N,6,S,S), and what is known of the faces, (N,3,S,S)."""
+        """Return the network's input for a batch, (N,6,S,S), and the known pixels of its faces, (N,3,S,S)."""
         target, reference = to_faces(batch.targets, self._device), to_faces(batch.references, self._device)
         return join_faces(target, reference, self._hidden_from), known_face(target, reference, self._hidden_from)
 

@@ -77,7 +77,7 @@ def test_voices_are_sound_with_articulation(corpus: tuple[Path, BuildSummary, li
         audio, rows = np.load(folder / "audio.npy"), np.load(folder / "articulation.npy")
         assert (audio.dtype, audio.shape, rows.shape) == (np.int16, (160_000,), (250, 7))
         assert rows[:, 0].max() > 0.3 and np.abs(audio).max() > 500
-    assert len(Voices(corpus[0], "train", AROUND_FRAME).folders) == corpus[1].written
+    assert len(Voices.open(corpus[0], "train", AROUND_FRAME).folders) == corpus[1].written
 
 
 def test_the_mesh_lies_on_the_lips(corpus: tuple[Path, BuildSummary, list[str]]) -> None:

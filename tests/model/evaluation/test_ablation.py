@@ -113,7 +113,7 @@ def test_the_shipped_table_has_a_row_for_each_part() -> None:
     [
         (TINY[TINY.index('[rows."full"]') :], "", "names no rows"),
         ('[rows."full"]', '[rows]\n"full" = 3', 'rows."full" must hold parts'),
-        ("use_cbam = false", "use_cbam = 1", 'rows."no CBAM, with a critic": network.use_cbam must be bool'),
+        ("use_cbam = false", "use_cbam = 1", 'rows."no CBAM, with a critic": network.use_cbam must be true or false'),
         ("use_cbam = false", "image_size = 128", "must share"),
         ('[rows."Wav2Lip".network]', '[rows."Wav2Lip".run]\nseed = 1\n[rows."Wav2Lip".network]', "must share"),
         ('[rows."full"]', '[rows."full"]\n[rows."Full!"]', "must differ in their letters"),

@@ -12,7 +12,7 @@ def test_reversed_gradients_have_the_other_sign_and_values_stay() -> None:
     torch.testing.assert_close(x.grad, -torch.arange(4.0).expand(3, 4))
 
 
-def test_a_critic_learns_to_tell_noise_from_pictures() -> None:
+def test_a_critic_learns_to_distinguish_noise_from_pictures() -> None:
     torch.manual_seed(0)
     critic = Critic()
     optimizer = torch.optim.AdamW(critic.parameters(), 2e-3)
@@ -34,18 +34,18 @@ def test_a_critic_learns_to_tell_noise_from_pictures() -> None:
     assert float((filmed > 0).float().mean()) > 0.9 and float((noise < 0).float().mean()) > 0.9
 
 
-def test_one_step_teaches_critic_and_drawer_opposite_things() -> None:
+def test_one_step_moves_critic_and_drawing_in_opposite_directions() -> None:
     torch.manual_seed(0)
     critic = Critic()
     filmed, drawn = torch.full((2, 3, 16, 16), 0.9), torch.full((2, 3, 16, 16), 0.2, requires_grad=True)
     critic_loss(*critic(torch.cat([filmed, reverse_gradient(drawn)])).chunk(2)).backward()
     assert all(parameter.grad is not None for parameter in critic.parameters())
-    critic.eval()  # spectral norm stays as it is
+    critic.eval()  # spectral norm does not change
     with torch.no_grad():
         before = critic_loss(critic(filmed), critic(drawn))
         step = drawn.grad / drawn.grad.norm()
-        after = critic_loss(critic(filmed), critic(drawn - 0.1 * step))  # as an optimizer would go
-    assert after > before  # the drawer makes it harder for the critic
+        after = critic_loss(critic(filmed), critic(drawn - 0.1 * step))  # a step of gradient descent
+    assert after > before  # the step of the drawing makes the critic's loss larger
 
 
 def test_in_bfloat16_its_scores_are_finite_float32() -> None:

@@ -22,7 +22,7 @@ def test_dft_matrices_are_the_transform_and_undo_it(height: int, width: int) -> 
     torch.testing.assert_close(inverse @ forward @ picture.flatten(), picture.flatten(), atol=1e-5, rtol=0)
 
 
-def test_adain_starts_as_instance_norm_and_then_obeys_the_latent() -> None:
+def test_adain_starts_as_instance_norm_and_then_follows_the_latent() -> None:
     norm = AdaptiveInstanceNorm(4, latent=8)
     x, latent = torch.randn(2, 4, 6, 6) * 3 + 1, torch.randn(2, 8)
     torch.testing.assert_close(norm(x, latent), torch.nn.functional.instance_norm(x), atol=1e-4, rtol=1e-4)
@@ -49,7 +49,7 @@ def test_every_ablation_draws_learns_and_folds(flags: tuple[bool, bool, bool]) -
     assert 0 <= float(plain.min()) <= float(plain.max()) <= 1
 
 
-def test_fresh_network_shows_what_is_known() -> None:
+def test_an_untrained_network_shows_the_known_pixels() -> None:
     network = Generator(GeneratorConfig(32, 0.25)).eval()
     torch.nn.init.zeros_(network.displace.fields)
     torch.nn.init.constant_(network.head.bias, -40.0)  # a closed mask
@@ -62,7 +62,7 @@ def test_fresh_network_shows_what_is_known() -> None:
 
 
 def test_a_drawing_is_composed_at_any_size() -> None:
-    """An offset moves the same part of a picture whatever its size, and the mask lays one colour over it."""
+    """An offset moves the same share of a picture of any size, and the mask lays one colour over it."""
     offsets = torch.zeros(1, 2, 8, 8)
     offsets[:, 0] = 0.25  # an eighth of the picture to the right
     mask = torch.zeros(1, 1, 16, 16)
@@ -78,18 +78,18 @@ def test_a_drawing_is_composed_at_any_size() -> None:
         torch.testing.assert_close(shown[:, :, -size // 8 :], torch.full_like(shown[:, :, -size // 8 :], 0.5))
 
 
-def test_a_known_articulation_replaces_the_one_heard() -> None:
+def test_a_known_articulation_replaces_the_predicted_one() -> None:
     network = Generator(GeneratorConfig(32, 0.25)).eval()
     faces, mels = torch.rand(1, 6, 32, 32), torch.randn(1, 1, 80, 32)
     network.hearing.emphasis.fill_(1.5)
     with torch.no_grad():
-        latent, heard = network.hearing(mels)
-        emphasised = network.hearing.emphasised(heard)
+        latent, predicted = network.hearing(mels)
+        emphasised = network.hearing.emphasised(predicted)
         torch.testing.assert_close(network.draw(faces, latent, emphasised).colours, network(faces, mels).colours)
-        assert not torch.equal(network.draw(faces, latent, heard + 3).colours, network(faces, mels).colours)
+        assert not torch.equal(network.draw(faces, latent, predicted + 3).colours, network(faces, mels).colours)
 
 
-def test_emphasis_brings_back_spread_and_rest() -> None:
+def test_emphasis_restores_spread_and_rest() -> None:
     hearing = Hearing(HearingConfig())
     known = torch.randn(400, 7, generator=torch.Generator().manual_seed(2))
     silence = torch.full((7,), -0.5)
@@ -109,10 +109,23 @@ def test_cost_of_a_crop(size: int, width: float) -> None:
     assert counter.get_total_flops() < 4e9
 
 
-@pytest.mark.parametrize("values", [{"image_size": 90}, {"image_size": 16}, {"width": 0.0}])
-def test_refuses_an_impossible_shape(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must"):
-        GeneratorConfig(**values)  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", [GeneratorConfig, SyncExpertConfig])
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"image_size": 90}, "image_size\n.*multiple of 16"),
+        ({"image_size": 16}, "image_size\n.*greater than or equal to 32"),
+        ({"width": 0.0}, "width\n.*greater than or equal to 0.25"),
+        ({"image_size": 96.0}, "image_size\n.*valid integer"),
+        ({"width": float("inf")}, "width\n.*finite number"),
+        ({"height": 96}, "height\n.*Unexpected"),
+    ],
+)
+def test_an_impossible_shape_is_refused(
+    kind: type[GeneratorConfig | SyncExpertConfig], values: dict[str, float], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        kind(**values)  # type: ignore[arg-type]
 
 
 def test_folding_needs_eval_mode() -> None:

@@ -1,4 +1,4 @@
-"""The published networks give the published numbers."""
+"""Our code of the published networks gives the same numbers as theirs."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from model.network.folding import fold_batch_norms
 from model.network.syncnet_v2 import SyncNetV2
 from model.network.wav2lip import SyncNetColor, Wav2Lip
-from tests.model.network.recipe import fill_by_recipe, wave
+from tests.model.network.filled_weights import fill_by_formula, wave
 
 TOLERANCE = 1e-4
 
@@ -21,7 +21,7 @@ def _mels() -> torch.Tensor:
 def test_wav2lip(shared_dir: Path) -> None:
     parity = shared_dir / "parity"
     network = Wav2Lip()
-    fill_by_recipe(network, parity / "wav2lip_state_dict.json")
+    fill_by_formula(network, parity / "wav2lip_state_dict.json")
     faces = wave((2, 6, 96, 96), 0.9, 0.5, 0.5)
     expected = np.load(parity / "wav2lip.npz")["faces"]
     np.testing.assert_allclose(network(faces, _mels()).numpy(), expected, atol=TOLERANCE)
@@ -33,7 +33,7 @@ def test_wav2lip(shared_dir: Path) -> None:
 def test_syncnet_color(shared_dir: Path) -> None:
     parity = shared_dir / "parity"
     network = SyncNetColor()
-    fill_by_recipe(network, parity / "syncnet_color_state_dict.json")
+    fill_by_formula(network, parity / "syncnet_color_state_dict.json")
     expected = np.load(parity / "syncnet_color.npz")
     audio, face = network(_mels(), wave((2, 15, 48, 96), 0.9, 0.5, 0.5))
     np.testing.assert_allclose(audio.numpy(), expected["audio"], atol=TOLERANCE)
@@ -44,7 +44,7 @@ def test_syncnet_color(shared_dir: Path) -> None:
 def test_syncnet_v2(shared_dir: Path) -> None:
     parity = shared_dir / "parity"
     network = SyncNetV2()
-    fill_by_recipe(network, parity / "syncnet_v2_state_dict.json")
+    fill_by_formula(network, parity / "syncnet_v2_state_dict.json")
     expected = np.load(parity / "syncnet_v2.npz")
     audio = network.embed_audio(wave((2, 1, 13, 20), 0.3, 10, 0))
     lip = network.embed_lip(wave((2, 3, 5, 224, 224), 0.9, 127.5, 127.5))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model.errors import BackboneError
-from model.training.perceptual import Lpips
+from model.training.perceptual import Lpips, load_lpips
 
 # Found, not imported: importing lpips before the operators are declared is what the module under test prevents.
 pytestmark = pytest.mark.skipif(find_spec("lpips") is None, reason="lpips comes with the extra [train]")
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(find_spec("lpips") is None, reason="lpips comes 
 
 @pytest.fixture(scope="module")
 def random_lpips() -> Lpips:
-    return Lpips("random")
+    return load_lpips("random")
 
 
 def test_distance_is_zero_to_itself_and_grows(random_lpips: Lpips) -> None:
@@ -35,7 +35,7 @@ def test_gradient_reaches_the_picture_only(random_lpips: Lpips) -> None:
 
 def test_random_backbone_is_the_same_every_time(random_lpips: Lpips) -> None:
     torch.rand(7)
-    again = Lpips("random").state_dict()
+    again = load_lpips("random").state_dict()
     for name, tensor in random_lpips.state_dict().items():
         torch.testing.assert_close(again[name], tensor)
 
@@ -45,7 +45,7 @@ def test_backbone_comes_from_a_file(tmp_path: Path, random_lpips: Lpips) -> None
         "features." + name.split(".", 1)[1]: value + 1 for name, value in random_lpips.distance.net.state_dict().items()
     }
     torch.save(layers | {"classifier.1.weight": torch.zeros(2)}, tmp_path / "alexnet.pth")
-    loaded = Lpips(str(tmp_path / "alexnet.pth"))
+    loaded = load_lpips(str(tmp_path / "alexnet.pth"))
     name = "slice1.0.weight"
     torch.testing.assert_close(loaded.distance.net.state_dict()[name], layers["features.0.weight"])
 
@@ -58,7 +58,7 @@ def test_missing_backbone_names_the_file(tmp_path: Path, content: bytes | None, 
     if content:
         path.write_bytes(content)
     with pytest.raises(BackboneError, match=sentence) as caught:
-        Lpips(str(path))
+        load_lpips(str(path))
     assert str(path) in str(caught.value)
 
 
@@ -77,4 +77,4 @@ def test_missing_backbone_names_the_file(tmp_path: Path, content: bytes | None, 
 def test_backbone_that_does_not_fit_is_named(tmp_path: Path, content: Any, sentence: str) -> None:
     torch.save(content, tmp_path / "alexnet.pth")
     with pytest.raises(BackboneError, match=sentence):
-        Lpips(str(tmp_path / "alexnet.pth"))
+        load_lpips(str(tmp_path / "alexnet.pth"))

@@ -4,7 +4,7 @@ import torch
 from model.training.tensors import to_faces, to_mels, vary_faces
 
 
-def test_arrays_become_what_networks_take() -> None:
+def test_arrays_become_the_inputs_of_networks() -> None:
     crops = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     faces = to_faces(crops, torch.device("cpu"))
     assert faces.shape == (2, 3, 4, 4)

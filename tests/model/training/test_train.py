@@ -23,6 +23,7 @@ from model.framing import LOWER_FACE
 from model.network.generator import Generator, GeneratorConfig, known_face
 from model.network.hearing import Hearing, HearingConfig
 from model.synthesizer import join_faces, load_synthesizer
+from model.training.batches import draw_faces
 from model.training.clips import Corpus
 from model.training.recipe import (
     BatchPart,
@@ -32,7 +33,7 @@ from model.training.recipe import (
     RunPart,
 )
 from model.training.tensors import to_faces, to_mels
-from model.training.train import compile_parts, follow, train
+from model.training.train import Pretrained, compile_parts, follow, train
 from tests.model.clips import SIZE, write_corpus
 
 # A learning rate that stays as it is, so that the length of a run does not change its curve.
@@ -75,9 +76,9 @@ def _log(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_one_batch_is_learned_by_heart(corpus: Path) -> None:
+def test_one_batch_can_be_overfitted(corpus: Path) -> None:
     torch.manual_seed(0)
-    batch = Corpus(corpus, "train", SIZE, AROUND_FRAME).faces(np.random.default_rng(5), 0, 4)
+    batch = draw_faces(Corpus.open(corpus, "train", SIZE, AROUND_FRAME), np.random.default_rng(5), 0, 4)
     device = torch.device("cpu")
     target, faces = to_faces(batch.targets, device), to_faces(batch.references, device)
     network = Generator(GeneratorConfig(SIZE, 0.25))
@@ -100,10 +101,10 @@ def test_expert_run_leaves_a_usable_expert(corpus: Path, expert: Path) -> None:
     assert rows[2]["val_found"] and not rows[1]["val_found"]
 
 
-def test_hearing_run_leaves_an_ear_that_the_generator_keeps(corpus: Path, hearing: Path, tmp_path: Path) -> None:
+def test_generator_keeps_the_hearing_of_a_hearing_run(corpus: Path, hearing: Path, tmp_path: Path) -> None:
     row = _log(hearing.parent)[-1]
     assert all(-1 <= float(row[f"val_{name}_r"]) <= 1 for name in ("aperture", "width", "tuck"))
-    kept = load_network(train(GENERATOR, corpus, tmp_path, hearing=hearing))[1].get_submodule("hearing")
+    kept = load_network(train(GENERATOR, corpus, tmp_path, Pretrained(hearing=hearing)))[1].get_submodule("hearing")
     learned = load_hearing(hearing)
     for name, tensor in learned.state_dict().items():
         torch.testing.assert_close(kept.state_dict()[name], tensor, atol=1e-2, rtol=1e-2)  # stored in bfloat16
@@ -112,7 +113,7 @@ def test_hearing_run_leaves_an_ear_that_the_generator_keeps(corpus: Path, hearin
 
 def test_generator_run_with_every_term(corpus: Path, expert: Path, hearing: Path, tmp_path: Path) -> None:
     recipe = replace(GENERATOR, losses=replace(GENERATOR.losses, sync=0.1, flow=1.0, mask=0.3))
-    exported = train(recipe, corpus, tmp_path, expert=expert, hearing=hearing)
+    exported = train(recipe, corpus, tmp_path, Pretrained(expert, hearing))
     config = verify_checkpoint(exported)
     assert (config.image_size, config.width, config.notes) == (SIZE, 0.25, "6 steps")
     rows = _log(tmp_path)
@@ -130,19 +131,20 @@ def test_generator_run_with_every_term(corpus: Path, expert: Path, hearing: Path
 def test_interrupted_run_follows_the_same_curve(corpus: Path, tmp_path: Path) -> None:
     train(GENERATOR, corpus, tmp_path / "whole")
     train(replace(GENERATOR, run=replace(GENERATOR.run, steps=4)), corpus, tmp_path / "parts")
-    # A kill leaves behind a half-written state, and lines logged after the last whole one.
-    (tmp_path / "parts" / ".state.pt.partial").write_bytes(b"half")
+    # A killed process leaves a half-written state, and lines that it logged after the last whole state.
+    (tmp_path / "parts" / ".state.pt.12345.partial").write_bytes(b"half")
     log = tmp_path / "parts" / "log.csv"
     lines = log.read_text().splitlines()
     log.write_text("\n".join([*lines, "5" + lines[-1][1:], ""]))
     train(GENERATOR, corpus, tmp_path / "parts")
+    assert not list((tmp_path / "parts").glob(".state.pt*"))
     whole, parts = _log(tmp_path / "whole"), _log(tmp_path / "parts")
     assert [row["step"] for row in parts] == [row["step"] for row in whole] == list("123456")
     for name in ("total", "l1", "motion"):
         assert [float(row[name]) for row in parts] == pytest.approx([float(row[name]) for row in whole], abs=2e-5)
 
 
-def test_a_critic_learns_along_and_a_resumed_run_follows_the_same_curve(corpus: Path, tmp_path: Path) -> None:
+def test_a_critic_is_trained_too_and_a_resumed_run_follows_the_same_curve(corpus: Path, tmp_path: Path) -> None:
     recipe = replace(GENERATOR, losses=replace(GENERATOR.losses, adversarial=0.1))
     whole = train(recipe, corpus, tmp_path / "whole")
     train(replace(recipe, run=replace(recipe.run, steps=2)), corpus, tmp_path / "parts")
@@ -158,7 +160,7 @@ def test_a_critic_learns_along_and_a_resumed_run_follows_the_same_curve(corpus: 
         train(GENERATOR, corpus, tmp_path / "parts")
 
 
-def test_a_state_from_before_there_was_a_critic_or_another_architecture_goes_on(corpus: Path, tmp_path: Path) -> None:
+def test_a_state_from_before_critic_and_architecture_existed_is_resumed(corpus: Path, tmp_path: Path) -> None:
     train(replace(GENERATOR, run=replace(GENERATOR.run, steps=2)), corpus, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     del state["helpers"], state["recipe"]["critic"], state["recipe"]["network"]["architecture"]
@@ -167,7 +169,7 @@ def test_a_state_from_before_there_was_a_critic_or_another_architecture_goes_on(
     assert len(_log(tmp_path)) == 6
 
 
-def test_wav2lip_is_trained_on_the_same_crops_and_serves(corpus: Path, tmp_path: Path) -> None:
+def test_wav2lip_is_trained_on_the_same_crops_and_can_serve(corpus: Path, tmp_path: Path) -> None:
     recipe = replace(
         GENERATOR,
         run=replace(GENERATOR.run, steps=2),
@@ -184,9 +186,9 @@ def test_wav2lip_is_trained_on_the_same_crops_and_serves(corpus: Path, tmp_path:
     same_above[1, round(96 * LOWER_FACE.hidden_from) :] = 0
     drawn = synthesizer.synthesize(same_above, np.zeros((2, 80, 16), np.float32), crops[[0, 0]])
     assert drawn.std() > 0
-    np.testing.assert_array_equal(drawn[0], drawn[1])  # it was not shown what is hidden
+    np.testing.assert_array_equal(drawn[0], drawn[1])  # the hidden rows have no effect
     with pytest.raises(RecipeError, match="leave the hearing out"):
-        train(recipe, corpus, tmp_path, hearing=tmp_path / "hearing.safetensors")
+        train(recipe, corpus, tmp_path, Pretrained(hearing=tmp_path / "hearing.safetensors"))
 
 
 def test_finished_run_is_not_trained_further(corpus: Path, tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_a_kill_before_the_last_export_is_repaired(
     torch.testing.assert_close(load_file(run / exported.name), load_file(exported), rtol=0, atol=1e-6)
 
 
-def test_what_was_calibrated_on_the_average_stays() -> None:
+def test_calibrated_buffers_of_the_average_stay() -> None:
     network = Hearing(HearingConfig())
     average = copy.deepcopy(network)
     average.emphasis.fill_(2.0)
@@ -220,18 +222,18 @@ def test_what_was_calibrated_on_the_average_stays() -> None:
     torch.testing.assert_close(kept, {name: network.state_dict()[name] for name in kept})
 
 
-def test_a_run_with_a_hearing_does_not_go_on_without(corpus: Path, hearing: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_hearing_is_not_resumed_without_it(corpus: Path, hearing: Path, tmp_path: Path) -> None:
     short = replace(GENERATOR, run=replace(GENERATOR.run, steps=2))
-    train(short, corpus, tmp_path, hearing=hearing)
+    train(short, corpus, tmp_path, Pretrained(hearing=hearing))
     with pytest.raises(TrainingError, match="trained with another hearing; give the same"):
         train(short, corpus, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["recipe"].pop("hearing") is True
-    torch.save(state, tmp_path / "state.pt")  # as of before this was noted
+    torch.save(state, tmp_path / "state.pt")  # as saved before this field existed
     assert train(short, corpus, tmp_path).is_file()
 
 
-def test_a_run_begun_anew_forgets_the_older_one_at_once(corpus: Path, tmp_path: Path) -> None:
+def test_a_run_started_anew_removes_the_older_state_at_once(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(b"of the older run")
     with pytest.raises(TrainingError, match="not finite"):
         train(replace(GENERATOR, losses=LossPart(l1=1e39)), corpus, tmp_path, resume=False)
@@ -239,13 +241,13 @@ def test_a_run_begun_anew_forgets_the_older_one_at_once(corpus: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("state", [{}, [], {"recipe": 3}, {"recipe": {"network": {}}}, torch.zeros(2)])
-def test_what_is_no_state_is_told(corpus: Path, tmp_path: Path, state: Any) -> None:
+def test_a_file_that_is_no_state_is_refused(corpus: Path, tmp_path: Path, state: Any) -> None:
     torch.save(state, tmp_path / "state.pt")
     with pytest.raises(TrainingError, match=r"state\.pt is not the state of a run; remove it to start anew"):
         train(EXPERT, corpus, tmp_path)
 
 
-def test_a_file_in_the_place_of_the_curves_is_told(corpus: Path, tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_curves_is_an_error(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "tensorboard").write_text("not a folder")
     with pytest.raises(TrainingError, match="cannot hold the curves"):
@@ -267,7 +269,7 @@ def test_time_budget_ends_a_run(corpus: Path, tmp_path: Path) -> None:
         (replace(GENERATOR, run=replace(GENERATOR.run, device="cuda:99")), TrainingError, "no device 'cuda:99'"),
     ],
 )
-def test_hopeless_runs_end_in_a_sentence(
+def test_impossible_runs_end_with_a_sentence(
     corpus: Path, tmp_path: Path, recipe: Recipe, error: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(error, match=sentence):
@@ -277,11 +279,11 @@ def test_hopeless_runs_end_in_a_sentence(
 def test_expert_must_fit(corpus: Path, expert: Path, tmp_path: Path) -> None:
     recipe = replace(GENERATOR, losses=LossPart(sync=0.1))
     with pytest.raises(RecipeError, match="32 px, the recipe for 48 px"):
-        train(replace(recipe, network=NetworkPart(48, 0.25)), corpus, tmp_path, expert=expert)
+        train(replace(recipe, network=NetworkPart(48, 0.25)), corpus, tmp_path, Pretrained(expert))
     (tmp_path / "no.safetensors").write_bytes(b"junk")
     for name in ("no.safetensors", "missing.safetensors"):
         with pytest.raises(CheckpointError, match=name):
-            train(recipe, corpus, tmp_path, expert=tmp_path / name)
+            train(recipe, corpus, tmp_path, Pretrained(tmp_path / name))
 
 
 def test_state_of_another_shape_is_refused(corpus: Path, tmp_path: Path) -> None:
@@ -295,19 +297,19 @@ def test_state_of_another_shape_is_refused(corpus: Path, tmp_path: Path) -> None
 
 def test_curves_are_drawn_for_tensorboard_too(corpus: Path, tmp_path: Path) -> None:
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    told: list[str] = []
-    train(replace(GENERATOR, run=replace(GENERATOR.run, steps=4)), corpus, tmp_path, tell=told.append)
-    train(GENERATOR, corpus, tmp_path, tell=told.append)
+    logged: list[str] = []
+    train(replace(GENERATOR, run=replace(GENERATOR.run, steps=4)), corpus, tmp_path, log=logged.append)
+    train(GENERATOR, corpus, tmp_path, log=logged.append)
     board = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     rows = _log(tmp_path)
     drawn = board.Scalars("training/total")
     assert [event.step for event in drawn] == [int(row["step"]) for row in rows]
     assert [event.value for event in drawn] == pytest.approx([float(row["total"]) for row in rows], abs=1e-5)
     assert all(float(row["crops_per_s"]) > 0 for row in rows)
-    assert {"training/crops_per_s", "validation/val_mouth"} <= set(board.Tags()["scalars"]) and told == []
+    assert {"training/crops_per_s", "validation/val_mouth"} <= set(board.Tags()["scalars"]) and logged == []
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's compiler warns of torch
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # raised inside torch's compiler
 def test_parts_are_compiled_and_weights_keep_their_names() -> None:
     network = Generator(GeneratorConfig(SIZE, 0.25))
     names = list(network.state_dict())
@@ -316,7 +318,7 @@ def test_parts_are_compiled_and_weights_keep_their_names() -> None:
     assert all(part._compiled_call_impl is not None for part in (network.hearing, network.ups[0], network.head))
 
 
-def test_empty_folder_is_said(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="holds 0 clips"):
         train(GENERATOR, tmp_path, tmp_path / "run")
     with pytest.raises(CorpusError, match="holds 0 voices"):

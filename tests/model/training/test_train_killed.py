@@ -1,4 +1,4 @@
-"""Kill a real training process in the middle; what goes on afterwards must follow the same curve."""
+"""A training process that is killed in the middle: the resumed run must follow the same curve."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ motion = 0.5
 TERMS = ("total", "l1", "mouth", "behind", "motion")
 
 
-def _start(*words: str) -> subprocess.Popen[bytes]:
+def _start(*arguments: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "lipsync", "train", *words],
+        [sys.executable, "-m", "lipsync", "train", *arguments],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -60,11 +60,11 @@ def _rows(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("saves", [pytest.param(1, marks=pytest.mark.slow), 3])
-def test_a_killed_process_goes_on_with_the_same_curve(tmp_path: Path, saves: int) -> None:
+def test_a_killed_process_is_resumed_with_the_same_curve(tmp_path: Path, saves: int) -> None:
     corpus, config, run = write_corpus(tmp_path / "corpus"), tmp_path / "r.toml", tmp_path / "run"
     config.write_text(RECIPE)
-    words = ("--config", str(config), "--corpus", str(corpus), "--run", str(run))
-    with _start(*words) as process:
+    arguments = ("--config", str(config), "--corpus", str(corpus), "--run", str(run))
+    with _start(*arguments) as process:
         deadline = time.monotonic() + 120
         while not (run / "state.pt").is_file() or len(_rows(run)) < 4 * saves:
             assert process.poll() is None and time.monotonic() < deadline
@@ -73,7 +73,7 @@ def test_a_killed_process_goes_on_with_the_same_curve(tmp_path: Path, saves: int
     assert process.returncode == -signal.SIGKILL and not (run / "generator.safetensors.partial").exists()
     logged = len(_rows(run))
     assert logged < 30
-    with _start(*words) as process:
+    with _start(*arguments) as process:
         out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err.decode()
     assert out.decode().strip() == str(run / "generator.safetensors")
@@ -105,8 +105,8 @@ def test_a_folder_that_is_no_corpus_is_one_sentence(tmp_path: Path, damage: str,
         (clip / "crops.npy").write_bytes(b"\x93NUMPY half")
     for clip in corpus.glob("*") if damage == "meta" else ():
         (clip / "meta.json").write_text("{")
-    words = ["train", "--config", str(config), "--corpus", str(corpus), "--run", str(tmp_path / "run")]
-    ended = CliRunner().invoke(main, words)
+    arguments = ["train", "--config", str(config), "--corpus", str(corpus), "--run", str(tmp_path / "run")]
+    ended = CliRunner().invoke(main, arguments)
     lines = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
     assert ended.exit_code == 2 and len(lines) == 1
     assert lines[0].startswith("error: option_invalid: ") and sentence in lines[0]

@@ -73,7 +73,7 @@ def test_good_films_become_clips_and_bad_ones_reasons(prepared: tuple[Path, Path
 def test_clips_are_what_training_reads(prepared: tuple[Path, Path, Account, list[str]]) -> None:
     _, out, account, _ = prepared
     for split in ("train", "val"):
-        corpus = Corpus(out, split, 96, CheckpointConfig().mel_window)
+        corpus = Corpus.open(out, split, 96, CheckpointConfig().mel_window)
         assert all(np.isfinite(corpus.clip(number).articulation[:, :2]).all() for number in range(len(corpus)))
     for result in account.results.values():
         for name in result.clips:

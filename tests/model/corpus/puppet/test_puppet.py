@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from model.articulation import Channel
 from model.corpus.materials.people import Person, choose_person, read_people
 from model.corpus.puppet.beard import grow_beard
 from model.corpus.puppet.camera import Camera, blend_faces, complexion, head_motion
@@ -17,7 +18,6 @@ from model.corpus.puppet.mesh import LIPS, FaceFrame, jaw_weights, triangles
 from model.corpus.puppet.puppet import HeadPose, Puppet
 from model.corpus.puppet.shape import Shape, close_lips
 from model.corpus.puppet.warp import draw_mesh, invert_affine
-from model.corpus.speech.articulation import Channel
 from model.errors import MaterialError
 from worker.training_data.clip_writer import Preparer
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.corpus.speech.articulation import FPS, Channel, Style, add_smile, articulate
+from model.articulation import Channel
+from model.corpus.speech.articulation import FPS, Style, add_smile, articulate
 from model.corpus.speech.speech import Phone
 
 

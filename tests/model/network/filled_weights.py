@@ -1,4 +1,4 @@
-"""Weights and inputs made by a recipe instead of shipped, as ../shared/parity/README.md states it."""
+"""Weights and inputs computed by the formulas in ../shared/parity/README.md, so that no weights need be stored."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def fill_by_recipe(network: nn.Module, names_file: Path) -> None:
+def fill_by_formula(network: nn.Module, names_file: Path) -> None:
     """Check the network's names and shapes against the published ones, then fill it; leave it in eval mode."""
     published = json.loads(names_file.read_text())
     state = network.state_dict()
