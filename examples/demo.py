@@ -11,7 +11,7 @@ import av
 from tqdm import tqdm
 
 from app.client import Client
-from lipsync.running import running_service
+from lipsync.running_service import running_service
 from lipsync.sample import VOICE, portrait
 
 OUTPUT: Final = Path("demo.mp4")

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from lipsync.bench.clips import Standard, make_clip
+from lipsync.bench.standard_clips import StandardClip, make_clip
 from tests.chaos.client import has_ended, submit, wait_for
 from tests.chaos.cluster import Cluster, Member
 from tests.chaos.report import Report
 
 NETWORK: Final = "10.213.77"
-CLIP: Final = Standard("clip", 256, 256, 25, 24)
+CLIP: Final = StandardClip("clip", 256, 256, 25, 24)
 HEALED_WITHIN_S: Final = 60.0
 
 

@@ -20,7 +20,7 @@ import psutil
 import redis
 from tqdm import tqdm
 
-from lipsync.bench.clips import Standard, make_clip
+from lipsync.bench.standard_clips import StandardClip, make_clip
 from tests.chaos.background import Background
 from tests.chaos.client import jobs_of, submit
 from tests.chaos.cluster import Cluster, Member
@@ -29,9 +29,9 @@ from tests.chaos.report import Report
 from tests.chaos.results import faults_of
 
 CLIPS: Final = (  # the last is done in segments
-    Standard("blink", 256, 256, 25, 1.2),
-    Standard("short", 256, 256, 25, 2.0),
-    Standard("long", 256, 256, 25, 5.0),
+    StandardClip("blink", 256, 256, 25, 1.2),
+    StandardClip("short", 256, 256, 25, 2.0),
+    StandardClip("long", 256, 256, 25, 5.0),
 )
 SHARES: Final = (3, 4, 3)
 TOLD: Final = "told to end"  # a worker that gets SIGTERM; all others get SIGKILL
@@ -47,7 +47,7 @@ class Tally:
     """What was killed, what was sent, what came of it."""
 
     kills: Counter[str] = field(default_factory=Counter)
-    accepted: dict[str, Standard] = field(default_factory=dict)
+    accepted: dict[str, StandardClip] = field(default_factory=dict)
     stops_s: list[float] = field(default_factory=list)
 
 

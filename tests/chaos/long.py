@@ -13,8 +13,8 @@ from typing import Final, cast
 
 import psutil
 
-from lipsync.bench.clips import Standard, make_clip
-from lipsync.bench.measure import tree_rss_bytes
+from lipsync.bench.standard_clips import StandardClip, make_clip
+from lipsync.bench.warm_job import tree_rss_bytes
 from tests.chaos.background import Background
 from tests.chaos.client import Job, download, has_ended, is_as_long_as_sent, submit, wait_for
 from tests.chaos.cluster import Cluster
@@ -44,7 +44,10 @@ class PeakMemory(Background):
 
 def run_long(folder: Path, report: Report, seed: int, minutes: int) -> None:
     """Do a minute on fresh workers, then `minutes` on others, two of which are killed on the way."""
-    short, hour = Standard("minute", SIDE_PX, SIDE_PX, FPS, 60), Standard("hour", SIDE_PX, SIDE_PX, FPS, 60 * minutes)
+    short, hour = (
+        StandardClip("minute", SIDE_PX, SIDE_PX, FPS, 60),
+        StandardClip("hour", SIDE_PX, SIDE_PX, FPS, 60 * minutes),
+    )
     peaks = {}
     for standard, kills in ((short, ()), (hour, KILL_AT_PERCENT)):
         own = folder / standard.name

@@ -8,13 +8,13 @@ from typing import Final
 
 import httpx
 
-from lipsync.bench.clips import Standard, make_clip
+from lipsync.bench.standard_clips import StandardClip, make_clip
 from tests.chaos.client import has_ended, post, submit, wait_for
 from tests.chaos.cluster import Cluster
 from tests.chaos.report import Report
 
 OUTAGE_S: Final = 30.0
-CLIP: Final = Standard("outage", 256, 256, 25, 20)
+CLIP: Final = StandardClip("outage", 256, 256, 25, 20)
 JOBS: Final = 4
 
 

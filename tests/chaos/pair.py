@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from lipsync.bench.clips import Standard, make_clip
+from lipsync.bench.standard_clips import StandardClip, make_clip
 from tests.chaos.client import Job, download, has_ended, is_as_long_as_sent, submit, wait_for
 from tests.chaos.cluster import WORKER, Cluster
 from tests.chaos.report import Report
@@ -19,7 +19,7 @@ TIMEOUT_S: Final = 3600
 
 def run_pair(folder: Path, report: Report, seed: int, minutes: int) -> None:
     """Do the same clip with one worker and with two, each bound to a core of its own."""
-    standard = Standard("clip", 256, 256, 25, 60 * minutes)
+    standard = StandardClip("clip", 256, 256, 25, 60 * minutes)
     clip = make_clip(standard, folder, None)
     took: dict[int, float] = {}
     hashes: set[str] = set()

@@ -14,7 +14,7 @@ import pytest
 from app.core.errors import ServiceError
 from app.core.private_redis import find_redis_server
 from app.core.queue import broker_url
-from lipsync.supervisor import Child, free_port, locked
+from lipsync.supervisor import SupervisedProcess, free_port, locked
 from tests.conftest import ROOT
 from tests.service import wait_until
 
@@ -35,6 +35,21 @@ def test_a_data_folder_serves_one(tmp_path):
         pass
 
 
+def test_a_killed_process_releases_its_data_folder(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from lipsync.supervisor import locked\n"
+        "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(ServiceError, match="Another"), locked(tmp_path):
+            pass
+        other.kill()
+    with locked(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize(
     ("url", "broker"),
     [
@@ -49,11 +64,11 @@ def test_broker_url(url, broker):
 
 
 def test_a_child_that_dies_is_started_again_more_slowly():
-    child = Child("dies", [sys.executable, "-c", "raise SystemExit(3)"], dict(os.environ))
+    child = SupervisedProcess("dies", [sys.executable, "-c", "raise SystemExit(3)"], dict(os.environ))
     child.start()
     statuses, started_at = [], time.monotonic()
     while len(statuses) < 3 and time.monotonic() - started_at < 20:
-        status = child.keep_alive()
+        status = child.restart_if_dead()
         if status is not None:
             statuses.append((status, time.monotonic()))
         time.sleep(0.01)
@@ -64,7 +79,7 @@ def test_a_child_that_dies_is_started_again_more_slowly():
 
 def test_a_child_is_ended_with_all_it_started():
     code = "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); time.sleep(60)"
-    child = Child("parent", [sys.executable, "-c", code], dict(os.environ))
+    child = SupervisedProcess("parent", [sys.executable, "-c", code], dict(os.environ))
     child.start()
     group = child._process.pid
     wait_until(lambda: len(members(group)) == 2, 10)
