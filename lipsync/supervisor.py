@@ -55,6 +55,11 @@ class SupervisedProcess:
         self._deaths = 0
         self._due_at = 0.0
 
+    @property
+    def pid(self) -> int | None:
+        """Return the process id, also the id of the group; None if the process has not been started."""
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
         """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor."""
         self._process = subprocess.Popen(

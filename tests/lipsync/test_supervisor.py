@@ -42,7 +42,7 @@ def test_a_killed_process_releases_its_data_folder(tmp_path):
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "locked\n"
+        assert other.stdout is not None and other.stdout.readline() == "locked\n"
         with pytest.raises(ServiceError, match="Another"), locked(tmp_path):
             pass
         other.kill()
@@ -66,7 +66,8 @@ def test_broker_url(url, broker):
 def test_a_child_that_dies_is_started_again_more_slowly():
     child = SupervisedProcess("dies", [sys.executable, "-c", "raise SystemExit(3)"], dict(os.environ))
     child.start()
-    statuses, started_at = [], time.monotonic()
+    statuses: list[tuple[int, float]] = []
+    started_at = time.monotonic()
     while len(statuses) < 3 and time.monotonic() - started_at < 20:
         status = child.restart_if_dead()
         if status is not None:
@@ -81,7 +82,8 @@ def test_a_child_is_ended_with_all_it_started():
     code = "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); time.sleep(60)"
     child = SupervisedProcess("parent", [sys.executable, "-c", code], dict(os.environ))
     child.start()
-    group = child._process.pid
+    assert child.pid is not None
+    group = child.pid
     wait_until(lambda: len(members(group)) == 2, 10)
     child.ask_to_end()
     child.end(time.monotonic() + 5)
@@ -106,6 +108,7 @@ def test_a_tethered_process_dies_with_its_parent():
         "print(subprocess.Popen(tethered(['sleep', '60'])).pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
     pid = int(parent.stdout.readline())
     wait_until(lambda: Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep"), 5)
     parent.send_signal(signal.SIGKILL)

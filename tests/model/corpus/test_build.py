@@ -20,7 +20,8 @@ from model.corpus.build import Summary, build_corpus
 from model.corpus.materials.people import read_people
 from model.corpus.studio import SILENT_EVERY, VAL_EVERY
 from model.training.voices import Voices
-from worker.training_data.clip_writer import Preparer, mouth_size
+from worker.faces.detect import mouth_size
+from worker.training_data.clip_writer import Preparer
 
 CLIPS = 3
 VOICES = 2

@@ -43,6 +43,7 @@ def test_one_step_teaches_critic_and_drawer_opposite_things() -> None:
     critic.eval()  # spectral norm stays as it is
     with torch.no_grad():
         before = critic_loss(critic(filmed), critic(drawn))
+        assert drawn.grad is not None
         step = drawn.grad / drawn.grad.norm()
         after = critic_loss(critic(filmed), critic(drawn - 0.1 * step))  # as an optimizer would go
     assert after > before  # the drawer makes it harder for the critic
