@@ -98,13 +98,13 @@ train: $(STAMPS)/train
 	@echo "try it: lipsync sync --checkpoint $(RUN)/generator/generator.safetensors --video FACE --audio VOICE --output out.mp4"
 
 # Evaluates the default weights, or CHECKPOINT, on held-out puppets and on real people. The puppets are made here and kept,
-# or are those of CORPUS. See lipsync/bench/standard_evaluation.py.
+# or are those of CORPUS. See lipsync/standard_evaluation.py.
 SHARED ?= $(or $(LIPSYNC_SHARED),../shared)
 JUDGED ?= runs/evaluate
 JUDGED_CLIPS ?= 12
 evaluate: FACES ?= $(wildcard $(SHARED)/media/faces)
 evaluate: $(STAMPS)/train
-	@$(BIN)/python -m lipsync.bench.standard_evaluation --out $(JUDGED) --shared $(SHARED) --puppets $(JUDGED_CLIPS) \
+	@$(BIN)/python -m lipsync.standard_evaluation --out $(JUDGED) --shared $(SHARED) --puppets $(JUDGED_CLIPS) \
 		$(MATERIALS) $(if $(CORPUS),--corpus $(CORPUS)) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) -- $(ARGS)
 
 # Every row gets the same budget on this machine. By default the rows learn from the corpus and hearing of `make train`. A

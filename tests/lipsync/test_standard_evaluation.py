@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lipsync.bench.standard_evaluation import StandardEvaluation, evaluate_standard
+from lipsync.standard_evaluation import StandardEvaluation, evaluate_standard
 
 
 class FakeLipsync:
