@@ -62,8 +62,10 @@ demo: setup
 serve: setup
 	@$(BIN)/lipsync serve
 
+# At the end: the ten least covered files and the total.
 test: $(STAMPS)/train
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --cov --cov-report=
+	@$(BIN)/python -m coverage report | sed -n '1,12p;$$p'
 
 test-slow: $(STAMPS)/train
 	@$(BIN)/python -m pytest -q -m slow --timeout 1800
