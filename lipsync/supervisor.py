@@ -18,15 +18,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import redis
-from filelock import FileLock, Timeout
 
 from app.core.errors import ErrorCode, ServiceError
+from app.core.locks import sole_use
 from app.core.parent_death import tethered
 from app.core.private_redis import redis_command
 from app.core.records.connection import connect
@@ -105,24 +105,6 @@ class SupervisedProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-@contextmanager
-def locked(data_dir: Path) -> Iterator[None]:
-    """Lock the data folder for this process; raises ServiceError if another process has the lock.
-
-    The kernel releases the lock when this process ends, even if it is killed.
-    """
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = FileLock(data_dir / ".lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ServiceError(ErrorCode.INTERNAL, "Another `lipsync serve` uses this data folder.") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def free_port(host: str) -> int:
     """Return a TCP port that nothing uses now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -146,7 +128,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until stopped; return the exit status. Raises ServiceError if the service cannot start."""
-        with locked(self._settings.data_dir), tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
+        with sole_use(self._settings.data_dir), tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
             private_redis = None
             url = self._settings.redis_url
             if url is None:
