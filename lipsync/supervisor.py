@@ -1,4 +1,4 @@
-"""The whole service in one command: a private Redis, the API and the workers, supervised as child processes.
+"""The whole service in one command: a private Redis, the API and the workers as supervised child processes.
 
 A child that dies is started again, after a pause that grows with each death. A child that refuses its settings (exit
 status 2) ends the whole service. The private Redis listens on a unix socket only and appends every change to a file in

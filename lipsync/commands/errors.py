@@ -1,4 +1,4 @@
-"""The one place that turns an error into a line on standard error and an exit status."""
+"""Errors of the command line. This module alone turns an error into a line on standard error and an exit status."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class CommandGroup(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            told = command_error(error)
-            if told is None:
+            ending = command_error(error)
+            if ending is None:
                 raise
-            raise told from error
+            raise ending from error
 
 
 def command_error(error: Exception) -> CommandError | None:
