@@ -29,9 +29,11 @@ help:
 	@echo "make bench          speed and memory;  make compose-check: the containers on a Docker Engine"
 	@echo "make lock           renew constraints.txt, the lock of all dependencies (ARGS=--upgrade for newer versions)"
 
-$(STAMPS)/torch: constraints.txt
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV)
+
+$(STAMPS)/torch: constraints.txt | $(BIN)/python
 	@mkdir -p $(STAMPS)
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing $(TORCH)"
 	@$(PIP_INSTALL) "$(TORCH)" --extra-index-url $(TORCH_INDEX) || { \
 		echo "error: no package $(TORCH) was found; make TORCH=torch==$(TORCH_VERSION) takes the default build (several GB)"; exit 1; }
@@ -51,7 +53,8 @@ setup: $(STAMPS)/setup
 
 # Keeps every version that still fits the ranges in pyproject.toml and adds what is missing.
 # ARGS="--upgrade" takes the newest of all, ARGS="--upgrade-package NAME" of one.
-lock: $(STAMPS)/setup
+lock: | $(BIN)/python
+	@test -x $(BIN)/uv || $(PIP_INSTALL) uv
 	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --group face-solutions --no-annotate \
 		--python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
 		--custom-compile-command "make lock" --output-file constraints.txt $(ARGS) > /dev/null
