@@ -1,12 +1,12 @@
-# Everything starts here: `make demo`, `make serve`, `make test`. Set-up is stamped, so a second run starts in seconds.
+# Start here: `make demo`, `make serve`, `make test`. Set-up leaves a stamp, so a second run starts in seconds.
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
 
-# Which torch. Without an NVIDIA GPU the CPU build is asked for by name, so that several GB of CUDA never arrive by
-# surprise; PyPI itself has no such build for x86-64, hence the extra index. `make TORCH=torch==2.13.0` takes PyPI's.
+# The build of torch. A machine without an NVIDIA GPU asks for the CPU build by its name, so that it never downloads
+# several GB of CUDA. PyPI has no such build for x86-64, hence the extra index. `make TORCH=torch==2.13.0` takes PyPI's.
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 ifeq ($(shell uname -m)/$(shell command -v nvidia-smi),x86_64/)
@@ -14,23 +14,26 @@ TORCH ?= torch==$(TORCH_VERSION)+cpu
 else
 TORCH ?= torch==$(TORCH_VERSION)
 endif
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 -c constraints.txt
 
-.PHONY: help setup demo serve test test-slow check train evaluate ablate bench chaos compose-check clean
+.PHONY: help setup lock demo serve test test-slow check train evaluate ablate bench chaos compose-check clean
 
 help:
 	@echo "make demo           set up, run the service, lip-sync the sample, write demo.mp4"
 	@echo "make serve          run the service until Ctrl-C"
-	@echo "make test           the tests;  make test-slow: the long ones;  make check: lint, types, imports, fast tests"
-	@echo "make train          corpus, sync expert and generator from nothing (MINUTES=10)"
-	@echo "make evaluate       judge the weights on held-out puppets and, where the media lie, on real people"
-	@echo "make ablate         the network without each of its parts, and Wav2Lip, compared (TAUGHT=, HEARING=, ROW_MINUTES=60)"
-	@echo "make chaos          kill, cut off and overload a real service; see what became of its jobs (an hour)"
+	@echo "make test           the tests;  make test-slow: the long tests;  make check: format, lint, types, imports, fast tests"
+	@echo "make train          train corpus, hearing, sync expert and generator from nothing (MINUTES=10)"
+	@echo "make evaluate       evaluate the weights on held-out puppets and, if the reference media are present, on real people"
+	@echo "make ablate         compare the network without each of its parts, and Wav2Lip (TAUGHT=, HEARING=, ROW_MINUTES=60)"
+	@echo "make chaos          kill, disconnect and overload a real service; report what became of its jobs (an hour)"
 	@echo "make bench          speed and memory;  make compose-check: the containers on a Docker Engine"
+	@echo "make lock           renew constraints.txt, the lock of all dependencies (ARGS=--upgrade for newer versions)"
 
-$(STAMPS)/torch: constraints.txt
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV)
+
+$(STAMPS)/torch: constraints.txt | $(BIN)/python
 	@mkdir -p $(STAMPS)
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing $(TORCH)"
 	@$(PIP_INSTALL) "$(TORCH)" --extra-index-url $(TORCH_INDEX) || { \
 		echo "error: no package $(TORCH) was found; make TORCH=torch==$(TORCH_VERSION) takes the default build (several GB)"; exit 1; }
@@ -38,15 +41,23 @@ $(STAMPS)/torch: constraints.txt
 
 $(STAMPS)/setup: $(STAMPS)/torch pyproject.toml
 	@echo "installing the service and its tests"
-	@$(PIP_INSTALL) -c constraints.txt -e ".[app,worker,embedded,dev]"
+	@$(PIP_INSTALL) -e ".[app,worker,embedded,dev]"
 	@touch $@
 
 $(STAMPS)/train: $(STAMPS)/setup
-	@echo "installing what training needs, for it and for its tests"
-	@$(PIP_INSTALL) -c constraints.txt -e ".[train]"
+	@echo "installing what training and its tests need"
+	@$(PIP_INSTALL) -e ".[train]"
 	@touch $@
 
 setup: $(STAMPS)/setup
+
+# Keeps every version that still fits the ranges in pyproject.toml and adds what is missing.
+# ARGS="--upgrade" takes the newest of all, ARGS="--upgrade-package NAME" of one.
+lock: | $(BIN)/python
+	@test -x $(BIN)/uv || $(PIP_INSTALL) uv
+	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --group face-solutions --no-annotate \
+		--python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
+		--custom-compile-command "make lock" --output-file constraints.txt $(ARGS) > /dev/null
 
 demo: setup
 	@$(BIN)/python -m examples.demo
@@ -54,62 +65,55 @@ demo: setup
 serve: setup
 	@$(BIN)/lipsync serve
 
+# At the end: the ten least covered files and the total.
 test: $(STAMPS)/train
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --cov --cov-report=
+	@$(BIN)/python -m coverage report | sed -n '1,12p;$$p'
 
 test-slow: $(STAMPS)/train
 	@$(BIN)/python -m pytest -q -m slow --timeout 1800
 
 check: $(STAMPS)/train
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model tests/lipsync tests/test_imports.py -x --timeout 120
+	@if command -v luacheck > /dev/null; then luacheck --quiet app; \
+		else echo "Lua lint is skipped: luacheck is not installed"; fi
+	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model tests/lipsync tests/test_imports.py tests/test_project.py \
+		-x --timeout 120
 
-# Every stage for real within a budget of minutes: a corpus, hearing, the sync expert, the generator. FACES and SPEECH name
-# folders of pictures and recordings with their INDEX.csv (`lipsync corpus fetch` gets them); without them one face and
-# synthetic voices have to do. Every twelfth clip is held out, so CLIPS is at least 12. The default weights:
-# MINUTES=150 CLIPS=640 VOICES=2400 with both folders.
+# Every stage in a budget of minutes: corpus, hearing, sync expert, generator. FACES and SPEECH name folders of pictures and
+# recordings with their INDEX.csv (`lipsync corpus fetch` gets them). Without them the corpus has one face and synthetic
+# voices. Every twelfth clip is held out, so CLIPS must be at least 12. The default weights were made with
+# MINUTES=150 CLIPS=640 VOICES=2400 and both folders.
 MINUTES ?= 10
 RUN ?= runs/first
 CLIPS ?= 24
 VOICES ?= 120
-share = $$(awk 'BEGIN { print $(MINUTES) * $(1) }')
+MATERIALS = $(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH))
+LIPSYNC_TRAIN = $(BIN)/lipsync train --corpus $(RUN)/corpus
+minutes = --minutes $(shell awk 'BEGIN { print $(MINUTES) * $(1) }')
 train: $(STAMPS)/train
-	@$(BIN)/lipsync corpus --out $(RUN)/corpus --clips $(CLIPS) --voices $(VOICES) $(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH))
-	@$(BIN)/lipsync train --config model/configs/hearing.toml --corpus $(RUN)/corpus --run $(RUN)/hearing --minutes $(call share,0.15)
-	@$(BIN)/lipsync train --config model/configs/expert.toml --corpus $(RUN)/corpus --run $(RUN)/expert --minutes $(call share,0.1)
-	@$(BIN)/lipsync train --config model/configs/generator.toml --corpus $(RUN)/corpus --run $(RUN)/generator \
-		--hearing $(RUN)/hearing/hearing.safetensors --expert $(RUN)/expert/expert.safetensors --minutes $(call share,0.6)
+	@$(BIN)/lipsync corpus --out $(RUN)/corpus --clips $(CLIPS) --voices $(VOICES) $(MATERIALS)
+	@$(LIPSYNC_TRAIN) --config model/configs/hearing.toml --run $(RUN)/hearing $(call minutes,0.15)
+	@$(LIPSYNC_TRAIN) --config model/configs/expert.toml --run $(RUN)/expert $(call minutes,0.1)
+	@$(LIPSYNC_TRAIN) --config model/configs/generator.toml --run $(RUN)/generator $(call minutes,0.6) \
+		--hearing $(RUN)/hearing/hearing.safetensors --expert $(RUN)/expert/expert.safetensors
 	@echo "try it: lipsync sync --checkpoint $(RUN)/generator/generator.safetensors --video FACE --audio VOICE --output out.mp4"
 
-# The default weights (or CHECKPOINT) on held-out puppets (made here and kept, or those of CORPUS) and on real people,
-# where the reference media lie. Promises are held against real faces only: without them the one face at hand proves nothing.
+# Evaluates the default weights, or CHECKPOINT, on held-out puppets and on real people. The puppets are made here and kept,
+# or are those of CORPUS. See lipsync/standard_evaluation.py.
 SHARED ?= $(or $(LIPSYNC_SHARED),../shared)
 JUDGED ?= runs/evaluate
-PUPPETS := $(JUDGED)/puppets
 JUDGED_CLIPS ?= 12
-EVALUATE = $(BIN)/lipsync evaluate $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
 evaluate: FACES ?= $(wildcard $(SHARED)/media/faces)
 evaluate: $(STAMPS)/train
-	@mkdir -p $(JUDGED)
-	@$(if $(CORPUS),test -d "$(CORPUS)" || { echo "error: there is no folder $(CORPUS)"; exit 2; },\
-		$(BIN)/lipsync corpus --out $(PUPPETS) --clips $(JUDGED_CLIPS) --voices 0 --held-out \
-		$(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH)))
-	@status=0; \
-	$(EVALUATE) --corpus $(or $(CORPUS),$(PUPPETS)) --json $(JUDGED)/puppets.json --html $(JUDGED)/puppets_page \
-		$(if $(FACES),--check) > $(JUDGED)/puppets.txt || status=$$?; \
-	cat $(JUDGED)/puppets.txt; \
-	last="puppets, $$(tail -n 1 $(JUDGED)/puppets.txt)"; \
-	if ls $(SHARED)/media/clips/grid_*.mpg > /dev/null 2>&1; then \
-		$(EVALUATE) $(patsubst %,--clips %,$(wildcard $(SHARED)/media/clips/grid_*.mpg)) --check \
-			--json $(JUDGED)/people.json --html $(JUDGED)/people_page > $(JUDGED)/people.txt || status=$$?; \
-		cat $(JUDGED)/people.txt; \
-		last="$$last; people, $$(tail -n 1 $(JUDGED)/people.txt)"; \
-	fi; \
-	echo "$$last"; exit $$status
+	@$(BIN)/python -m lipsync.standard_evaluation --out $(JUDGED) --shared $(SHARED) --puppets $(JUDGED_CLIPS) \
+		$(MATERIALS) $(if $(CORPUS),--corpus $(CORPUS)) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) -- $(ARGS)
 
-# Every row with the same budget on this machine, by default on what `make train` left; stopped, it goes on where it was.
+# Every row gets the same budget on this machine. By default the rows learn from the corpus and hearing of `make train`. A
+# stopped run continues.
 TAUGHT ?= $(RUN)/corpus
 HEARING ?= $(wildcard $(RUN)/hearing/hearing.safetensors)
 ROW_MINUTES ?= 60
@@ -120,12 +124,12 @@ ablate: $(STAMPS)/train
 bench: setup
 	@$(BIN)/lipsync bench $(ARGS)
 
-# All of it, or a part: make chaos ARGS="--only kills --jobs 50". Network namespaces need root.
+# A part of it: make chaos ARGS="--only kills --jobs 50". The scenario `hosts` needs root.
 chaos: setup
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 compose-check: setup
-	@$(BIN)/python -m tests.compose.compose_check $(ARGS)
+	@$(BIN)/python -m tests.compose $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(STAMPS) build .mypy_cache .ruff_cache .pytest_cache

@@ -1,10 +1,10 @@
-# The HTTP side: FastAPI and what both processes share; neither torch nor the network's weights.
+# The API: FastAPI and the code that service and worker share; neither torch nor the network's weights.
 #
 #   docker build -f docker/app.Dockerfile -t lipsync-app .
 #
-# EXTRAS=s3 adds what keeps the files in a bucket.
+# EXTRAS=s3 adds the packages that keep files in a bucket. constraints.txt fixes the version of every package.
 #
-# Behind a mirror the PIP_* arguments are pip's own settings; a private CA may be the build secret `ca`:
+# Behind a mirror, set the PIP_* arguments: they are pip's own settings. A private CA can be the build secret `ca`:
 #   --secret id=ca,src=FILE --build-arg PIP_CERT=/run/secrets/ca
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
@@ -12,15 +12,15 @@ FROM ${BASE_IMAGE} AS build
 ARG PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_TRUSTED_HOST PIP_CERT
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-# Two environments: one that builds and stays behind, one without even pip that goes into the image.
+# Two environments: one for building, which is left behind, and one without pip, which goes into the image.
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/venv
 ENV PATH=/opt/build/bin:$PATH
 COPY pyproject.toml constraints.txt docker/requirements.py ./
 ARG EXTRAS=
-# The 160 MB ffmpeg inside imageio-ffmpeg is the worker's tool; uploads are probed with PyAV.
+# Only the worker needs the ffmpeg inside imageio-ffmpeg (160 MB); uploads are probed with PyAV.
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
     python requirements.py app $EXTRAS > requirements.txt \
-    && pip install "setuptools>=77" \
+    && pip install -c constraints.txt "setuptools>=77" \
     && pip --python /opt/venv/bin/python install -c constraints.txt -r requirements.txt \
     && rm /opt/venv/lib/python3*/site-packages/imageio_ffmpeg/binaries/ffmpeg*
 COPY README.md LICENSE NOTICE ./

@@ -4,13 +4,13 @@
 #   docker build -f docker/worker.Dockerfile -t lipsync-worker:cuda \
 #       --build-arg TORCH=torch==2.13.0 --build-arg TORCH_INDEX_URL= .
 #
-# TORCH names the build. The default asks for the CPU build by its local version, which PyPI does not have: where the
-# index that has it cannot be reached, the build fails, and several GB of CUDA never arrive by surprise. PyPI's own
-# torch carries CUDA; the machine needs NVIDIA's driver and container toolkit only.
+# TORCH names the build of torch. The default is the CPU build by its local version, which PyPI does not have. If the index
+# that has it cannot be reached, the image fails to build; it never gets several GB of CUDA instead. PyPI's own torch
+# includes CUDA; the machine then needs only NVIDIA's driver and container toolkit.
 #
-# EXTRAS=s3 adds what keeps the files in a bucket.
+# EXTRAS=s3 adds the packages that keep files in a bucket. constraints.txt fixes the version of every package.
 #
-# Behind a mirror the PIP_* arguments are pip's own settings; a private CA may be the build secret `ca`:
+# Behind a mirror, set the PIP_* arguments: they are pip's own settings. A private CA can be the build secret `ca`:
 #   --secret id=ca,src=FILE --build-arg PIP_CERT=/run/secrets/ca
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
@@ -18,27 +18,26 @@ FROM ${BASE_IMAGE} AS build
 ARG PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_TRUSTED_HOST PIP_CERT
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-# Two environments: one that builds and stays behind, one without even pip that goes into the image.
+# Two environments: one for building, which is left behind, and one without pip, which goes into the image.
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/venv
 ENV PATH=/opt/build/bin:$PATH
 COPY pyproject.toml constraints.txt docker/requirements.py ./
 ARG TORCH=torch==2.13.0+cpu
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
-# torch's headers and its own tests (140 MB) serve nobody at run time.
+# The headers and tests of torch (140 MB) are not needed at run time.
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
-    pip install "setuptools>=77" \
+    pip install -c constraints.txt "setuptools>=77" \
     && pip --python /opt/venv/bin/python install -c constraints.txt \
         ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} "$TORCH" \
     && rm -rf /opt/venv/lib/python3*/site-packages/torch/include /opt/venv/lib/python3*/site-packages/torch/test
 ARG EXTRAS=
-# mediapipe is installed without its dependencies, and what its face solutions import is named here. Left out are jax,
-# jaxlib, sentencepiece and sounddevice (400 MB; its converters for language models and its microphone), and
-# opencv-contrib gives way to the headless build, so that no libGL, X11 or portaudio has to be in the image.
-# The last stage proves that nothing is missing.
+# mediapipe is installed without its dependencies. The dependency group `face-solutions` of pyproject.toml names what its
+# face solutions import. So the image does without jax, jaxlib, sentencepiece and sounddevice (400 MB, for language models
+# and microphones). The headless OpenCV replaces opencv-contrib, so the image needs no libGL, X11 or portaudio. The last
+# stage checks that nothing is missing.
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
-    python requirements.py worker $EXTRAS --without torch mediapipe > requirements.txt \
+    python requirements.py worker $EXTRAS --group face-solutions --without torch mediapipe > requirements.txt \
     && pip --python /opt/venv/bin/python install -c constraints.txt -r requirements.txt \
-        absl-py attrs flatbuffers matplotlib "protobuf>=4.25.3,<5" "opencv-python-headless<4.12" \
     && pip --python /opt/venv/bin/python install --no-deps "$(python requirements.py worker --only mediapipe)"
 COPY README.md LICENSE NOTICE ./
 COPY lipsync ./lipsync

@@ -1,4 +1,4 @@
-"""Exit 0 where a worker of this container has its network loaded and still says so; the image's health check."""
+"""Health check of the worker's image: exit 0 if a worker of this container has loaded its network and is alive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.core.settings import Settings
 
 
 def main() -> int:
-    """Ask Redis for the live workers and look for this container's name among them."""
+    """Read the live workers from Redis and return 0 if this container's name is among them, else 1."""
     settings = Settings()
     if settings.redis_url is None:
         raise ValueError("LIPSYNC_REDIS_URL is not set")

@@ -1,4 +1,4 @@
-"""The sample, from upload to MP4, over HTTP like any client: a portrait goes out, comes back speaking."""
+"""Demo: the sample goes through a real service over HTTP, from upload to MP4."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import av
 from tqdm import tqdm
 
 from app.client import Client
-from lipsync.running import running_service
+from lipsync.running_service import running_service
 from lipsync.sample import VOICE, portrait
 
 OUTPUT: Final = Path("demo.mp4")
@@ -19,7 +19,7 @@ JOB_TIMEOUT_S: Final = 600
 
 
 def main() -> int:
-    """Run the demo, write demo.mp4 into the current folder and return the exit code."""
+    """Run the demo, write demo.mp4 into the current folder and return the exit status."""
     with tempfile.TemporaryDirectory(prefix="lipsync-demo-") as name:
         folder = Path(name)
         face = folder / "portrait.png"
@@ -29,12 +29,12 @@ def main() -> int:
             print(f"it listens on {url}; sending portrait and voice to POST /jobs", flush=True)
             job = client.submit(face, VOICE)
             with tqdm(total=100, unit="%", desc="lip-sync") as bar:
-                job = client.wait(job["id"], lambda now: _show(bar, now), JOB_TIMEOUT_S)
+                job = client.wait(job["id"], lambda state: _show(bar, state), JOB_TIMEOUT_S)
             if job["status"] != "succeeded":
                 print(f"error: {job['error']['code']}: {job['error']['message']}", file=sys.stderr)
                 return 1
             client.download(job["id"], OUTPUT)
-    return _judge(job)
+    return _check_length(job)
 
 
 def _show(bar: tqdm[Any], job: dict[str, Any]) -> None:
@@ -42,17 +42,17 @@ def _show(bar: tqdm[Any], job: dict[str, Any]) -> None:
     bar.update(job["progress"]["percent"] - bar.n)
 
 
-def _judge(job: dict[str, Any]) -> int:
+def _check_length(job: dict[str, Any]) -> int:
     with av.open(str(VOICE)) as voice, av.open(str(OUTPUT)) as video:
-        wanted_s = float(voice.duration or 0) / av.time_base
-        got_s = float(video.duration or 0) / av.time_base
+        speech_s = float(voice.duration or 0) / av.time_base
+        video_s = float(video.duration or 0) / av.time_base
         frames = sum(1 for _ in video.decode(video=0))
     speed = job["report"]["realtime_factor"]
     print(
-        f"{OUTPUT.resolve()}: {frames} frames, {got_s:.2f} s for {wanted_s:.2f} s of speech, "
+        f"{OUTPUT.resolve()}: {frames} frames, {video_s:.2f} s for {speech_s:.2f} s of speech, "
         f"{speed:.2f} s of work per second of video"
     )
-    if abs(got_s - wanted_s) > 1 / 25 + 0.03:  # a frame, and AAC's padding
+    if abs(video_s - speech_s) > 1 / 25 + 0.03:  # one frame, and the padding of AAC
         print("error: the length of the video is not that of the speech", file=sys.stderr)
         return 1
     return 0

@@ -1,4 +1,7 @@
-"""The sample that everybody has: scikit-image's astronaut (NASA, public domain) and a voice synthesised by us."""
+"""The sample of the demo, the benchmark and the tests.
+
+The face is scikit-image's astronaut (NASA, public domain). The voice was synthesised by the authors.
+"""
 
 from __future__ import annotations
 

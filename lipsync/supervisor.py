@@ -1,8 +1,9 @@
-"""The whole service in one command: a private Redis, the API and the workers, supervised as child processes.
+"""The whole service in one command: a private Redis, the API and the workers as supervised child processes.
 
-A child that dies is started again, ever more slowly; one that refuses its settings (exit status 2) ends the whole.
-The private Redis listens on a unix socket only and appends every change to a file in the data folder, so a restart
-continues where the last run ended. Every child is tied to this process: if it is killed, so are they.
+A child that dies is started again, after a pause that grows with each death. A child that refuses its settings (exit
+status 2) ends the whole service. The private Redis listens on a unix socket only and appends every change to a file in
+the data folder, so a restart continues with all jobs of the last run. If this process is killed, the kernel kills every
+child too.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ from app.core.records.connection import connect
 from app.core.settings import PREFIX, Settings
 
 REFUSED_STATUS: Final = 2
-GRACE_S: Final = 12.0
+GRACE_S: Final = 12.0  # from SIGTERM until a child is killed
 REDIS_GRACE_S: Final = 5.0
-REDIS_START_S: Final = 60.0  # a long append-only file is read first
+REDIS_START_S: Final = 60.0  # Redis reads its append-only file first, which may be long
 _POLL_S: Final = 0.2
 _MAX_BACKOFF_S: Final = 10.0
-_STEADY_S: Final = 30.0
+_STEADY_S: Final = 30.0  # a child that ran longer than this is started again without a longer pause
 
 _log = logging.getLogger("lipsync.serve")
 
 
-class Child:
-    """One supervised process with its own process group."""
+class SupervisedProcess:
+    """Child process in a process group of its own, started again after it dies."""
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         self.name = name
@@ -54,15 +55,20 @@ class Child:
         self._deaths = 0
         self._due_at = 0.0
 
+    @property
+    def pid(self) -> int | None:
+        """Return the process id, also the id of the group; None if the process has not been started."""
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
-        """Start the process, in a session of its own so that Ctrl-C reaches it only through its supervisor."""
+        """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor."""
         self._process = subprocess.Popen(
             self._command, env=self._environment, stdin=subprocess.DEVNULL, start_new_session=True
         )
         self._started_at = time.monotonic()
 
-    def keep_alive(self) -> int | None:
-        """Start it again where it died and its pause is over; return the exit status of a death just noticed."""
+    def restart_if_dead(self) -> int | None:
+        """Start the process again if it died and its pause is over; return its exit status when a death is found."""
         if self._process is None:
             if time.monotonic() >= self._due_at:
                 self.start()
@@ -84,7 +90,7 @@ class Child:
             self._process.terminate()
 
     def end(self, deadline: float) -> None:
-        """Wait until the deadline (monotonic seconds), then kill it with all that it started."""
+        """Wait until the deadline (monotonic seconds), then kill the process and all that it started."""
         if self._process is None:
             return
         with suppress(subprocess.TimeoutExpired):
@@ -100,7 +106,7 @@ class Child:
 
 
 def free_port(host: str) -> int:
-    """Return a port that is free now."""
+    """Return a TCP port that nothing uses now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.bind((host, 0))
@@ -108,7 +114,7 @@ def free_port(host: str) -> int:
 
 
 class Supervisor:
-    """Run the children until told to stop."""
+    """Runner of Redis, API and workers."""
 
     def __init__(self, settings: Settings, announce: Callable[[str], None]) -> None:
         self._settings = settings
@@ -117,53 +123,56 @@ class Supervisor:
         self._port = settings.port or free_port(settings.host)
 
     def stop(self) -> None:
-        """Ask `run` to end everything; safe in a signal handler."""
+        """Ask `run` to end; safe in a signal handler."""
         self._stop.set()
 
     def run(self) -> int:
-        """Serve until stopped; return the exit status. Raises ServiceError where it cannot start."""
+        """Serve until stopped; return the exit status. Raises ServiceError if the service cannot start."""
         with sole_use(self._settings.data_dir), tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
-            store = None
+            private_redis = None
             url = self._settings.redis_url
             if url is None:
                 unix_socket = Path(folder, "redis.sock")
                 url = f"unix://{unix_socket}"
-                store = self._redis_child(unix_socket)
+                private_redis = self._redis_process(unix_socket)
             environment = os.environ | {f"{PREFIX}REDIS_URL": url, f"{PREFIX}PORT": str(self._port)}
-            parts = [Child(name, [sys.executable, "-m", "lipsync", name], environment) for name in ("api", "worker")]
+            parts = [
+                SupervisedProcess(name, [sys.executable, "-m", "lipsync", name], environment)
+                for name in ("api", "worker")
+            ]
             try:
-                if store is not None:
-                    store.start()
-                    self._await_redis(url, store)
+                if private_redis is not None:
+                    private_redis.start()
+                    self._await_redis(url, private_redis)
                 for part in parts:
                     part.start()
-                return self._watch([*parts, *([store] if store else [])])
+                return self._watch([*parts, *([private_redis] if private_redis else [])])
             finally:
-                end_all(parts, store)
+                end_all(parts, private_redis)
 
-    def _redis_child(self, unix_socket: Path) -> Child:
+    def _redis_process(self, unix_socket: Path) -> SupervisedProcess:
         folder = (self._settings.data_dir / "redis").resolve()
         folder.mkdir(mode=0o700, exist_ok=True)
-        return Child("redis", redis_command(folder, unix_socket), dict(os.environ))
+        return SupervisedProcess("redis", redis_command(folder, unix_socket), dict(os.environ))
 
-    def _await_redis(self, url: str, store: Child) -> None:
+    def _await_redis(self, url: str, private_redis: SupervisedProcess) -> None:
         deadline = time.monotonic() + REDIS_START_S
         while not self._stop.is_set():
             try:
                 connect(url).ping()
                 return
             except redis.ConnectionError:
-                if store.keep_alive() is not None or time.monotonic() > deadline:
+                if private_redis.restart_if_dead() is not None or time.monotonic() > deadline:
                     raise ServiceError(
                         ErrorCode.INTERNAL, "The private Redis did not start; redis/redis.log says why."
                     ) from None
             time.sleep(0.05)
 
-    def _watch(self, children: list[Child]) -> int:
+    def _watch(self, children: list[SupervisedProcess]) -> int:
         is_announced = False
         while not self._stop.wait(_POLL_S):
             for child in children:
-                if child.keep_alive() == REFUSED_STATUS:
+                if child.restart_if_dead() == REFUSED_STATUS:
                     return REFUSED_STATUS
             if not is_announced and self._is_ready():
                 is_announced = True
@@ -188,22 +197,22 @@ class Supervisor:
             connection.close()
 
 
-def end_all(parts: list[Child], store: Child | None) -> None:
-    """End API and workers together, then Redis, so that the last words of both are kept."""
+def end_all(parts: list[SupervisedProcess], private_redis: SupervisedProcess | None) -> None:
+    """End API and workers together, then Redis, so that Redis saves the last changes of both."""
     for part in parts:
         part.ask_to_end()
     deadline = time.monotonic() + GRACE_S
     for part in parts:
         part.end(deadline)
-    if store is not None:
-        store.ask_to_end()
-        store.end(time.monotonic() + REDIS_GRACE_S)
+    if private_redis is not None:
+        private_redis.ask_to_end()
+        private_redis.end(time.monotonic() + REDIS_GRACE_S)
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> int:
-    """Run Redis (where none is set), API and workers until SIGTERM or SIGINT; return the exit status.
+    """Run Redis (if LIPSYNC_REDIS_URL is unset), API and workers until SIGTERM or SIGINT; return the exit status.
 
-    `announce` is given one line with the address as soon as a job sent there would be done. Raises ServiceError.
+    `announce` gets one line with the address as soon as the service can do jobs. Raises ServiceError.
     """
     supervisor = Supervisor(settings, announce)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -71,5 +71,6 @@ class S3Server:
             return False
 
     def kill(self):
+        assert self._process is not None
         self._process.kill()
         self._process.wait(10)

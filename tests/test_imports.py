@@ -1,4 +1,4 @@
-"""What a process loads: the front end no torch, the worker's parent neither torch nor the front end."""
+"""Packages that a process must not load, so that it starts quickly and stays small."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.conftest import ROOT
         ("app.main", ["torch", "worker", "model", "mediapipe", "boto3"]),
         ("worker.main", ["torch", "fastapi", "mediapipe", "boto3"]),
         ("lipsync", ["torch", "fastapi", "celery", "redis"]),
+        ("lipsync.__main__", ["torch", "fastapi", "celery", "redis", "httpx", "model", "worker"]),
     ],
 )
 def test_importing_loads_only_its_own(module, forbidden):

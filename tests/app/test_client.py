@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -74,7 +75,7 @@ def test_cancel_delete_and_same_key(client, files):
 
 def test_wait_makes_few_calls(client, files, service):
     job_id = client.submit(*files)["id"]
-    states = []
+    states: list[dict[str, Any]] = []
     with pytest.raises(TimeoutError):
         client.wait(job_id, states.append, timeout_s=1.5)
     assert len(states) <= 3, "one at once, one held, perhaps one at the end"

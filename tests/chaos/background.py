@@ -1,4 +1,4 @@
-"""Something that goes on beside a scenario, in a thread that ends with it."""
+"""Work beside a scenario, in a thread that ends with the scenario."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Background(ABC):
-    """Run `run` in a thread while the context is open; it ends soon after `stop` is set, and is waited for."""
+    """Thread that runs `run` while the context is open; the end of the context sets `stop` and waits for the thread."""
 
     def __init__(self, name: str) -> None:
         self.stop = threading.Event()
@@ -24,4 +24,4 @@ class Background(ABC):
 
     @abstractmethod
     def run(self) -> None:
-        """Do it until `stop` is set."""
+        """Do the work until `stop` is set."""

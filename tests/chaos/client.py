@@ -1,4 +1,4 @@
-"""What scenarios ask of the service over HTTP, as a patient client does."""
+"""Requests of the scenarios to the service over HTTP; they are repeated while the service does not answer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Job = dict[str, Any]
 
 
 def submit(http: httpx.Client, clip: Path, key: str, timeout_s: float = 120.0) -> str:
-    """Send a clip, spoken by its own sound, again under the same key until it is accepted; return the job's id.
+    """Send a clip with its own sound until it is accepted, always under the same key; return the job's id.
 
-    Raises RuntimeError where it is refused for good, TimeoutError.
+    Raises RuntimeError if the job is refused for good, TimeoutError after `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -32,7 +32,7 @@ def submit(http: httpx.Client, clip: Path, key: str, timeout_s: float = 120.0) -
         if answer.status_code < 500 or answer.headers["content-type"] != "application/problem+json":
             raise RuntimeError(f"a good job was refused: {answer.status_code} {answer.text}")
         time.sleep(RETRY_S)
-    raise TimeoutError("no job is accepted any more")
+    raise TimeoutError("no job was accepted in time")
 
 
 def post(http: httpx.Client, clip: Path, key: str) -> httpx.Response:
@@ -54,7 +54,7 @@ def jobs_of(http: httpx.Client) -> dict[str, Job]:
 
 
 def wait_for(http: httpx.Client, job_id: str, timeout_s: float, done: Callable[[Job], bool]) -> Job:
-    """Return the job as soon as it is as wanted, whatever the service does meanwhile; raises TimeoutError."""
+    """Wait until `done` holds for the job, whatever the service answers meanwhile; raises TimeoutError."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         with suppress(httpx.HTTPError):
@@ -66,12 +66,12 @@ def wait_for(http: httpx.Client, job_id: str, timeout_s: float, done: Callable[[
 
 
 def has_ended(job: Job) -> bool:
-    """Tell whether the job is in a terminal state."""
+    """Return whether the job is in a terminal state."""
     return job["finished_at"] is not None
 
 
 def is_as_long_as_sent(job: Job) -> bool:
-    """Tell whether the result is, to a frame, as long as the shorter of picture and voice, which ends it."""
+    """Return whether the result is as long as the shorter of picture and voice, within one frame."""
     video, audio = job["input"]["video"], job["input"]["audio"]
     frames = min(float(video["frames"]), float(audio["duration_s"] * Fraction(video["fps"])))
     return bool(abs(job["result"]["frames"] - frames) <= 1)

@@ -1,6 +1,6 @@
-"""A whole service on this machine, each process of which may be killed at any time: it is started again.
+"""A whole service on this machine: Redis with its append-only file, the API and workers.
 
-A Redis with its append-only file, the API, and workers, with logs and data in one folder.
+Each process may be killed at any time and is then started again. Logs and data lie in one folder.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from app.core.private_redis import redis_command
 from app.core.records.connection import connect
 from lipsync.supervisor import free_port
 
-PAUSE_S: Final = (0.2, 1.5)  # how long a dead process stays away
+PAUSE_S: Final = (0.2, 1.5)  # least and longest time until a dead process is started again
 START_S: Final = 90.0
 LIGHT_WORKER: Final = (sys.executable, "-m", "tests.chaos.light_worker")
 WORKER: Final = (sys.executable, "-m", "lipsync", "worker")
 
 
 class Member:
-    """One process that is started again when it dies, after a pause, until it is ended."""
+    """Process that is started again after it dies, with a pause, until it is ended."""
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path, pauses: random.Random):
         self.name = name
@@ -44,12 +44,12 @@ class Member:
 
     @property
     def pid(self) -> int | None:
-        """Return the process id while it lives."""
+        """Return the process id, or None if the process is not running."""
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
-    def keep(self) -> None:
-        """Start it where it is not running and its pause is over."""
+    def start_if_due(self) -> None:
+        """Start the process if it is not running and its pause is over."""
         if self.pid is not None or not self.is_wanted:
             return
         if self._process is not None:
@@ -66,7 +66,7 @@ class Member:
                 )
 
     def end(self, number: int = signal.SIGTERM, timeout_s: float = 20.0) -> float:
-        """End it for good by a signal; return the seconds it took, killing what is left after the timeout."""
+        """End the process for good with a signal, after the timeout with SIGKILL; return the seconds that took."""
         self.is_wanted = False
         started = time.monotonic()
         if self._process is not None and self._process.poll() is None:
@@ -78,15 +78,15 @@ class Member:
         return time.monotonic() - started
 
     def log_text(self) -> str:
-        """Return all that it said."""
+        """Return the log of the process."""
         return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
 
 
 class Cluster:
-    """Redis, API and workers."""
+    """Redis, API and workers of one service."""
 
     def __init__(self, folder: Path, seed: int, settings: dict[str, object], bind: str | None = None) -> None:
-        """`bind`: an address of this machine on which Redis listens for other hosts."""
+        """Prepare the processes; `bind` is an address of this machine on which Redis listens for other hosts."""
         self.folder, self._pauses = folder, random.Random(seed)
         self.storage = folder / "storage"
         for made in (self.storage, folder / "redis"):
@@ -113,7 +113,7 @@ class Cluster:
         )
         self.workers: list[Member] = []
         self._stop = threading.Event()
-        self._keeper = threading.Thread(target=self._keep_all, name="keeper", daemon=True)
+        self._starter = threading.Thread(target=self._start_again, name="starter", daemon=True)
 
     def _member(self, name: str, command: list[str], environment: dict[str, str]) -> Member:
         data = self.folder / f"{name}-data"
@@ -123,33 +123,33 @@ class Cluster:
     def add_worker(
         self, prefix: Sequence[str] = (), url: str | None = None, program: Sequence[str] = LIGHT_WORKER
     ) -> Member:
-        """Start one more worker; `prefix` is put before its command, as `taskset -c 0` or `ip netns exec X`."""
+        """Start one more worker; `prefix` goes before its command, for example `taskset -c 0`."""
         command = [*prefix, *program]
         worker = self._member(f"worker{len(self.workers)}", command, {"LIPSYNC_REDIS_URL": url or self.redis_url})
         self.workers.append(worker)
         return worker
 
-    def _keep_all(self) -> None:
+    def _start_again(self) -> None:
         while not self._stop.wait(0.05):
             for member in (self.redis, self.api, *list(self.workers)):
-                member.keep()
+                member.start_if_due()
 
     @contextmanager
     def running(self) -> Iterator[httpx.Client]:
-        """Run all until the end of the context, whose value is a client of the API."""
-        self._keeper.start()
+        """Run all processes until the end of the context, and yield a client of the API."""
+        self._starter.start()
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20) as http:
                 self.wait_ready(http)
                 yield http
         finally:
             self._stop.set()
-            self._keeper.join()
+            self._starter.join()
             for member in (*self.workers, self.api, self.redis):
                 member.end()
 
     def wait_ready(self, http: httpx.Client) -> None:
-        """Wait until a job sent now would be done and every worker is there; raises TimeoutError."""
+        """Wait until the service and every worker are ready; raises TimeoutError."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             with suppress(httpx.HTTPError, redis.RedisError):
@@ -163,7 +163,7 @@ class Cluster:
         return connect(self.redis_url)
 
     def pool_children(self) -> list[psutil.Process]:
-        """Return the workers' pool processes, which hold the network and do the jobs."""
+        """Return the pool processes of the workers, which load the network and do the jobs."""
         return [child for worker in self.workers for child in children_of(worker.pid)]
 
     def encoders(self) -> list[psutil.Process]:
@@ -173,7 +173,7 @@ class Cluster:
 
 
 def children_of(pid: int | None, recursive: bool = False) -> list[psutil.Process]:
-    """Return the children of a process, none where it is gone."""
+    """Return the children of a process; none if the process has ended."""
     try:
         return [] if pid is None else psutil.Process(pid).children(recursive=recursive)
     except psutil.NoSuchProcess:

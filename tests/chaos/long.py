@@ -1,4 +1,4 @@
-"""An hour of video: the memory of a minute, and after a death no more than one segment is done again."""
+"""Scenario: an hour of video takes the memory of a minute, and a killed worker costs at most one segment."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Final, cast
 
 import psutil
 
-from lipsync.bench.clips import Standard, make_clip
-from lipsync.bench.measure import tree_rss_bytes
+from lipsync.bench.standard_clips import StandardClip, make_clip
+from lipsync.bench.warm_job import tree_rss_bytes
 from tests.chaos.background import Background
 from tests.chaos.client import Job, download, has_ended, is_as_long_as_sent, submit, wait_for
 from tests.chaos.cluster import Cluster
-from tests.chaos.report import Report
+from tests.chaos.findings import Findings
 from tests.chaos.results import faults_of
 
 SIDE_PX, FPS = 256, 25
-MORE_MEMORY: Final = 1.10
+MEMORY_RATIO: Final = 1.10  # peak of the hour / peak of the minute
 KILL_AT_PERCENT: Final = (35.0, 60.0)
 
 
 class PeakMemory(Background):
-    """Sample the memory of each worker's process tree; bytes, the largest seen."""
+    """Largest memory of the process tree of any worker, in bytes."""
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__("memory")
@@ -35,16 +35,19 @@ class PeakMemory(Background):
         self.bytes = 0
 
     def run(self) -> None:
-        """Sample ten times a second."""
+        """Sample the memory ten times a second."""
         while not self.stop.wait(0.1):
             for worker in self._cluster.workers:
                 if worker.pid is not None:
                     self.bytes = max(self.bytes, tree_rss_bytes(worker.pid))
 
 
-def run_long(folder: Path, report: Report, seed: int, minutes: int) -> None:
-    """Do a minute on fresh workers, then `minutes` on others, two of which are killed on the way."""
-    short, hour = Standard("minute", SIDE_PX, SIDE_PX, FPS, 60), Standard("hour", SIDE_PX, SIDE_PX, FPS, 60 * minutes)
+def run_long(folder: Path, findings: Findings, seed: int, minutes: int) -> None:
+    """Do one minute of video, then `minutes` on new workers, of which two are killed on the way."""
+    short, hour = (
+        StandardClip("minute", SIDE_PX, SIDE_PX, FPS, 60),
+        StandardClip("hour", SIDE_PX, SIDE_PX, FPS, 60 * minutes),
+    )
     peaks = {}
     for standard, kills in ((short, ()), (hour, KILL_AT_PERCENT)):
         own = folder / standard.name
@@ -57,24 +60,24 @@ def run_long(folder: Path, report: Report, seed: int, minutes: int) -> None:
             started = time.monotonic()
             job_id = submit(http, clip, standard.name)
             for percent in kills:
-                wait_for(http, job_id, 3600, partial(_has_come_to, percent))
+                wait_for(http, job_id, 3600, partial(_has_reached, percent))
                 _kill_one(cluster)
             job = wait_for(http, job_id, 3600, has_ended)
             seconds = time.monotonic() - started
             peaks[standard.name] = memory.bytes
             if standard is hour:
                 path = download(http, job, own / "result.mp4") if job["result"] else None
-                _report(report, cluster, job, path, seconds)
+                _add_findings(findings, cluster, job, path, seconds)
     growth = peaks["hour"] / peaks["minute"]
-    report.figures(
+    findings.figures(
         "long",
         f"worker peak {peaks['minute'] / 1e6:.0f} MB on one minute, {peaks['hour'] / 1e6:.0f} MB on "
         f"{minutes} ({growth:.2f} times)",
     )
-    report.promise("memory does not grow with the length", growth <= MORE_MEMORY)
+    findings.promise("memory does not grow with the length", growth <= MEMORY_RATIO)
 
 
-def _has_come_to(percent: float, job: Job) -> bool:
+def _has_reached(percent: float, job: Job) -> bool:
     return has_ended(job) or bool(job["progress"]["percent"] >= percent)
 
 
@@ -83,7 +86,7 @@ def _kill_one(cluster: Cluster) -> None:
         os.kill(cluster.pool_children()[0].pid, signal.SIGKILL)
 
 
-def _report(report: Report, cluster: Cluster, job: Job, path: Path | None, seconds: float) -> None:
+def _add_findings(findings: Findings, cluster: Cluster, job: Job, path: Path | None, seconds: float) -> None:
     fields = cast("dict[str, str]", cluster.connect().hgetall(f"lipsync:segments:{job['id']}"))
     attempts = [int(value) for name, value in fields.items() if name.endswith(":attempt")]
     again = sum(attempts) - len(attempts)
@@ -92,11 +95,11 @@ def _report(report: Report, cluster: Cluster, job: Job, path: Path | None, secon
     if path is not None and not is_as_long_as_sent(job):
         faults.append("is not as long as what was sent")
     for fault in faults:
-        report.note(f"the result {fault}")
-    report.figures(
+        findings.note(f"the result {fault}")
+    findings.figures(
         "long",
         f"{frames} frames in {len(attempts)} segments in {seconds:.0f} s, {len(KILL_AT_PERCENT)} "
         f"workers killed on the way, {again} segments done again",
     )
-    report.promise("the result is whole", not faults)
-    report.promise("at most one segment is done again for each worker killed", again <= len(KILL_AT_PERCENT))
+    findings.promise("the result is whole", not faults)
+    findings.promise("at most one segment is done again for each worker killed", again <= len(KILL_AT_PERCENT))

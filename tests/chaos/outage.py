@@ -1,4 +1,4 @@
-"""Redis is away for half a minute: the API says so, and afterwards all go on as if nothing had been."""
+"""Scenario: Redis is unavailable for half a minute; the API answers 503, and afterwards all jobs succeed."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Final
 
 import httpx
 
-from lipsync.bench.clips import Standard, make_clip
+from lipsync.bench.standard_clips import StandardClip, make_clip
 from tests.chaos.client import has_ended, post, submit, wait_for
 from tests.chaos.cluster import Cluster
-from tests.chaos.report import Report
+from tests.chaos.findings import Findings
 
 OUTAGE_S: Final = 30.0
-CLIP: Final = Standard("outage", 256, 256, 25, 20)
+CLIP: Final = StandardClip("outage", 256, 256, 25, 20)
 JOBS: Final = 4
 
 
-def run_outage(folder: Path, report: Report, seed: int) -> None:
-    """Take Redis away while one job runs and others wait, and report what the API said and what became of them."""
+def run_outage(folder: Path, findings: Findings, seed: int) -> None:
+    """Stop Redis while one job runs and others wait; report the answers of the API and what became of the jobs."""
     clip = make_clip(CLIP, folder, None)
     cluster = Cluster(folder, seed, {"segment_s": 8.0})
     cluster.add_worker()
@@ -32,8 +32,8 @@ def run_outage(folder: Path, report: Report, seed: int) -> None:
             answers += [http.get(f"/jobs/{ids[0]}"), post(http, clip, "during"), http.get("/readyz")]
             alive = http.get("/healthz").status_code == 200
             time.sleep(1.0)
-        refused = [answer for answer in answers if _is_told(answer)]
-        report.promise("while Redis is away the API lives and answers 503 with a code", alive and refused == answers)
+        refused = [answer for answer in answers if _is_refusal(answer)]
+        findings.promise("the API lives without Redis and answers 503 with a code", alive and refused == answers)
         cluster.redis.is_wanted = True
         back_at = time.monotonic()
         jobs = [wait_for(http, job_id, 300, has_ended) for job_id in ids]
@@ -42,16 +42,16 @@ def run_outage(folder: Path, report: Report, seed: int) -> None:
         totals = cluster.connect().hgetall("lipsync:totals")
     succeeded = sum(job["status"] == "succeeded" for job in [*jobs, late])
     lost = int(totals.get("lost", 0))
-    report.figures(
+    findings.figures(
         "outage",
-        f"Redis away for {OUTAGE_S:g} s: {len(refused)} of {len(answers)} calls answered 503, "
+        f"Redis unavailable for {OUTAGE_S:g} s: {len(refused)} of {len(answers)} calls answered 503, "
         f"{succeeded} of {JOBS + 1} jobs had succeeded {recovered_s:.0f} s after its return, "
         f"{lost} attempts were lost",
     )
-    report.promise("nothing accepted before is lost, and no attempt", succeeded == JOBS + 1 and lost == 0)
+    findings.promise("no accepted job and no attempt is lost", succeeded == JOBS + 1 and lost == 0)
 
 
-def _is_told(answer: httpx.Response) -> bool:
+def _is_refusal(answer: httpx.Response) -> bool:
     if answer.status_code != 503 or answer.headers["content-type"] != "application/problem+json":
         return False
     return bool(answer.json()["code"]) and "Traceback" not in answer.text

@@ -1,4 +1,4 @@
-"""Two workers on one clip, each with one core and the real network: nearly twice as fast as one, and no seam."""
+"""Scenario: two workers with one core each do one clip nearly twice as fast as one worker, without a seam."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from lipsync.bench.clips import Standard, make_clip
+from lipsync.bench.standard_clips import StandardClip, make_clip
 from tests.chaos.client import Job, download, has_ended, is_as_long_as_sent, submit, wait_for
 from tests.chaos.cluster import WORKER, Cluster
-from tests.chaos.report import Report
+from tests.chaos.findings import Findings
 from tests.chaos.results import faults_of
 
 LEAST_SPEEDUP: Final = 1.8
 TIMEOUT_S: Final = 3600
 
 
-def run_pair(folder: Path, report: Report, seed: int, minutes: int) -> None:
-    """Do the same clip with one worker and with two, each bound to a core of its own."""
-    standard = Standard("clip", 256, 256, 25, 60 * minutes)
+def run_pair(folder: Path, findings: Findings, seed: int, minutes: int) -> None:
+    """Do the same clip with one worker and with two, each bound to its own core, with the real network."""
+    standard = StandardClip("clip", 256, 256, 25, 60 * minutes)
     clip = make_clip(standard, folder, None)
     took: dict[int, float] = {}
     hashes: set[str] = set()
@@ -40,13 +40,13 @@ def run_pair(folder: Path, report: Report, seed: int, minutes: int) -> None:
         if not is_as_long_as_sent(job):
             faults.append("is not as long as what was sent")
         for fault in faults:
-            report.note(f"the result of {count} {fault}")
-        report.promise(f"the joined file of {count} has no seam", not faults)
+            findings.note(f"the result of {count} {fault}")
+        findings.promise(f"the joined file of {count} has no seam", not faults)
     speedup = took[1] / took[2]
     seconds = f"with one worker {took[1]:.0f} s, with two {took[2]:.0f} s"
-    report.figures("pair", f"a clip of {minutes} min {seconds}: {speedup:.2f} times as fast")
-    report.promise("one worker or two give the same file", len(hashes) == 1)
-    report.promise(f"two are at least {LEAST_SPEEDUP:g} times as fast as one", speedup >= LEAST_SPEEDUP)
+    findings.figures("pair", f"a clip of {minutes} min {seconds}: {speedup:.2f} times as fast")
+    findings.promise("one worker or two give the same file", len(hashes) == 1)
+    findings.promise(f"two are at least {LEAST_SPEEDUP:g} times as fast as one", speedup >= LEAST_SPEEDUP)
 
 
 def _seconds(job: Job) -> float:

@@ -1,4 +1,4 @@
-"""Look whether a result is a whole video, by decoding all of it."""
+"""Check of a result: all of it is decoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_SILENCE_S: Final = 2.0  # the sample's voice never pauses for longer
 
 
 def faults_of(path: Path, frames: int, rate: Fraction) -> list[str]:
-    """Return what is wrong with a result that should have so many frames; nothing for a good one."""
+    """Return what is wrong with a result that should have so many frames; an empty list if nothing is."""
     try:
         return [*_picture_faults(path, frames, rate), *_sound_faults(path, frames / rate)]
     except (av.FFmpegError, IndexError) as error:
@@ -37,7 +37,7 @@ def _picture_faults(path: Path, frames: int, rate: Fraction) -> list[str]:
 
 
 def _sound_faults(path: Path, duration_s: Fraction) -> list[str]:
-    """Sound has to follow itself without a gap, be as long as the picture, and be heard throughout."""
+    """Return an error if the sound has a gap, another length than the picture, or a long silence."""
     samples, rate_hz, quiet, longest_quiet = 0, 1, 0, 0
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
@@ -47,11 +47,11 @@ def _sound_faults(path: Path, duration_s: Fraction) -> list[str]:
             if abs(at - samples) > 1:
                 return [f"sound jumps from sample {samples} to {at}"]
             samples += frame.samples
-            heard = float(np.abs(frame.to_ndarray()).max()) > AUDIBLE
-            quiet = 0 if heard else quiet + frame.samples
+            audible = float(np.abs(frame.to_ndarray()).max()) > AUDIBLE
+            quiet = 0 if audible else quiet + frame.samples
             longest_quiet = max(longest_quiet, quiet)
     if abs(samples / rate_hz - duration_s) > 0.05:
         return [f"sound lasts {samples / rate_hz:.3f} s, not {float(duration_s):.3f} s"]
     if longest_quiet > LONGEST_SILENCE_S * rate_hz:
-        return [f"nothing is heard for {longest_quiet / rate_hz:.1f} s"]
+        return [f"sound is silent for {longest_quiet / rate_hz:.1f} s"]
     return []

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from tests.chaos.findings import Findings
 from tests.chaos.kills import run_kills
 from tests.chaos.outage import run_outage
-from tests.chaos.report import Report
 
 
 @pytest.mark.slow
 def test_kills_at_random_cost_nothing(tmp_path):
-    report = Report()
-    run_kills(tmp_path, report, jobs=12, seed=1, mean_s=4.0)
-    assert report.broken == []
+    findings = Findings()
+    run_kills(tmp_path, findings, jobs=12, seed=1, mean_s=4.0)
+    assert findings.broken == []
 
 
 @pytest.mark.slow
 def test_half_a_minute_without_redis_costs_nothing(tmp_path):
-    report = Report()
-    run_outage(tmp_path, report, seed=1)
-    assert report.broken == []
+    findings = Findings()
+    run_outage(tmp_path, findings, seed=1)
+    assert findings.broken == []

@@ -26,7 +26,7 @@ def mouths(path: Path) -> np.ndarray:
     found = []
     with FaceDetector() as detector, av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            faces = detector.detect(frame.to_ndarray(format="rgb24"))
+            faces = detector.detect(frame.to_ndarray(format="rgb24").astype(np.uint8))
             landmarks = max(faces, key=lambda face: face.height_px).landmarks
             found.append(np.array(mouth_size(landmarks)) * face_transform(landmarks, LOWER_FACE, 96).scale)
     return np.array(found) * LOWER_FACE.side / 96
@@ -79,7 +79,8 @@ def test_the_sample_speaks_with_the_voice_and_rests_in_silence(tmp_path: Path, s
 @pytest.mark.slow
 def test_real_talkers_driven_by_their_own_voice_open_when_they_did(tmp_path: Path, shared_dir: Path) -> None:
     clips = sorted((shared_dir / "media" / "clips").glob("grid_*.mpg"))
-    own, strange = [], []
+    own: list[float] = []
+    strange: list[float] = []
     for clip, other in zip(clips, itertools.islice(itertools.cycle(clips), 1, None), strict=False):
         filmed = mouths(clip)[:, 0]
         for voice, results in ((clip, own), (other, strange)):

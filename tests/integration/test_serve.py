@@ -9,6 +9,7 @@ import sys
 import time
 import wave
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -37,7 +38,9 @@ class Served:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lipsync", "serve"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
         )
-        line = self.process.stdout.readline()
+        assert self.process.stdout is not None
+        self._output = self.process.stdout
+        line = self._output.readline()
         assert line.startswith("lipsync is ready at http://"), line
         self.client = Client(line.split()[-1])
 
@@ -65,7 +68,7 @@ class Served:
         self.client.close()
         self.process.send_signal(number)
         status = self.process.wait(25)
-        self.process.stdout.close()
+        self._output.close()
         return status
 
 
@@ -103,7 +106,7 @@ def is_gone(pid):
 
 
 def test_a_face_speaks(served, media, tmp_path):
-    seen = []
+    seen: list[dict[str, Any]] = []
     job = served.client.wait(submit(served, media), seen.append, timeout_s=120)
     assert job["status"] == "succeeded", job["error"]
     assert (job["report"]["face_coverage"], job["result"]["fps"], job["attempt"]) == (1.0, "25", 1)

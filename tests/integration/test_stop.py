@@ -16,7 +16,7 @@ from app.shutdown import CUT_S, DRAIN_S
 from lipsync.supervisor import free_port
 from tests.app.routes.test_events import Listener
 from tests.app.routes.test_results import REPORT, RESULT
-from tests.integration.conftest import ROOT
+from tests.conftest import ROOT
 from tests.service import wait_until
 
 BIG = os.urandom(1024) * 1024 * 64  # more than the sockets between client and server hold

@@ -30,7 +30,7 @@ def test_a_job_succeeds_and_leaves_only_its_result(stack):
 def test_progress_is_news_every_second(stack):
     job_id = stack.post(seconds=3)
     stack.wait_for(job_id, "running")
-    seen = []
+    seen: list[tuple[float, int]] = []
     while (job := stack.get(job_id))["status"] == "running":
         if not seen or seen[-1][1] != job["progress"]["frames_done"]:
             seen.append((time.monotonic(), job["progress"]["frames_done"]))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def write_clip(
     return folder
 
 
-def write_corpus(folder: Path, train: int = 3, val: int = 2, **kinds: int) -> Path:
+def write_corpus(folder: Path, train: int = 3, val: int = 2, **kinds: Any) -> Path:
     """Write a small corpus with both splits."""
     for k in range(train):
         write_clip(folder / f"train_{k}", seed=k, **kinds)

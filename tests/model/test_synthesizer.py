@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from model.audio import AROUND_FRAME, mel_windows
 from model.checkpoint import PUBLISHED_WAV2LIP, CheckpointConfig, build_network, save_checkpoint
-from model.network.generator import Drawing
+from model.network.generator import Drawing, Generator
 from model.synthesizer import Synthesizer, choose_device, choose_precision, load_synthesizer
 
 SIZE = 32
@@ -59,7 +59,7 @@ def test_any_count_and_any_split_give_the_same_pixels(count: int, precision: str
     synthesizer = Synthesizer(build_network(CONFIG).eval(), CONFIG, "cpu", precision, 4)
     crops, mels = _crops(count), _mels(count)
     whole = synthesizer.synthesize(crops, mels)
-    assert (whole.shape, whole.dtype) == (crops.shape, np.uint8)
+    assert whole.shape == crops.shape and whole.dtype == np.uint8
     apart = [synthesizer.synthesize(crops[k : k + 1], mels[k : k + 1]) for k in range(count)]
     np.testing.assert_array_equal(whole, np.concatenate(apart) if apart else whole)
 
@@ -119,7 +119,9 @@ def test_published_weights_draw(tmp_path: Path) -> None:
 def test_detail_of_large_crops_is_kept() -> None:
     """An untrained network with a closed mask returns a large crop as sharp as it was."""
     network = build_network(CONFIG)
+    assert isinstance(network, Generator)
     torch.nn.init.zeros_(network.displace.fields)
+    assert network.head.bias is not None
     torch.nn.init.constant_(network.head.bias, -40.0)
     crops = np.random.default_rng(6).integers(0, 256, (3, 3 * SIZE, 3 * SIZE, 3), dtype=np.uint8)
     drawn = _synthesizer(network).synthesize(crops, _mels(3))

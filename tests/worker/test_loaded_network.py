@@ -25,6 +25,10 @@ from worker.loaded_network import load, verify
 Damage = Callable[[Path], None]
 
 
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -46,7 +50,7 @@ def _rewritten(**changes: object) -> Damage:
 
 BAD: dict[str, tuple[Damage, ErrorCode, str]] = {
     "gone": (lambda path: path.unlink(), ErrorCode.CHECKPOINT_MISSING, "no checkpoint named w.safetensors"),
-    "empty": (lambda path: path.write_bytes(b"") and None, ErrorCode.CHECKPOINT_INVALID, "not a readable safetensors"),
+    "empty": (_empty, ErrorCode.CHECKPOINT_INVALID, "not a readable safetensors"),
     "cut": (_cut, ErrorCode.CHECKPOINT_INVALID, "not a readable safetensors"),
     "shape": (_rewritten(**{"head.bias": torch.zeros(7)}), ErrorCode.CHECKPOINT_INVALID, "head.bias has shape (7,)"),
     "foreign": (_rewritten(aaa=torch.zeros(7)), ErrorCode.CHECKPOINT_INVALID, "aaa does not belong"),

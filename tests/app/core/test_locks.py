@@ -26,7 +26,7 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
         "with sole_use(Path(sys.argv[1])):\n  print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"held\n"
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
         with pytest.raises(ServiceError), sole_use(tmp_path):
             pass
         process.send_signal(signal.SIGKILL)

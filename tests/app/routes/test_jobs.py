@@ -64,11 +64,11 @@ def test_post_gives_a_queued_job(service):
 def test_the_mix_is_used_and_an_empty_field_is_not(service):
     job = service.post(files={"video": b"v", "audio": b"a", "audio_mix": b"mix"}).json()
     assert job["input"]["audio_mix"]["bytes"] == 3
-    form = {"video": ("v", b"v"), "audio": ("a", b"a"), "audio_mix": ("", b"", "application/octet-stream")}
+    form = {"video": ("v", b"v"), "audio": ("a", b"a"), "audio_mix": ("", b"")}
     boundary = b"--x\r\nContent-Disposition: form-data; name="
     body = b"".join(
         boundary + f'"{name}"; filename="{file}"\r\n\r\n'.encode() + content + b"\r\n"
-        for name, (file, content, *_) in form.items()
+        for name, (file, content) in form.items()
     )
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     answer = service.http.post("/jobs", content=body + b"--x--\r\n", headers=headers)

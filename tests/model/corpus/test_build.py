@@ -21,7 +21,8 @@ from model.corpus.clip_maker import VAL_EVERY, ClipId, ClipMaker, Landmarks
 from model.corpus.materials.people import astronaut_alone, draw_astronaut, read_people, read_picture
 from model.errors import ClipError
 from model.training.voices import Voices
-from worker.training_data.clip_writer import Preparer, mouth_size
+from worker.faces.detect import mouth_size
+from worker.training_data.clip_writer import Preparer
 
 CLIPS = 3
 VOICES = 2

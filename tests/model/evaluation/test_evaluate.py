@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ class Actor:
         return face_crops(0.2 * loud)
 
 
-def judged(way: str, count: int = 3, **facts: object) -> dict[str, dict]:
+def judged(way: str, count: int = 3, **facts: Any) -> dict[str, dict[str, Any]]:
     measurements = evaluate([Actor(seed, way, **facts) for seed in range(count)], LearnedMetrics())
     return {row["name"]: row for row in summarise(measurements, LearnedMetrics())["rows"]}
 

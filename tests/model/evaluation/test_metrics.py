@@ -88,7 +88,7 @@ def test_closures_are_seen_where_lips_meet(at_frames: list[int], wanted: float) 
 
 def test_landmarks_moved_by_a_tenth_are_a_tenth_away() -> None:
     lips = np.random.default_rng(0).random((30, 40, 2)).astype(np.float32)
-    moved = lips + np.float32([0.06, 0.08])
+    moved = lips + np.array([0.06, 0.08], np.float32)
     assert metrics.lip_distance(moved, lips) == pytest.approx(0.1, rel=1e-4)
     moved[3:20] = np.nan
     assert metrics.lip_distance(moved, lips) == pytest.approx(0.1, rel=1e-4)
@@ -127,7 +127,7 @@ def test_a_blurred_picture_is_less_sharp(measure) -> None:
 
 def test_flicker_is_in_levels_and_needs_three_frames() -> None:
     steady = np.repeat(picture(frames=1), 9, axis=0)
-    blinking = steady // 2 + (10 * (np.arange(9) % 2))[:, None, None, None].astype(np.uint8)
+    blinking = (steady // 2 + (10 * (np.arange(9) % 2))[:, None, None, None]).astype(np.uint8)
     assert metrics.flicker(steady) == 0
     assert metrics.flicker(blinking) == pytest.approx(20, abs=0.5)
     assert math.isnan(metrics.flicker(steady[:2]))

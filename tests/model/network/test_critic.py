@@ -43,6 +43,7 @@ def test_one_step_moves_critic_and_drawing_in_opposite_directions() -> None:
     critic.eval()  # spectral norm does not change
     with torch.no_grad():
         before = critic_loss(critic(filmed), critic(drawn))
+        assert drawn.grad is not None
         step = drawn.grad / drawn.grad.norm()
         after = critic_loss(critic(filmed), critic(drawn - 0.1 * step))  # a step of gradient descent
     assert after > before  # the step of the drawing makes the critic's loss larger

@@ -27,6 +27,7 @@ def test_adain_starts_as_instance_norm_and_then_follows_the_latent() -> None:
     x, latent = torch.randn(2, 4, 6, 6) * 3 + 1, torch.randn(2, 8)
     torch.testing.assert_close(norm(x, latent), torch.nn.functional.instance_norm(x), atol=1e-4, rtol=1e-4)
     last = norm.style[-1]
+    assert isinstance(last, torch.nn.Linear)
     last.bias.data[:4], last.bias.data[4:] = 1.0, 5.0  # gamma, beta
     aligned = norm(x, latent)
     torch.testing.assert_close(aligned.mean((2, 3)), torch.full((2, 4), 5.0), atol=1e-4, rtol=0)
@@ -52,6 +53,7 @@ def test_every_ablation_draws_learns_and_folds(flags: tuple[bool, bool, bool]) -
 def test_an_untrained_network_shows_the_known_pixels() -> None:
     network = Generator(GeneratorConfig(32, 0.25)).eval()
     torch.nn.init.zeros_(network.displace.fields)
+    assert network.head.bias is not None
     torch.nn.init.constant_(network.head.bias, -40.0)  # a closed mask
     target, reference = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     with torch.no_grad():

@@ -40,14 +40,21 @@ def test_random_backbone_is_the_same_every_time(random_lpips: Lpips) -> None:
         torch.testing.assert_close(again[name], tensor)
 
 
-def test_backbone_comes_from_a_file(tmp_path: Path, random_lpips: Lpips) -> None:
-    layers = {
-        "features." + name.split(".", 1)[1]: value + 1 for name, value in random_lpips.distance.net.state_dict().items()
+def backbone_of(lpips: Lpips) -> dict[str, torch.Tensor]:
+    """Return the weights of the backbone by name."""
+    return {
+        name.removeprefix("distance.net."): value
+        for name, value in lpips.state_dict().items()
+        if name.startswith("distance.net.")
     }
+
+
+def test_backbone_comes_from_a_file(tmp_path: Path, random_lpips: Lpips) -> None:
+    layers = {"features." + name.split(".", 1)[1]: value + 1 for name, value in backbone_of(random_lpips).items()}
     torch.save(layers | {"classifier.1.weight": torch.zeros(2)}, tmp_path / "alexnet.pth")
     loaded = load_lpips(str(tmp_path / "alexnet.pth"))
     name = "slice1.0.weight"
-    torch.testing.assert_close(loaded.distance.net.state_dict()[name], layers["features.0.weight"])
+    torch.testing.assert_close(backbone_of(loaded)[name], layers["features.0.weight"])
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_a_shift_of_tone_is_taken_back(scene: tuple[np.ndarray, np.ndarray]) -> 
 def test_a_face_half_outside_the_frame_is_blended_where_it_shows(
     scene: tuple[np.ndarray, np.ndarray], corner: tuple[float, float]
 ) -> None:
-    planes, face = scene[0].copy(), scene[1] + np.float32(corner)
+    planes, face = scene[0].copy(), (scene[1] + np.array(corner)).astype(np.float32)
     transform = face_transform(face, LOWER_FACE, 96)
     drawn = np.zeros((96, 96, 3), np.uint8)
     blend(planes, face, transform, drawn, drawn, LOWER_FACE, COLOUR, drawn_px=96)

@@ -76,7 +76,8 @@ def test_a_smaller_crop_averages_instead_of_skipping(factor: int) -> None:
 
 @pytest.mark.parametrize("colour", list(ColourMatrix))
 def test_planes_and_rgb_give_the_same_crop(colour: ColourMatrix) -> None:
-    rgb = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (120, 160, 3)).astype(np.uint8), (0, 0), 4)
+    noise = np.random.default_rng(3).integers(0, 256, (120, 160, 3)).astype(np.uint8)
+    rgb = cv2.GaussianBlur(noise, (0, 0), 4).astype(np.uint8)
     transform = Transform(face_transform(placed(40.0, 12.0, (80.0, 50.0)), LOWER_FACE, 64).matrix, 64)
     a = extract_rgb(rgb, transform).astype(int)
     b = extract(planes_of_rgb(rgb, colour), transform, colour).astype(int)

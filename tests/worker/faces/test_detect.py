@@ -60,7 +60,7 @@ def test_a_small_face_in_a_large_picture_is_found_in_a_tile(detector: FaceDetect
 def test_the_upright_crop_of_a_tilted_head_is_the_crop_of_the_upright_head(detector: FaceDetector) -> None:
     (upright,) = detector.detect(astronaut())
     matrix = cv2.getRotationMatrix2D((222.0, 121.0), 20.0, 1.0)
-    (tilted,) = detector.detect(cv2.warpAffine(astronaut(), matrix, (512, 512)))
+    (tilted,) = detector.detect(cv2.warpAffine(astronaut(), matrix, (512, 512)).astype(np.uint8))
     a, b = (face_transform(face.landmarks, LOWER_FACE, 96) for face in (upright, tilted))
     turn = np.degrees(np.arctan2(b.matrix[1, 0], b.matrix[0, 0]) - np.arctan2(a.matrix[1, 0], a.matrix[0, 0]))
     assert turn == pytest.approx(20.0, abs=2.5)

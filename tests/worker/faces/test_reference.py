@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -65,7 +67,7 @@ def test_nobody_seen_leaves_every_crop_its_own(seen):
         (4, Shape, 1),
     ],
 )
-def test_crops_are_as_large_as_the_faces_that_were_filmed(detector, zoom: float, shape: type, factor: int) -> None:
+def test_crops_are_as_large_as_the_faces_that_were_filmed(detector, zoom: float, shape: Any, factor: int) -> None:
     face = detector.detect(portrait(320, 320))[0].landmarks
     side_px = 96 / face_transform(face, LOWER_FACE, 96).scale
     scaled = face * (zoom * 80 / side_px)

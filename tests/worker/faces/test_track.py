@@ -107,7 +107,8 @@ class CountingDetector(FaceDetector):
 
 @pytest.mark.parametrize(("rate", "looks"), [(12, 25), (25, 8), (50, 5)])
 def test_faces_are_looked_for_on_a_grid_of_time(rate: int, looks: int) -> None:
-    with CountingDetector() as counting:
+    counting = CountingDetector()
+    with counting:
         tracked = tracked_pictures(counting, lambda _: portrait(), 25, rate)
         assert all(one.faces for one in tracked)
         assert counting.looks <= looks

@@ -9,6 +9,7 @@ from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError
 from app.core.probing.probe import ProbeKilledError
 from app.core.records.records import Renewal
 from app.core.storage.port import StorageUnavailableError
+from tests.service import wait_until
 from worker.jobs.attempt import DRAIN_S, AttemptLostError, HandedBackError, Hold, JobMonitor, attend, patiently
 from worker.media.ffmpeg_process import ChildKilledError
 
@@ -21,7 +22,11 @@ class Moves:
 
     def hold(self):
         def note(name):
-            return lambda *error: not self.made.append((name, *(payload["code"] for payload in error)))
+            def move(*error):
+                self.made.append((name, *(payload["code"] for payload in error)))
+                return True
+
+            return move
 
         moves = (note("hand_back"), note("lose"), note("fail"), note("cancel"))
         return Hold("x", lambda *_: self.answer, *moves, is_cut_off=lambda: self.cut_off)
@@ -100,7 +105,7 @@ def test_work_past_its_time_fails():
 
 def test_work_that_does_not_stop_is_ended_over_its_head():
     noted, watched = Moves(), monitor(run_timeout_s=-40.0)
-    attend(noted.hold(), watched, -40.0, lambda: time.sleep(1.0) or "late")
+    attend(noted.hold(), watched, -40.0, lambda: wait_until(lambda: noted.made, 10))
     assert ("fail", "run_timeout") in noted.made
 
 

@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,11 +16,13 @@ import pytest
 
 from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import JobOptions
+from model.arrays import U8
 from model.checkpoint import default_checkpoint
 from model.synthesizer import load_synthesizer
 from tests.worker.clips import FakeSynthesizer, Watcher, portrait, sources_of, write_clip, write_voice
 from worker.faces.detect import FaceDetector
 from worker.media.stage_timer import Clock
+from worker.pipeline.face_stats import Findings
 from worker.pipeline.order import Order, Outcome, Split
 from worker.pipeline.plan import load_plan, make_plan, save_plan
 from worker.pipeline.render import render, run
@@ -95,7 +99,7 @@ def test_any_range_has_the_frames_of_one_pass(
     detector: FaceDetector,
     request: pytest.FixtureRequest,
     clip: str,
-    options: dict[str, object],
+    options: dict[str, Any],
 ) -> None:
     order = order_for(tmp_path, request.getfixturevalue(clip), long_voice, **options)
     if clip == "cuts_clip":
@@ -105,11 +109,13 @@ def test_any_range_has_the_frames_of_one_pass(
     everything = render(plan, (0, plan.frames), order, detector, lambda planes: whole.append(planes.tobytes()), Clock())
     assert len(whole) == plan.frames == everything.frames
     saved, _ = load_plan(save_plan(plan, tmp_path, {}), order)
-    count, parts, found = 7, [], []
+    count = 7
+    parts: list[list[bytes]] = []
+    found: list[Findings] = []
     for number in reversed(range(count)):  # in any order
         part: list[bytes] = []
         span = span_of(number, count, saved.frames)
-        findings = render(saved, span, order, detector, lambda p, part=part: part.append(p.tobytes()), Clock())
+        findings = render(saved, span, order, detector, partial(_append_bytes, part), Clock())
         parts.insert(0, part)
         found.insert(0, findings)
     assert list(itertools.chain(*parts)) == whole
@@ -131,8 +137,12 @@ def test_the_network_too_draws_the_frames_of_one_pass(
     render(plan, (0, plan.frames), order, detector, lambda planes: whole.append(planes.tobytes()), Clock())
     for first, last in ((0, 37), (37, 101), (101, plan.frames)):
         part: list[bytes] = []
-        render(plan, (first, last), order, detector, lambda p, part=part: part.append(p.tobytes()), Clock())
+        render(plan, (first, last), order, detector, partial(_append_bytes, part), Clock())
         assert part == whole[first:last]
+
+
+def _append_bytes(part: list[bytes], planes: U8) -> None:
+    part.append(planes.tobytes())
 
 
 def do_segments(order: Order, output: Path, segment_s: float) -> tuple[Split, Outcome]:
@@ -152,8 +162,9 @@ def streams(path: Path) -> tuple[list[np.ndarray], list[Fraction], np.ndarray, d
     with av.open(str(path)) as container:
         video = container.streams.video[0]
         frames = list(container.decode(video))
-        times = [frame.pts * video.time_base * video.average_rate for frame in frames]
-        pictures = [frame.to_ndarray(format="gray") for frame in frames]
+        per_frame = Fraction(video.time_base or 0) * Fraction(video.average_rate or 0)
+        times = [Fraction(frame.pts or 0) * per_frame for frame in frames]
+        pictures: list[np.ndarray] = [frame.to_ndarray(format="gray") for frame in frames]
     with av.open(str(path)) as container:
         sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
         return pictures, times, sound, dict(container.metadata)

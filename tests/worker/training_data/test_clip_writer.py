@@ -14,8 +14,9 @@ from skimage.data import astronaut
 from model.corpus.clip_maker import Truth
 from model.framing import LOWER_FACE
 from worker.faces.crop import extract, face_transform
+from worker.faces.detect import mouth_size
 from worker.media.colour import ColourMatrix, planes_of_rgb
-from worker.training_data.clip_writer import FacelessClipError, Preparer, mouth_size
+from worker.training_data.clip_writer import FacelessClipError, Preparer
 
 COUNT = 14
 

@@ -36,9 +36,10 @@ def calls():
     found = []
     for module in (records, segments, upkeep):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
-            is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-            if is_call and ast.unparse(node.func.value) == "self._scripts":
-                found.append((node.args[0].value, {keyword.arg for keyword in node.keywords}))
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if ast.unparse(node.func.value) == "self._scripts":
+                found.append((ast.literal_eval(node.args[0]), {keyword.arg for keyword in node.keywords}))
     return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 import cv2
@@ -25,6 +25,8 @@ from model.corpus.materials.fetch import copy_materials, fetch
 from model.corpus.materials.people import read_people
 from model.corpus.materials.sources import Material, read_materials
 from model.errors import FetchError, MaterialError
+
+Kind = Literal["face", "avatar", "speech"]
 
 
 @dataclass
@@ -79,7 +81,9 @@ def shelf() -> Iterator[tuple[Shelf, Addresses]]:
     thread.join()
 
 
-def _material(file: str, kind: str, path: str, repository: str = "who/what", sha256: str = "", **more: Any) -> Material:
+def _material(
+    file: str, kind: Kind, path: str, repository: str = "who/what", sha256: str = "", **more: Any
+) -> Material:
     facts = dict.fromkeys(["lang", "transcript", "identity", "tier", "yaw", "licence", "note"], "")
     facts |= {"identity": "x_1", "tier": "1", "yaw": "0", "lang": "en", "transcript": "Hello.", "licence": "MIT"}
     facts |= {"file": file, "repository": repository, "commit": "c0ffee", "path": path}
@@ -90,7 +94,7 @@ def _material(file: str, kind: str, path: str, repository: str = "who/what", sha
         "c0ffee",
         path,
         more.get("frame"),
-        more.get("box"),  # type: ignore[arg-type]
+        more.get("box"),
         sha256,
         more.get("source_sha256", ""),
         facts,

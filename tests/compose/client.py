@@ -1,4 +1,4 @@
-"""The client half of `compose_check`: jobs over HTTP through the published port, and what their results must be."""
+"""Client of the stack: jobs over HTTP through the published port, and checks of their results."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ VOICE: Final = Path(__file__).parents[2] / "lipsync" / "voice.wav"
 PORTRAIT: Final = Path(skimage.__file__).parent / "data" / "astronaut.png"  # NASA, public domain
 READY_TIMEOUT_S: Final = 180.0
 POLL_S: Final = 0.3
-IMAGE_FPS: Final = 25  # of a video made from a still picture
-LOOK_PX: Final = 128  # the result is looked at in this size: averaging leaves little of the encoder's noise
-MOVED_LEVELS: Final = 4.0  # of 255: a mouth that opens darkens more than that
+IMAGE_FPS: Final = 25  # frame rate of a video that was made from a still picture
+COMPARED_PX: Final = 128  # frames are compared in this size, because averaging removes most noise of the encoder
+MOVED_LEVELS: Final = 4.0  # grey levels of 255; a mouth that opens changes more than that
 
 
 class BrokenPromiseError(Exception):
-    """What the stack does is not what it promises."""
+    """Promise of the stack that does not hold."""
 
 
-class Service:
-    """A client of the running stack."""
+class StackClient:
+    """Client of the running stack."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=30)
         self._portrait = PORTRAIT.read_bytes()
 
     def wait_until_ready(self) -> None:
-        """Return once the service says that it can work."""
+        """Wait until the service reports that it is ready."""
         self._until("the service is ready", self._is_ready, READY_TIMEOUT_S)
 
     def _is_ready(self) -> bool:
@@ -63,7 +63,7 @@ class Service:
         return job
 
     def wait(self, job_id: str, timeout_s: float) -> dict[str, Any]:
-        """Return the job once it has succeeded."""
+        """Wait until the job has ended and return it; raises BrokenPromiseError if it did not succeed."""
         self._until("the job has ended", lambda: self.job(job_id)["finished_at"] is not None, timeout_s)
         job = self.job(job_id)
         if job["status"] != "succeeded":
@@ -71,23 +71,23 @@ class Service:
         return job
 
     def wait_until_working(self, job_ids: list[str], timeout_s: float) -> None:
-        """Return once all of these jobs are in the middle of their frames at the same time."""
+        """Wait until all of these jobs are running and have done frames, at the same time."""
 
         def are_working() -> bool:
             jobs = [self.job(job_id) for job_id in job_ids]
             if ended := [job["id"] for job in jobs if job["finished_at"] is not None]:
-                raise BrokenPromiseError(f"ended before its middle was seen: {ended}")
+                raise BrokenPromiseError(f"ended before it was seen running: {ended}")
             return all(job["status"] == "running" and job["progress"]["frames_done"] > 0 for job in jobs)
 
-        self._until(f"{len(job_ids)} jobs are in their middle", are_working, timeout_s)
+        self._until(f"{len(job_ids)} jobs are running", are_working, timeout_s)
 
     def cancel(self, job_id: str, timeout_s: float) -> None:
-        """Cancel a job and see it canceled."""
+        """Cancel a job and wait until it is canceled."""
         self._http.post(f"/jobs/{job_id}/cancel").raise_for_status()
         self._until("the job is canceled", lambda: self.job(job_id)["status"] == "canceled", timeout_s)
 
     def download(self, job: dict[str, Any], target: Path) -> Path:
-        """Fetch the result and compare it with what the job says of it."""
+        """Fetch the result and compare its hash with that of the job."""
         content = self._http.get(f"/jobs/{job['id']}/result").raise_for_status().content
         if hashlib.sha256(content).hexdigest() != job["result"]["sha256"]:
             raise BrokenPromiseError("the result's SHA-256 is not the one in the job")
@@ -95,16 +95,16 @@ class Service:
         return target
 
     @staticmethod
-    def _until(what: str, is_so: Callable[[], bool], timeout_s: float) -> None:
+    def _until(condition: str, holds: Callable[[], bool], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while not is_so():
+        while not holds():
             if time.monotonic() > deadline:
-                raise BrokenPromiseError(f"not within {timeout_s:g} s: {what}")
+                raise BrokenPromiseError(f"not within {timeout_s:g} s: {condition}")
             time.sleep(POLL_S)
 
 
 def make_voice(path: Path, seconds: float) -> Path:
-    """Write that much of the sample voice, repeated where it is shorter."""
+    """Write `seconds` of the sample voice, which is repeated if it is shorter."""
     with wave.open(str(VOICE)) as source:
         parameters = source.getparams()
         sound = source.readframes(parameters.nframes)
@@ -115,16 +115,16 @@ def make_voice(path: Path, seconds: float) -> Path:
     return path
 
 
-def verify_video(path: Path, job: dict[str, Any], seconds: float) -> None:
-    """Check codecs, length and movement; raises BrokenPromiseError.
+def check_video(path: Path, job: dict[str, Any], seconds: float) -> None:
+    """Check codecs, length and movement of a result; raises BrokenPromiseError.
 
-    The source is a still picture, so whatever moves was synthesized.
+    The source is a still picture, so all movement was synthesized.
     """
     with av.open(str(path)) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
         found = (video.codec_context.name, video.pix_fmt, audio.codec_context.name, video.average_rate)
         frames = [
-            frame.reformat(LOOK_PX, LOOK_PX, "gray", interpolation="AREA").to_ndarray().astype(np.float32)
+            frame.reformat(COMPARED_PX, COMPARED_PX, "gray", interpolation="AREA").to_ndarray().astype(np.float32)
             for frame in container.decode(video)
         ]
     if found != ("h264", "yuv420p", "aac", Fraction(IMAGE_FPS)):

@@ -1,6 +1,7 @@
-"""The clips that the benchmark measures, made from the sample face and voice so that anyone has the same.
+"""The clips that the benchmark measures. They are made from the sample face and voice, so they can be made anywhere.
 
-The face drifts slowly and the picture carries sensor-like noise: a still would flatter the decoder and the encoder.
+The face drifts slowly and the picture has noise like that of a camera: a still picture would be too easy to decode and
+encode.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ FACE_BOX: Final = (92, 0, 348, 256)  # left, top, right, bottom of the astronaut
 
 
 @dataclass(frozen=True)
-class Standard:
-    """Describe one clip of the benchmark."""
+class StandardClip:
+    """Clip of the benchmark: its name, size in px, frame rate and length."""
 
     name: str
     width: int
@@ -31,15 +32,15 @@ class Standard:
     duration_s: float
 
 
-STANDARD: Final = (
-    Standard("portrait_8s", 512, 512, 25, 8),
-    Standard("phone_20s", 1080, 1920, 30, 20),
-    Standard("one_minute", 512, 512, 25, 60),
-    Standard("ten_minutes", 512, 512, 25, 600),
+STANDARD_CLIPS: Final = (
+    StandardClip("portrait_8s", 512, 512, 25, 8),
+    StandardClip("phone_20s", 1080, 1920, 30, 20),
+    StandardClip("one_minute", 512, 512, 25, 60),
+    StandardClip("ten_minutes", 512, 512, 25, 600),
 )
 
 
-def make_clip(standard: Standard, folder: Path, ffmpeg_setting: str | None) -> Path:
+def make_clip(standard: StandardClip, folder: Path, ffmpeg_setting: str | None) -> Path:
     """Write the clip as H.264/AAC into `folder` and return its path."""
     still, clip = folder / f"{standard.name}.png", folder / f"{standard.name}.mp4"
     side = max(standard.width, standard.height)
@@ -77,7 +78,7 @@ def make_clip(standard: Standard, folder: Path, ffmpeg_setting: str | None) -> P
 
 
 def transcode(clip: Path, output: Path, ffmpeg_setting: str | None) -> None:
-    """Run the floor that every lip-sync program stands on: decode and encode, nothing between."""
+    """Decode and encode a clip, nothing else: the least that any lip-sync program has to do."""
     _run(
         ffmpeg.output(
             ffmpeg.input(str(clip)),

@@ -1,4 +1,4 @@
-"""What the service adds to a job: the time of a submission and the rate of polls, over real HTTP."""
+"""Cost of the service itself: the time of a submission and the rate of polls, over real HTTP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 
-from lipsync.running import running_service
+from lipsync.running_service import running_service
 from lipsync.sample import VOICE, portrait
 
 SUBMISSIONS: Final = 5
@@ -19,9 +19,9 @@ POLL_SECONDS: Final = 3.0
 
 
 def measure_service() -> dict[str, Any]:
-    """Start the service, submit a still and a voice a few times, poll one job as fast as one client can.
+    """Start the service, submit a still picture and a voice a few times, and poll one job as fast as one client can.
 
-    Returns {submit_overhead_s, polls_per_s}: the median time of `POST /jobs`, probing included.
+    Returns {submit_overhead_s, polls_per_s}: the median time of `POST /jobs`, probing included, and polls per second.
     """
     picture = io.BytesIO()
     portrait().save(picture, "PNG")

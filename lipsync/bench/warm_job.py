@@ -1,7 +1,8 @@
-"""One warm job in a process of its own, so that its memory is its own.
+"""Measurement of one warm job in a process of its own, so that no other memory is counted.
 
-`measure` starts `python -m lipsync.bench.measure`, which loads the generator, runs a short job to warm up, then the job
-that counts; meanwhile the parent samples the memory of the whole tree, ffmpeg children included.
+`measure_job` starts `python -m lipsync.bench.warm_job`. That process loads the generator, runs a short job to warm up,
+and then runs the job that is measured. Meanwhile the parent samples the memory of the whole process tree, ffmpeg
+included.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ SAMPLE_EVERY_S: Final = 0.05
 JOB_TIMEOUT_S: Final = 3600
 
 
-def measure(clip: Path, threads: int | None = None) -> dict[str, Any]:
+def measure_job(clip: Path) -> dict[str, Any]:
     """Run one warm job on `clip`, driven by its own sound.
 
     Returns {wall_s, realtime_factor, stage_seconds, frames, width, height, fps, peak_rss_bytes, checkpoint, device}.
-    Raises RuntimeError where the job fails.
+    Raises RuntimeError if the job fails.
     """
-    command = [sys.executable, "-m", "lipsync.bench.measure", str(clip), str(threads or 0)]
+    command = [sys.executable, "-m", "lipsync.bench.warm_job", str(clip)]
     deadline = time.monotonic() + JOB_TIMEOUT_S
     peak = 0
     with tempfile.TemporaryFile("w+") as answer, subprocess.Popen(command, stdout=answer) as child:
@@ -44,23 +45,23 @@ def measure(clip: Path, threads: int | None = None) -> dict[str, Any]:
 
 
 def tree_rss_bytes(pid: int) -> int:
-    """Return the resident memory of a process and all it started, pages they share counted once.
+    """Return the resident memory of a process and all that it started, in bytes; shared pages are counted once.
 
-    Without that a child counts its parent's memory a second time for the moment between its fork and its exec, and the
-    longer one looks, the likelier one sees it.
+    Between its fork and its exec a child shares all pages of its parent. If shared pages counted twice, a long
+    measurement would sometimes sample that moment and report a false peak.
     """
     total = 0
     try:
         root = psutil.Process(pid)
         for process in [root, *root.children(recursive=True)]:
             total += process.memory_full_info().pss
-    except (psutil.NoSuchProcess, psutil.AccessDenied):  # gone, or going
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # the process has ended or is about to end
         return total
     return total
 
 
-class _Silent:
-    """A monitor that nobody looks at."""
+class _NoMonitor:
+    """Monitor that shows nothing and stops nothing."""
 
     def stage(self, name: str) -> None: ...
 
@@ -69,17 +70,13 @@ class _Silent:
     def check(self) -> None: ...
 
 
-def _run_job(clip: Path, threads: int) -> dict[str, Any]:
-    import torch
-
+def _run_job(clip: Path) -> dict[str, Any]:
     from app.core.jobs import JobInput, JobOptions
     from app.core.probing.probe import Limits, probe_audio, probe_video
     from app.core.settings import Settings
     from worker.loaded_network import load
     from worker.pipeline.render import Sources, run
 
-    if threads:
-        torch.set_num_threads(threads)
     settings = Settings()
     limits = Limits.of(settings)
     synthesizer = load(settings)
@@ -87,9 +84,9 @@ def _run_job(clip: Path, threads: int) -> dict[str, Any]:
     sources = Sources(video=clip, audio=clip, audio_mix=None, input=facts)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        run(sources, JobOptions(end_s=1.0), synthesizer, work / "warm.mp4", work, _Silent(), settings.ffmpeg)
+        run(sources, JobOptions(end_s=1.0), synthesizer, work / "warm.mp4", work, _NoMonitor(), settings.ffmpeg)
         started = time.perf_counter()
-        outcome = run(sources, JobOptions(), synthesizer, work / "out.mp4", work, _Silent(), settings.ffmpeg)
+        outcome = run(sources, JobOptions(), synthesizer, work / "out.mp4", work, _NoMonitor(), settings.ffmpeg)
         wall_s = time.perf_counter() - started
     result, report = outcome.result, outcome.report
     return {
@@ -107,4 +104,4 @@ def _run_job(clip: Path, threads: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_run_job(Path(sys.argv[1]), int(sys.argv[2]))) + "\n")
+    sys.stdout.write(json.dumps(_run_job(Path(sys.argv[1]))) + "\n")

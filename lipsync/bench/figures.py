@@ -1,6 +1,6 @@
-"""Speed and memory of the whole path, as ratios to a plain transcode made in the same run.
+"""Speed and memory of the whole path, compared with a plain transcode in the same run.
 
-Seconds depend on the machine and its mood; the ratio to decoding and encoding alone is the figure that counts.
+Seconds depend on the machine and on its load. The figure to compare is the ratio to decoding and encoding alone.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ import psutil
 from tqdm import tqdm
 
 from app.core.settings import Settings
-from lipsync.bench.clips import STANDARD, make_clip, transcode
-from lipsync.bench.measure import measure
-from lipsync.bench.service import measure_service
+from lipsync.bench.service_speed import measure_service
+from lipsync.bench.standard_clips import STANDARD_CLIPS, make_clip, transcode
+from lipsync.bench.warm_job import measure_job
 
 GENERATOR_SECONDS: Final = 5.0
-FLAT_MEMORY_RATIO: Final = 1.10  # ten minutes against one
+FLAT_MEMORY_RATIO: Final = 1.10  # peak of ten minutes / peak of one minute
 MEMORY_LIMIT_BYTES: Final = 1_500_000_000
 
 
-def bench(clips: Sequence[Path], runs: int) -> dict[str, Any]:
-    """Measure the given clips, or the standard ones, and the generator and the service alone.
+def measure_all(clips: Sequence[Path], runs: int) -> dict[str, Any]:
+    """Measure the given clips (if none: the standard ones), then the generator alone and the service alone.
 
-    Returns the structure that `lipsync bench --json` writes; medians over `runs`.
+    Returns the structure that `lipsync bench --json` writes. Times are medians over `runs`.
     """
     settings = Settings()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         named = [(clip.stem, clip) for clip in clips] or [
-            (one.name, make_clip(one, folder, settings.ffmpeg)) for one in tqdm(STANDARD, desc="making clips")
+            (clip.name, make_clip(clip, folder, settings.ffmpeg)) for clip in tqdm(STANDARD_CLIPS, desc="making clips")
         ]
         rows = [_measure_clip(label, clip, folder, runs, settings) for label, clip in tqdm(named, desc="clips")]
     return {
@@ -56,27 +56,27 @@ def bench(clips: Sequence[Path], runs: int) -> dict[str, Any]:
 
 
 def _measure_clip(name: str, clip: Path, folder: Path, runs: int, settings: Settings) -> dict[str, Any]:
-    jobs, floors = [], []
+    jobs, transcodes_s = [], []
     for _ in range(runs):
-        jobs.append(measure(clip))
+        jobs.append(measure_job(clip))
         started = time.perf_counter()
         transcode(clip, folder / "transcode.mp4", settings.ffmpeg)
-        floors.append(time.perf_counter() - started)
+        transcodes_s.append(time.perf_counter() - started)
     wall_s = statistics.median(job["wall_s"] for job in jobs)
     middle = min(jobs, key=lambda job: abs(job["wall_s"] - wall_s))
-    ratio = statistics.median(job["wall_s"] / floor for job, floor in zip(jobs, floors, strict=True))
+    ratio = statistics.median(job["wall_s"] / transcode_s for job, transcode_s in zip(jobs, transcodes_s, strict=True))
     return {
         "name": name,
         **middle,
         "wall_s": wall_s,
-        "transcode_s": statistics.median(floors),
+        "transcode_s": statistics.median(transcodes_s),
         "ratio": ratio,
         "peak_rss_bytes": max(job["peak_rss_bytes"] for job in jobs),
     }
 
 
 def measure_generator(settings: Settings) -> dict[str, Any]:
-    """Measure the generator alone: crops a second at the set batch size, and its cost by counting."""
+    """Measure the generator alone: crops per second at the configured batch size, and its counted GFLOP per crop."""
     from model.evaluation.flops import gflop_per_crop
     from worker.loaded_network import checkpoint_path, load
 
@@ -100,7 +100,7 @@ def measure_generator(settings: Settings) -> dict[str, Any]:
 
 
 def broken_promises(figures: dict[str, Any]) -> list[str]:
-    """Say which promises about memory the figures break; speed is printed, not judged."""
+    """Return the promises about memory that the figures break. Speed is printed, not judged."""
     peaks = {clip["name"]: clip["peak_rss_bytes"] for clip in figures["clips"]}
     broken = [
         f"{name}: {peak / 1e6:.0f} MB is over {MEMORY_LIMIT_BYTES / 1e6:.0f} MB"
@@ -115,7 +115,7 @@ def broken_promises(figures: dict[str, Any]) -> list[str]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """Return the figures as lines for people."""
+    """Return the figures as a text table."""
     lines = [f"{'clip':<14}{'frames':>8}{'wall s':>9}{'x realtime':>12}{'transcode s':>13}{'ratio':>8}{'peak MB':>9}"]
     for clip in figures["clips"]:
         lines.append(

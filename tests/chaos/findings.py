@@ -1,19 +1,19 @@
-"""Gather what scenarios found: tables and notes as they come, a line of figures each, and which promises broke."""
+"""What the scenarios found: tables, notes, figures and broken promises."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-class Report:
-    """Print as things are found, and remember what the closing line says."""
+class Findings:
+    """Findings of all scenarios; each is printed at once, and the last line repeats the figures."""
 
     def __init__(self) -> None:
         self._figures: list[str] = []
         self.broken: list[str] = []
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
-        """Print rows of cells, the first a heading, in columns."""
+        """Print rows of cells in columns; the first row is the heading."""
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         for row in rows:
             others = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
@@ -24,7 +24,7 @@ class Report:
         print(text, flush=True)
 
     def figures(self, scenario: str, text: str) -> None:
-        """Print what a scenario measured, and keep it for the closing line."""
+        """Print what a scenario measured, and keep it for the last line."""
         self.note(f"{scenario}: {text}")
         self._figures.append(f"{scenario}: {text}")
 
@@ -34,7 +34,7 @@ class Report:
         if not is_kept:
             self.broken.append(sentence)
 
-    def closing(self) -> str:
-        """Return the closing line."""
+    def last_line(self) -> str:
+        """Return all figures and whether every promise was kept."""
         end = f"{len(self.broken)} promises broken" if self.broken else "every promise kept"
         return "; ".join([*self._figures, end])

@@ -1,4 +1,4 @@
-"""A service for the length of a `with` block: started, waited for, and ended whatever happens inside."""
+"""A running service for the length of a `with` block, for the demo and the benchmark."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ STOP_TIMEOUT_S: Final = 30
 
 @contextmanager
 def running_service(data_dir: Path) -> Iterator[str]:
-    """Run `lipsync serve` with its data in `data_dir` and yield its address once it is ready.
+    """Run `lipsync serve` with its data in `data_dir`, yield its address once it is ready, and end it in every case.
 
-    Raises RuntimeError where it is not ready in time; its log is `data_dir`/service.log.
+    Its log is `data_dir`/service.log. Raises RuntimeError if the service is not ready in time.
     """
     port = free_port("127.0.0.1")
     url = f"http://127.0.0.1:{port}"

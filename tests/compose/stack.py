@@ -1,4 +1,4 @@
-"""The engine half of `compose_check`: one stack under a project name of its own, removed whole at the end."""
+"""Stack of containers under a project name of its own; it is removed completely at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from socket import socket
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tests.compose.checked_job import BrokenPromiseError
+from tests.compose.client import BrokenPromiseError
 
 SERVICES: Final = ("api", "worker", "redis")
 IMAGES: Final = {"APP_IMAGE": "lipsync-app:check", "WORKER_IMAGE": "lipsync-worker:check"}
@@ -23,7 +23,7 @@ HEALTHY_TIMEOUT_S: Final = 300
 
 
 class Stack:
-    """Drive Compose; raises BrokenPromiseError where a command fails."""
+    """Running stack, controlled through Compose; raises BrokenPromiseError if a command fails."""
 
     def __init__(self, file: Path) -> None:
         if not _succeeds("docker", "info"):
@@ -34,7 +34,7 @@ class Stack:
         self.url = f"http://127.0.0.1:{self._port}"
         self._modern = _succeeds("docker", "compose", "version")
         self._file = file if self._modern else _without_name(file)
-        # Compose 1.29 builds with BuildKit, which the Dockerfiles need, only when told so.
+        # The Dockerfiles need BuildKit, which Compose 1.29 uses only if these variables ask for it.
         self._environment = {
             **os.environ,
             **IMAGES,
@@ -42,8 +42,8 @@ class Stack:
             "API_ADDRESS": "127.0.0.1",
             "DOCKER_BUILDKIT": "1",
             "COMPOSE_DOCKER_CLI_BUILD": "1",
-            "LIPSYNC_SEGMENT_S": "3600",
-        }  # else a lost segment would be no attempt at the job
+            "LIPSYNC_SEGMENT_S": "3600",  # one piece: a lost segment would not count as an attempt at the job
+        }
         self._project = f"lipsync-check-{os.getpid()}"
 
     def __enter__(self) -> Self:
@@ -54,7 +54,7 @@ class Stack:
     ) -> None:
         try:
             if kind is not None:
-                with contextlib.suppress(BrokenPromiseError):  # nothing was up yet: the first error says more
+                with contextlib.suppress(BrokenPromiseError):  # nothing had started: the first error is the useful one
                     sys.stderr.write(self._compose("logs", "--no-color", "--tail", "60"))
             self._compose("down", "--volumes", "--remove-orphans")
         finally:
@@ -85,7 +85,7 @@ class Stack:
         }
 
     def up(self) -> None:
-        """Start everything that is not running."""
+        """Start every container that is not running."""
         self._compose("up", "-d", "--no-build")
 
     def down(self) -> None:
@@ -93,7 +93,7 @@ class Stack:
         self._compose("down")
 
     def kill_and_start_worker(self) -> None:
-        """End a worker without any warning and start it again."""
+        """Kill a worker with SIGKILL and start it again."""
         container = self._containers("worker")[0]
         self._run("docker", "kill", "--signal", "KILL", container)
         self._run("docker", "start", container)
@@ -115,7 +115,7 @@ class Stack:
             time.sleep(1)
 
     def check_isolation(self) -> None:
-        """Check what each container may do and who can reach it; raises BrokenPromiseError."""
+        """Check the rights and networks of each container; raises BrokenPromiseError."""
         for service in SERVICES:
             [container] = self._containers(service)
             facts = self._inspect(container)
@@ -128,7 +128,7 @@ class Stack:
             expected = [("127.0.0.1", str(self._port))] if service == "api" else []
             uid = int(self._run("docker", "exec", container, "id", "-u"))
             networks = [self._inspect(name) for name in facts["NetworkSettings"]["Networks"]]
-            promises = {
+            checks = {
                 f"publishes {published}": published == expected,
                 "can reach the outside": service == "api" or all(network["Internal"] for network in networks),
                 "runs as root": uid != 0,
@@ -136,7 +136,7 @@ class Stack:
                 "has capabilities": host["CapDrop"] == ["ALL"] and not host["CapAdd"],
                 "may gain privileges": any(option.startswith("no-new-privileges") for option in host["SecurityOpt"]),
             }
-            if broken := [text for text, is_kept in promises.items() if not is_kept]:
+            if broken := [fault for fault, is_fine in checks.items() if not is_fine]:
                 raise BrokenPromiseError(f"{service}: {', '.join(broken)}")
 
     def _containers(self, service: str) -> list[str]:
@@ -154,7 +154,10 @@ def _succeeds(*command: str) -> bool:
 
 
 def _without_name(file: Path) -> Path:
-    """Copy a stack's file for Compose 1.29, which does not know the top-level `name`; beside it, for its `extends`."""
+    """Copy a stack's file without the top-level `name`, which Compose 1.29 does not know.
+
+    The copy lies beside the file, because `extends` names files relative to it.
+    """
     copy = file.with_name(f".{file.stem}-{os.getpid()}.yml")
     copy.write_text(re.sub(r"^name:.*\n", "", file.read_text(), flags=re.MULTILINE))
     return copy

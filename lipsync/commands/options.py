@@ -1,0 +1,91 @@
+"""What several commands share: settings, option groups, checks of paths, and lines for the user."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from app.core.errors import ErrorCode, InputError
+
+if TYPE_CHECKING:
+    from app.core.settings import Settings
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Options = TypeVar("_Options")
+
+FILE = click.Path(path_type=Path)
+FILE_TO_WRITE = click.Path(path_type=Path, dir_okay=False)
+FOLDER_TO_WRITE = click.Path(path_type=Path, file_okay=False)
+
+
+def load_settings() -> Settings:
+    """Read the settings; raises InputError that names the first wrong one."""
+    from pydantic import ValidationError
+
+    from app.core.settings import PREFIX, Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "".join(str(part) for part in first["loc"]).upper()
+        raise InputError(ErrorCode.OPTION_INVALID, f"{PREFIX}{name}: {first['msg']}.") from error
+    except ValueError as error:
+        raise InputError(ErrorCode.OPTION_INVALID, f"{error}.") from error
+
+
+def load_settings_with(checkpoint: Path | None) -> Settings:
+    """Read the settings; a checkpoint given on the command line replaces theirs."""
+    settings = load_settings()
+    return settings if checkpoint is None else settings.model_copy(update={"checkpoint": checkpoint})
+
+
+def job_options(command: _Command) -> _Command:
+    """Add one command-line option for each option of a job; its value is text, or None if it was not given."""
+    from app.core.jobs import JobOptions
+
+    for name, field in reversed(JobOptions.model_fields.items()):
+        command = click.option(f"--{name.replace('_', '-')}", name, help=field.description)(command)
+    return command
+
+
+def grouped(kind: type[_Options]) -> Callable[[Callable[[_Options], None]], Callable[..., None]]:
+    """Pass the options of a command as one dataclass; its fields have the names of the options."""
+
+    def decorate(command: Callable[[_Options], None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**values: object) -> None:
+            command(kind(**values))
+
+        return run
+
+    return decorate
+
+
+def check_can_be_folder(path: Path) -> None:
+    """Raise InputError if the path, or a folder above it, is a file."""
+    first = next(place for place in (path, *path.parents) if place.exists())
+    if not first.is_dir():
+        raise InputError(ErrorCode.OPTION_INVALID, f"{path} cannot be a folder: {first} is a file.")
+
+
+def write_json(path: Path, figures: object, indent: int) -> None:
+    """Write figures as JSON; makes the folder if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=indent) + "\n")
+
+
+def log_line(text: str) -> None:
+    """Print a line on standard error."""
+    click.echo(text, err=True)
+
+
+def print_broken(promises: list[str]) -> None:
+    """Print each broken promise as an error line."""
+    for promise in promises:
+        log_line(f"error: {promise}")

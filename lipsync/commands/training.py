@@ -1,0 +1,144 @@
+"""Commands that make training data and train the networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from app.core.errors import ErrorCode, InputError
+from lipsync.commands.errors import CommandError
+from lipsync.commands.options import FILE, check_can_be_folder, grouped, log_line
+
+
+@dataclass(frozen=True)
+class CorpusChoice:
+    """Options of `lipsync corpus`."""
+
+    out_dir: Path | None
+    faces_dir: Path | None
+    speech_dir: Path | None
+    clips: int
+    voices: int
+    seed: int
+    workers: int
+    held_out: bool
+
+
+@click.group(invoke_without_command=True)
+@click.option("--out", "out_dir", type=FILE, help="Folder of the clips.")
+@click.option("--faces", "faces_dir", type=FILE, help="A folder of faces with its INDEX.csv.")
+@click.option("--speech", "speech_dir", type=FILE, help="Recordings with transcripts.")
+@click.option("--clips", default=900, show_default=True, type=click.IntRange(1))
+@click.option("--voices", default=2400, show_default=True, type=click.IntRange(0), help="Voices without a face.")
+@click.option("--seed", default=7, show_default=True)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@click.option("--held-out", is_flag=True, help="Make only held-out clips, as many as --clips says.")
+@grouped(CorpusChoice)
+def corpus(choice: CorpusChoice) -> None:
+    """Make talking puppet clips with exact labels from still faces and speech."""
+    if click.get_current_context().invoked_subcommand is not None:
+        return
+    if choice.out_dir is None:
+        raise click.UsageError("Missing option '--out'.")
+    from model.corpus.build import CorpusSettings, build_corpus
+    from worker.training_data.clip_writer import Preparer
+
+    check_can_be_folder(choice.out_dir)
+    preparer = Preparer()
+    settings = CorpusSettings(
+        choice.out_dir,
+        choice.clips,
+        choice.seed,
+        choice.voices,
+        choice.held_out,
+        choice.faces_dir,
+        choice.speech_dir,
+    )
+    made = build_corpus(settings, preparer.landmarks, preparer.write_clip, choice.workers, log_line)
+    click.echo(f"{choice.out_dir}: {made.written} clips written, {made.kept} kept, {len(made.skipped)} skipped")
+    if not made.puppets:
+        reason = next(iter(made.skipped.values()))
+        raise InputError(ErrorCode.OPTION_INVALID, f"No clip could be made; the first was skipped: {reason}.")
+
+
+@corpus.command()
+@click.option("--out", "out_dir", required=True, type=FILE, help="Folder of the materials.")
+@click.option(
+    "--from",
+    "local_dir",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Take them from this folder (faces/, avatars/, speech/) instead of the network.",
+)
+def fetch(out_dir: Path, local_dir: Path | None) -> None:
+    """Get the faces and recordings that the default weights learn from; can be stopped and continued."""
+    from model.corpus.materials.fetch import copy_materials
+    from model.corpus.materials.fetch import fetch as run
+    from worker.training_data.source_media import cut_face, read_sound
+
+    check_can_be_folder(out_dir)
+    got = (
+        run(out_dir, cut_face, read_sound, log_line)
+        if local_dir is None
+        else copy_materials(out_dir, local_dir, log_line)
+    )
+    click.echo(f"{out_dir}: {got.written} files written, {got.kept} kept, {len(got.missing)} missing")
+    if got.missing:
+        raise CommandError(
+            ErrorCode.URL_FETCH_FAILED,
+            f"{len(got.missing)} files could not be had; the others can be used, and the same command tries again.",
+        )
+
+
+@click.command()
+@click.argument("folder", type=FILE)
+@click.option("--out", "out_dir", required=True, type=FILE, help="Folder of the clips.")
+@click.option("--val-share", default=0.1, show_default=True, type=click.FloatRange(0, 0.9), help="Identities held out.")
+@click.option("--seed", default=7, show_default=True, help="Decides who is held out.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@click.option("--expert", type=FILE, help="A trained sync expert, which finds late sound.")
+def prepare(folder: Path, out_dir: Path, val_share: float, seed: int, workers: int, expert: Path | None) -> None:
+    """Turn a folder of talking videos (GRID, LRS2, HDTF or any) into training clips."""
+    from worker.training_data.prepare_folder import Plan, prepare_folder
+
+    check_can_be_folder(out_dir)
+    account = prepare_folder(folder, out_dir, Plan(val_share, seed, workers, expert), log_line)
+    for line in account.lines():
+        click.echo(line)
+    if not account.clips:
+        raise InputError(ErrorCode.NO_FACE_DETECTED, "No clip could be made of any film.")
+
+
+@click.command()
+@click.option("--config", required=True, type=FILE, help="A recipe: model/configs/*.toml.")
+@click.option("--corpus", "corpus_dir", required=True, type=FILE, help="A folder of clips.")
+@click.option("--run", "run_dir", required=True, type=FILE, help="Folder for state, curves and samples.")
+@click.option("--expert", type=FILE, help="The trained sync expert, for a generator.")
+@click.option("--hearing", type=FILE, help="The trained hearing; a generator keeps it.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this long, all starts together.")
+@click.option("--resume/--anew", default=True, help="Continue a stopped run, or begin again.")
+def train(
+    config: Path,
+    corpus_dir: Path,
+    run_dir: Path,
+    expert: Path | None,
+    hearing: Path | None,
+    minutes: float | None,
+    resume: bool,
+) -> None:
+    """Train hearing, sync expert or generator from a recipe; can be stopped at any moment and resumed."""
+    from model.training.recipe import read_recipe
+    from model.training.train import Pretrained
+    from model.training.train import train as run
+
+    exported = run(
+        read_recipe(config),
+        corpus_dir,
+        run_dir,
+        Pretrained(expert, hearing),
+        minutes=minutes,
+        resume=resume,
+        log=log_line,
+    )
+    click.echo(str(exported))
