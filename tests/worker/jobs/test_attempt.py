@@ -9,6 +9,7 @@ from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError
 from app.core.probing.probe import LookKilledError
 from app.core.records.records import Beat
 from app.core.storage.port import StorageAwayError
+from tests.service import wait_until
 from worker.jobs.attempt import DRAIN_S, AttemptLostError, HandedBackError, Hold, JobMonitor, attend, patiently
 from worker.media.ffmpeg_process import ChildKilledError
 
@@ -74,7 +75,7 @@ def test_a_child_killed_with_its_worker_is_no_loss(error):
     assert noted.made == [("hand_back",)]
 
 
-def until_stopped(watched, timeout_s=5.0):
+def until_stopped(watched, timeout_s=60.0):
     def work():
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -100,7 +101,7 @@ def test_work_past_its_time_fails():
 
 def test_work_that_does_not_stop_is_ended_over_its_head():
     noted, watched = Moves(), monitor(run_timeout_s=-40.0)
-    attend(noted.hold(), watched, -40.0, lambda: time.sleep(1.0) or "late")
+    attend(noted.hold(), watched, -40.0, lambda: wait_until(lambda: noted.made, 10))
     assert ("fail", "run_timeout") in noted.made
 
 

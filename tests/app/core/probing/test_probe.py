@@ -163,5 +163,5 @@ def test_only_a_look_that_the_system_killed_is_not_the_files_fault(
         (child,) = wait_until(looks, 10)
         child.send_signal(ended_by)
         with pytest.raises(error) as caught:
-            looking.result(10)
+            looking.result(60)
     assert caught.value.code == code
