@@ -81,7 +81,7 @@ def test_one_batch_is_learned_by_heart(corpus: Path) -> None:
     device = torch.device("cpu")
     target, faces = to_faces(batch.targets, device), to_faces(batch.references, device)
     network = Generator(GeneratorConfig(SIZE, 0.25))
-    optimizer = torch.optim.AdamW(network.parameters(), 4e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), 2e-3)  # a higher rate fails on some processors
     errors = []
     for _ in range(60):
         drawing = network(join_faces(target, faces, 0.5), to_mels(batch.mels, device))

@@ -132,7 +132,8 @@ def test_the_network_too_draws_the_frames_of_one_pass(
     for first, last in ((0, 37), (37, 101), (101, plan.frames)):
         part: list[bytes] = []
         render(plan, (first, last), order, detector, lambda p, part=part: part.append(p.tobytes()), Clock())
-        assert part == whole[first:last]
+        drawn, wanted = (np.frombuffer(b"".join(frames), np.uint8).astype(int) for frames in (part, whole[first:last]))
+        np.testing.assert_allclose(drawn, wanted, rtol=0, atol=8)  # a frame at another place of a batch may round
 
 
 def do_segments(order: Order, output: Path, segment_s: float) -> tuple[Split, Outcome]:
