@@ -167,6 +167,7 @@ def test_a_state_from_before_there_was_a_critic_or_another_architecture_goes_on(
     assert len(_log(tmp_path)) == 6
 
 
+@pytest.mark.timeout(900)  # a network of full size
 def test_wav2lip_is_trained_on_the_same_crops_and_serves(corpus: Path, tmp_path: Path) -> None:
     recipe = replace(
         GENERATOR,
