@@ -84,6 +84,7 @@ class Outage:
 @pytest.fixture(params=["folder", "s3"])
 def outage(request, tmp_path):
     if request.param == "s3":
+        request.getfixturevalue("s3")  # sets the credentials, also when this test runs alone
         with S3Server(tmp_path / "bucket") as server:
             yield Outage(server.settings("x"), 1, server.kill, server.start)
         return
