@@ -21,7 +21,7 @@ from model.checkpoint import default_checkpoint
 from tests.conftest import ROOT
 from tests.service import wait_until
 
-VOICE = ROOT / "examples" / "voice.wav"
+VOICE = ROOT / "lipsync" / "voice.wav"
 
 pytestmark = pytest.mark.skipif(
     not default_checkpoint().is_file() and "LIPSYNC_CHECKPOINT" not in os.environ, reason="no weights in the package"
