@@ -1,4 +1,7 @@
-"""A client of a running service, for the command line, the demo and programs: files in, job out, errors with codes."""
+"""Client of a running service, for the command line and for other programs.
+
+Jobs are the JSON objects of the API; every failure is a LipSyncError with the code that the service sent.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,22 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 import httpx
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
+from app.core.files import replacing
 
 TERMINAL: Final = frozenset({"succeeded", "failed", "canceled"})
-PAUSE_S: Final = 0.5  # between tries while the service does not answer, and the least between two answers
-PATIENCE_S: Final = 60.0
-HOLD_S: Final = 20.0
+PAUSE_S: Final = 0.5  # shortest time between two calls of `wait`
+OUTAGE_S: Final = 60.0  # `wait` bears a service that does not answer for so long
+HOLD_S: Final = 20.0  # time for which the service may hold one answer back
 CHUNK_BYTES: Final = 1024**2
 
 
 class Client:
-    """Talk to the service at an address; jobs are the JSON objects of the API."""
+    """Client of the service at `url`; `transport` replaces the network in tests."""
 
     def __init__(self, url: str, api_key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -48,12 +52,12 @@ class Client:
         audio_mix: Path | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
-        """Send a job and return it; raises LipSyncError with the service's code."""
+        """Create a job and return it; raises LipSyncError with the service's code."""
         paths = {"video": video, "audio": audio} | ({"audio_mix": audio_mix} if audio_mix else {})
         fields = {name: _text(value) for name, value in (options or {}).items() if value is not None}
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         with ExitStack() as stack:
-            files = {name: (name, stack.enter_context(_opened(path, name))) for name, path in paths.items()}
+            files = {name: (name, stack.enter_context(_open(path, name))) for name, path in paths.items()}
             return self._call("POST", "/jobs", files=files, data=fields, headers=headers)
 
     def status(self, job_id: str) -> dict[str, Any]:
@@ -65,15 +69,15 @@ class Client:
         return self._call("POST", f"/jobs/{job_id}/cancel")
 
     def retry(self, job_id: str) -> dict[str, Any]:
-        """Have a failed or canceled job tried again and return it."""
+        """Retry a failed or canceled job and return it."""
         return self._call("POST", f"/jobs/{job_id}/retry")
 
     def delete(self, job_id: str) -> None:
-        """Delete the job with its files."""
+        """Delete the job and its files."""
         self._send(self._http.build_request("DELETE", f"/jobs/{job_id}")).close()
 
     def info(self) -> dict[str, Any]:
-        """Return versions, limits and workers."""
+        """Return the versions, limits and workers of the service."""
         return self._call("GET", "/info")
 
     def wait(
@@ -82,10 +86,10 @@ class Client:
         on_change: Callable[[dict[str, Any]], None] | None = None,
         timeout_s: float | None = None,
     ) -> dict[str, Any]:
-        """Wait until the job has ended and return it, whatever its status; tell each state on the way.
+        """Wait until the job has ended and return it, whatever its status; pass each answer to `on_change`.
 
-        The service holds each answer until the job changes. Raises TimeoutError, LipSyncError; a service that does not
-        answer is asked again for PATIENCE_S.
+        The service holds each answer back until the job changes. A service that does not answer is called again for
+        OUTAGE_S seconds. Raises TimeoutError after `timeout_s` seconds, and LipSyncError.
         """
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         answered_at, hold_s = time.monotonic(), 0.0
@@ -95,7 +99,7 @@ class Client:
                 job = self._call("GET", f"/jobs/{job_id}", params={"wait": round(hold_s, 2)})
                 answered_at = time.monotonic()
             except ServiceError:
-                if time.monotonic() - answered_at > PATIENCE_S:
+                if time.monotonic() - answered_at > OUTAGE_S:
                     raise
             else:
                 if on_change is not None:
@@ -109,19 +113,16 @@ class Client:
             hold_s = max(0.0, min(HOLD_S, deadline - time.monotonic()))
 
     def download(self, job_id: str, output: Path) -> None:
-        """Write the result to a file, which appears only when it is complete."""
+        """Write the result to the file `output`, which appears only when it is complete."""
         response = self._send(self._http.build_request("GET", f"/jobs/{job_id}/result"), stream=True)
-        partial = output.with_name(f".{output.name}.partial")
         try:
-            with partial.open("wb") as file:
+            with replacing(output) as partial, partial.open("wb") as file:
                 for chunk in response.iter_bytes(CHUNK_BYTES):
                     file.write(chunk)
-            partial.replace(output)
         except httpx.TransportError:
-            raise ServiceError(ErrorCode.INTERNAL, "The service broke off the download.") from None
+            raise ServiceError(ErrorCode.INTERNAL, "The service interrupted the download.") from None
         finally:
             response.close()
-            partial.unlink(missing_ok=True)
 
     def _call(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self._send(self._http.build_request(method, path, **parts)).json()
@@ -139,7 +140,7 @@ class Client:
 
 
 def problem_error(response: httpx.Response) -> LipSyncError:
-    """Return the error that a problem answer tells; any other failure is `internal` with its status."""
+    """Return the error that a problem answer describes; any other answer becomes `internal` with its status."""
     try:
         problem = response.json()
         code = ErrorCode(problem["code"])
@@ -150,14 +151,14 @@ def problem_error(response: httpx.Response) -> LipSyncError:
     return family(code, detail)
 
 
-def _opened(path: Path, name: str) -> Any:
+def _open(path: Path, name: str) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
         raise InputError(ErrorCode.OPTION_INVALID, f"{name}: cannot be read ({error.strerror}).") from None
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, dict):
         return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

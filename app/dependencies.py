@@ -1,4 +1,4 @@
-"""What a route may ask for, as annotated aliases: a route's signature then reads as the list of its needs."""
+"""Dependencies of the routes, as annotated types: the signature of a route lists all that it uses."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def _listeners(services: ServicesDep) -> Listeners:
 
 
 def _accepting(services: ServicesDep) -> None:
-    """Refuse new work where this process is about to end."""
+    """Refuse new work if this process is shutting down."""
     if services.shutdown.has_begun:
         raise stopping_error()
 
 
 def _owner() -> str:
-    return ""  # LIPSYNC_AUTH=off: all callers are one
+    return ""  # LIPSYNC_AUTH=off: all callers count as the same one
 
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
@@ -58,7 +58,10 @@ OwnerDep = Annotated[str, Depends(_owner)]
 
 
 def find_job(records: Records, job_id: str, owner: str | None = None) -> Job:
-    """Return a job, of this owner where one is given; another's is not found, as one that never was."""
+    """Return the job; raises RequestError(not_found) if there is none or if it belongs to another owner.
+
+    Without `owner`, a job of any owner is returned.
+    """
     job = records.get(job_id) if is_id(job_id) else None
     if job is None or owner not in (None, job.owner):
         raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
@@ -66,7 +69,7 @@ def find_job(records: Records, job_id: str, owner: str | None = None) -> Job:
 
 
 def _own_job(
-    records: RecordsDep, owner: OwnerDep, job_id: Annotated[str, Path(description="The job's id.", max_length=200)]
+    records: RecordsDep, owner: OwnerDep, job_id: Annotated[str, Path(description="Id of the job.", max_length=200)]
 ) -> Job:
     return find_job(records, job_id, owner)
 

@@ -1,7 +1,7 @@
-"""From a form to an accepted job: receive, check, probe, store, save the record, then send the message.
+"""Intake of a new job: receive the form, check and probe it, store the files, save the record, send a message.
 
-Until the record is saved a failure leaves nothing behind. After it the job is accepted: if its message cannot be sent
-now, the reaper sends it later.
+A failure before the record is saved leaves nothing behind. Once the record is saved, the job is accepted. If its
+message to the workers cannot be sent now, the reaper sends it later.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.core.options import check_options_fit, option_error, options_from_text
 from app.core.queue import send_job
 from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
-from app.core.storage.port import StorageAwayError
+from app.core.storage.port import StorageUnavailableError
 from app.services import Services
 from app.uploads import Form, receive_form, wanted_bytes
 
@@ -38,7 +38,10 @@ _Facts = TypeVar("_Facts")
 
 @dataclass
 class Intake:
-    """An upload that passed every check; its files lie on this host until stored, and are dropped unless kept."""
+    """Upload that passed every check.
+
+    The files are on this host until they are stored. Stored files are deleted at the end, unless `kept` is set.
+    """
 
     job_id: str
     files: dict[str, Path]
@@ -48,50 +51,50 @@ class Intake:
     kept: bool = False
 
     def store(self, services: Services) -> None:
-        """Hand the files to the storage, where workers find them."""
+        """Move the files to the storage, where workers can read them."""
         self.stored = True
         for name, path in self.files.items():
             services.storage.put(self.job_id, name, path)
 
 
 @asynccontextmanager
-async def taken_in(request: Request, services: Services) -> AsyncIterator[Intake]:
-    """Receive and check a form.
+async def received_upload(request: Request, services: Services) -> AsyncIterator[Intake]:
+    """Receive and check a form; yield the upload.
 
-    Raises InputError, CapacityError(storage_full), StorageAwayError, ClientDisconnect, OSError.
+    Raises InputError, CapacityError(storage_full), StorageUnavailableError, ClientDisconnect, OSError.
     """
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     wanted = wanted_bytes(request, max_bytes)
-    await run_in_threadpool(services.storage.check_room, wanted)
+    await run_in_threadpool(services.storage.check_space, wanted)
     intake: Intake | None = None
     held = ExitStack()
     try:
-        held.enter_context(services.workspace.room(wanted))
+        held.enter_context(services.workspace.reserve(wanted))
         folder = held.enter_context(services.workspace.incoming(job_id))
         form = await receive_form(request, folder, max_bytes)
         options = options_from_text(form.options)
         job_input = await _probe(services, form)
         check_options_fit(options, job_input)
-        await run_in_threadpool(services.storage.check_room, output_bytes(job_input, options))
+        await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
         intake = Intake(job_id, form.files, job_input, options)
         yield intake
     finally:
-        # Shielded: a request that is being canceled must not leave a stranger's file behind.
+        # Shielded from cancellation: a canceled request must not leave uploaded files behind.
         with anyio.CancelScope(shield=True):
             await run_in_threadpool(held.close)
             if intake is not None and intake.stored and not intake.kept:
-                await run_in_threadpool(_drop, services, job_id)
+                await run_in_threadpool(_delete_files, services, job_id)
 
 
-def _drop(services: Services, job_id: str) -> None:
+def _delete_files(services: Services, job_id: str) -> None:
     try:
         services.storage.delete(job_id)
-    except (StorageAwayError, OSError) as error:  # the request has its answer; the sweeper removes what no record keeps
-        _log.warning("upload not dropped job=%s error=%s", job_id, type(error).__name__)
+    except (StorageUnavailableError, OSError) as error:  # the call itself succeeded; the sweeper deletes them later
+        _log.warning("upload not deleted job=%s error=%s", job_id, type(error).__name__)
 
 
 async def _probe(services: Services, form: Form) -> JobInput:
-    """Probe all files at once; the first in the order video, audio, mix that is refused is the one reported."""
+    """Probe all files at the same time; raise the first error in the order video, audio, mix."""
     files = form.files
 
     async def probe(function: Callable[[Path], _Facts], path: Path) -> _Facts:
@@ -113,7 +116,10 @@ async def _probe(services: Services, form: Form) -> JobInput:
 
 
 def save_job(services: Services, intake: Intake, owner: str, idempotency_key: str | None) -> Created:
-    """Store the files, save the record and send the message; an idempotency key seen before gives the job it made."""
+    """Store the files, save the record and send the message.
+
+    With an idempotency key that was used before, return the job of that earlier call.
+    """
     idempotency = None
     if idempotency_key is not None:
         idempotency = (_checked_key(idempotency_key), _fingerprint(intake))
@@ -121,7 +127,7 @@ def save_job(services: Services, intake: Intake, owner: str, idempotency_key: st
     try:
         created = services.records.create(intake.job_id, owner, intake.input, intake.options, idempotency)
     except redis.RedisError:
-        intake.kept = True  # saved or not, nobody knows: the sweeper removes files that no record names
+        intake.kept = True  # unknown whether it was saved; the sweeper deletes files without a record
         raise
     if created.replayed:
         _log.info("replayed job=%s", created.job_id)
@@ -134,7 +140,7 @@ def save_job(services: Services, intake: Intake, owner: str, idempotency_key: st
 
 
 def send_message(services: Services, job_id: str) -> None:
-    """Tell the workers that a job waits; where that fails now, the reaper does it later."""
+    """Send the task of a queued job to the workers; if that fails, the reaper sends it later."""
     try:
         send_job(services.celery, job_id)
     except OperationalError:
@@ -149,7 +155,7 @@ def _checked_key(key: str) -> str:
 
 
 def _fingerprint(intake: Intake) -> str:
-    """Return what tells one request from another: the options and the content of the files."""
+    """Return a hash that is equal for equal requests: of the options and the content of the files."""
     facts = (intake.input.video, intake.input.audio, intake.input.audio_mix)
     parts = [intake.options.model_dump_json(), *(fact.sha256 if fact else "" for fact in facts)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,7 +1,8 @@
-"""Follow jobs as they change: any number of listeners up to a bound, each asleep in Redis until its job has news.
+"""Listeners: calls that wait for events of a job.
 
-The moves of a job write its stream (`app.core.records.moves`), so news are in the order in which things happened, and
-whoever knows the last event it saw misses none.
+Every change of a job writes an event to the job's stream in Redis (`app.core.records.moves`). Events are therefore in
+the order in which they happened, and a listener that knows the id of its last event misses none. A listener waits in a
+blocking read of Redis, and the number of listeners is limited.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from app.core.errors import CapacityError, ErrorCode
 from app.core.records.connection import connect_listener
 from app.shutdown import Shutdown
 
-MAX_LISTENERS: Final = 200  # a socket and a connection to Redis each, within the usual 1024 files of a process
-QUIET_S: Final = 10.0  # how long a listener sleeps at most: proxies cut a line on which nothing comes
+MAX_LISTENERS: Final = 200  # each needs a socket and a connection to Redis; a process may usually open 1024 files
+QUIET_S: Final = 10.0  # longest wait without a sign of life: proxies close connections that stay silent
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened to a job: `status`, `progress` or `end`."""
+    """Event of a job; its name is `status`, `progress` or `end`."""
 
     id: str
     name: str
@@ -32,7 +33,7 @@ class Event:
 
 
 class Listeners:
-    """Read the events of jobs for the calls of one process."""
+    """All listeners of one process; `count` is their number now."""
 
     def __init__(self, url: str, shutdown: Shutdown, most: int = MAX_LISTENERS, quiet_s: float = QUIET_S) -> None:
         self._redis = connect_listener(url, quiet_s, most)
@@ -42,13 +43,13 @@ class Listeners:
         self.count = 0
 
     @property
-    def has_room(self) -> bool:
-        """Tell whether one more may listen."""
+    def has_capacity(self) -> bool:
+        """Return whether one more listener is allowed."""
         return self.count < self._most
 
-    def check_room(self) -> None:
-        """Raise CapacityError(rate_limited) where no more may listen."""
-        if not self.has_room:
+    def check_capacity(self) -> None:
+        """Raise CapacityError(rate_limited) if no more listeners are allowed."""
+        if not self.has_capacity:
             raise CapacityError(ErrorCode.RATE_LIMITED, "Too many listeners are connected.", retry_after_s=10)
 
     async def close(self) -> None:
@@ -64,45 +65,43 @@ class Listeners:
             self.count -= 1
 
     async def follow(self, job_id: str, after: str) -> AsyncIterator[list[Event]]:
-        """Yield what happens after an event, and an empty list whenever nothing did for a while.
+        """Yield the events after the event `after` as they happen, and an empty list after every quiet_s without one.
 
-        Ends behind `end`, and where the job was deleted or this process is about to end. May raise RedisError.
+        Ends after the event `end`, when the job is deleted, and when this process shuts down. May raise RedisError.
         """
         with self._counted():
             while not self._shutdown.has_begun:
-                news = await self._news(job_id, after, self._quiet_s)
-                yield news
-                if news:
-                    after = news[-1].id
-                if any(event.name == "end" for event in news):
+                events = await self._events_after(job_id, after, self._quiet_s)
+                yield events
+                if events:
+                    after = events[-1].id
+                if any(event.name == "end" for event in events):
                     return
-                if not news and not await self._redis.exists(_key(job_id)):
+                if not events and not await self._redis.exists(_key(job_id)):
                     return
 
     async def wait(self, job_id: str, after: str, within_s: float) -> None:
-        """Return when something happened after an event or the job is gone, at the latest after that time.
+        """Return when an event follows the event `after`, or the job is deleted, or `within_s` seconds have passed.
 
-        May raise RedisError.
+        Also returns when this process shuts down. May raise RedisError.
         """
         deadline = time.monotonic() + within_s
         with self._counted():
             while (left_s := deadline - time.monotonic()) > 0 and not self._shutdown.has_begun:
-                if await self._news(job_id, after, min(left_s, self._quiet_s)):
+                if await self._events_after(job_id, after, min(left_s, self._quiet_s)):
                     return
                 if not await self._redis.exists(_key(job_id)):
                     return
 
-    async def _news(self, job_id: str, after: str, within_s: float) -> list[Event]:
-        streams: Any = None
-        with self._shutdown.breaks_off():
+    async def _events_after(self, job_id: str, after: str, within_s: float) -> list[Event]:
+        streams: Any = None  # the library's type covers answers in a form that this client never asks for
+        with self._shutdown.interruptible():
             streams = await self._redis.xread({_key(job_id): after}, block=max(1, int(within_s * 1000)))
-        if not streams:
-            return []
-        return [_event(*entry) for entry in cast("list[tuple[str, dict[str, str]]]", streams[0][1])]
+        return [_event(*entry) for _, entries in streams or [] for entry in entries]
 
 
 def is_before(event_id: str, other_id: str) -> bool:
-    """Tell whether an event came before another of the same job."""
+    """Return whether an event happened before another event of the same job."""
     return _numbers(event_id) < _numbers(other_id)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP service: settings in, an ASGI application out. Knows neither worker nor model."""
+"""The HTTP service: the ASGI application and its server. It uses neither the worker nor the model."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from app.services import Prober, build_services
 from app.shutdown import CUT_S, Server
 
 TITLE = "lipsync"
-DESCRIPTION = """A video and a voice go in, a video whose lips follow the voice comes out.
+DESCRIPTION = """Send a video and a voice; get a video whose lips follow the voice.
 
-`POST /jobs` answers at once with a queued job; follow its events, or poll it (with `?wait=30` in few calls) until its
-status is `succeeded`, `failed` or `canceled`, then fetch the result. Every problem is `application/problem+json` with a
-`code` that never changes its meaning."""
+`POST /jobs` answers at once with a queued job. Follow its events, or poll it until its status is `succeeded`, `failed`
+or `canceled`; with `?wait=30` few calls are enough. Then download the result. Every error answer is
+`application/problem+json` with a `code` that never changes its meaning."""
 
 
 def create_app(settings: Settings, prober: Prober | None = None) -> FastAPI:
-    """Build the application; needs `redis_url`. A prober handed in stands in for probing in child processes."""
+    """Return the application; the settings need `redis_url`. A given prober replaces probing in child processes."""
     services = build_services(settings, prober)
 
     @asynccontextmanager
@@ -66,7 +66,7 @@ def create_app(settings: Settings, prober: Prober | None = None) -> FastAPI:
 
 
 def run_api(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; answers that are under way may end. Raises SystemExit where it cannot start."""
+    """Serve until SIGTERM or SIGINT, then let running answers end. Raises SystemExit if the server cannot start."""
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -78,7 +78,7 @@ def run_api(settings: Settings) -> None:
         server_header=False,
     )
     server = Server(config, app.state.services.shutdown)
-    with suppress(KeyboardInterrupt):  # uvicorn drains first, then raises the signal again
+    with suppress(KeyboardInterrupt):  # uvicorn shuts down first, then raises the signal again
         server.run()
     if not server.started:
         sys.exit(STARTUP_FAILURE)

@@ -1,4 +1,4 @@
-"""What Prometheus is told: calls as they happen, and the state of jobs, workers and disk when it asks."""
+"""Metrics for Prometheus: calls are counted as they happen; the state of jobs, workers and disk is read on request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.services import Services
 
 
 class Metrics:
-    """Hold the counters of one application."""
+    """Metrics of one application."""
 
     def __init__(self, services: Services) -> None:
         self.registry = CollectorRegistry()
@@ -28,7 +28,7 @@ class Metrics:
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answered call; `route` is the template, so that ids do not become labels."""
+        """Count one answered call; `route` is the path template, so that ids do not become labels."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
@@ -38,18 +38,18 @@ class _StateCollector:
         self._services = services
 
     def describe(self) -> list[Metric]:
-        """Promise nothing ahead: the names depend on what Redis says."""
+        """Return nothing: Prometheus asks for this at registration, before Redis may be reached."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the state as it is now."""
+        """Yield the current state."""
         counts = self._services.records.counts()
         jobs = GaugeMetricFamily("lipsync_jobs", "Jobs that have not ended.", labels=["status"])
         for status in ("queued", "running"):
             jobs.add_metric([status], counts[status])
         yield jobs
         moves = CounterMetricFamily(
-            "lipsync_job_moves", "Jobs created, ended and tried again, and attempts lost.", labels=["move"]
+            "lipsync_job_moves", "Jobs created, ended and retried, and attempts lost.", labels=["move"]
         )
         for name in ("created", "succeeded", "failed", "canceled", "retried", "lost"):
             moves.add_metric([name], counts.get(f"total_{name}", 0))
@@ -59,4 +59,4 @@ class _StateCollector:
         listeners = self._services.listeners.count
         yield GaugeMetricFamily("lipsync_listeners", "Open event streams and held answers of this process.", listeners)
         free = shutil.disk_usage(self._services.settings.data_dir).free
-        yield GaugeMetricFamily("lipsync_disk_free_bytes", "Free space where the files of jobs lie.", free)
+        yield GaugeMetricFamily("lipsync_disk_free_bytes", "Free disk space of the data folder.", free)

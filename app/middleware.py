@@ -1,4 +1,4 @@
-"""Around every call: a request id, one log line, the metrics, and an answer even to what nobody expected."""
+"""Middleware around every call: request id, log line, metrics, and an answer to unexpected exceptions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 import time
-from typing import Any, Final
+from typing import Final
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,19 +17,23 @@ from app.shutdown import stopping_error
 
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-_POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics", "/jobs/{job_id}"})  # a line each would drown the log
+# These are called so often that they are logged at DEBUG only.
+_POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics", "/jobs/{job_id}"})
 
 _log = logging.getLogger("lipsync.access")
 
 
 class RequestMiddleware:
-    """Name, time, log and count each call; an ASGI class, because bodies stream through it."""
+    """Middleware that identifies, times, logs and counts each call.
+
+    A plain ASGI class, so that bodies stream through it unchanged.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one call."""
+        """Handle one call."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -54,9 +58,9 @@ class RequestMiddleware:
             if status or not scope["app"].state.services.shutdown.has_begun:
                 raise
             await on_error(Request(scope), stopping_error())(scope, receive, send_named)
-        except Exception as error:  # noqa: BLE001  the last door: logged and answered here
+        except Exception as error:  # noqa: BLE001  the outermost handler: logged and answered here
             if status:
-                _log.error("broke off request=%s", request_id, exc_info=error)
+                _log.error("answer aborted request=%s", request_id, exc_info=error)
             else:
                 await on_error(Request(scope), error)(scope, receive, send_named)
         finally:
@@ -64,14 +68,13 @@ class RequestMiddleware:
 
 
 def _request_id(scope: Scope) -> str:
-    """Return the caller's X-Request-ID where it is a plain word, else a new one."""
+    """Return the caller's X-Request-ID if it has only letters, digits and `._-`, else a new id."""
     given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
     return given if _CALLERS_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def _report(scope: Scope, request_id: str, status: int, seconds: float) -> None:
-    route: Any = scope.get("route")
-    template = getattr(route, "path", "(none)")
+    template = getattr(scope.get("route"), "path", "(none)")
     scope["app"].state.metrics.observe(scope["method"], template, status, seconds)
     level = logging.DEBUG if template in _POLLED and scope["method"] == "GET" else logging.INFO
     _log.log(level, "%s %s status=%d ms=%.1f request=%s", scope["method"], template, status, seconds * 1000, request_id)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document cannot learn from the routes: the multipart form, and the shape of problems."""
+"""Parts of the OpenAPI document that FastAPI cannot derive from the routes: the multipart form and the problems."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from app.problems import PROBLEM_TYPE
 from app.schemas import Problem
 
 _FILES: Final[dict[str, str]] = {
-    "video": "A video, or a still image.",
-    "audio": "The voice: a sound file, or a video whose sound is taken.",
-    "audio_mix": "Optional: heard in the output instead of the voice.",
+    "video": "The video, or a still picture.",
+    "audio": "The voice: a sound file, or a video whose sound is used.",
+    "audio_mix": "Optional sound that the output plays instead of the voice, for example voice with music.",
 }
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route that may answer with these problems."""
-    return {status: {"model": Problem, "description": "A problem; `code` says which."} for status in statuses}
+    """Return the `responses` of a route that can answer with problems of these HTTP statuses."""
+    return {status: {"model": Problem, "description": "A problem; `code` names it."} for status in statuses}
 
 
 def form_body() -> dict[str, Any]:
-    """Return the `openapi_extra` of a route that takes a job's form."""
+    """Return the `openapi_extra` of a route that receives the form of a job."""
     schema = JobOptions.model_json_schema()
     properties: dict[str, Any] = {
         name: {"type": "string", "format": "binary", "description": text} for name, text in _FILES.items()
@@ -41,7 +41,7 @@ def form_body() -> dict[str, Any]:
 
 
 def use_problem_type(document: dict[str, Any]) -> dict[str, Any]:
-    """Give each problem in the document its media type."""
+    """Change the media type of all problems in the document from FastAPI's default to their own, and return it."""
     for path in document["paths"].values():
         for operation in path.values():
             for response in operation["responses"].values():

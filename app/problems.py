@@ -1,6 +1,7 @@
-"""Every answer that is not a success is one shape: application/problem+json.
+"""Error answers: every one is a problem document (application/problem+json, RFC 9457).
 
-Our own errors bring their code; those of the framework get the nearest one. What is not ours says nothing of itself.
+An error of this service has its own code, an error of the framework gets the closest code. The text of any other
+exception is never sent.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,12 +20,12 @@ from starlette.requests import ClientDisconnect
 
 from app.core.errors import ERROR_FACTS, ErrorCode, LipSyncError, public_error
 from app.core.records.connection import REDIS_AWAY
-from app.core.storage.port import StorageAwayError
+from app.core.storage.port import StorageUnavailableError
 from app.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"
 STORE_RETRY_AFTER_S: Final = 5
-_STORE_AWAY: Final = (*REDIS_AWAY, OperationalError)
+_REDIS_ERRORS: Final = (*REDIS_AWAY, OperationalError)
 
 _log = logging.getLogger("lipsync.api")
 
@@ -35,9 +36,9 @@ def problem(
     code: ErrorCode,
     detail: str,
     headers: Mapping[str, str] | None = None,
-    **extensions: Any,
+    **extensions: object,
 ) -> JSONResponse:
-    """Return the answer that tells a problem."""
+    """Return the answer for a problem; `extensions` are further members of the document."""
     facts = ERROR_FACTS[code]
     body = Problem(
         type=f"urn:lipsync:error:{code}",
@@ -54,7 +55,7 @@ def problem(
 
 
 def on_error(request: Request, error: Exception) -> Response:
-    """Answer any exception of a route."""
+    """Return the answer for any exception of a route."""
     shown = public_error(error)
     if shown.code is ErrorCode.INTERNAL and not isinstance(error, LipSyncError):
         _log.error("unexpected request=%s", request.scope.get("request_id"), exc_info=error)
@@ -68,7 +69,7 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     status = error.status_code
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
         code = ErrorCode.NOT_FOUND
-        detail = "There is nothing at this address." if status == 404 else "This address does not take that method."
+        detail = "There is nothing at this address." if status == 404 else "This address does not accept this method."
     else:
         code = ErrorCode.INTERNAL if status >= 500 else ErrorCode.OPTION_INVALID
         detail = str(error.detail)
@@ -83,13 +84,13 @@ def _on_invalid_parameter(request: Request, error: Exception) -> Response:
     return problem(request, 422, ErrorCode.OPTION_INVALID, f"{name}: {first['msg']}.")
 
 
-def _on_store_away(request: Request, error: Exception) -> Response:
+def _on_redis_error(request: Request, error: Exception) -> Response:
     _log.warning("redis unreachable request=%s error=%s", request.scope.get("request_id"), type(error).__name__)
     headers = {"Retry-After": str(STORE_RETRY_AFTER_S)}
     return problem(request, 503, ErrorCode.INTERNAL, "The job store does not answer; try again shortly.", headers)
 
 
-def _on_storage_away(request: Request, error: Exception) -> Response:
+def _on_storage_unavailable(request: Request, error: Exception) -> Response:
     _log.warning("storage unreachable request=%s", request.scope.get("request_id"))
     shown = public_error(error)
     headers = {"Retry-After": str(shown.retry_after_s)}
@@ -97,17 +98,17 @@ def _on_storage_away(request: Request, error: Exception) -> Response:
 
 
 def _on_disconnect(request: Request, error: Exception) -> Response:
-    _log.info("client gone request=%s", request.scope.get("request_id"))
+    _log.info("client disconnected request=%s", request.scope.get("request_id"))
     return Response(status_code=499)
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Answer every failure of this application as a problem."""
+    """Make the application answer every failure with a problem."""
     app.add_exception_handler(LipSyncError, on_error)
-    app.add_exception_handler(StorageAwayError, _on_storage_away)
+    app.add_exception_handler(StorageUnavailableError, _on_storage_unavailable)
     app.add_exception_handler(OSError, on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
-    for away in _STORE_AWAY:
-        app.add_exception_handler(away, _on_store_away)
+    for error in _REDIS_ERRORS:
+        app.add_exception_handler(error, _on_redis_error)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)

@@ -1,4 +1,10 @@
-"""Serve a finished file in whole or in part (RFC 9110): one range, validators, a body in chunks."""
+"""Answers with a file, whole or in part (RFC 9110): one range, ETag, conditional requests, body in chunks.
+
+Starlette's FileResponse is not used, for four reasons. For a malformed Range header it answers 400, and for several
+ranges it sends a multipart body; this service sends the whole file in both cases. Its 416 is not a problem document. It
+does not handle If-None-Match. It opens the file after it has sent the headers, so a file that is deleted in this moment
+could not be answered with 410.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +22,7 @@ _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 @dataclass(frozen=True)
 class Served:
-    """What is known of a file before it is opened; its bytes never change."""
+    """Facts of a file whose content never changes: size in bytes, ETag, and how to send it."""
 
     bytes: int
     etag: str
@@ -26,21 +32,22 @@ class Served:
 
 @dataclass(frozen=True)
 class Span:
-    """Some bytes of a file: from `start` up to but not including `end`."""
+    """Part of a file, in bytes: from `start` up to but not including `end`."""
 
     start: int
     end: int
 
     @property
     def size(self) -> int:
-        """Return how many bytes."""
+        """Return the number of bytes."""
         return self.end - self.start
 
 
 def parse_range(header: str | None, size: int) -> Span | None:
-    """Return the wanted part of `size` bytes, or None for the whole: no header, several ranges, or no sense in it.
+    """Return the part of a file of `size` bytes that a Range header asks for.
 
-    Raises HTTPException(416) for a part that lies outside.
+    Return None for the whole file: without a header, with several ranges, or if the header is malformed. Raises
+    HTTPException(416) if the part lies outside the file.
     """
     match = _RANGE.fullmatch(header.replace(" ", "")) if header else None
     if match is None or match.groups() == ("", ""):
@@ -58,7 +65,7 @@ def parse_range(header: str | None, size: int) -> Span | None:
 
 
 def serve(request: Request, file: Served, read: Callable[[int, int], Iterator[bytes]]) -> Response:
-    """Answer GET or HEAD; `read` gives the bytes from a place up to another. Raises HTTPException(416)."""
+    """Return the answer to GET or HEAD; `read(start, end)` returns the bytes of a part. Raises HTTPException(416)."""
     headers = {
         "ETag": file.etag,
         "Accept-Ranges": "bytes",

@@ -1,4 +1,4 @@
-"""What goes over the wire: a job as its caller sees it, a problem, and what the service says of itself."""
+"""Bodies of the answers, as JSON schemas: job, problem, validation, and information about the service."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ EXAMPLE_JOB: Final[dict[str, Any]] = {
 
 
 class ErrorView(BaseModel):
-    """Why a job failed."""
+    """Reason why a job failed."""
 
     code: ErrorCode
     message: str
@@ -73,13 +73,13 @@ class ErrorView(BaseModel):
 
 
 class ResultView(ResultFacts):
-    """The finished MP4 and where to get it."""
+    """Facts of the finished MP4, and the path from which to download it."""
 
     url: str
 
 
 class Links(BaseModel):
-    """Where to go from a job, as paths on this service."""
+    """Paths of a job's routes on this service."""
 
     self_: str = Field(serialization_alias="self")
     result: str
@@ -88,7 +88,7 @@ class Links(BaseModel):
 
 
 class JobView(BaseModel):
-    """One job as its caller sees it."""
+    """Job as its caller sees it."""
 
     model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_JOB})
 
@@ -98,15 +98,15 @@ class JobView(BaseModel):
     progress: Progress
     queue_position: int | None = Field(
         description=(
-            "Place among all waiting jobs, from 1, if no more come: callers take turns, each with its own jobs in "
-            "order of priority and arrival."
+            "Place among all waiting jobs, starting at 1; new jobs can change it. Callers take turns; the jobs of one "
+            "caller are ordered by priority and time of creation."
         )
     )
     attempt: int
     created_at: datetime
-    started_at: datetime | None = Field(description="When the current attempt began.")
+    started_at: datetime | None = Field(description="When the current attempt started.")
     finished_at: datetime | None
-    expires_at: datetime = Field(description="When the files go; counted anew from the job's end.")
+    expires_at: datetime = Field(description="When the files are deleted. When the job ends, the time is set again.")
     input: JobInput
     options: JobOptions
     warnings: list[str]
@@ -117,7 +117,7 @@ class JobView(BaseModel):
 
     @classmethod
     def of(cls, job: Job, queue_position: int | None) -> JobView:
-        """Show a job."""
+        """Return the view of a job."""
         address = f"/jobs/{job.id}"
         shared = job.model_dump(exclude={"worker", "owner", "cancel_requested", "last_event", "result"})
         url = f"{address}/result"
@@ -130,20 +130,20 @@ class JobPage(BaseModel):
     """One page of jobs, newest first."""
 
     jobs: list[JobView]
-    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last.")
+    next_cursor: str | None = Field(description="Send it as `cursor` to get the next page; null on the last page.")
 
 
 class LinkView(BaseModel):
-    """An address of the result that needs no key."""
+    """Address from which anyone can download the result without an API key."""
 
     url: str
     expires_at: datetime = Field(description="Never later than the job's own `expires_at`.")
 
 
 class FaceView(BaseModel):
-    """One face, in pixels of the upright picture."""
+    """Face and its box, in pixels of the upright picture; `score` is the detector's confidence."""
 
-    index: int = Field(description="Counted from the left: what `face=index:N` names.")
+    index: int = Field(description="Position counted from the left, starting at 0: the N of `face=index:N`.")
     x: float
     y: float
     width: float
@@ -152,16 +152,16 @@ class FaceView(BaseModel):
 
 
 class ValidationView(BaseModel):
-    """What a job with these files would start from."""
+    """Facts and options that a job with these files would have."""
 
     input: JobInput
     options: JobOptions
-    faces: list[FaceView] | None = Field(description="Faces in one frame; null where no worker was free to look.")
+    faces: list[FaceView] | None = Field(description="Faces in one frame; null if no worker was free to detect them.")
     warnings: list[str]
 
 
 class Problem(BaseModel):
-    """What went wrong with a call (RFC 9457)."""
+    """Problem of a call (RFC 9457)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -189,7 +189,7 @@ class Problem(BaseModel):
 
 
 class InfoView(BaseModel):
-    """What runs here."""
+    """Versions, limits and workers of the service."""
 
     version: str
     python: str

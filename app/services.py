@@ -1,4 +1,7 @@
-"""What the routes work with, built once from the settings: the one place where ports meet their implementations."""
+"""The services that the routes use, built once from the settings.
+
+Only this module decides which implementation stands behind an interface.
+"""
 
 from __future__ import annotations
 
@@ -30,21 +33,21 @@ from app.shutdown import Shutdown
 
 @dataclass(frozen=True)
 class Prober:
-    """Say what a file from a stranger is; raises InputError with the reason for refusing it."""
+    """Two functions that return the facts of an untrusted file, or raise InputError with the reason of the refusal."""
 
     video: Callable[[Path], VideoFacts]
     audio: Callable[[Path], AudioFacts]
 
     @classmethod
     def of(cls, settings: Settings) -> Prober:
-        """Probe in child processes under the limits of the settings."""
+        """Return a prober that works in child processes, under the limits of the settings."""
         limits = media.Limits.of(settings)
         return cls(lambda path: media.probe_video(path, limits), lambda path: media.probe_audio(path, limits))
 
 
 @dataclass(frozen=True)
 class Services:
-    """Hold what lives as long as the application."""
+    """Objects that live as long as the application."""
 
     settings: Settings
     redis: redis.Redis
@@ -58,11 +61,11 @@ class Services:
     sweeper: Sweeper
     listeners: Listeners
     shutdown: Shutdown
-    probes: anyio.CapacityLimiter  # probing costs a process each: no more at once than there are cores
+    probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
 
 
 def build_services(settings: Settings, prober: Prober | None) -> Services:
-    """Connect the parts; reaches nothing outside this process yet. Needs `redis_url`."""
+    """Return the services, without connecting to Redis or the storage; the settings need `redis_url`."""
     if settings.redis_url is None:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
     client = connect(settings.redis_url)

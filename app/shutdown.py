@@ -1,7 +1,8 @@
-"""The end of the API's process: told to those who wait before it comes, so that it comes in time and in order.
+"""Orderly shutdown of the API's process.
 
-SIGTERM or SIGINT begins it: readiness says no, new work is refused, waits for news are broken off, and answers under
-way get DRAIN_S to end while the socket still listens, so that whoever asks is told and not cut off. Then uvicorn stops.
+It begins with SIGTERM or SIGINT. From then on /readyz answers 503, new jobs are refused, and calls that wait for events
+end at once. Running answers get DRAIN_S seconds to end. The socket listens until then, so that new callers get
+an answer and not a refused connection. Then uvicorn stops.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ import uvicorn
 
 from app.core.errors import CapacityError, ErrorCode
 
-DRAIN_S: Final = 7.0  # with CUT_S well within the time that `lipsync serve` and container runtimes give
-CUT_S: Final = 2
+DRAIN_S: Final = 7.0  # together with CUT_S less than `lipsync serve` and container runtimes allow
+CUT_S: Final = 2  # then uvicorn cancels the answers that still run
 
 
 class Shutdown:
-    """Know that the end has begun, and break off waits then; for use in one event loop."""
+    """State of the shutdown, and the waits that it interrupts; for use in one event loop."""
 
     def __init__(self) -> None:
         self.has_begun = False
         self._waits: set[anyio.CancelScope] = set()
 
     def begin(self) -> None:
-        """Break off all waits, now and from now on."""
+        """Begin the shutdown: interrupt all current and future waits."""
         self.has_begun = True
         for wait in list(self._waits):
             wait.cancel()
 
     @contextmanager
-    def breaks_off(self) -> Iterator[None]:
-        """Run a wait that is left without an error, unfinished, as soon as the end begins."""
+    def interruptible(self) -> Iterator[None]:
+        """Run a wait; when the shutdown begins, the `with` block is left early and without an error."""
         with anyio.CancelScope() as wait:
             self._waits.add(wait)
             if self.has_begun:
@@ -48,12 +49,12 @@ class Shutdown:
 
 
 def stopping_error() -> CapacityError:
-    """Return the refusal of what this process will not do any more."""
+    """Return the error for a call that this process refuses because it is shutting down."""
     return CapacityError(ErrorCode.QUEUE_FULL, "The service is stopping; try again shortly.", retry_after_s=5)
 
 
 class Server(uvicorn.Server):
-    """Serve until a signal, then drain."""
+    """Uvicorn server that lets answers end before it stops."""
 
     def __init__(self, config: uvicorn.Config, shutdown: Shutdown, drain_s: float = DRAIN_S) -> None:
         super().__init__(config)
@@ -61,7 +62,7 @@ class Server(uvicorn.Server):
         self.drain_s = drain_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let answers end while the socket still listens, then stop; a second signal stops at once."""
+        """Let answers end while the socket still listens, then stop. A second signal stops at once."""
         self._shutdown.begin()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.drain_s

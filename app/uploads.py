@@ -1,7 +1,7 @@
-"""Receive a multipart form as it arrives: files go straight to disk, under one limit for all bytes.
+"""Reception of a multipart form: files are written to disk as they arrive, with one limit for all bytes.
 
-The parser is fed block by block in a thread, so that neither parsing nor the disk holds up the event loop, and no
-file is ever in memory or written twice.
+A thread parses and writes the form block by block, so neither the parser nor the disk blocks the event loop. No file is
+ever held in memory or written twice.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from app.core.errors import ErrorCode, InputError
-from app.core.options import OPTION_NAMES, option_error, shown
+from app.core.options import OPTION_NAMES, option_error, quoted
 from app.core.storage.port import PARTS
 
 BLOCK_BYTES: Final = 1024**2
 MAX_OPTION_BYTES: Final = 16 * 1024
 FORM_OVERHEAD_BYTES: Final = 256 * 1024  # boundaries, headers and options around the files
-DRAIN_BYTES: Final = 16 * 1024**2
-DRAIN_S: Final = 2.0
+DRAIN_BYTES: Final = 16 * 1024**2  # most that is still read after a refusal
+DRAIN_S: Final = 2.0  # and for how long
 
 
 @dataclass
 class Form:
-    """What a form held: the parts that are files, now on disk, and the option fields as text."""
+    """Content of a form: the paths of its files on disk, and its option fields as text."""
 
     files: dict[str, Path] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
 
 
 async def receive_form(request: Request, folder: Path, max_bytes: int) -> Form:
-    """Write the files of a form into the folder; return them with the options.
+    """Write the files of a form to `folder` and return their paths with the options.
 
-    Raises InputError(input_too_large, option_invalid), HTTPException(415), ClientDisconnect, OSError. What was
-    written stays: the caller owns the folder.
+    Raises InputError(input_too_large, option_invalid), HTTPException(415), ClientDisconnect, OSError. Files that were
+    written before an error stay; the caller removes the folder.
     """
     body = _Body(request)
     try:
@@ -61,7 +61,7 @@ async def receive_form(request: Request, folder: Path, max_bytes: int) -> Form:
 
 
 def wanted_bytes(request: Request, max_bytes: int) -> int:
-    """Return how much disk a form may want: what the caller declares, all that is allowed where nothing is."""
+    """Return how many bytes of disk a form can need: its Content-Length, or without one the most that is allowed."""
     most = max_bytes + FORM_OVERHEAD_BYTES
     declared = _declared_bytes(request)
     return most if declared is None else min(declared, most)
@@ -89,14 +89,14 @@ def _too_large(max_bytes: int) -> InputError:
 
 
 class _Body:
-    """Read a request's body in blocks worth a trip to a thread."""
+    """Body of a request, read in blocks that are large enough to be worth a call in a thread."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._ended = False
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """Yield the body; raises ClientDisconnect."""
+        """Yield the body in blocks of about BLOCK_BYTES; raises ClientDisconnect."""
         gathered = bytearray()
         while not self._ended:
             gathered += await self._receive()
@@ -113,9 +113,9 @@ class _Body:
         return bytes(message.get("body", b""))
 
     async def drain(self) -> None:
-        """Read on for a moment after a refusal: a caller still sending would otherwise miss the answer."""
+        """Read on for up to DRAIN_S after a refusal: a client that is still sending would otherwise miss the answer."""
         if "expect" in self._request.headers:
-            return  # it waits for our word before it sends
+            return  # the client waits for an answer before it sends the body
         left = DRAIN_BYTES
         with suppress(TimeoutError, ClientDisconnect):
             async with asyncio.timeout(DRAIN_S):
@@ -124,7 +124,7 @@ class _Body:
 
 
 class _FormWriter:
-    """Follow the parser's events: a file part is written through, an option is gathered."""
+    """Handler of the parser's events: writes each file to disk and collects the text of each option."""
 
     def __init__(self, boundary: bytes, folder: Path, max_bytes: int) -> None:
         self._folder = folder
@@ -155,7 +155,7 @@ class _FormWriter:
         )
 
     def feed(self, block: bytes) -> None:
-        """Take the next bytes of the body."""
+        """Parse the next bytes of the body; raises InputError."""
         self._left_form_bytes -= len(block)
         if self._left_form_bytes < 0:
             raise _too_large(self._max_bytes)
@@ -165,7 +165,7 @@ class _FormWriter:
             raise option_error("The form is not well-formed multipart/form-data.") from None
 
     def finish(self) -> Form:
-        """Return the form; raises InputError where the body ended early or a required file is missing."""
+        """Return the form; raises InputError if the body ended early or a required file is missing."""
         if not self._ended:
             raise option_error("The form ends before its closing boundary.")
         for name in ("video", "audio"):
@@ -174,7 +174,7 @@ class _FormWriter:
         return self._form
 
     def close(self) -> None:
-        """Close the file of an unfinished part."""
+        """Close the file of a part that did not end."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -205,7 +205,7 @@ class _FormWriter:
             path = self._form.files[name] = self._folder / name
             self._file = path.open("xb")
         elif name not in OPTION_NAMES:
-            raise option_error(f"{shown(name)} is neither a file nor an option of a job.")
+            raise option_error(f"{quoted(name)} is neither a file nor an option of a job.")
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._file is None:
@@ -222,7 +222,7 @@ class _FormWriter:
         if self._file is None:
             self._form.options[self._name] = self._decoded()
             return
-        is_absent = self._unnamed_file and self._file.tell() == 0  # a browser's way to send no file
+        is_absent = self._unnamed_file and self._file.tell() == 0  # a browser sends an empty file field so
         self.close()
         if is_absent:
             self._form.files.pop(self._name).unlink()

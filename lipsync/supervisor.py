@@ -7,7 +7,6 @@ continues where the last run ended. Every child is tied to this process: if it i
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import logging
 import os
@@ -18,14 +17,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import redis
 
 from app.core.errors import ErrorCode, ServiceError
+from app.core.locks import sole_use
 from app.core.parent_death import tethered
 from app.core.private_redis import redis_command
 from app.core.records.connection import connect
@@ -99,18 +99,6 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-@contextmanager
-def locked(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder for this process alone; raises ServiceError where another serves from it."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (data_dir / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ServiceError(ErrorCode.INTERNAL, "Another `lipsync serve` uses this data folder.") from None
-        yield
-
-
 def free_port(host: str) -> int:
     """Return a port that is free now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -134,7 +122,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until stopped; return the exit status. Raises ServiceError where it cannot start."""
-        with locked(self._settings.data_dir), tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
+        with sole_use(self._settings.data_dir), tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
             store = None
             url = self._settings.redis_url
             if url is None:

@@ -109,7 +109,7 @@ def _storage(settings: Settings) -> str:
         return "the data folder"
     from app.core.storage.open import open_storage
 
-    open_storage(settings).check_room(0)
+    open_storage(settings).check_space(0)
     return f"{settings.storage} answers"
 
 

@@ -1,4 +1,4 @@
-"""The check that long work calls at least once a second: it raises to stop the work."""
+"""The check that long work calls at least once a second; a check that raises stops the work."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ Check = Callable[[], None]
 
 
 def never_stop() -> None:
-    """Stop nothing: the check of work that nobody can cancel."""
+    """Return without an error: the check of work that cannot be stopped."""

@@ -1,13 +1,15 @@
-"""Every way a request or a job can fail, named once for both processes.
+"""Errors of the service: the exceptions, their public codes, and what each code means for the caller.
 
     LipSyncError
-    ├── InputError         the caller's files or options: change them, a repeat cannot help
-    ├── RequestError       the call itself: who asks, for what, when
-    ├── CapacityError      the service is full for now: the same call can succeed later
-    └── ServiceError       ours: a worker, a checkpoint, a disk; the sentence says whether a retry helps
+    ├── InputError                     files or options that the service cannot use; repeating the call does not help
+    ├── RequestError                   call that is not allowed: wrong caller, unknown job, or wrong state of the job
+    ├── CapacityError                  limit that is reached now; the same call can succeed later
+    └── ServiceError                   failure inside the service; `ErrorFacts.retryable` says whether a repeat helps
+        ├── StorageUnavailableError    storage that does not answer (app.core.storage.port)
+        └── ProbeKilledError           probing process that was killed from outside (app.core.probing.probe)
 
-A code is part of the contract and never changes its meaning. `public_error` is the only road from an exception to
-what a client sees, so no path, stack trace or ffmpeg log can leave by another.
+The front end and the workers raise the same errors. A code is part of the public contract: its meaning never changes.
+`public_error` is the only way from an exception to a client's answer, so no path, stack trace or ffmpeg log gets out.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any, Final
 
 
 class ErrorCode(StrEnum):
-    """Name each failure of the public contract."""
+    """Codes of all failures in the public contract."""
 
     VIDEO_UNREADABLE = "video_unreadable"
     VIDEO_STREAM_MISSING = "video_stream_missing"
@@ -59,7 +61,7 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True)
 class ErrorFacts:
-    """Say what a code means over HTTP, whether a repeat can help, and what the caller can do."""
+    """Meaning of a code: HTTP status, whether a repeat of the call can help, and what the caller can do."""
 
     http_status: int
     retryable: bool
@@ -68,7 +70,7 @@ class ErrorFacts:
 
 ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.VIDEO_UNREADABLE: ErrorFacts(422, False, "Send a complete video or picture that plays elsewhere."),
-    ErrorCode.VIDEO_STREAM_MISSING: ErrorFacts(422, False, "Send a file that holds moving pictures or a still image."),
+    ErrorCode.VIDEO_STREAM_MISSING: ErrorFacts(422, False, "Send a file that contains a video or a still picture."),
     ErrorCode.AUDIO_UNREADABLE: ErrorFacts(422, False, "Send a complete sound file, or a video that has sound."),
     ErrorCode.AUDIO_STREAM_MISSING: ErrorFacts(422, False, "Send a file that has an audio track."),
     ErrorCode.AUDIO_TOO_SHORT: ErrorFacts(422, False, "Send at least a tenth of a second of sound."),
@@ -77,12 +79,14 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.RESOLUTION_EXCEEDED: ErrorFacts(422, False, "Scale the picture down, or raise LIPSYNC_MAX_PIXELS."),
     ErrorCode.FRAME_LIMIT_EXCEEDED: ErrorFacts(422, False, "Lower the frame rate, or raise LIPSYNC_MAX_FPS."),
     ErrorCode.MEDIA_PLAYLIST_REFUSED: ErrorFacts(415, False, "Send the media itself: playlists are never followed."),
-    ErrorCode.URL_BLOCKED: ErrorFacts(422, False, "Upload the file instead of naming an address."),
+    ErrorCode.URL_BLOCKED: ErrorFacts(422, False, "Upload the file instead of its address."),
     ErrorCode.URL_FETCH_FAILED: ErrorFacts(422, True, "Check that the address answers, then try again."),
-    ErrorCode.OPTION_INVALID: ErrorFacts(422, False, "Correct the option; /docs lists them all."),
-    ErrorCode.NO_FACE_DETECTED: ErrorFacts(422, False, "Use pictures in which a face is visible and not too small."),
-    ErrorCode.FACE_TOO_SMALL: ErrorFacts(422, False, "Use pictures in which the face is larger."),
-    ErrorCode.FACE_NOT_FOUND: ErrorFacts(422, False, "Choose another face, or let `face` be `largest`."),
+    ErrorCode.OPTION_INVALID: ErrorFacts(422, False, "Correct the option; /docs lists all options."),
+    ErrorCode.NO_FACE_DETECTED: ErrorFacts(
+        422, False, "Use a video or picture in which a face is visible and not too small."
+    ),
+    ErrorCode.FACE_TOO_SMALL: ErrorFacts(422, False, "Use a video or picture in which the face is larger."),
+    ErrorCode.FACE_NOT_FOUND: ErrorFacts(422, False, "Choose another face, or set `face` to `largest`."),
     ErrorCode.CHECKPOINT_MISSING: ErrorFacts(503, False, "Set LIPSYNC_CHECKPOINT to a file that exists."),
     ErrorCode.CHECKPOINT_INVALID: ErrorFacts(503, False, "Set LIPSYNC_CHECKPOINT to a complete checkpoint."),
     ErrorCode.OUT_OF_MEMORY: ErrorFacts(500, True, "Try again, or lower LIPSYNC_BATCH_SIZE."),
@@ -90,7 +94,7 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.RUN_TIMEOUT: ErrorFacts(500, True, "Send a shorter clip, or raise LIPSYNC_RUN_TIMEOUT_S."),
     ErrorCode.ENCODE_FAILED: ErrorFacts(500, True, "Try again; `lipsync doctor` checks the encoder."),
     ErrorCode.STORAGE_FULL: ErrorFacts(507, True, "Try again later: the service has no disk space left."),
-    ErrorCode.CANCELED: ErrorFacts(409, False, "Try the job again (/jobs/ID/retry) if you still want its result."),
+    ErrorCode.CANCELED: ErrorFacts(409, False, "Retry the job (/jobs/ID/retry) if you still want its result."),
     ErrorCode.QUEUE_FULL: ErrorFacts(503, True, "Try again after the time in Retry-After."),
     ErrorCode.RATE_LIMITED: ErrorFacts(429, True, "Try again after the time in Retry-After."),
     ErrorCode.CONCURRENCY_LIMITED: ErrorFacts(429, True, "Wait for one of your jobs to end."),
@@ -99,13 +103,16 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.NOT_FOUND: ErrorFacts(404, False, "Check the address and the job's id."),
     ErrorCode.RESULT_NOT_READY: ErrorFacts(409, True, "Poll the job until its status is succeeded."),
     ErrorCode.RESULT_EXPIRED: ErrorFacts(410, False, "Create the job again: results are kept for a limited time."),
-    ErrorCode.RETRY_REFUSED: ErrorFacts(409, False, "Only a job that failed or was canceled can be tried again."),
+    ErrorCode.RETRY_REFUSED: ErrorFacts(409, False, "Only a job that failed or was canceled can be retried."),
     ErrorCode.INTERNAL: ErrorFacts(500, True, "Try again; if it repeats, report the request_id."),
 }
 
 
 class LipSyncError(Exception):
-    """Carry a public code and one public sentence that says what happened and, where known, what to do."""
+    """Failure with a public code and one public sentence: what happened and, if known, what to do.
+
+    `retry_after_s` is the number of seconds after which a repeat makes sense, None if unknown.
+    """
 
     def __init__(self, code: ErrorCode, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(code, message)
@@ -118,30 +125,30 @@ class LipSyncError(Exception):
 
     @property
     def facts(self) -> ErrorFacts:
-        """Return what the code means."""
+        """Return the meaning of the code."""
         return ERROR_FACTS[self.code]
 
 
 class InputError(LipSyncError):
-    """Refuse the caller's files or options."""
+    """Files or options that the service cannot use."""
 
 
 class RequestError(LipSyncError):
-    """Refuse a call that is wrong for this caller or this moment."""
+    """Call that is not allowed for this caller or at this moment."""
 
 
 class CapacityError(LipSyncError):
-    """Refuse a call that the service has no room for now."""
+    """Call that exceeds what the service can take at the moment."""
 
 
 class ServiceError(LipSyncError):
-    """Report a failure of the service itself."""
+    """Failure inside the service, not caused by the caller."""
 
 
 def public_error(error: BaseException) -> LipSyncError:
-    """Turn any exception into what a client may see.
+    """Return the error that a client may see in place of any exception.
 
-    Out of memory and a full disk keep their meaning; whatever is not ours becomes `internal` without its text.
+    Lack of memory and a full disk keep their meaning. Any other foreign exception becomes `internal`, without its text.
     """
     if isinstance(error, LipSyncError):
         return error
@@ -153,7 +160,7 @@ def public_error(error: BaseException) -> LipSyncError:
 
 
 def error_payload(error: LipSyncError, stage: str | None) -> dict[str, Any]:
-    """Return the `error` object of a failed job: code, message, stage, retryable, hint."""
+    """Return the `error` object of a failed job: code, message, stage, retryable and hint."""
     facts = error.facts
     return {
         "code": str(error.code),

@@ -1,8 +1,8 @@
-"""Write a file so that a reader sees the old one or the new one, never a part of it."""
+"""Atomic replacement of files: a reader sees the old file or the new one, never a part of it."""
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +10,11 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; at the end it replaces `path`, after an error it is removed."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Yield a path in the same folder to write to; replace `path` with it at the end, remove it after an error.
+
+    The name is random, because hosts that share the folder can have equal process ids. It starts with a dot.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
         partial.replace(path)

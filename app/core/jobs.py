@@ -1,4 +1,4 @@
-"""What a job is: its options, its life, and the legal moves between states.
+"""A job: its options, its facts, its states and the legal moves between the states.
 
     queued ──▶ running ──▶ succeeded
       │          │  └────▶ failed
@@ -6,12 +6,12 @@
       ├──▶ canceled
       └──▶ failed            (its worker was lost too often)
     running ──▶ queued       (its worker was lost; the next attempt starts from the inputs)
-    failed, canceled ──▶ queued     only by the caller's own wish: a retry
+    failed, canceled ──▶ queued     (the caller retries the job)
 
-Nothing else moves a job that has ended. A retry is the same job once more: same id, inputs and options; attempts are
-counted on, so that whoever still works on an earlier one is refused.
+No other move changes a job that has ended. A retry runs the same job again, with the same id, inputs and options. The
+count of attempts goes on, so a worker that still runs an earlier attempt is refused.
 
-`Job` is the record in the store and travels as JSON; what a client sees of it is `app.schemas.JobView`.
+`Job` is the record in Redis. Clients see it as `app.schemas.JobView`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 
 class JobStatus(StrEnum):
-    """Name where a job is in its life."""
+    """States of a job."""
 
     QUEUED = "queued"  # accepted and saved; no worker has claimed it
     RUNNING = "running"  # one worker holds its lease
@@ -35,7 +35,7 @@ class JobStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Tell whether the job has ended."""
+        """Return whether the job has ended."""
         return self in TERMINAL
 
 
@@ -49,7 +49,10 @@ MAX_METADATA_BYTES: Final = 4096
 
 
 def parse_face(text: str) -> str:
-    """Check a face choice: `largest`, `all`, `index:N` (N from 0) or `point:X,Y` (source pixels)."""
+    """Return the face choice if it is valid: `largest`, `all`, `index:N` (N from 0) or `point:X,Y` (pixels).
+
+    Raises ValueError.
+    """
     kind, _, value = text.partition(":")
     if kind in ("largest", "all") and not value:
         return text
@@ -70,44 +73,63 @@ def _is_pixel(text: str) -> bool:
 
 
 class JobOptions(BaseModel):
-    """What the caller may choose; the same names on the wire, in the record and on the command line."""
+    """Options of a job, with the same names in the form, in the record and on the command line."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     sync_mode: SYNC_MODES = Field(
         "cut_off",
         description=(
-            "What happens when picture and voice differ in length. `cut_off`: the shorter one ends the output. "
-            "`loop`, `bounce`: as long as the voice, the picture starts again or runs to and fro. `silence`: as long "
-            "as the picture, the voice is followed by silence. `remap`: as long as the voice, the picture is retimed."
+            "What happens if video and voice differ in length. `cut_off`: the output ends with the shorter one. "
+            "`loop`: the output is as long as the voice; the video starts again at its end. `bounce`: the same, but "
+            "the video plays backward and forward in turn. `silence`: the output is as long as the video; silence "
+            "follows the voice. `remap`: the output is as long as the voice; the video is sped up or slowed down to "
+            "that length."
         ),
     )
     face: Annotated[str, AfterValidator(parse_face)] = Field(
         "largest",
         max_length=32,
         description=(
-            "Whose lips move: `largest`, `all`, `index:N` (counted from the left, from 0) or `point:X,Y` (pixels)."
+            "The face whose lips follow the voice: `largest`; `all`; `index:N`, counted from the left, starting at 0; "
+            "or `point:X,Y`, the face at this point in pixels."
         ),
     )
     on_missing_face: Literal["pass_through", "fail"] = Field(
-        "pass_through", description="Frames without the chosen face stay as they are, or the job fails."
+        "pass_through",
+        description="For frames without the chosen face: `pass_through` leaves them unchanged, `fail` fails the job.",
     )
-    silence_gate: bool = Field(True, description="Rest the mouth where nobody speaks.")
-    strength: float = Field(1.0, ge=0, le=1, description="0 leaves the mouth as filmed, 1 follows the voice fully.")
-    padding: float = Field(0.0, ge=-0.3, le=0.5, description="Grows the blended region, in face heights.")
-    crf: int = Field(18, ge=0, le=40, description="x264 quality: lower is better and larger.")
-    preset: PRESETS = Field("veryfast", description="x264 speed against size.")
-    output_height: int | None = Field(None, ge=64, le=4320, description="Scale the output to this height.")
-    start_s: float = Field(0.0, ge=0, description="Use the picture from here on; the voice starts at its beginning.")
-    end_s: float | None = Field(None, gt=0, description="Use the picture up to here.")
+    silence_gate: bool = Field(True, description="Keep the mouth at rest while nobody speaks.")
+    strength: float = Field(1.0, ge=0, le=1, description="0 leaves the mouth as filmed; 1 follows the voice fully.")
+    padding: float = Field(
+        0.0,
+        ge=-0.3,
+        le=0.5,
+        description="How much to enlarge the region that is replaced, in face heights; a negative value shrinks it.",
+    )
+    crf: int = Field(
+        18, ge=0, le=40, description="x264 quality: a lower value gives a better picture and a larger file."
+    )
+    preset: PRESETS = Field("veryfast", description="x264 preset: a slower one gives a smaller file.")
+    output_height: int | None = Field(
+        None, ge=64, le=4320, description="Height of the output in pixels; without it, the height of the video."
+    )
+    start_s: float = Field(
+        0.0,
+        ge=0,
+        description="Use the video from this time on, in seconds; the voice is always used from its beginning.",
+    )
+    end_s: float | None = Field(None, gt=0, description="Use the video up to this time, in seconds.")
     priority: PRIORITIES = Field(
         "normal",
         description=(
-            "Which of your own waiting jobs goes first: each step up is worth an hour of waiting. Other callers' jobs "
-            "are not touched by it: callers take turns."
+            "Order among your own waiting jobs: a job goes before those one step lower that were created up to an "
+            "hour earlier. Jobs of other callers are not affected, because callers take turns."
         ),
     )
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back unchanged (at most 4 KiB).")
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="Any JSON object of yours, returned unchanged; at most 4 KiB."
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> JobOptions:
@@ -119,7 +141,7 @@ class JobOptions(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far a running job is."""
+    """Progress of a running job: percentage, frames, frames per second, and the estimated seconds that remain."""
 
     percent: float = 0.0
     frames_done: int = 0
@@ -129,17 +151,17 @@ class Progress(BaseModel):
 
 
 class VideoFacts(BaseModel):
-    """What probing says of the picture: upright, square pixels; times in seconds, starting at zero."""
+    """Facts of the uploaded video: size when upright with square pixels, times in seconds from zero."""
 
     kind: Literal["video", "image"]
     format: str
     codec: str
     width: int
     height: int
-    fps: str  # a rational such as "30000/1001": rounding it would drift
-    frames: int  # on the constant-rate grid
+    fps: str  # exact fraction such as "30000/1001", because a rounded rate drifts
+    frames: int  # at the constant frame rate `fps`
     duration_s: float
-    rotation: int  # degrees clockwise that were applied
+    rotation: int  # degrees clockwise that make the picture upright; already applied to width and height
     variable_frame_rate: bool
     has_audio: bool
     bytes: int
@@ -147,7 +169,7 @@ class VideoFacts(BaseModel):
 
 
 class AudioFacts(BaseModel):
-    """What probing says of the voice."""
+    """Facts of an uploaded sound."""
 
     format: str
     codec: str
@@ -159,7 +181,7 @@ class AudioFacts(BaseModel):
 
 
 class JobInput(BaseModel):
-    """What was uploaded; the mix is heard in the output instead of the voice."""
+    """Facts of the uploaded files; the output plays `audio_mix`, if there is one, instead of the voice."""
 
     video: VideoFacts
     audio: AudioFacts
@@ -167,7 +189,7 @@ class JobInput(BaseModel):
 
 
 class ResultFacts(BaseModel):
-    """What the finished MP4 is."""
+    """Facts of the finished MP4."""
 
     bytes: int
     sha256: str
@@ -179,7 +201,7 @@ class ResultFacts(BaseModel):
 
 
 class Report(BaseModel):
-    """How the job went: what a user asks when the result surprises."""
+    """Figures of a finished job that help to understand an unexpected result."""
 
     face_coverage: float  # share of frames in which the chosen face was synthesized
     face_height_px: float  # median, forehead to chin
@@ -190,16 +212,16 @@ class Report(BaseModel):
 
 
 class Job(BaseModel):
-    """One lip-sync job, as it is stored."""
+    """Record of one lip-sync job."""
 
     id: str
     status: JobStatus = JobStatus.QUEUED
     stage: str | None = None
     attempt: int = 0
     worker: str | None = None
-    owner: str = ""  # the API key it belongs to; empty where keys are off
+    owner: str = ""  # the API key that the job belongs to; empty if keys are off
     cancel_requested: bool = False
-    last_event: str = "0-0"  # the id of the newest event that this state includes
+    last_event: str = "0-0"  # id of the newest event that this record already includes
     progress: Progress = Field(default_factory=Progress)
     created_at: datetime
     started_at: datetime | None = None
@@ -214,10 +236,10 @@ class Job(BaseModel):
 
 
 def new_job_id() -> str:
-    """Return an id that cannot be guessed and is safe as a file name."""
+    """Return a new id that cannot be guessed and is safe as a file name."""
     return secrets.token_hex(16)
 
 
 def now() -> datetime:
-    """Return the current time, aware, in UTC."""
+    """Return the current time in UTC, with its time zone."""
     return datetime.now(UTC)

@@ -1,4 +1,7 @@
-"""One line an event, to stderr: time, level, logger, sentence with `name=value` pairs; no path and no user's data."""
+"""Set-up of the log: one line per event on stderr, with time, level, logger, and a sentence with `name=value` pairs.
+
+A line contains no path and no data of users.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sys
 
 
 def set_up_logging() -> None:
-    """Send every logger of this process through one handler."""
+    """Send the lines of all loggers of this process to one handler."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()

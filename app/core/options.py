@@ -1,4 +1,4 @@
-"""Job options from text: form fields and command-line values go through the same door."""
+"""Job options from text; form fields and command-line values get the same checks."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ OPTION_NAMES: Final = frozenset(JobOptions.model_fields)
 
 
 def option_error(message: str) -> InputError:
-    """Return the refusal of an option or a part."""
+    """Return the error for a wrong option or a wrong part of a form."""
     return InputError(ErrorCode.OPTION_INVALID, message)
 
 
 def options_from_text(values: Mapping[str, str]) -> JobOptions:
-    """Return the checked options; `metadata` is JSON. Raises InputError(option_invalid) naming the first wrong one."""
+    """Return the checked options; the text of `metadata` is JSON.
+
+    Raises InputError(option_invalid) that names the first wrong option.
+    """
     typed: dict[str, Any] = {}
     for name, text in values.items():
         if name not in OPTION_NAMES:
-            raise option_error(f"{shown(name)} is not an option.")
+            raise option_error(f"{quoted(name)} is not an option.")
         typed[name] = _metadata(text) if name == "metadata" else text
     try:
         return JobOptions.model_validate(typed)
@@ -36,7 +39,7 @@ def options_from_text(values: Mapping[str, str]) -> JobOptions:
 
 
 def check_options_fit(options: JobOptions, job_input: JobInput) -> None:
-    """Raise InputError(option_invalid) for options that this input cannot meet."""
+    """Raise InputError(option_invalid) if an option does not fit this input."""
     video = job_input.video
     if video.kind == "video":
         for name, value in (("start_s", options.start_s), ("end_s", options.end_s or 0.0)):
@@ -49,8 +52,8 @@ def check_options_fit(options: JobOptions, job_input: JobInput) -> None:
             raise option_error(f"face: the point lies outside the picture ({video.width}x{video.height}).")
 
 
-def shown(name: str) -> str:
-    """Return a name from outside as it may be shown: short, printable, quoted."""
+def quoted(name: str) -> str:
+    """Return an untrusted name in a form that is safe to show: at most 40 characters, ASCII, quoted."""
     return ascii(name[:40])
 
 

@@ -1,6 +1,6 @@
 """Every setting of the service: environment variables with the prefix `LIPSYNC_`, or a `.env` file.
 
-A name with the prefix that is not a setting is an error, because a misspelt limit is a missing limit.
+An unknown name with this prefix is an error, because a misspelt limit would otherwise be no limit.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class Settings(BaseSettings):
-    """Hold the settings, typed and checked."""
+    """Settings of the service, typed and checked."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
-    redis_url: str | None = Field(None, description="Where the records and the queue live; unset: a private one.")
-    data_dir: Path = Field(Path("data"), description="This host's own files and the private Redis.")
+    redis_url: str | None = Field(None, description="Redis for the records and the queue; unset: a private one.")
+    data_dir: Path = Field(Path("data"), description="Folder of this host's working files and of the private Redis.")
     storage: str | None = Field(
         None,
         pattern=r"^(/.*|s3://[A-Za-z0-9._-]{3,63}(/[A-Za-z0-9._/-]*)?)$",
         description=(
-            "Where the files of jobs are kept: a folder that all hosts mount, or s3://bucket/prefix; unset: DATA_DIR."
+            "Storage of the files of jobs: a folder that all hosts mount, or s3://bucket/prefix; unset: DATA_DIR."
         ),
     )
-    s3_endpoint_url: str | None = Field(None, description="The S3 server; unset: Amazon's.")
-    s3_public_url: str | None = Field(None, description="The same server as clients reach it, for links.")
+    s3_endpoint_url: str | None = Field(None, description="Address of the S3 server; unset: Amazon's.")
+    s3_public_url: str | None = Field(None, description="Address of the same S3 server for clients, used in links.")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    checkpoint: Path | None = Field(None, description="Generator weights; unset: the ones in the package.")
+    checkpoint: Path | None = Field(None, description="Weights of the network; unset: those in the package.")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: Positive = 1
     batch_size: Positive = 16
-    segment_s: float = Field(30.0, ge=1.0, description="Longer clips are done in segments of about this length.")
+    segment_s: float = Field(30.0, ge=1.0, description="Longer clips are done in segments of about this many seconds.")
     max_upload_bytes: Positive = 2 * 1024**3
     max_duration_s: float = Field(3600.0, gt=0)
     max_pixels: Positive = 4096 * 2304
     max_fps: float = Field(120.0, gt=0)
     retention_s: Positive = 24 * 3600
     max_queued_jobs: Positive = 1000
-    max_active_per_key: Positive = Field(250, description="Jobs of one caller that have not ended.")
+    max_active_per_key: Positive = Field(250, description="Most jobs of one caller that have not ended.")
     run_timeout_s: Positive = 2 * 3600
     max_attempts: Positive = 3
     auth: Literal["off"] = "off"
     url_inputs: Literal["off"] = "off"
-    ffmpeg: str | None = Field(None, description="The ffmpeg binary; unset: the one inside imageio-ffmpeg.")
+    ffmpeg: str | None = Field(None, description="The ffmpeg program; unset: the one in imageio-ffmpeg.")
 
     def __init__(self, **values: object) -> None:
         refuse_unknown_names()
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
 
 
 def refuse_unknown_names() -> None:
-    """Raise ValueError for a name with the prefix, in the environment or `.env`, that is no setting."""
+    """Raise ValueError if the environment or `.env` has a name with the prefix that is not a setting."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
     names = {name.upper() for name in [*os.environ, *dotenv_values(".env")]}
     unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in known)

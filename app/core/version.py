@@ -1,4 +1,4 @@
-"""The version of what runs."""
+"""Version of the running service."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DISTRIBUTION = "lipsync-service"
 
 
 def service_version() -> str:
-    """Return the installed version, or `uninstalled` where the source tree runs as it is."""
+    """Return the installed version, or `uninstalled` if the source tree runs without installation."""
     try:
         return version(DISTRIBUTION)
     except PackageNotFoundError:

@@ -1,4 +1,7 @@
-"""Tell a job's news as they happen: server-sent events, each once, also over a broken line."""
+"""Route that sends the events of a job as they happen, as server-sent events.
+
+Each event has an id, so a client whose connection broke continues after the last event that it received.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from typing import Annotated, Final
 
 import redis
 from fastapi import APIRouter, Header, Response
-from fastapi.responses import StreamingResponse
-from fastapi.sse import format_sse_event
+from fastapi.sse import EventSourceResponse, format_sse_event
 
 from app.core.jobs import Job
 from app.dependencies import ListenersDep, OwnJobDep
@@ -18,7 +20,8 @@ from app.listeners import Event, Listeners, is_before
 from app.openapi import problems
 
 RECONNECT_MS: Final = 2000
-_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter: nginx passes events at once
+# Without X-Accel-Buffering nginx would collect events before it passes them on.
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 _log = logging.getLogger("lipsync.api")
 
@@ -28,10 +31,10 @@ router = APIRouter(tags=["jobs"])
 @router.get(
     "/jobs/{job_id}/events",
     summary="Follow a job",
-    response_class=Response,
+    response_class=Response,  # with EventSourceResponse here, the document would give problems its media type too
     responses={
-        200: {"description": "The events.", "content": {"text/event-stream": {}}},
-        204: {"description": "The job has ended, and `Last-Event-ID` was its last event: do not ask again."},
+        200: {"description": "The events, as server-sent events.", "content": {"text/event-stream": {}}},
+        204: {"description": "The job has ended and `Last-Event-ID` was its last event: do not ask again."},
         **problems(404, 422, 429, 503),
     },
 )
@@ -39,31 +42,37 @@ async def follow_job(
     job: OwnJobDep,
     listeners: ListenersDep,
     last_event_id: Annotated[
-        str | None, Header(pattern=r"^[0-9]{1,15}-[0-9]{1,15}$", description="Go on behind this event.")
+        str | None,
+        Header(pattern=r"^[0-9]{1,15}-[0-9]{1,15}$", description="Send only the events that came after this one."),
     ] = None,
 ) -> Response:
-    """Send `status` (of the job), `progress` (its stage and figures) and, when it has ended, one `end`; then close.
+    """Send the events of the job until it ends, then close the connection.
 
-    The first events tell what happened before the call. A lost line is taken up with `Last-Event-ID`, as browsers do by
-    themselves. A job that is tried again begins anew: its new events come behind those of before.
+    There are three kinds: `status` (the job's status changed), `progress` (stage, percentage, frames and speed) and one
+    `end`. The first events describe what happened before the call. After a broken connection, `Last-Event-ID` continues
+    where it broke; browsers send this header by themselves. When a job is retried, its new events follow the
+    earlier ones.
     """
+    # Not a generator route of FastAPI: such a route sends the headers of a 200 before its code runs, so it could not
+    # answer 204 or 429. It would also send `no-cache` beside our Cache-Control, and its keep-alive time is fixed.
     after = last_event_id or "0-0"
     if not is_before(after, job.last_event):
         if job.status.is_terminal:
             return Response(status_code=204)
         after = job.last_event
-    listeners.check_room()
-    return StreamingResponse(_lines(job, listeners, after), headers=_HEADERS, media_type="text/event-stream")
+    listeners.check_capacity()
+    return EventSourceResponse(_event_stream(job, listeners, after), headers=_HEADERS)
 
 
-async def _lines(job: Job, listeners: Listeners, after: str) -> AsyncIterator[bytes]:
+async def _event_stream(job: Job, listeners: Listeners, after: str) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=RECONNECT_MS)
     try:
-        async for news in listeners.follow(job.id, after):
-            yield b"".join(map(_line, news)) or format_sse_event(comment="nothing new")
+        async for events in listeners.follow(job.id, after):
+            # Proxies close a connection on which nothing is sent for long, hence the comment.
+            yield b"".join(map(_encode, events)) or format_sse_event(comment="nothing new")
     except redis.RedisError as error:
-        _log.warning("events broken off job=%s error=%s", job.id, type(error).__name__)
+        _log.warning("event stream ended early job=%s error=%s", job.id, type(error).__name__)
 
 
-def _line(event: Event) -> bytes:
+def _encode(event: Event) -> bytes:
     return format_sse_event(event=event.name, id=event.id, data_str=json.dumps(event.data, separators=(",", ":")))

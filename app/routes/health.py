@@ -1,4 +1,4 @@
-"""Say whether the service lives, whether it can work, and what it is."""
+"""Routes about the service: alive, ready, metrics, and information."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from app.services import Services
 router = APIRouter(tags=["service"])
 
 
-@router.get("/healthz", summary="Alive")
-async def healthz() -> dict[str, str]:  # in the event loop: no thread has to be free, whatever Redis does
-    """Say that this process answers."""
+@router.get("/healthz", summary="Check that the process is alive")
+async def healthz() -> dict[str, str]:  # async: needs no free thread, so it answers even if Redis blocks them all
+    """Answer as soon as the process runs; checks nothing else."""
     return {"status": "alive"}
 
 
 def check_ready(services: Services) -> dict[str, str]:
-    """Return what keeps the service from working, each with a sentence; empty where it can."""
+    """Return a sentence for each part that keeps the service from working; an empty dict if it can work."""
     wrong: dict[str, str] = {}
     if services.shutdown.has_begun:
         wrong["process"] = "This process is about to end."
@@ -41,15 +41,18 @@ def check_ready(services: Services) -> dict[str, str]:
     except OSError:
         wrong["disk"] = "The data folder cannot be reached."
     try:
-        services.storage.check_room(0)
+        services.storage.check_space(0)
     except LipSyncError as error:
         wrong["storage"] = error.message
     return wrong
 
 
-@router.get("/readyz", summary="Able to work", response_model=dict[str, str], responses=problems(503))
+@router.get("/readyz", summary="Check that jobs can be done", response_model=dict[str, str], responses=problems(503))
 def readyz(services: ServicesDep, request: Request) -> Response | dict[str, str]:
-    """Say whether a job sent now would be done: Redis and storage answer, a worker is alive with its model."""
+    """Answer 200 if a job that is sent now can be done, else 503 with the reasons in `checks`.
+
+    Redis and the storage must answer, there must be disk space, and a worker must be alive with its model loaded.
+    """
     wrong = check_ready(services)
     if wrong:
         headers = {"Retry-After": str(STORE_RETRY_AFTER_S)}
@@ -57,15 +60,15 @@ def readyz(services: ServicesDep, request: Request) -> Response | dict[str, str]
     return {"status": "ready"}
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get("/metrics", summary="Get Prometheus metrics", response_class=Response)
 def metrics(request: Request) -> Response:
-    """Return the metrics in Prometheus' text format."""
+    """Return the metrics in the text format of Prometheus."""
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/info", summary="Versions, limits, workers", responses=problems(503))
+@router.get("/info", summary="Get versions, limits and workers", responses=problems(503))
 def info(settings: SettingsDep, records: RecordsDep) -> InfoView:
-    """Return what runs here."""
+    """Return the versions, the limits and the live workers of this service."""
     names = (
         "max_upload_bytes",
         "max_duration_s",

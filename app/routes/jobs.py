@@ -1,4 +1,4 @@
-"""Create, look at, cancel and delete jobs."""
+"""Routes that create, check, list, poll, cancel, retry and delete jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.core.jobs import Job, JobStatus
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
 from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
-from app.intake import Intake, save_job, send_message, taken_in
+from app.intake import Intake, received_upload, save_job, send_message
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
 from app.services import Services
@@ -47,11 +47,16 @@ async def create_job(
     request: Request,
     services: ServicesDep,
     owner: OwnerDep,
-    idempotency_key: Annotated[str | None, Header(description="The same key and request give the same job.")] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="A call that repeats the key and the content of an earlier call returns the job of that call."
+        ),
+    ] = None,
 ) -> JSONResponse:
-    """Take a video and a voice; the answer is the queued job, `Location` says where to poll it."""
+    """Receive a video and a voice, and answer with the queued job. `Location` is the path at which to poll it."""
     await run_in_threadpool(services.records.check_room, owner, idempotency_key)
-    async with taken_in(request, services) as intake:
+    async with received_upload(request, services) as intake:
         created = await run_in_threadpool(save_job, services, intake, owner, idempotency_key)
         view = await run_in_threadpool(_current_view, services.records, created.job_id)
     headers = {"Location": view.links.self_}
@@ -70,14 +75,14 @@ def _current_view(records: Records, job_id: str) -> JobView:
 @router.post(
     "/jobs/validate",
     response_model=ValidationView,
-    summary="Check files and options without a job",
+    summary="Check files and options without creating a job",
     responses=problems(413, 415, 422, 503, 507),
     openapi_extra=form_body(),
     dependencies=[ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
-    """Make the checks that a job would get, and look for faces in one frame; nothing is kept."""
-    async with taken_in(request, services) as intake:
+    """Do all checks of a new job, and detect the faces in one frame. The files are deleted afterwards."""
+    async with received_upload(request, services) as intake:
         faces = await run_in_threadpool(_find_faces, services, intake)
     warnings = []
     if faces is None:
@@ -102,7 +107,9 @@ def list_jobs(
     owner: OwnerDep,
     status: JobStatus | None = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
-    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,16}$", description="`next_cursor` of a page.")] = None,
+    cursor: Annotated[
+        str | None, Query(pattern=r"^[0-9]{1,16}$", description="`next_cursor` of the page before.")
+    ] = None,
 ) -> JobPage:
     """Return the caller's jobs, newest first."""
     jobs, following = records.page(owner, status, limit, None if cursor is None else int(cursor))
@@ -122,13 +129,13 @@ async def get_job(
             le=MAX_WAIT_S,
             allow_inf_nan=False,
             description=(
-                "Hold the answer for up to so many seconds until the status, the stage or the progress changes."
+                "Hold the answer back until status, stage or progress changes, for at most this many seconds."
             ),
         ),
     ] = 0,
 ) -> JobView:
-    """Return the job as it is now, or with `wait` as it is after its next change; a job that has ended at once."""
-    if wait > 0 and not job.status.is_terminal and listeners.has_room:
+    """Return the job as it is now; with `wait`, after its next change. A job that has ended is returned at once."""
+    if wait > 0 and not job.status.is_terminal and listeners.has_capacity:
         await listeners.wait(job.id, job.last_event, wait)
         return await run_in_threadpool(_current_view, records, job.id)
     return await run_in_threadpool(_view, records, job)
@@ -136,7 +143,7 @@ async def get_job(
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, summary="Cancel a job", responses=problems(404, 422, 503))
 def cancel_job(job: OwnJobDep, records: RecordsDep) -> JobView:
-    """End a waiting job at once, a running one within seconds; one that has ended stays as it is."""
+    """Cancel a waiting job at once and a running job within seconds. A job that has ended does not change."""
     records.cancel(job.id)
     return _current_view(records, job.id)
 
@@ -144,15 +151,15 @@ def cancel_job(job: OwnJobDep, records: RecordsDep) -> JobView:
 @router.post(
     "/jobs/{job_id}/retry",
     status_code=202,
-    summary="Try a job again",
+    summary="Retry a job",
     responses=problems(404, 409, 410, 422, 429, 503),
     dependencies=[ACCEPTING],
 )
 def retry_job(job: OwnJobDep, services: ServicesDep) -> JobView:
-    """Queue a failed or canceled job once more: same id, inputs and options, its attempts counted on.
+    """Queue a failed or canceled job again, with the same id, inputs and options. The count of attempts goes on.
 
-    Nothing but this call ever moves a job that has ended. It is one more job to the queue, and refused where a new one
-    would be; 410 says that the inputs have expired.
+    Only this call changes a job that has ended. The limits on new jobs hold for a retry too. 410 means that the inputs
+    have expired.
     """
     services.records.retry(job.id)
     send_message(services, job.id)
@@ -161,8 +168,8 @@ def retry_job(job: OwnJobDep, services: ServicesDep) -> JobView:
 
 @router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 422, 503))
 def delete_job(job: OwnJobDep, records: RecordsDep, storage: StorageDep) -> Response:
-    """Remove the job, its inputs and its result; a running one is stopped."""
-    storage.delete(job.id)  # before the record, so that a call that failed here can be repeated
+    """Delete the job, its inputs and its result. A running job is stopped."""
+    storage.delete(job.id)  # before the record, so that the call can be repeated if it fails here
     records.delete(job.id)
-    storage.delete(job.id)  # and what its worker put there meanwhile
+    storage.delete(job.id)  # again, for files that its worker stored meanwhile
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""The web page and the readable API description; both are single files that load nothing from elsewhere."""
+"""Routes of the two web pages: the form and the API description; neither page loads files from elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _page(name: str) -> str:
 
 @router.get("/")
 def index() -> HTMLResponse:
-    """Return the page that makes a job."""
+    """Return the page with the form for a new job."""
     return HTMLResponse(_page("index.html"), headers=_HEADERS)
 
 

@@ -1,4 +1,4 @@
-"""Hand out the finished MP4."""
+"""Routes that send the finished MP4, and links to it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from app.schemas import LinkView
 MEDIA_TYPE: Final = "video/mp4"
 _MP4: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The MP4.", "content": {MEDIA_TYPE: {}}},
-    206: {"description": "The part that `Range` asked for.", "content": {MEDIA_TYPE: {}}},
+    206: {"description": "The part of the MP4 that `Range` asked for.", "content": {MEDIA_TYPE: {}}},
 }
 
 router = APIRouter(tags=["jobs"])
 
 
 def _ready_result(job: Job) -> ResultFacts:
-    """Return what the result is; raises RequestError where there is none (any more)."""
+    """Return the facts of the result; raises RequestError if there is none yet, or none any more."""
     if job.status is JobStatus.CANCELED:
         raise RequestError(ErrorCode.CANCELED, "The job was canceled and has no result.")
     if job.status is JobStatus.FAILED:
@@ -34,7 +34,7 @@ def _ready_result(job: Job) -> ResultFacts:
     if job.result is None:
         raise RequestError(ErrorCode.RESULT_NOT_READY, f"The job is still {job.status}.")
     if job.expires_at <= now():
-        raise RequestError(ErrorCode.RESULT_EXPIRED, "The result was kept until it expired.")
+        raise RequestError(ErrorCode.RESULT_EXPIRED, "The result has expired and is deleted.")
     return job.result
 
 
@@ -73,9 +73,9 @@ def get_result_link(
     job: OwnJobDep,
     services: ServicesDep,
     request: Request,
-    expires_s: Annotated[int, Query(ge=1, le=MAX_S, description="For how long, in seconds.")] = 3600,
+    expires_s: Annotated[int, Query(ge=1, le=MAX_S, description="For how many seconds the link works.")] = 3600,
 ) -> LinkView:
-    """Give an address of the MP4 to hand on: whoever has it needs no key, until it expires."""
+    """Return an address of the MP4 that works without an API key until it expires."""
     _ready_result(job)
     left_s = max(1, min(expires_s, int((job.expires_at - now()).total_seconds())))
     expires_at = int(now().timestamp()) + left_s
@@ -98,8 +98,8 @@ def get_linked_result(
     request: Request,
     job_id: Annotated[str, Path(max_length=200)],
     expires: Annotated[int, Query(ge=0, lt=2**40)],
-    signature: Annotated[str, Query(pattern="^[0-9a-f]{64}$")],
+    signature: Annotated[str, Query(pattern="^[A-Za-z0-9_-]{1,100}$")],
 ) -> Response:
-    """Send the MP4 that a link names; the link is the permission."""
+    """Send the MP4 of a link. The link itself is the permission; no API key is needed."""
     services.links.check(job_id, expires, signature)
     return _send(find_job(services.records, job_id), services.storage, request)

@@ -1,4 +1,4 @@
-"""A Redis for all tests of a run, emptied for each; an application on it over a real socket."""
+"""Fixtures: one Redis for all tests, emptied before each test, and the application behind a real socket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def redis_url(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bare_redis_url(redis_url):
-    """Return the address of a database of the same Redis that no application and no reaper looks into."""
+    """Return the address of a database of the same Redis that no application and no reaper uses."""
     return f"{redis_url}?db=1"
 
 
@@ -79,7 +79,7 @@ def running_service(prober=None, **settings):
 
 @pytest.fixture
 def make_service(redis_client, redis_url, tmp_path):
-    """Start the application with settings of the test's own; ends them all."""
+    """Return a function that starts an application with the settings of the test; all are ended after the test."""
     with ExitStack() as stack:
 
         def make(**settings):
@@ -97,7 +97,7 @@ def standing_service(redis_url, tmp_path_factory):
 
 @pytest.fixture
 def service(standing_service, redis_client):
-    """Return the application that all tests share, with no jobs."""
+    """Return the application that all tests share, without jobs."""
     for folder in (standing_service.data_dir / "jobs").glob("*"):
         shutil.rmtree(folder)
     return standing_service

@@ -41,7 +41,7 @@ def test_submit_sends_typed_options(client, files):
     assert client.status(job["id"])["status"] == "queued"
 
 
-def test_wait_tells_each_state_and_download_writes_the_result(client, files, service, tmp_path):
+def test_wait_reports_each_state_and_download_writes_the_result(client, files, service, tmp_path):
     job_id = client.submit(*files)["id"]
     timer = threading.Timer(0.3, finish, (service, job_id))
     states = []
@@ -77,7 +77,7 @@ def test_cancel_delete_and_same_key(client, files):
         client.status(first["id"])
 
 
-def test_wait_asks_seldom(client, files, service):
+def test_wait_makes_few_calls(client, files, service):
     job_id = client.submit(*files)["id"]
     states = []
     with pytest.raises(TimeoutError):
@@ -85,7 +85,7 @@ def test_wait_asks_seldom(client, files, service):
     assert len(states) <= 3, "one at once, one held, perhaps one at the end"
 
 
-def test_wait_bears_a_service_that_is_away_for_a_while():
+def test_wait_survives_a_service_that_is_unavailable_for_a_while():
     answers = [
         httpx.Response(503),
         httpx.ConnectError("away"),
@@ -123,7 +123,7 @@ def test_problems_become_errors_with_their_code(client, files, tmp_path):
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_no_service_there():
+def test_a_missing_service_is_an_error():
     with Client("http://127.0.0.1:9") as client, pytest.raises(ServiceError, match="No answer"):
         client.info()
 
@@ -136,7 +136,7 @@ def test_no_service_there():
         httpx.Response(500, json={"code": "new_code", "detail": "d"}),
     ],
 )
-def test_an_answer_that_is_no_problem_of_ours(answer):
+def test_error_answers_of_other_servers(answer):
     transport = httpx.MockTransport(lambda request: answer)
     with Client("http://test", transport=transport) as client, pytest.raises(ServiceError, match="with status 50"):
         client.info()

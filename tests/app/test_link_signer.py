@@ -62,7 +62,7 @@ def test_no_link_without_a_result(service):
     assert_problem(service.http.get(f"/jobs/{job_id}/result/link?expires_s=0"), 422, "option_invalid")
 
 
-def test_links_that_nobody_gave_or_that_are_over(service):
+def test_forged_and_expired_links_are_refused(service):
     job_id = finish(service)
     parts = urlsplit(service.http.get(f"/jobs/{job_id}/result/link").json()["url"])
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}

@@ -17,7 +17,7 @@ def job_id(records):
 
 
 def listening(url, body, most=5, quiet_s=0.1):
-    """Run `body(listeners, shutdown)` in an event loop of its own; return what it returns."""
+    """Run `body(listeners, shutdown)` in a new event loop and return its result."""
 
     async def run():
         shutdown = Shutdown()
@@ -31,11 +31,11 @@ def listening(url, body, most=5, quiet_s=0.1):
     return anyio.run(run)
 
 
-def test_silence_is_told_so_that_the_line_can_be_kept(bare_redis_url, job_id):
+def test_an_empty_batch_comes_when_nothing_happens(bare_redis_url, job_id):
     async def body(listeners, shutdown):
         batches = []
-        async for news in listeners.follow(job_id, "0-0"):
-            batches.append([event.name for event in news])
+        async for events in listeners.follow(job_id, "0-0"):
+            batches.append([event.name for event in events])
             if len(batches) == 3:
                 shutdown.begin()
         return batches
@@ -46,15 +46,15 @@ def test_silence_is_told_so_that_the_line_can_be_kept(bare_redis_url, job_id):
 def test_a_deleted_job_ends_its_listeners(bare_redis_url, records, job_id):
     async def body(listeners, shutdown):
         batches = []
-        async for news in listeners.follow(job_id, "0-0"):
-            batches.append(len(news))
+        async for events in listeners.follow(job_id, "0-0"):
+            batches.append(len(events))
             records.delete(job_id)
         return batches
 
     assert listening(bare_redis_url, body) == [1, 0]
 
 
-def test_nobody_waits_for_a_deleted_job(bare_redis_url, records, job_id):
+def test_a_wait_ends_when_its_job_is_deleted(bare_redis_url, records, job_id):
     last = records.get(job_id).last_event
 
     async def body(listeners, shutdown):
@@ -67,7 +67,7 @@ def test_nobody_waits_for_a_deleted_job(bare_redis_url, records, job_id):
     assert listening(bare_redis_url, body) == 0
 
 
-def test_listeners_are_bounded_and_a_place_is_given_back(bare_redis_url, job_id):
+def test_the_number_of_listeners_is_limited(bare_redis_url, job_id):
     async def body(listeners, shutdown):
         async def listen():
             async for _ in listeners.follow(job_id, "0-0"):
@@ -78,15 +78,15 @@ def test_listeners_are_bounded_and_a_place_is_given_back(bare_redis_url, job_id)
             group.start_soon(listeners.wait, job_id, "999999999999999-0", 60)
             await anyio.wait_all_tasks_blocked()
             with pytest.raises(LipSyncError, match="rate_limited"):
-                listeners.check_room()
+                listeners.check_capacity()
             group.cancel_scope.cancel()
-        listeners.check_room()
+        listeners.check_capacity()
         return listeners.count
 
     assert listening(bare_redis_url, body, most=2) == 0
 
 
-def test_a_redis_that_is_away_is_an_error(tmp_path):
+def test_an_unavailable_redis_is_an_error(tmp_path):
     async def body(listeners, shutdown):
         for listen in (lambda: listeners.wait("0" * 32, "0-0", 1), lambda: anext(listeners.follow("0" * 32, "0-0"))):
             with pytest.raises(redis.ConnectionError):

@@ -17,7 +17,7 @@ BOUNDARY = b'--b\r\nContent-Disposition: form-data; name="'
 
 
 class SlowUpload:
-    """A job sent in a thread whose last part comes when it is told to."""
+    """Thread that uploads a job and sends the last part when `end` is called."""
 
     def __init__(self, service):
         self.answer, self._go_on = None, threading.Event()
@@ -42,7 +42,7 @@ class SlowUpload:
         return self.answer
 
 
-def test_it_stops_taking_work_says_so_and_lets_answers_end(make_service):
+def test_shutdown_refuses_new_work_and_lets_answers_end(make_service):
     service = make_service(max_upload_bytes=10_000_000)
     job_id = post(service)
     listener, held, upload = Listener(service, job_id), Held(service, job_id, 60), SlowUpload(service)
@@ -77,12 +77,12 @@ def test_an_answer_that_does_not_end_is_cut(make_service):
 
 
 @pytest.mark.parametrize("is_begun_before", [False, True])
-def test_waits_are_broken_off_and_left_without_an_error(is_begun_before):
+def test_waits_are_interrupted_without_an_error(is_begun_before):
     async def run():
         shutdown, left = Shutdown(), []
 
         async def wait():
-            with shutdown.breaks_off():
+            with shutdown.interruptible():
                 await anyio.sleep(60)
                 left.append("slept")
             left.append("left")

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from app.core.errors import ServiceError
 from app.core.private_redis import find_redis_server
 from app.core.queue import broker_url
-from lipsync.supervisor import Child, free_port, locked
+from lipsync.supervisor import Child, free_port
 from tests.conftest import ROOT
 from tests.service import wait_until
 
@@ -26,13 +25,6 @@ def test_a_redis_server_is_found():
 def test_a_free_port_can_be_bound():
     with socket.socket() as server:
         server.bind(("127.0.0.1", free_port("127.0.0.1")))
-
-
-def test_a_data_folder_serves_one(tmp_path):
-    with locked(tmp_path / "data"), pytest.raises(ServiceError, match="Another"), locked(tmp_path / "data"):
-        pass
-    with locked(tmp_path / "data"):
-        pass
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ import redis
 from app.core.checks import Check, never_stop
 from app.core.errors import ErrorCode, LipSyncError, RequestError, ServiceError, error_payload, public_error
 from app.core.jobs import Progress
-from app.core.probing.probe import LookKilledError
+from app.core.probing.probe import ProbeKilledError
 from app.core.records.connection import REDIS_AWAY
 from app.core.records.records import Beat
-from app.core.storage.port import StorageAwayError
+from app.core.storage.port import StorageUnavailableError
 from worker.media.ffmpeg_process import ChildKilledError
 
 HEARTBEAT_S: Final = 0.7
@@ -29,7 +29,7 @@ OVERRUN_S: Final = 30.0  # past its time limit by this, an attempt that does not
 PATIENCE_S: Final = 300.0  # how long an attempt waits for a Redis or a storage that is away
 DRAIN_S: Final = 5.0  # what will be done within this after the worker is told to end is finished; the rest handed back
 
-AWAY: Final = (*REDIS_AWAY, StorageAwayError)
+AWAY: Final = (*REDIS_AWAY, StorageUnavailableError)
 
 _log = logging.getLogger("lipsync.worker")
 _T = TypeVar("_T")
@@ -188,7 +188,7 @@ def _outcome(hold: Hold, monitor: JobMonitor, work: Callable[[], str]) -> str:
         return "lost"
     except HandedBackError:
         return "handed back" if patiently(hold.hand_back) else "lost"
-    except (ChildKilledError, LookKilledError):
+    except (ChildKilledError, ProbeKilledError):
         _log.warning("a child was killed %s", hold.name)
         return _give_up(hold, monitor)
     except AWAY as error:

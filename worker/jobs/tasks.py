@@ -24,7 +24,7 @@ from app.core.records.records import Records
 from app.core.records.segments import Segments, SplitFacts, plan_names, segment_names
 from app.core.settings import Settings
 from app.core.storage.disk_space import work_bytes
-from app.core.storage.port import Storage, StorageAwayError, keep_result, result_name
+from app.core.storage.port import Storage, StorageUnavailableError, keep_result, result_name
 from app.core.storage.workspace import Workspace
 from worker.jobs.attempt import Hold, JobMonitor, attend, patiently
 from worker.pipeline.order import Files, Order, Outcome, Sources, Split
@@ -66,7 +66,7 @@ class Desk:
     def __init__(self, runtime: Runtime, job: Job, monitor: JobMonitor, work_dir: Path, inputs: Path) -> None:
         self._runtime, self._job, self._monitor = runtime, job, monitor
         self.work_dir, self._inputs = work_dir, inputs
-        runtime.workspace.check_room(work_bytes(job.input, job.options))  # now, not in the middle
+        runtime.workspace.check_space(work_bytes(job.input, job.options))  # now, not in the middle
         monitor.stage("fetch")
         mix = self.fetch("audio_mix", inputs) if job.input.audio_mix else None
         sources = Sources(self.fetch("video", inputs), self.fetch("audio", inputs), mix, job.input)
@@ -101,7 +101,7 @@ class Desk:
         self.put_file(name, self.work_dir / RESULT)
         if patiently(lambda: records.succeed(job_id, attempt, outcome.result, outcome.report, outcome.warnings)):
             if leaves_pieces:
-                with suppress(StorageAwayError):  # they go with the job at the latest
+                with suppress(StorageUnavailableError):  # they go with the job at the latest
                     keep_result(storage, job_id, attempt)
             return "succeeded"
         storage.remove(job_id, name)
@@ -232,7 +232,7 @@ def _job_hold(runtime: Runtime, job_id: str, attempt: int) -> Hold:
 def _is_cut_off(runtime: Runtime, job_id: str) -> bool:
     try:
         runtime.storage.names(job_id)
-    except StorageAwayError:
+    except StorageUnavailableError:
         return True
     return False
 

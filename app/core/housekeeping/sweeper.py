@@ -13,7 +13,7 @@ from typing import Final
 import redis
 
 from app.core.records.records import Records
-from app.core.storage.port import Storage, StorageAwayError
+from app.core.storage.port import Storage, StorageUnavailableError
 from app.core.storage.workspace import Workspace
 
 SWEEP_INTERVAL_S: Final = 30.0
@@ -63,7 +63,7 @@ class Sweeper:
                     self.sweep_expired()
                 if self._records.only_once("orphans", ORPHANS_INTERVAL_S):
                     self.sweep_orphans()
-            except (redis.RedisError, StorageAwayError, OSError) as error:
+            except (redis.RedisError, StorageUnavailableError, OSError) as error:
                 _log.warning("sweep failed error=%s", type(error).__name__)
 
     def sweep_host(self) -> None:

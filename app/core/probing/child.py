@@ -1,7 +1,7 @@
-"""Look into one file from a stranger; runs as a child process with hard limits: `python -m app.core.probing.child`.
+"""The probing child process: opens one untrusted file under hard limits (`python -m app.core.probing.child`).
 
-Reads a request as JSON from standard input, `{"task": "video" | "audio" | "picture", "path", "cpu_s", "limits"}`, and
-writes `{"facts": {...}}` or `{"error": {"code", "message"}}`.
+It reads a request as JSON from standard input, `{"task": "video" | "audio" | "picture", "path", "cpu_s", "limits"}`,
+and writes `{"facts": {...}}` or `{"error": {"code", "message"}}` to standard output.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import av.logging
 
 from app.core.errors import InputError
 from app.core.probing.audio import probe_audio
+from app.core.probing.limits import Limits
 from app.core.probing.video import probe_picture, probe_video
 
 MEMORY_BYTES: Final = 3 * 1024**3
@@ -27,18 +28,21 @@ def main() -> None:
     _confine(int(request["cpu_s"]))
     av.logging.set_level(None)
     tasks = {"video": probe_video, "audio": probe_audio, "picture": probe_picture}
+    probe, path, limits = tasks[request["task"]], Path(request["path"]), Limits(**request["limits"])
     try:
-        answer: dict[str, Any] = {"facts": tasks[request["task"]](Path(request["path"]), request["limits"])}
+        answer: dict[str, Any] = {"facts": probe(path, limits)}
     except InputError as error:
         answer = {"error": {"code": str(error.code), "message": error.message}}
     json.dump(answer, sys.stdout)
 
 
 def _confine(cpu_s: int) -> None:
-    """Take away what looking at a file does not need: memory without end, time without end, writing files."""
+    """Limit memory and CPU time of this process, and forbid it to write files."""
     limits = {
         resource.RLIMIT_AS: (MEMORY_BYTES, MEMORY_BYTES),
-        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),  # apart, or it would end by SIGKILL, as it does for want of memory
+        # At the first limit the kernel sends SIGXCPU, at the second SIGKILL. With equal limits it would send SIGKILL at
+        # once, and the parent could not tell this from a kill for lack of memory.
+        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
         resource.RLIMIT_FSIZE: (0, 0),
         resource.RLIMIT_CORE: (0, 0),
     }

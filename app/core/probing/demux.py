@@ -1,7 +1,7 @@
-"""Open a stranger's file and read its packets, in the child process that looks into it.
+"""Reading of packets and frames of an untrusted file; runs in the probing child process.
 
-The format is forced from content, no protocol but the file's own is open, and damage ends the reading quietly where
-every player would stop too.
+The format is recognised from the content and forced, and no protocol but `file` is allowed. At a damaged place the
+reading ends without an error, as it does in players.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import av
 from av.stream import Disposition
 
 from app.core.errors import ErrorCode, InputError
+from app.core.probing.limits import Limits
 from app.core.probing.sniff import HEAD_BYTES, REFERENCE, TEXT, sniff
 
 MAX_STREAMS: Final = 64
@@ -23,7 +24,7 @@ COVERS: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 def format_of(path: Path, unreadable: ErrorCode) -> str:
-    """Return the format's name from content; raises InputError."""
+    """Return the name of the format, recognised from the content; raises InputError with the code `unreadable`."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:
@@ -38,8 +39,8 @@ def format_of(path: Path, unreadable: ErrorCode) -> str:
     return name
 
 
-def opened(path: Path, name: str, unreadable: ErrorCode) -> av.container.InputContainer:
-    """Open a file with a forced demuxer; raises InputError."""
+def open_media(path: Path, name: str, unreadable: ErrorCode) -> av.container.InputContainer:
+    """Open a file with the demuxer of the format `name`; raises InputError with the code `unreadable`."""
     try:
         container = av.open(f"file:{path}", format=name, options={"protocol_whitelist": "file"})
     except (av.FFmpegError, ValueError) as error:
@@ -50,15 +51,17 @@ def opened(path: Path, name: str, unreadable: ErrorCode) -> av.container.InputCo
 
 
 def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """Return the first video stream that is no cover picture."""
+    """Return the first video stream that is not a cover picture; raises InputError."""
     for stream in container.streams.video:
         if not stream.disposition & COVERS:
             return stream
-    raise InputError(ErrorCode.VIDEO_STREAM_MISSING, "The file given as video holds no moving pictures.")
+    raise InputError(ErrorCode.VIDEO_STREAM_MISSING, "The file given as video contains no video.")
 
 
-def packets(container: av.container.InputContainer, stream: Any) -> Iterator[av.Packet[Any]]:
-    """Yield packets that hold data, to the end or to where the file breaks off."""
+def packets(
+    container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream
+) -> Iterator[av.Packet[Any]]:
+    """Yield the packets with data, up to the end of the file or its first damaged place."""
     try:
         for packet in container.demux(stream):
             if packet.size:
@@ -68,10 +71,10 @@ def packets(container: av.container.InputContainer, stream: Any) -> Iterator[av.
 
 
 def first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame:
-    """Decode up to the first frame; raises InputError where there is none."""
+    """Return the first frame that can be decoded; raises InputError if there is none."""
     try:
         for count, packet in enumerate(container.demux(stream)):
-            frames: list[av.VideoFrame] = decoded(packet)
+            frames: list[av.VideoFrame] = decode_packet(packet)
             if frames:
                 return frames[0]
             if count > MAX_PACKETS_TO_FIRST_FRAME:
@@ -81,22 +84,22 @@ def first_frame(container: av.container.InputContainer, stream: av.VideoStream) 
     raise InputError(ErrorCode.VIDEO_UNREADABLE, "Not one frame of the video can be decoded.")
 
 
-def decoded(packet: av.Packet[Any]) -> list[Any]:
-    """Decode a packet; a damaged one gives nothing, as in every player."""
+def decode_packet(packet: av.Packet[Any]) -> list[Any]:
+    """Return the frames of a packet; none if it is damaged, as in players."""
     try:
         return list(packet.decode())
     except av.InvalidDataError:
         return []
 
 
-def too_long(what: str, duration_s: float, limits: dict[str, float]) -> InputError:
-    """Return the refusal of something that lasts too long."""
-    message = f"The {what} lasts {duration_s:.0f} s; at most {limits['max_duration_s']:g} s are allowed."
+def too_long(what: str, duration_s: float, limits: Limits) -> InputError:
+    """Return the error for a video or sound (`what`) that lasts too long."""
+    message = f"The {what} lasts {duration_s:.0f} s; at most {limits.max_duration_s:g} s are allowed."
     return InputError(ErrorCode.DURATION_EXCEEDED, message)
 
 
-def identity(path: Path) -> dict[str, Any]:
-    """Return size and hash of a file."""
+def size_and_hash(path: Path) -> dict[str, Any]:
+    """Return `bytes` and `sha256` of a file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}

@@ -1,6 +1,6 @@
-"""Find the constant frame rate a list of timestamps stands for.
+"""The constant frame rate that fits a list of timestamps.
 
-Exact rationals throughout: 29.97 rounded to a float drifts by a frame within minutes.
+All rates are exact fractions, because 29.97 as a float drifts by a frame within minutes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
-STILL_RATE: Final = Fraction(25)  # what a still picture is shown at
-MAX_VARIABLE_RATE: Final = Fraction(60)  # an irregular clip is not put on a finer grid than this
-MIN_RATE: Final = Fraction(5)  # lips cannot move on less: slower clips go on a grid of STILL_RATE
-SNAP: Final = Fraction(3, 100)  # how far an irregular clip's shortest steps may lie from a usual rate
+STILL_RATE: Final = Fraction(25)  # frame rate of a still picture
+MAX_VARIABLE_RATE: Final = Fraction(60)  # highest rate for an irregular clip
+MIN_RATE: Final = Fraction(5)  # too slow for moving lips: slower clips get STILL_RATE
+SNAP: Final = Fraction(3, 100)  # largest relative distance of an irregular clip's rate from a standard rate
 STANDARD_RATES: Final = tuple(
     [Fraction(n) for n in (5, 6, 8, 10, 12, 15, 16, 18, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120)]
     + [Fraction(25, 2)]
@@ -24,7 +24,7 @@ STANDARD_RATES: Final = tuple(
 
 @dataclass(frozen=True)
 class Cadence:
-    """Say at which rate, and how many frames, a clip runs; variable where its frames are not evenly spaced."""
+    """Frame rate of a clip, its number of frames at this rate, and whether its timestamps are unevenly spaced."""
 
     rate: Fraction
     frames: int
@@ -32,7 +32,11 @@ class Cadence:
 
 
 def find_cadence(pts: list[int], last_duration: int, time_base: Fraction, hints: Iterable[Fraction]) -> Cadence:
-    """Fit a grid to timestamps in units of `time_base`, in any order; `hints` are rates the container names."""
+    """Return the constant frame rate that fits the timestamps best.
+
+    `pts` and `last_duration` are in units of `time_base` seconds, `pts` in any order. `hints` are the rates that the
+    container names.
+    """
     times = sorted(set(pts))
     if len(times) < 2:
         return Cadence(STILL_RATE, 1, False)
@@ -50,13 +54,13 @@ def find_cadence(pts: list[int], last_duration: int, time_base: Fraction, hints:
 
 
 def _is_even(times: list[int], step: Fraction) -> bool:
-    """Tell whether each time lies within half a step of its place on an even grid; integers, as there are many."""
+    """Return whether each time is less than half a step from its place on an even grid; in integers, for speed."""
     whole, parts = step.numerator, step.denominator
     return all(2 * abs((time - times[0]) * parts - i * whole) < whole for i, time in enumerate(times))
 
 
 def _steady_rate(mean: Fraction, span: int, hints: list[Fraction]) -> Fraction:
-    """Name the rate whose mean over `span` ticks was measured: a usual one, else the container's, else the measured."""
+    """Return the rate that fits the mean over `span` ticks: a standard rate, else a hint, else the measured rate."""
     tolerance = Fraction(3, 2 * span) + Fraction(1, 20000)
     fitting = [rate for rate in STANDARD_RATES if abs(rate / mean - 1) <= tolerance]
     named = [rate for rate in hints if rate in fitting]
@@ -69,7 +73,7 @@ def _steady_rate(mean: Fraction, span: int, hints: list[Fraction]) -> Fraction:
 
 
 def _plainest(mean: Fraction, tolerance: Fraction) -> Fraction:
-    """Return the fraction of the smallest denominator that fits the mean, but never zero."""
+    """Return the fraction with the smallest denominator that fits the mean, but never zero."""
     for denominator in range(1, 1002):
         rate = Fraction(round(mean * denominator), denominator)
         if abs(rate / mean - 1) <= tolerance:
@@ -83,5 +87,5 @@ def _usual_rate(rate: Fraction) -> Fraction:
 
 
 def _rounded(rate: Fraction, denominator: int) -> Fraction:
-    """Round to a plain fraction, but never to zero."""
+    """Round to a fraction with at most this denominator, but never to zero."""
     return max(rate.limit_denominator(denominator), Fraction(1, denominator))

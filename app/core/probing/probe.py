@@ -1,8 +1,8 @@
-"""Say what an uploaded file is, without ever opening it in this process.
+"""Probing of uploaded files: it finds their facts without opening them in this process.
 
-Every look is a child process (`app.core.probing.child`) with limits on time and memory; whatever happens to it, the
-answer here is facts or an InputError with a sentence a client may read; a child that the system killed for want of
-memory is a LookKilledError, since the file may be good.
+Each probe is a child process (`app.core.probing.child`) with limits on time and memory. Whatever happens to the child,
+the outcome here is the facts, or an InputError with a sentence for the client. If the child was killed from outside,
+perhaps because the system had no memory left, the outcome is a ProbeKilledError, since the file may be good.
 """
 
 from __future__ import annotations
@@ -21,38 +21,19 @@ import imageio_ffmpeg
 
 from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import AudioFacts, VideoFacts
-from app.core.settings import Settings
+from app.core.probing.limits import Limits as Limits  # callers import it from here
 
 TIMEOUT_S: Final = 30.0
-READ_BYTES_PER_S: Final = 40e6  # a slow disk: larger files get the time to be read
+READ_BYTES_PER_S: Final = 40e6  # of a slow disk: large files get more time
 ROOT: Final = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Bound what is accepted: seconds, pixels of one frame, frames a second, frames in all."""
-
-    max_duration_s: float = 3600.0
-    max_pixels: int = 4096 * 2304
-    max_fps: float = 120.0
-
-    @property
-    def max_frames(self) -> int:
-        """Return how many frames the longest clip at the highest rate has."""
-        return int(self.max_duration_s * self.max_fps)
-
-    @classmethod
-    def of(cls, settings: Settings) -> Limits:
-        """Take the limits from the settings."""
-        return cls(settings.max_duration_s, settings.max_pixels, settings.max_fps)
-
-
-@dataclass(frozen=True)
 class PictureFacts:
-    """What decoding a video rightly takes, beyond VideoFacts.
+    """Facts that a decoder of the video needs beyond VideoFacts.
 
-    start_pts: time of the first frame shown, in units of time_base seconds. interlaced: as flagged. matrix, primaries,
-    transfer: colour tags as ITU-T H.273 numbers (2 = not said). rgb: the codec stores RGB.
+    start_pts: time of the first frame that is shown, in units of time_base seconds. interlaced: as flagged in the file.
+    rgb: the codec stores RGB. matrix, primaries, transfer: colour tags as ITU-T H.273 numbers (2 = unspecified).
     """
 
     start_pts: int | None
@@ -64,31 +45,34 @@ class PictureFacts:
     transfer: int
 
 
-class LookKilledError(ServiceError):
-    """Report a look that somebody ended, or a system out of memory: it says nothing of the file."""
+class ProbeKilledError(ServiceError):
+    """Probing process that was killed from outside, by a user or for lack of memory; says nothing about the file."""
 
     def __init__(self) -> None:
-        super().__init__(ErrorCode.OUT_OF_MEMORY, "The look into the file was ended from outside.")
+        super().__init__(ErrorCode.OUT_OF_MEMORY, "The check of the file was ended from outside.")
 
 
 def probe_video(path: Path, limits: Limits) -> VideoFacts:
-    """Return the facts of a video or still picture; raises InputError or LookKilledError."""
-    return VideoFacts.model_validate(_ask("video", path, limits, ErrorCode.VIDEO_UNREADABLE))
+    """Return the facts of a video or still picture; raises InputError or ProbeKilledError."""
+    return VideoFacts.model_validate(_run_child("video", path, limits, ErrorCode.VIDEO_UNREADABLE))
 
 
 def probe_audio(path: Path, limits: Limits) -> AudioFacts:
-    """Return the facts of a file's sound; raises InputError or LookKilledError."""
-    return AudioFacts.model_validate(_ask("audio", path, limits, ErrorCode.AUDIO_UNREADABLE))
+    """Return the facts of a file's sound; raises InputError or ProbeKilledError."""
+    return AudioFacts.model_validate(_run_child("audio", path, limits, ErrorCode.AUDIO_UNREADABLE))
 
 
 def probe_picture(path: Path, limits: Limits) -> PictureFacts:
-    """Return how to decode a video that was accepted; raises InputError or LookKilledError."""
-    facts = _ask("picture", path, limits, ErrorCode.VIDEO_UNREADABLE)
+    """Return the decoding facts of a video that was accepted; raises InputError or ProbeKilledError."""
+    facts = _run_child("picture", path, limits, ErrorCode.VIDEO_UNREADABLE)
     return PictureFacts(**{name: facts[name] for name in PictureFacts.__dataclass_fields__})
 
 
 def find_ffmpeg(setting: str | None) -> str:
-    """Return the ffmpeg binary: the one set, else the one inside imageio-ffmpeg; raises ServiceError."""
+    """Return the path of the ffmpeg program: the one in the setting, else the one in imageio-ffmpeg.
+
+    Raises ServiceError if the setting names no program.
+    """
     if setting is None:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     found = shutil.which(setting)
@@ -97,13 +81,13 @@ def find_ffmpeg(setting: str | None) -> str:
     return found
 
 
-def _ask(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> dict[str, Any]:
+def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> dict[str, Any]:
     timeout_s = TIMEOUT_S + path.stat().st_size / READ_BYTES_PER_S
     request = {
         "task": task,
         "path": str(path.resolve()),
         "cpu_s": int(timeout_s) + 1,
-        "limits": asdict(limits) | {"max_frames": limits.max_frames},
+        "limits": asdict(limits),
     }
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
     try:
@@ -113,14 +97,15 @@ def _ask(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> dict[s
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            process_group=0,  # Ctrl-C is for who asks
+            process_group=0,  # so that Ctrl-C reaches only the parent
             env=environment,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(unreadable, "The file takes too long to be read.") from error
-    if child.returncode in (-signal.SIGKILL, -signal.SIGTERM):  # not its limits, so this says nothing about the file
-        raise LookKilledError
+    if child.returncode in (-signal.SIGKILL, -signal.SIGTERM):
+        # The limits of the child end it otherwise, so this says nothing about the file.
+        raise ProbeKilledError
     if child.returncode != 0:
         raise InputError(unreadable, "The file cannot be read within the limits on memory and time.")
     answer = json.loads(child.stdout)

@@ -1,7 +1,7 @@
-"""Recognise a file's format from its first bytes, never from its name, so that the demuxer can be forced.
+"""Recognition of a file's format from its first bytes, never from its name, so that the demuxer can be forced.
 
-Only formats that carry their media inside are known here. Playlists, manifests and pages that name other files or
-addresses are recognised in order to be refused: a media library left to guess would follow them.
+All known formats contain their media. Playlists, manifests and pages, which only name other files or addresses, are
+recognised so that they can be refused. A media library that guesses the format would open the files that they name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 HEAD_BYTES: Final = 256 * 1024
 PICTURE_FORMATS: Final = frozenset({"jpeg", "png", "webp", "bmp", "tiff", "avif"})
-REFERENCE: Final = "reference"  # a file that only names other files
+REFERENCE: Final = "reference"  # file that only names other files
 TEXT: Final = "text"
 
 MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
@@ -63,7 +63,11 @@ MPEG_RATES_HZ: Final = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (
 
 
 def sniff(head: bytes) -> str | None:
-    """Return the format's name (ffmpeg's for sound and video), REFERENCE, TEXT or None, given up to HEAD_BYTES."""
+    """Return the format of a file, given its first HEAD_BYTES bytes.
+
+    The name is ffmpeg's for sound and video; see PICTURE_FORMATS for pictures. REFERENCE and TEXT stand for files that
+    are no media, None for an unknown format.
+    """
     for magic, name in MAGIC:
         if head.startswith(magic):
             return name
@@ -79,7 +83,7 @@ def sniff(head: bytes) -> str | None:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """Tell whether five sync bytes follow each other at one of the packet sizes in use."""
+    """Return whether five sync bytes follow each other at the distance of one of the known packet sizes."""
     for size in (188, 192, 204):
         for start in range(min(size * 4, len(head))):
             sync = head[start : start + size * 5 : size]
@@ -89,14 +93,17 @@ def _is_transport_stream(head: bytes) -> bool:
 
 
 def _sniff_frames(head: bytes) -> str | None:
-    """Recognise bare MPEG audio or ADTS by four frames that follow each other, so that chance does not."""
+    """Return the name of a stream of bare MPEG audio or ADTS frames, else None.
+
+    Four frames must follow each other directly, because other bytes can look like one frame by chance.
+    """
     start = 0
     if head[:3] == b"ID3" and len(head) > 10:
         start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
         if head[start : start + 4] == b"fLaC":
             return "flac"
         if start >= len(head) - 16:
-            return "mp3"  # the tag fills all that is seen; the demuxer goes on from here
+            return "mp3"  # the ID3 tag fills the whole head; the demuxer decides on the rest
     for name, frame_length in (("mp3", _mpeg_frame_bytes), ("aac", _adts_frame_bytes)):
         for first in range(start, min(start + 4096, len(head))):
             at, frames = first, 0
@@ -108,7 +115,7 @@ def _sniff_frames(head: bytes) -> str | None:
 
 
 def _mpeg_frame_bytes(head: bytes, at: int) -> int:
-    """Return the length of the MPEG audio frame at an offset, 0 where there is none."""
+    """Return the length in bytes of the MPEG audio frame at an offset, 0 if there is none."""
     if at + 4 > len(head) or head[at] != 0xFF or head[at + 1] & 0xE0 != 0xE0:
         return 0
     version, layer = head[at + 1] >> 3 & 3, 4 - (head[at + 1] >> 1 & 3)
@@ -123,7 +130,7 @@ def _mpeg_frame_bytes(head: bytes, at: int) -> int:
 
 
 def _adts_frame_bytes(head: bytes, at: int) -> int:
-    """Return the length of the ADTS frame at an offset, 0 where there is none."""
+    """Return the length in bytes of the ADTS frame at an offset, 0 if there is none."""
     if at + 7 > len(head) or head[at] != 0xFF or head[at + 1] & 0xF6 != 0xF0 or head[at + 2] >> 2 & 15 > 12:
         return 0
     length = (head[at + 3] & 3) << 11 | head[at + 4] << 3 | head[at + 5] >> 5

@@ -1,4 +1,4 @@
-"""How full a disk is, how much a job will want of it, and how long a folder has lain untouched."""
+"""Disk space: how much is free, how much a job will need, and how long a folder has been idle."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Final
 from app.core.errors import CapacityError, ErrorCode
 from app.core.jobs import JobInput, JobOptions
 
-RESERVE_BYTES: Final = 256 * 1024**2  # kept free for results, records and the machine itself
-VOICE_BYTES_PER_S: Final = 4 * 16_000  # decoded, and once more with its pauses silenced
+RESERVE_BYTES: Final = 256 * 1024**2  # stays free for results, records and the machine itself
+VOICE_BYTES_PER_S: Final = 4 * 16_000  # 16-bit mono at 16 kHz, twice: decoded, and with its pauses silenced
 SOUND_BYTES_PER_S: Final = 48_000
-BITS_PER_PIXEL: Final = 0.15  # of a frame at crf 18 and `veryfast`; of a dozen real clips the largest took 0.12
-CRF_HALVING: Final = 6.0  # x264: this much more crf halves the bytes
+BITS_PER_PIXEL: Final = 0.15  # of a frame at crf 18 and `veryfast`; the largest of a dozen real clips took 0.12
+CRF_HALVING: Final = 6.0  # x264: a crf higher by this halves the bytes
 
 
-def check_room(folder: Path, wanted_bytes: int) -> None:
-    """Raise CapacityError(storage_full) where that much does not fit on the folder's disk; raises OSError."""
+def check_space(folder: Path, wanted_bytes: int) -> None:
+    """Raise CapacityError(storage_full) if that many bytes do not fit on the folder's disk; raises OSError."""
     if shutil.disk_usage(folder).free < wanted_bytes:
         raise CapacityError(ErrorCode.STORAGE_FULL, "The service has no disk space left.", retry_after_s=60)
 
 
 def output_bytes(job_input: JobInput, options: JobOptions) -> int:
-    """Return a generous guess of a result's size."""
+    """Return a generous estimate of the size of the result, in bytes."""
     video = job_input.video
     duration_s = max(video.duration_s, job_input.audio.duration_s)
     numerator, _, denominator = video.fps.partition("/")
@@ -35,14 +35,14 @@ def output_bytes(job_input: JobInput, options: JobOptions) -> int:
 
 
 def work_bytes(job_input: JobInput, options: JobOptions) -> int:
-    """Return a generous guess of what an attempt writes on its host: inputs fetched, decoded voice, result."""
+    """Return a generous estimate of what an attempt writes on its host: inputs, decoded voice and result, in bytes."""
     parts = (job_input.video, job_input.audio, job_input.audio_mix)
     fetched = sum(part.bytes for part in parts if part is not None)
     return output_bytes(job_input, options) + fetched + int(job_input.audio.duration_s * VOICE_BYTES_PER_S)
 
 
 def idle_s_of(folder: Path) -> float:
-    """Return the seconds since anything in the folder was last written; 0 where it vanishes or is none."""
+    """Return the seconds since the folder or a file in it was last written to; 0 if it is gone or not a folder."""
     try:
         newest = max([folder.stat().st_mtime, *(path.stat().st_mtime for path in folder.iterdir())])
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Choose the storage that the settings name: the one place that knows both implementations."""
+"""The choice of the storage: the only module that knows both implementations."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from app.core.storage.port import Storage
 
 
 def open_storage(settings: Settings) -> Storage:
-    """Return the storage that the settings name; connects to nothing yet.
+    """Return the storage that the settings name, without connecting to it.
 
-    Raises ServiceError where S3 is named and its library is not installed.
+    Raises ServiceError if the settings name a bucket and the library for it is not installed.
     """
     if settings.storage is not None and settings.storage.startswith("s3://"):
         try:

@@ -1,12 +1,14 @@
-"""A host's own disk: what comes in, what is being made, and the inputs that were fetched. Nothing here is a job's only
-copy once the job is accepted or has ended.
+"""Working folders on one host's disk: uploads that arrive, fetched inputs, and the files of running attempts.
 
-    <root>/incoming/<id>/            a form as it arrives
-    <root>/inputs/<id>/              fetched for the attempts that run here; kept for a while for the next of them
-    <root>/work/<id>-<attempt>-<..>/ an attempt's own; gone when it ends
+    <root>/incoming/<id>/            a form that is being received
+    <root>/inputs/<id>/              inputs fetched for the attempts on this host; kept for a while for the next attempt
+    <root>/work/<id>-<attempt>-<..>/ files of one attempt; removed when it ends
 
-Whoever uses a folder holds a lock on it, which the kernel lets go when the process dies. So the sweep, in any process,
-knows what a crash left behind and never takes what is in use.
+No folder here holds the only copy of a file that an accepted job still needs.
+
+Each user of a folder holds a lock on it (flock), which the kernel releases when the process dies. The sweep, in any
+process, therefore removes what a crash left behind, and never a folder in use. The locks are not those of
+`app.core.locks`, because attempts share the lock on their inputs, and filelock has no shared lock on a folder.
 """
 
 from __future__ import annotations
@@ -21,30 +23,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from app.core.storage.disk_space import RESERVE_BYTES, check_room, idle_s_of
+from app.core.storage.disk_space import RESERVE_BYTES, check_space, idle_s_of
 from app.core.storage.port import check_id
 
 FOLDERS: Final = ("incoming", "inputs", "work")
-IDLE_S: Final = 120.0  # the next attempt or segment of a job may want the same inputs; also covers the moment of making
+IDLE_S: Final = 120.0  # time for the next attempt to reuse inputs, and between making a folder and locking it
 
 
 class Workspace:
-    """Give out folders on this host's disk, and take them back."""
+    """Working folders on this host's disk, and the disk space that is promised to uploads."""
 
     def __init__(self, root: Path, reserve_bytes: int = RESERVE_BYTES) -> None:
-        self._root = root.resolve()
+        self._root = root.absolute()
         self._reserve_bytes = reserve_bytes
         self._lock = threading.Lock()
         self._promised_bytes = 0
 
     def prepare(self) -> None:
-        """Make the folders; only this user may look into them."""
+        """Make the folders, readable by this user only."""
         for folder in (self._root, *(self._root / name for name in FOLDERS)):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
     def incoming(self, job_id: str) -> Iterator[Path]:
-        """Give a new folder for the files of a form; it goes at the end."""
+        """Yield a new folder for the files of a form; it is removed at the end."""
         folder = self._root / "incoming" / check_id(job_id)
         folder.mkdir(mode=0o700)
         with _removed(folder):
@@ -52,38 +54,38 @@ class Workspace:
 
     @contextmanager
     def work_folder(self, job_id: str, attempt: int) -> Iterator[Path]:
-        """Give an attempt a new folder, also where it has others; it goes at the end."""
+        """Yield a new folder for an attempt, which may have several; it is removed at the end."""
         prefix = f"{check_id(job_id)}-{attempt}-"
         with _removed(Path(tempfile.mkdtemp(prefix=prefix, dir=self._root / "work"))) as folder:
             yield folder
 
     @contextmanager
     def inputs(self, job_id: str) -> Iterator[Path]:
-        """Give the folder for a job's fetched inputs, which all attempts on this host share; what is in it stays."""
+        """Yield the folder of a job's fetched inputs, shared by all attempts on this host; its files stay."""
         folder = self._root / "inputs" / check_id(job_id)
         descriptor = _hold_shared(folder)
         try:
             yield folder
             os.utime(folder)
         finally:
-            with suppress(OSError):  # in use elsewhere, or not empty: it stays for the next
+            with suppress(OSError):  # in use elsewhere, or not empty: stays for the next attempt
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 folder.rmdir()
             os.close(descriptor)
 
     def free_bytes(self) -> int:
-        """Return what may still be written here."""
+        """Return how many bytes may still be written here."""
         return shutil.disk_usage(self._root).free - self._reserve_bytes - self._promised_bytes
 
-    def check_room(self, wanted_bytes: int) -> None:
-        """Raise CapacityError(storage_full) where that much does not fit."""
-        check_room(self._root, wanted_bytes + self._reserve_bytes + self._promised_bytes)
+    def check_space(self, wanted_bytes: int) -> None:
+        """Raise CapacityError(storage_full) if that many bytes do not fit."""
+        check_space(self._root, wanted_bytes + self._reserve_bytes + self._promised_bytes)
 
     @contextmanager
-    def room(self, wanted_bytes: int) -> Iterator[None]:
-        """Promise so much of the disk for a while; raises CapacityError(storage_full) where it does not fit."""
+    def reserve(self, wanted_bytes: int) -> Iterator[None]:
+        """Reserve disk space until the end; raises CapacityError(storage_full) if that many bytes do not fit."""
         with self._lock:
-            self.check_room(wanted_bytes)
+            self.check_space(wanted_bytes)
             self._promised_bytes += wanted_bytes
         try:
             yield
@@ -92,7 +94,7 @@ class Workspace:
                 self._promised_bytes -= wanted_bytes
 
     def sweep(self, idle_s: float = IDLE_S) -> int:
-        """Remove the folders that nobody holds and nothing was written to for that long; return how many."""
+        """Remove the folders that are not in use and were not written to for `idle_s` seconds; return how many."""
         return sum(
             _remove_unheld(folder)
             for name in FOLDERS
@@ -103,7 +105,7 @@ class Workspace:
 
 @contextmanager
 def _removed(folder: Path) -> Iterator[Path]:
-    """Hold a new folder, and remove it with all in it at the end."""
+    """Hold a shared lock on a new folder; remove the folder and its files at the end."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -114,15 +116,18 @@ def _removed(folder: Path) -> Iterator[Path]:
 
 
 def _hold_shared(folder: Path) -> int:
-    """Make the folder where it is missing and hold it; return the descriptor to close. A sweep may be ahead of us."""
+    """Make the folder if it is missing, hold a shared lock on it, and return the descriptor that holds the lock.
+
+    A sweep can remove the folder at any moment before the lock is held; then the folder is made again.
+    """
     while True:
-        with suppress(FileExistsError):  # not exist_ok, which fails where a sweep removes the folder just then
+        with suppress(FileExistsError):  # `exist_ok` would fail if a sweep removes the folder in the same moment
             folder.mkdir(mode=0o700)
         try:
             descriptor = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
             continue
-        fcntl.flock(descriptor, fcntl.LOCK_SH)  # a sweep holds it for one removal only
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits for a sweep, which holds its lock for one removal only
         with suppress(FileNotFoundError):
             if os.path.samestat(folder.stat(), os.fstat(descriptor)):
                 return descriptor
@@ -133,7 +138,7 @@ def _remove_unheld(folder: Path) -> bool:
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
-        return False  # gone, or no folder at all
+        return False  # gone, or not a folder
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)

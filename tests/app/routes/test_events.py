@@ -14,7 +14,7 @@ from tests.service import running_redis, wait_until
 
 
 def parse(lines):
-    """Yield id, name and data of each server-sent event; comments and the reconnection time are no events."""
+    """Yield id, name and data of each server-sent event, without comments and the reconnection time."""
     fields = {}
     for line in lines:
         if line:
@@ -26,7 +26,7 @@ def parse(lines):
 
 
 class Listener:
-    """Follow a job in a thread and keep what came."""
+    """Thread that follows a job and collects its events."""
 
     def __init__(self, service, job_id, **headers):
         self.events, self.is_open, self.error = [], False, None
@@ -46,7 +46,7 @@ class Listener:
             self.error = error
 
     def names(self):
-        return [word(event) for event in self.events]
+        return [summary(event) for event in self.events]
 
     def wait_for(self, name):
         wait_until(lambda: name in self.names() or self.error, 10)
@@ -58,7 +58,7 @@ class Listener:
         return self.names()
 
 
-def word(event):
+def summary(event):
     _, name, data = event
     detail = data["percent"] if name == "progress" else data["status"]
     return f"{name} {detail}"
@@ -72,7 +72,7 @@ def beat(service, job_id, percent, attempt=1):
     service.services.records.beat(job_id, attempt, "synthesize", Progress(percent=percent))
 
 
-def test_a_listener_hears_the_whole_life(service):
+def test_a_listener_gets_all_events_of_a_job(service):
     records = service.services.records
     job_id = post(service)
     listener = Listener(service, job_id)
@@ -121,7 +121,7 @@ def test_the_end_says_why(service, end, status, code):
     assert (error and error["code"]) == code
 
 
-def test_replay_goes_on_behind_the_last_event(service):
+def test_replay_continues_after_the_last_event(service):
     records = service.services.records
     job_id = post(service)
     records.claim("w", "c")
@@ -136,10 +136,10 @@ def test_replay_goes_on_behind_the_last_event(service):
         assert Listener(service, job_id, **{"Last-Event-ID": event_id}).join() == whole.names()[position + 1 :]
     for last in (whole.events[-1][0], "999999999999999-0"):
         answer = service.http.get(f"/jobs/{job_id}/events", headers={"Last-Event-ID": last})
-        assert (answer.status_code, answer.content) == (204, b""), "a browser asks no more"
+        assert (answer.status_code, answer.content) == (204, b""), "a browser stops asking"
 
 
-def test_an_id_from_the_future_misses_nothing_to_come(service):
+def test_a_last_event_id_from_the_future_gets_all_later_events(service):
     job_id = post(service)
     listener = Listener(service, job_id, **{"Last-Event-ID": "999999999999999-0"})
     wait_until(lambda: listener.is_open, 10)
@@ -147,7 +147,7 @@ def test_an_id_from_the_future_misses_nothing_to_come(service):
     assert listener.join() == ["status canceled", "end canceled"]
 
 
-def test_a_retry_is_heard_behind_the_end_of_before(service):
+def test_events_of_a_retry_follow_the_earlier_end(service):
     job_id = post(service)
     service.http.post(f"/jobs/{job_id}/cancel")
     first = Listener(service, job_id)
@@ -160,7 +160,7 @@ def test_a_retry_is_heard_behind_the_end_of_before(service):
 
 
 @pytest.mark.parametrize("last", ["x", "1", "-1-0", "1-2-3", "1" * 16 + "-0", "$", "*"])
-def test_ids_that_are_none(service, last):
+def test_malformed_event_ids_are_refused(service, last):
     answer = service.http.get(f"/jobs/{post(service)}/events", headers={"Last-Event-ID": last})
     assert_problem(answer, 422, "option_invalid")
 
@@ -172,7 +172,7 @@ def test_another_s_job_is_not_found(service):
         assert_problem(service.http.get(path), 404, "not_found")
 
 
-def test_listeners_hold_up_nobody(service):
+def test_listeners_do_not_block_other_calls(service):
     job_id = post(service)
     listeners = [Listener(service, job_id) for _ in range(60)]  # more than there are threads for blocking calls
     for listener in listeners:
@@ -183,7 +183,7 @@ def test_listeners_hold_up_nobody(service):
 
 
 class Held:
-    """A call with `wait` in a thread."""
+    """Thread that polls a job with `wait`."""
 
     def __init__(self, service, job_id, wait_s):
         self.answer = None
@@ -234,7 +234,7 @@ def test_wait_holds_until_the_job_changes(service, is_running, change, status):
         assert held.join().json()["status"] == status
 
 
-def test_wait_ends_in_time_and_at_once_where_nothing_can_come(service):
+def test_wait_ends_in_time_and_at_once_after_the_end(service):
     job_id = post(service)
     assert service.http.get(f"/jobs/{job_id}?wait=0.2").json()["status"] == "queued"
     service.http.post(f"/jobs/{job_id}/cancel")
@@ -242,7 +242,7 @@ def test_wait_ends_in_time_and_at_once_where_nothing_can_come(service):
     assert service.services.listeners.count == 0
 
 
-def test_where_no_place_is_left_listeners_are_refused_and_waits_do_not_hold(service):
+def test_at_the_limit_listeners_are_refused_and_waits_do_not_hold(service):
     job_id, listeners = post(service), service.services.listeners
     listeners.count += MAX_LISTENERS
     try:
@@ -255,11 +255,11 @@ def test_where_no_place_is_left_listeners_are_refused_and_waits_do_not_hold(serv
 
 
 @pytest.mark.parametrize("wait", ["61", "-1", "nan", "inf", "x", ""])
-def test_waits_that_are_none(service, wait):
+def test_wrong_waits_are_refused(service, wait):
     assert_problem(service.http.get(f"/jobs/{post(service)}?wait={wait}"), 422, "option_invalid")
 
 
-def test_redis_goes_away_in_the_middle(make_service, tmp_path, tmp_path_factory):
+def test_redis_stops_in_the_middle(make_service, tmp_path, tmp_path_factory):
     data = tmp_path_factory.mktemp("redis")
     with running_redis(data) as url:
         service = make_service(redis_url=url, data_dir=tmp_path / "files")
@@ -267,7 +267,7 @@ def test_redis_goes_away_in_the_middle(make_service, tmp_path, tmp_path_factory)
         listener, held = Listener(service, job_id), Held(service, job_id, 60)
         listener.wait_for("status queued")
         held.wait_until_sent()
-    assert listener.join() == ["status queued"], "the line is ended in order"
+    assert listener.join() == ["status queued"], "the stream ends without an error"
     assert_problem(held.join(), 503, "internal")
     headers = {"Last-Event-ID": listener.events[-1][0]}
     for path in ("", "?wait=5", "/events"):

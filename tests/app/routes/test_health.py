@@ -49,7 +49,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_redis_away_is_503_with_a_code(service_without_redis, tmp_path, call):
+def test_an_unavailable_redis_is_503_with_a_code(service_without_redis, tmp_path, call):
     files = {"video": b"v", "audio": b"a"} if call[1] in ("/jobs", "/jobs/validate") and call[0] == "POST" else None
     answer = service_without_redis.http.request(*call, files=files)
     body = assert_problem(answer, 503, "internal")
@@ -57,7 +57,7 @@ def test_redis_away_is_503_with_a_code(service_without_redis, tmp_path, call):
     assert "Traceback" not in answer.text and ".sock" not in answer.text
 
 
-def test_ready_says_what_is_missing(service, make_service, tmp_path):
+def test_readiness_names_what_is_missing(service, make_service, tmp_path):
     body = assert_problem(service.http.get("/readyz"), 503, "internal")
     assert body["checks"].keys() == {"worker"}
     service.services.records.announce(WORKER)

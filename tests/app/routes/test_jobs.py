@@ -61,7 +61,7 @@ def test_post_gives_a_queued_job(service):
     assert [found["id"] for found in service.http.get("/jobs").json()["jobs"]] == [job["id"]]
 
 
-def test_the_mix_is_taken_and_an_empty_one_is_none(service):
+def test_the_mix_is_used_and_an_empty_field_is_not(service):
     job = service.post(files={"video": b"v", "audio": b"a", "audio_mix": b"mix"}).json()
     assert job["input"]["audio_mix"]["bytes"] == 3
     form = {"video": ("v", b"v"), "audio": ("a", b"a"), "audio_mix": ("", b"", "application/octet-stream")}
@@ -120,12 +120,12 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("body", "kind", "status"), BODIES)
-def test_bodies_that_are_no_form(service, body, kind, status):
+def test_bodies_that_are_not_a_form(service, body, kind, status):
     assert_problem(service.http.post("/jobs", content=body, headers={"Content-Type": kind}), status, "option_invalid")
     assert folders(service) == []
 
 
-def test_a_body_of_unsaid_length_is_counted(service):
+def test_a_body_without_a_length_is_counted(service):
     def endless():
         yield b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
         for _ in range(64):
@@ -136,7 +136,7 @@ def test_a_body_of_unsaid_length_is_counted(service):
     assert folders(service) == []
 
 
-def test_a_client_that_goes_away_leaves_nothing(service):
+def test_a_client_that_disconnects_leaves_nothing(service):
     def broken():
         yield b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n' + b"x" * 2_000
         assert wait_until(lambda: folders(service), 5)
@@ -148,7 +148,7 @@ def test_a_client_that_goes_away_leaves_nothing(service):
 
 
 def declared_post(service, size):
-    """Begin an upload of so many bytes and send none of them."""
+    """Begin an upload of that many bytes and send none of them."""
     connection = http.client.HTTPConnection(service.url.removeprefix("http://"), timeout=60)
     connection.putrequest("POST", "/jobs")
     connection.putheader("Content-Type", "multipart/form-data; boundary=b")
@@ -162,15 +162,15 @@ def assert_storage_full(connection):
     assert (answer.status, json.loads(answer.read())["code"]) == (507, "storage_full")
 
 
-def test_a_full_disk_is_said_at_the_door(make_service):
+def test_a_full_disk_refuses_the_upload_at_once(make_service):
     with declared_post(make_service(max_upload_bytes=10**17), 10**16) as upload:
         assert_storage_full(upload)
 
 
-def test_the_disk_is_promised_to_those_who_came_first(make_service, tmp_path):
+def test_disk_space_is_reserved_for_running_uploads(make_service, tmp_path):
     size = int(shutil.disk_usage(tmp_path).free * 0.6)
     service = make_service(max_upload_bytes=2 * size)
-    for _ in range(2):  # what was promised to the first is free again for the second
+    for _ in range(2):  # the space reserved for the first is free again for the second
         with declared_post(service, size):
             wait_until(lambda: folders(service), 5)
             with declared_post(service, size) as late:
@@ -178,7 +178,7 @@ def test_the_disk_is_promised_to_those_who_came_first(make_service, tmp_path):
         wait_until(lambda: folders(service) == [], 5)
 
 
-def test_a_full_queue_is_said_at_the_door(make_service):
+def test_a_full_queue_refuses_the_upload_at_once(make_service):
     service = make_service(max_queued_jobs=1)
     assert service.post().status_code == 202
     answer = service.post()
@@ -186,7 +186,7 @@ def test_a_full_queue_is_said_at_the_door(make_service):
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_too_many_jobs_of_one_caller_are_said_at_the_door(make_service):
+def test_too_many_jobs_of_one_caller_are_refused_at_once(make_service):
     service = make_service(max_active_per_key=1)
     first = service.post(headers={"Idempotency-Key": "once"}).json()["id"]
     answer = service.post()
@@ -319,7 +319,7 @@ UNEXPECTED = [
 
 
 @pytest.mark.parametrize(("error", "status", "code"), UNEXPECTED)
-def test_what_nobody_expected_says_nothing_of_itself(make_service, error, status, code):
+def test_the_text_of_an_unexpected_error_is_not_sent(make_service, error, status, code):
     def fail(path):
         raise error
 

@@ -21,7 +21,7 @@ REPORT = Report(
 
 
 def finish(service):
-    """Post a job, do it as a worker would, and return its id."""
+    """Create a job, finish it as a worker would, and return its id."""
     job_id = service.post().json()["id"]
     attempt = service.services.records.claim("w", "c").attempt
     put(service.services.storage, job_id, result_name(attempt), MP4)
@@ -89,7 +89,7 @@ def test_a_range_is_sent(everywhere, header, start, end):
 
 
 @pytest.mark.parametrize("header", WHOLE)
-def test_what_is_no_single_range_gets_the_whole(header):
+def test_a_header_that_is_not_one_range_gets_the_whole_file(header):
     assert parse_range(header, SIZE) is None
 
 
@@ -118,7 +118,7 @@ def test_validators(finished):
     assert service.http.get(url, headers=partial | {"If-Range": '"old"'}).status_code == 200
 
 
-def test_no_result_yet_or_never_or_no_more(service, finished):
+def test_a_missing_result_has_a_reason(service, finished):
     records, redis_client = service.services.records, service.services.redis
 
     def answer(job_id):

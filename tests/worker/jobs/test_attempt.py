@@ -6,9 +6,9 @@ import pytest
 import redis
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError
-from app.core.probing.probe import LookKilledError
+from app.core.probing.probe import ProbeKilledError
 from app.core.records.records import Beat
-from app.core.storage.port import StorageAwayError
+from app.core.storage.port import StorageUnavailableError
 from tests.service import wait_until
 from worker.jobs.attempt import DRAIN_S, AttemptLostError, HandedBackError, Hold, JobMonitor, attend, patiently
 from worker.media.ffmpeg_process import ChildKilledError
@@ -47,11 +47,11 @@ def raising(error):
         (HandedBackError(), [("hand_back",)]),
         (AttemptLostError(), []),
         (ChildKilledError(), [("lose",)]),
-        (LookKilledError(), [("lose",)]),
+        (ProbeKilledError(), [("lose",)]),
         (redis.ConnectionError(), [("lose",)]),
         (redis.OutOfMemoryError(), [("lose",)]),
         (redis.ReadOnlyError(), [("lose",)]),
-        (StorageAwayError(), [("lose",)]),
+        (StorageUnavailableError(), [("lose",)]),
         (RuntimeError("secret"), [("fail", "internal")]),
         (MemoryError(), [("fail", "out_of_memory")]),
     ],
@@ -68,7 +68,7 @@ def test_a_failure_without_the_storage_is_nobody_s_fault():
     assert noted.made == [("lose",)]
 
 
-@pytest.mark.parametrize("error", [ChildKilledError(), LookKilledError()])
+@pytest.mark.parametrize("error", [ChildKilledError(), ProbeKilledError()])
 def test_a_child_killed_with_its_worker_is_no_loss(error):
     noted = Moves()
     attend(noted.hold(), monitor(stopping=True), 60, raising(error))

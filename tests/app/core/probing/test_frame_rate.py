@@ -15,12 +15,12 @@ def steady(rate: Fraction, count: int, time_base: Fraction, first: int = 0) -> l
 
 @pytest.mark.parametrize("rate", ["12", "15", "24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"])
 @pytest.mark.parametrize("time_base", [MS, Fraction(1, 90000)])
-def test_usual_rates_are_named_exactly_however_coarse_the_clock(rate: str, time_base: Fraction) -> None:
+def test_standard_rates_are_exact_with_any_time_base(rate: str, time_base: Fraction) -> None:
     found = find_cadence(steady(Fraction(rate), 150, time_base, 777), 0, time_base, [])
     assert (found.rate, found.frames, found.variable) == (Fraction(rate), 150, False)
 
 
-def test_a_rate_that_is_not_usual_is_kept() -> None:
+def test_a_rate_that_is_not_standard_is_kept() -> None:
     found = find_cadence(steady(Fraction(17), 100, MS), 0, MS, [])
     assert (found.rate, found.frames, found.variable) == (Fraction(17), 100, False)
 
@@ -40,7 +40,7 @@ def test_the_container_decides_between_rates_that_both_fit() -> None:
         ([1000, 3000] * 5, Fraction(25)),  # a slide show
     ],
 )
-def test_uneven_clips_get_the_grid_of_their_shortest_steps(steps: list[int], rate: Fraction) -> None:
+def test_uneven_clips_get_the_rate_of_their_shortest_steps(steps: list[int], rate: Fraction) -> None:
     times = [sum(steps[:i]) for i in range(len(steps) + 1)]
     found = find_cadence(times, steps[-1], MS, [])
     assert found.variable

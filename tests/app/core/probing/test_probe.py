@@ -12,11 +12,11 @@ import pytest
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
 from app.core.jobs import AudioFacts, VideoFacts
-from app.core.probing.probe import Limits, LookKilledError, find_ffmpeg, probe_audio, probe_video
+from app.core.probing.probe import Limits, ProbeKilledError, find_ffmpeg, probe_audio, probe_video
 from tests.service import wait_until
 
 LIMITS = Limits()
-# What a refused file is told; files not named here are accepted.
+# Code of each refused file; files that are not in this table are accepted.
 CODES = {
     ErrorCode.VIDEO_UNREADABLE: """
         archive.zip image_text.png image_truncated.jpg image_zero_bytes.png video_cut_1pct_index_last.mp4
@@ -37,10 +37,10 @@ CODES = {
         video_playlist.m3u video_sdp.mp4""",
 }
 CODE_OF = {name: code for code, names in CODES.items() for name in names.split()}
-# Refused by the pipeline, because only looking at the pictures tells.
+# Refused later, by the pipeline, because the refusal needs the decoded frames.
 FACELESS = {"image_no_face.png", "video_4000x64_strip.mp4", "video_black.mp4", "video_no_face_bars.mp4"}
-# The other answer that EXPECT.csv calls right: the first frame of an animation is a still, real frames and decoded
-# sizes are believed instead of headers.
+# EXPECT.csv allows two outcomes here, and this is the other one: the first frame of an animation counts as a still
+# picture, and real frames and decoded sizes count, not the header.
 OTHERWISE = {"video_animated.webp", "video_duration_claim_40_days.mp4", "video_header_claims_65535.mp4"}
 
 
@@ -48,14 +48,14 @@ def probe(path: Path, limits: Limits = LIMITS) -> VideoFacts | AudioFacts:
     return (probe_audio if path.name.startswith("audio_") else probe_video)(path, limits)
 
 
-def test_the_table_of_refusals_says_what_the_list_expects(shared_dir: Path) -> None:
+def test_the_table_of_refusals_agrees_with_the_list(shared_dir: Path) -> None:
     text = (shared_dir / "media" / "broken" / "EXPECT.csv").read_text()
     refused = {row["file"] for row in csv.DictReader(text.splitlines()) if row["expect"] == "reject"}
     assert set(CODE_OF) == refused - FACELESS - OTHERWISE
 
 
 @pytest.mark.parametrize("name", sorted(CODE_OF))
-def test_a_broken_file_is_refused_at_the_door(shared_dir: Path, name: str) -> None:
+def test_a_broken_file_is_refused(shared_dir: Path, name: str) -> None:
     with pytest.raises(InputError) as caught:
         probe(shared_dir / "media" / "broken" / name)
     assert caught.value.code == CODE_OF[name]
@@ -63,7 +63,7 @@ def test_a_broken_file_is_refused_at_the_door(shared_dir: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("name", sorted(FACELESS | OTHERWISE))
-def test_what_only_the_pictures_tell_passes_the_door(shared_dir: Path, name: str) -> None:
+def test_a_file_without_a_face_passes_the_probe(shared_dir: Path, name: str) -> None:
     facts = probe(shared_dir / "media" / "broken" / name)
     assert facts.bytes == (shared_dir / "media" / "broken" / name).stat().st_size
     assert len(facts.sha256) == 64
@@ -110,7 +110,7 @@ def test_facts(shared_dir: Path, name: str, expected: dict[str, object]) -> None
         (Limits(max_fps=24.0), ErrorCode.FRAME_LIMIT_EXCEEDED),
     ],
 )
-def test_limits_are_held(shared_dir: Path, limits: Limits, code: ErrorCode) -> None:
+def test_files_beyond_the_limits_are_refused(shared_dir: Path, limits: Limits, code: ErrorCode) -> None:
     with pytest.raises(InputError) as caught:
         probe_video(shared_dir / "media" / "broken" / "video_good_base.mp4", limits)
     assert caught.value.code == code
@@ -134,7 +134,7 @@ def test_a_name_like_a_protocol_or_an_option_is_only_a_name(tmp_path: Path, shar
         assert probe_video(tmp_path / name, LIMITS).frames == 1
 
 
-def test_a_missing_ffmpeg_is_said(tmp_path: Path) -> None:
+def test_a_missing_ffmpeg_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ServiceError) as caught:
         find_ffmpeg(str(tmp_path / "nothing"))
     assert isinstance(caught.value, LipSyncError)
@@ -148,13 +148,13 @@ def looks() -> list[psutil.Process]:
 @pytest.mark.parametrize(
     ("ended_by", "error", "code"),
     [
-        (signal.SIGKILL, LookKilledError, ErrorCode.OUT_OF_MEMORY),
-        (signal.SIGTERM, LookKilledError, ErrorCode.OUT_OF_MEMORY),
+        (signal.SIGKILL, ProbeKilledError, ErrorCode.OUT_OF_MEMORY),
+        (signal.SIGTERM, ProbeKilledError, ErrorCode.OUT_OF_MEMORY),
         (signal.SIGXCPU, InputError, ErrorCode.VIDEO_UNREADABLE),
         (signal.SIGSEGV, InputError, ErrorCode.VIDEO_UNREADABLE),
     ],
 )
-def test_only_a_look_that_the_system_killed_is_not_the_files_fault(
+def test_a_probe_killed_from_outside_says_nothing_about_the_file(
     tmp_path: Path, ended_by: signal.Signals, error: type[LipSyncError], code: ErrorCode
 ) -> None:
     os.mkfifo(tmp_path / "endless.mp4")

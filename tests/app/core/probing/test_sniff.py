@@ -45,11 +45,11 @@ def test_formats_are_known_by_their_content(head: bytes, name: str | None) -> No
     assert sniff(head) == name
 
 
-def test_random_bytes_are_nothing() -> None:
+def test_random_bytes_have_no_format() -> None:
     source = random.Random(7)
     assert all(sniff(source.randbytes(30_000)) is None for _ in range(20))
 
 
 @pytest.mark.parametrize("length", [0, *range(4, 16)])
-def test_short_files_are_nothing(length: int) -> None:
+def test_short_files_have_no_format(length: int) -> None:
     assert sniff(b"\xff\xfb\x90\x00\xff\xf1\x60\x40\x02\x1f\xfc\x00\x00\x00\x00\x00"[:length]) is None

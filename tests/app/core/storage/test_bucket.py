@@ -1,4 +1,4 @@
-"""What only a bucket does: large files in parts, uploads that broke off, links, a server that dies."""
+"""Tests of the bucket: large files in parts, interrupted uploads, links, a server that stops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.core.errors import CapacityError
 from app.core.settings import Settings
 from app.core.storage.bucket import PART_BYTES, ObjectStorage
 from app.core.storage.open import open_storage
-from app.core.storage.port import CHUNK_BYTES, StorageAwayError
+from app.core.storage.port import CHUNK_BYTES, StorageUnavailableError
 from tests.s3 import BUCKET, S3Server
 from tests.service import put
 
@@ -43,7 +43,7 @@ def stop_after(count):
     return check
 
 
-def test_a_large_file_goes_in_parts_and_a_stopped_one_leaves_none(storage, client, tmp_path):
+def test_a_large_file_is_sent_in_parts_and_a_stopped_upload_leaves_none(storage, client, tmp_path):
     path = tmp_path / "video"
     path.write_bytes(LARGE)
     with pytest.raises(InterruptedError):
@@ -67,7 +67,7 @@ def test_a_stopped_download_leaves_nothing(storage, tmp_path):  # garbage collec
     gc.collect()
 
 
-def test_an_upload_that_broke_off_counts_as_a_file_and_goes_with_its_job(storage, client, tmp_path):
+def test_an_interrupted_upload_counts_as_a_file_of_its_job(storage, client, tmp_path):
     key = f"{tmp_path.name}/jobs/{ID}/result-1.mp4"
     upload = client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
     client.upload_part(Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * 5 * 1024**2)
@@ -88,17 +88,17 @@ def test_reading_holds_no_more_than_a_few_chunks(storage):
 
 
 def test_nothing_else_in_the_bucket_is_touched(storage, client, tmp_path):
-    strangers = [f"{tmp_path.name}/jobs/notes.txt", f"{tmp_path.name}/other/{ID}/video"]
-    for key in strangers:
+    others = [f"{tmp_path.name}/jobs/notes.txt", f"{tmp_path.name}/other/{ID}/video"]
+    for key in others:
         client.put_object(Bucket=BUCKET, Key=key, Body=b"x")
     put(storage, ID, "video", b"x")
     assert list(storage.idle_jobs(-60)) == [ID]
     storage.delete(ID)
     found = client.list_objects_v2(Bucket=BUCKET, Prefix=tmp_path.name)["Contents"]
-    assert [entry["Key"] for entry in found] == strangers
+    assert [entry["Key"] for entry in found] == others
 
 
-def test_many_who_fetch_share_one_copy(storage, tmp_path):
+def test_fetches_at_the_same_time_share_one_copy(storage, tmp_path):
     put(storage, ID, "video", LARGE)
     paths = []
     threads = [threading.Thread(target=lambda: paths.append(storage.fetch(ID, "video", tmp_path))) for _ in range(4)]
@@ -125,13 +125,13 @@ def test_a_link_serves_anyone_until_it_expires_and_cannot_be_changed(storage, s3
     assert public.link(ID, "result-1.mp4", "x.mp4", "video/mp4", 60).startswith("https://files.example/lipsync/")
 
 
-def test_a_server_that_dies_is_said_and_found_again(s3, tmp_path):
+def test_a_server_that_stops_is_unavailable_until_it_is_back(s3, tmp_path):
     with S3Server(tmp_path / "own") as server:
         storage = open_storage(Settings(**server.settings("x")))
         put(storage, ID, "video", b"moving")
         server.kill()
         for use in (
-            lambda: storage.check_room(0),
+            lambda: storage.check_space(0),
             lambda: put(storage, ID, "audio", b"x"),
             lambda: storage.fetch(ID, "video", tmp_path),
             lambda: storage.read(ID, "video", 0, 1),
@@ -140,7 +140,7 @@ def test_a_server_that_dies_is_said_and_found_again(s3, tmp_path):
             lambda: storage.delete(ID),
             lambda: list(storage.idle_jobs(0)),
         ):
-            with pytest.raises(StorageAwayError):
+            with pytest.raises(StorageUnavailableError):
                 use()
         server.start()
         assert storage.fetch(ID, "video", tmp_path).read_bytes() == b"moving"
@@ -150,14 +150,14 @@ REFUSALS = [
     ("NoSuchKey", 404, FileNotFoundError),
     ("QuotaExceeded", 403, CapacityError),
     ("XMinioStorageFull", 507, CapacityError),
-    ("NoSuchBucket", 404, StorageAwayError),
-    ("AccessDenied", 403, StorageAwayError),
-    ("ServiceUnavailable", 503, StorageAwayError),
+    ("NoSuchBucket", 404, StorageUnavailableError),
+    ("AccessDenied", 403, StorageUnavailableError),
+    ("ServiceUnavailable", 503, StorageUnavailableError),
 ]
 
 
 @pytest.mark.parametrize(("code", "status", "meaning"), REFUSALS)
-def test_a_refusal_is_told_in_the_words_of_the_port(client, code, status, meaning):
+def test_a_refusal_becomes_an_error_of_the_port(client, code, status, meaning):
     with Stubber(client) as server:
         server.add_client_error("get_object", code, http_status_code=status)
         with pytest.raises(meaning):

@@ -4,7 +4,7 @@ import pytest
 
 from app.core.errors import CapacityError
 from app.core.jobs import JobOptions
-from app.core.storage.disk_space import check_room, output_bytes, work_bytes
+from app.core.storage.disk_space import check_space, output_bytes, work_bytes
 from tests.service import INPUT, VIDEO
 
 
@@ -24,15 +24,15 @@ SIZES = [  # 640 x 480, 25 frames/s, 10 s: 1.4 MB of picture and half a MB of so
 
 
 @pytest.mark.parametrize(("video", "options", "expected"), SIZES)
-def test_a_guess_grows_with_pixels_frames_and_quality(video, options, expected):
+def test_the_estimate_grows_with_pixels_frames_and_quality(video, options, expected):
     assert megabytes(video, **options) == pytest.approx(expected, rel=0.01)
 
 
-def test_work_takes_inputs_voice_and_result():
+def test_work_needs_inputs_voice_and_result():
     assert work_bytes(INPUT, JobOptions()) == output_bytes(INPUT, JobOptions()) + 1000 + 500 + 4 * 4 * 16_000
 
 
-def test_room(tmp_path):
-    check_room(tmp_path, 1000)
+def test_space(tmp_path):
+    check_space(tmp_path, 1000)
     with pytest.raises(CapacityError, match="storage_full"):
-        check_room(tmp_path, 10**18)
+        check_space(tmp_path, 10**18)

@@ -1,4 +1,4 @@
-"""One table of behaviours for every kind of storage."""
+"""Tests that every kind of storage must pass, and tests of the folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.core.errors import CapacityError
 from app.core.settings import Settings
 from app.core.storage.folder import FolderStorage
 from app.core.storage.open import open_storage
-from app.core.storage.port import StorageAwayError, keep_result, result_name
+from app.core.storage.port import StorageUnavailableError, keep_result, result_name
 from lipsync.supervisor import free_port
 from tests.conftest import ROOT
 from tests.service import put
@@ -37,12 +37,12 @@ def storage(request, tmp_path):
     if request.param == "s3":
         server = request.getfixturevalue("s3")
         return open_storage(Settings(**server.settings(f"{tmp_path.name}/files")))
-    (tmp_path / "storage" / "jobs").mkdir(parents=True)  # without, it was never used, or is not mounted
+    (tmp_path / "storage" / "jobs").mkdir(parents=True)  # without this folder it counts as new or not mounted
     return FolderStorage(tmp_path / "storage", reserve_bytes=0)
 
 
 @pytest.fixture(params=["folder", "bucket", "server", "credentials"])
-def away(request, tmp_path):
+def unavailable(request, tmp_path):
     if request.param == "folder":
         return FolderStorage(tmp_path / "unmounted")
     server = request.getfixturevalue("s3")
@@ -89,7 +89,7 @@ def test_only_a_name_names_a_file(storage, tmp_path, name):
             use()
 
 
-def test_what_was_put_is_there_for_all(storage, tmp_path):
+def test_a_stored_file_can_be_fetched_and_read(storage, tmp_path):
     put(storage, ID, "video", CONTENT)
     put(storage, ID, result_name(2), b"mp4")
     put(storage, OTHER, "video", b"other")
@@ -105,7 +105,7 @@ def test_a_part_is_read(storage, start, end):
     assert content(storage, ID, "video", start, end) == CONTENT[start:end]
 
 
-def test_a_file_replaces_one_of_its_name_and_an_empty_one_is_one(storage):
+def test_a_file_replaces_one_of_the_same_name_and_can_be_empty(storage):
     put(storage, ID, "video", b"first")
     put(storage, ID, "video", b"second")
     assert content(storage, ID, "video") == b"second"
@@ -113,7 +113,7 @@ def test_a_file_replaces_one_of_its_name_and_an_empty_one_is_one(storage):
     assert storage.names(ID) == ["audio", "video"]
 
 
-def test_what_is_not_there_is_said(storage, tmp_path):
+def test_a_missing_file_is_an_error(storage, tmp_path):
     put(storage, ID, "video", b"x")
     for job_id, name in ((ID, "audio"), (OTHER, "video")):
         with pytest.raises(FileNotFoundError):
@@ -180,18 +180,28 @@ def test_from_another_disk_a_file_is_copied(tmp_path):
     assert content(storage, ID, "video") == CONTENT
 
 
+def test_a_file_that_is_deleted_while_it_is_read_is_read_to_its_end(tmp_path):
+    (tmp_path / "storage").mkdir()
+    storage = FolderStorage(tmp_path / "storage")
+    put(storage, ID, "video", CONTENT)
+    chunks = storage.read(ID, "video", 0, SIZE)
+    first = next(chunks)
+    storage.delete(ID)
+    assert first + b"".join(chunks) == CONTENT
+
+
 def test_folders_are_private(tmp_path):
     (tmp_path / "storage").mkdir()
     put(FolderStorage(tmp_path / "storage"), ID, "video", b"x")
     assert (tmp_path / "storage" / "jobs" / ID).stat().st_mode & 0o777 == 0o700
 
 
-def test_room(tmp_path):
-    FolderStorage(tmp_path, reserve_bytes=0).check_room(1000)
+def test_space(tmp_path):
+    FolderStorage(tmp_path, reserve_bytes=0).check_space(1000)
     with pytest.raises(CapacityError, match="storage_full"):
-        FolderStorage(tmp_path, reserve_bytes=0).check_room(10**18)
+        FolderStorage(tmp_path, reserve_bytes=0).check_space(10**18)
     with pytest.raises(CapacityError, match="storage_full"):
-        FolderStorage(tmp_path, reserve_bytes=10**18).check_room(0)
+        FolderStorage(tmp_path, reserve_bytes=10**18).check_space(0)
 
 
 @pytest.mark.parametrize("setting", ["unset", "folder"])
@@ -202,14 +212,14 @@ def test_the_setting_names_the_folder(tmp_path, setting):
     assert (tmp_path / ("" if setting == "unset" else "mount") / "jobs" / ID / "video").is_file()
 
 
-def test_a_storage_that_is_away_says_so(away, tmp_path):
-    with pytest.raises(StorageAwayError, match="storage does not answer"):
-        away.check_room(0)
-    with pytest.raises(StorageAwayError):
-        put(away, ID, "video", b"x")
+def test_an_unavailable_storage_is_an_error(unavailable, tmp_path):
+    with pytest.raises(StorageUnavailableError, match="storage does not answer"):
+        unavailable.check_space(0)
+    with pytest.raises(StorageUnavailableError):
+        put(unavailable, ID, "video", b"x")
 
 
-def test_a_folder_that_goes_away_loses_and_denies_nothing(tmp_path):
+def test_an_unmounted_folder_is_unavailable_and_loses_no_file(tmp_path):
     (tmp_path / "mounted").mkdir()
     storage = FolderStorage(tmp_path / "mounted")
     put(storage, ID, "video", CONTENT)
@@ -221,18 +231,18 @@ def test_a_folder_that_goes_away_loses_and_denies_nothing(tmp_path):
         lambda: storage.delete(ID),
     )
     (tmp_path / "mounted").rename(tmp_path / "unmounted")
-    for made in (False, True):  # gone, or the empty folder that lies under a mount
+    for made in (False, True):  # missing, or an empty mount point
         if made:
             (tmp_path / "mounted").mkdir()
         for use in uses:
-            with pytest.raises(StorageAwayError):
+            with pytest.raises(StorageUnavailableError):
                 use()
     (tmp_path / "mounted").rmdir()
     (tmp_path / "unmounted").rename(tmp_path / "mounted")
     assert storage.names(ID) == ["video"] and content(storage, ID, "video") == CONTENT
 
 
-def test_a_bucket_without_its_library_is_said():
+def test_a_bucket_without_its_library_is_an_error():
     code = (
         "import sys; sys.modules['boto3'] = None\n"
         "from app.core.settings import Settings; from app.core.storage.open import open_storage\n"
@@ -243,6 +253,6 @@ def test_a_bucket_without_its_library_is_said():
 
 
 @pytest.mark.parametrize("setting", ["bucket", "s3:/bucket", "s3://", "s3://a", "http://host/x", "s3://bucket/x y", ""])
-def test_what_is_no_storage_is_refused(setting):
+def test_a_wrong_storage_setting_is_refused(setting):
     with pytest.raises(ValueError, match="storage"):
         Settings(storage=setting)

@@ -118,16 +118,16 @@ def test_use_and_sweep_at_the_same_time(workspace):
         sweeping.join()
 
 
-def test_room(workspace, tmp_path):
-    workspace.check_room(1000)
+def test_space(workspace, tmp_path):
+    workspace.check_space(1000)
     with pytest.raises(CapacityError, match="storage_full"):
-        workspace.check_room(10**18)
+        workspace.check_space(10**18)
     free = workspace.free_bytes()
-    with workspace.room(free // 2 + 10**9):
+    with workspace.reserve(free // 2 + 10**9):
         assert workspace.free_bytes() < free
-        with pytest.raises(CapacityError, match="storage_full"), workspace.room(free // 2 + 10**9):
+        with pytest.raises(CapacityError, match="storage_full"), workspace.reserve(free // 2 + 10**9):
             pass
-    with workspace.room(free // 2 + 10**9):
+    with workspace.reserve(free // 2 + 10**9):
         pass
     with pytest.raises(CapacityError, match="storage_full"):
-        Workspace(tmp_path, reserve_bytes=10**18).check_room(0)
+        Workspace(tmp_path, reserve_bytes=10**18).check_space(0)
