@@ -59,18 +59,18 @@ class S3Server:
                 str(self._folder),
             ]
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self._answers():
             assert time.monotonic() < deadline and self._process.poll() is None, "the S3 server did not start"
             time.sleep(0.05)
 
     def _answers(self):
         try:
-            return httpx.get(self.url, timeout=2).status_code > 0
+            return httpx.get(self.url, timeout=10).status_code > 0
         except httpx.TransportError:
             return False
 
     def kill(self):
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)

@@ -78,7 +78,7 @@ class Service:
 def running_service(prober=None, **settings):
     values = {"max_upload_bytes": 100_000} | settings
     app = create_app(Settings(**values), prober or fake_prober())
-    with live_server(app) as server, httpx.Client(base_url=server.url, timeout=20) as http:
+    with live_server(app) as server, httpx.Client(base_url=server.url, timeout=60) as http:
         yield Service(http, app.state.services, values["data_dir"], server)
 
 

@@ -23,7 +23,7 @@ def listening(url, body, most=5, quiet_s=0.1):
         shutdown = Shutdown()
         listeners = Listeners(url, shutdown, most, quiet_s)
         try:
-            with anyio.fail_after(10):
+            with anyio.fail_after(40):
                 return await body(listeners, shutdown)
         finally:
             await listeners.close()

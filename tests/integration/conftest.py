@@ -64,7 +64,7 @@ class Stack:
                 process.terminate()
         for process in self.workers:
             try:
-                process.wait(15)
+                process.wait(60)
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -76,7 +76,7 @@ def standing_stack(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("data")
     with running_redis(tmp_path_factory.mktemp("redis")) as url:
         app = create_app(Settings(redis_url=url, data_dir=data_dir), fake_prober())
-        with live_server(app) as server, httpx.Client(base_url=server.url, timeout=20) as http:
+        with live_server(app) as server, httpx.Client(base_url=server.url, timeout=60) as http:
             yield Stack(url, data_dir, http, app.state.services)
 
 

@@ -42,6 +42,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.timeout(900)  # the whole network, three times
 @needs_weights
 def test_a_real_video_gives_every_row_of_the_contract_and_a_page(talk: Path, tmp_path: Path) -> None:
     figures, page = tmp_path / "new" / "figures.json", tmp_path / "page"

@@ -22,7 +22,7 @@ def two_hosts(folder, **named):
     (folder / "redis").mkdir()
     with running_redis(folder / "redis") as url:
         app = create_app(Settings(redis_url=url, data_dir=folder / "service", **named), fake_prober())
-        with live_server(app) as server, httpx.Client(base_url=server.url, timeout=30) as http:
+        with live_server(app) as server, httpx.Client(base_url=server.url, timeout=60) as http:
             stack = Stack(url, folder / "worker", http, app.state.services)
             try:
                 stack.start_worker(**named)
@@ -84,6 +84,7 @@ class Outage:
 @pytest.fixture(params=["folder", "s3"])
 def outage(request, tmp_path):
     if request.param == "s3":
+        request.getfixturevalue("s3")  # sets the credentials, also when this test runs alone
         with S3Server(tmp_path / "bucket") as server:
             yield Outage(server.settings("x"), 1, server.kill, server.start)
         return
@@ -95,7 +96,7 @@ def outage(request, tmp_path):
 def test_a_storage_away_for_a_while_costs_no_job(outage, tmp_path):
     with two_hosts(tmp_path, **outage.settings) as stack:
         done = stack.wait_for(stack.post(), "succeeded")
-        running = stack.post(seconds=2)
+        running = stack.post(seconds=5)
         stack.wait_for(running, "running")
         wait_until(lambda: stack.get(running)["progress"]["frames_done"] > 0, 10)
         waiting = stack.post()
@@ -108,7 +109,7 @@ def test_a_storage_away_for_a_while_costs_no_job(outage, tmp_path):
         wait_until(lambda: stack.get(running)["stage"] in ("publish", "fetch"), 10)
         outage.end()
         for job_id, attempts in ((running, outage.attempts), (waiting, 1)):
-            job = stack.wait_for(job_id, "succeeded", timeout_s=60)
+            job = stack.wait_for(job_id, "succeeded", timeout_s=30)
             assert (job["attempt"], stack.http.get(job["result"]["url"]).content) == (attempts, b"mp4 of moving")
         assert stack.http.get(done["result"]["url"]).content == b"mp4 of moving"
         assert stack.http.delete(f"/jobs/{done['id']}").status_code == 204

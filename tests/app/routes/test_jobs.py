@@ -149,7 +149,7 @@ def test_a_client_that_disconnects_leaves_nothing(service):
 
 def declared_post(service, size):
     """Begin an upload of that many bytes and send none of them."""
-    connection = http.client.HTTPConnection(service.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(service.url.removeprefix("http://"), timeout=60)
     connection.putrequest("POST", "/jobs")
     connection.putheader("Content-Type", "multipart/form-data; boundary=b")
     connection.putheader("Content-Length", str(size))

@@ -59,6 +59,7 @@ def rows_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.timeout(900)  # three networks are trained
 def test_one_command_gives_one_table_and_keeps_what_is_finished(tmp_path: Path, rows_file: Path) -> None:
     corpus, logged = write_corpus(tmp_path / "c", frames=12), list[str]()
     settings = AblationSettings(corpus, tmp_path / "out", limit=1)

@@ -82,7 +82,7 @@ def test_one_batch_can_be_overfitted(corpus: Path) -> None:
     device = torch.device("cpu")
     target, faces = to_faces(batch.targets, device), to_faces(batch.references, device)
     network = Generator(GeneratorConfig(SIZE, 0.25))
-    optimizer = torch.optim.AdamW(network.parameters(), 4e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), 2e-3)  # a higher rate fails on some processors
     errors = []
     for _ in range(60):
         drawing = network(join_faces(target, faces, 0.5), to_mels(batch.mels, device))
@@ -169,6 +169,7 @@ def test_a_state_from_before_critic_and_architecture_existed_is_resumed(corpus: 
     assert len(_log(tmp_path)) == 6
 
 
+@pytest.mark.timeout(900)  # a network of full size
 def test_wav2lip_is_trained_on_the_same_crops_and_can_serve(corpus: Path, tmp_path: Path) -> None:
     recipe = replace(
         GENERATOR,

@@ -59,13 +59,14 @@ def _rows(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.timeout(900)  # three runs
 @pytest.mark.parametrize("saves", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_killed_process_is_resumed_with_the_same_curve(tmp_path: Path, saves: int) -> None:
     corpus, config, run = write_corpus(tmp_path / "corpus"), tmp_path / "r.toml", tmp_path / "run"
     config.write_text(RECIPE)
     arguments = ("--config", str(config), "--corpus", str(corpus), "--run", str(run))
     with _start(*arguments) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 400
         while not (run / "state.pt").is_file() or len(_rows(run)) < 4 * saves:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.005)
@@ -74,7 +75,7 @@ def test_a_killed_process_is_resumed_with_the_same_curve(tmp_path: Path, saves: 
     logged = len(_rows(run))
     assert logged < 30
     with _start(*arguments) as process:
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=400)
     assert process.returncode == 0, err.decode()
     assert out.decode().strip() == str(run / "generator.safetensors")
     train(read_recipe(config), corpus, tmp_path / "whole")

@@ -79,7 +79,7 @@ def test_a_child_killed_with_its_worker_is_no_loss(error):
     assert noted.made == [("hand_back",)]
 
 
-def until_stopped(watched, timeout_s=5.0):
+def until_stopped(watched, timeout_s=60.0):
     def work():
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:

@@ -70,7 +70,7 @@ def test_a_decoder_that_ends_early_leaves_no_frozen_frames(
     next(frames)
     (ffmpeg,) = [child for child in psutil.Process().children() if "clip.mp4" in " ".join(child.cmdline())]
     ffmpeg.send_signal(ended_by)
-    time.sleep(1.2)  # it looks for signals twice a second, and would go on meanwhile if it were read from
+    time.sleep(3)  # it looks for signals twice a second, and would go on meanwhile if it were read from
     with pytest.raises(error):
         deque(frames)
 

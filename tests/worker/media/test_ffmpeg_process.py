@@ -65,7 +65,7 @@ def test_a_child_that_hangs_ends_with_its_owner(way: str) -> None:
             child.write(memoryview(bytes(8_000_000)))
         else:
             child.wait()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 40  # the child sleeps for 60 s
     assert child._process.returncode is not None
 
 
@@ -90,7 +90,7 @@ def test_a_child_without_a_pipe_dies_with_its_owner(tmp_path: Path) -> None:
     owner = subprocess.Popen([PYTHON, "-c", outer])
     wait_until(lambda: note.exists() and note.read_text(), 10)
     owner.kill()
-    owner.wait(5)
+    owner.wait(60)
     stat = Path(f"/proc/{note.read_text()}/stat")
     wait_until(lambda: not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z", 5)
 

@@ -273,7 +273,7 @@ def test_a_canceled_run_stops_and_leaves_nothing(tmp_path: Path, moving_clip: Pa
     with pytest.raises(LipSyncError) as caught:
         run_in(tmp_path, sources_of(moving_clip, voice), watcher=Watcher(stop, 16), sync_mode="silence")
     assert caught.value is stop
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 120
     assert not [entry for entry in tmp_path.iterdir() if entry.is_file()]
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path) not in listed

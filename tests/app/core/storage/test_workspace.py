@@ -89,7 +89,7 @@ def test_what_a_killed_process_leaves_is_swept(workspace, tmp_path):
         assert workspace.sweep(idle_s=-1) == 0
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
     assert workspace.sweep(idle_s=-1) == 1 and not folder.exists()
 
 
