@@ -415,7 +415,7 @@ def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
 def prepare(folder: Path, out_dir: Path, val_share: float, seed: int, workers: int, expert: Path | None) -> None:
     """Turn a folder of talking videos (GRID, LRS2, HDTF or any) into training clips."""
     from model.errors import CheckpointError
-    from worker.training_data.prepare_folder import Plan, prepare_folder
+    from worker.training_data.prepare_folder import PrepareSettings, prepare_folder
 
     _can_be_a_folder(out_dir)
 
@@ -423,7 +423,7 @@ def prepare(folder: Path, out_dir: Path, val_share: float, seed: int, workers: i
         click.echo(text, err=True)
 
     try:
-        account = prepare_folder(folder, out_dir, Plan(val_share, seed, workers, expert), tell)
+        account = prepare_folder(folder, out_dir, PrepareSettings(val_share, seed, workers, expert), tell)
     except CheckpointError as error:
         click.echo(f"error: checkpoint_invalid: {error}", err=True)
         sys.exit(EXIT_REFUSED)

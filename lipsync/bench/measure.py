@@ -75,14 +75,14 @@ def _run_job(clip: Path, threads: int) -> dict[str, Any]:
     from app.core.jobs import JobInput, JobOptions
     from app.core.probing.probe import Limits, probe_audio, probe_video
     from app.core.settings import Settings
-    from worker.loaded_network import load
+    from worker.loaded_network import load_generator
     from worker.pipeline.render import Sources, run
 
     if threads:
         torch.set_num_threads(threads)
     settings = Settings()
     limits = Limits.of(settings)
-    synthesizer = load(settings)
+    synthesizer = load_generator(settings)
     facts = JobInput(video=probe_video(clip, limits), audio=probe_audio(clip, limits))
     sources = Sources(video=clip, audio=clip, audio_mix=None, input=facts)
     with tempfile.TemporaryDirectory() as folder:

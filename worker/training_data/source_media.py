@@ -1,8 +1,7 @@
-"""Open the original files that a corpus is made from, as a job's files are opened: in children, under limits."""
+"""Open the original files of a corpus as the files of a job are opened: in child processes, under limits."""
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -19,18 +18,20 @@ from model.audio import SAMPLE_RATE_HZ
 from worker.faces.detect import borrow_detector
 from worker.media.colour import rgb_of_planes, split_planes
 from worker.media.decode import decode, open_source
+from worker.media.file_hash import sha256_of
 from worker.media.still import read_still
 from worker.media.voice import read_voice
 
 Box = tuple[int, int, int, int]
-FACE_MARGIN: Final = 2.2  # side of the square around a face, in sides of the box of its mesh
+FACE_MARGIN: Final = 2.2  # side of the square around a face, in sides of the box of its landmarks
 G722_BYTES_PER_S: Final = 8000
 
 
 def cut_face(path: Path, frame: int | None, box: Box | None) -> U8:
     """Return a part of a picture, or of a frame of a video, as (H, W, 3) uint8 RGB.
 
-    box: x, y, width, height in pixels; None: a square around the largest face. Raises ValueError with a sentence.
+    frame: number of the frame; None for a picture. box: x, y, width and height in pixels; None: a square around the
+    tallest face. Raises ValueError with a sentence for the user.
     """
     try:
         rgb = _picture(path) if frame is None else _frame(path, frame)
@@ -43,7 +44,7 @@ def cut_face(path: Path, frame: int | None, box: Box | None) -> U8:
 
 
 def read_sound(path: Path) -> I16:
-    """Return the sound of a file as (n,) int16 at 16 kHz. Raises ValueError with a sentence."""
+    """Return the sound of a file as (n,) int16 at 16 kHz. Raises ValueError with a sentence for the user."""
     try:
         facts = _g722_facts(path) if path.suffix == ".g722" else probe_audio(path, Limits())
         with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
@@ -81,10 +82,8 @@ def _around_face(rgb: U8) -> Box:
 
 
 def _g722_facts(path: Path) -> AudioFacts:
-    """Describe bare G.722, which has no header to be recognised by: 64 kbit/s, one channel at 16 kHz."""
+    """Return the facts of a raw G.722 file, which has no header: 64 kbit/s, one channel at 16 kHz."""
     size = path.stat().st_size
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return AudioFacts(
         format="g722",
         codec="adpcm_g722",
@@ -92,5 +91,5 @@ def _g722_facts(path: Path) -> AudioFacts:
         channels=1,
         duration_s=size / G722_BYTES_PER_S,
         bytes=size,
-        sha256=digest,
+        sha256=sha256_of(path),
     )

@@ -13,6 +13,7 @@ from app.core.storage.folder import FolderStorage
 from app.core.storage.workspace import Workspace
 from tests.service import INPUT, put, running_redis
 from worker.jobs import tasks
+from worker.jobs.runtime import Pipeline, Runtime
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def make_runtime(settings, client):
     def make(begin, reserve_bytes=0):
         limits, workspace = RecordLimits.of(settings), Workspace(settings.data_dir, reserve_bytes)
         workspace.prepare()
-        return tasks.Runtime(
+        return Runtime(
             name="host-1",
             settings=settings,
             redis=client,
@@ -42,7 +43,7 @@ def make_runtime(settings, client):
             storage=FolderStorage(settings.data_dir),
             workspace=workspace,
             synthesizer=None,
-            pipeline=tasks.Pipeline(begin, begin, begin),
+            pipeline=Pipeline(begin, begin, begin),
             find_faces=lambda *_: [],
             is_stopping=lambda: False,
         )

@@ -7,7 +7,8 @@ import pytest
 
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import JobOptions
-from tests.worker.clips import FakeSynthesizer, Watcher, sources_of
+from tests.fake_synthesizer import FakeSynthesizer
+from tests.worker.clips import RecordingMonitor, sources_of
 from worker.pipeline.render import run
 
 # Accepted files in which other things go wrong; the rest of the list is run by `make test-slow`.
@@ -39,7 +40,7 @@ def check_accepted(folder: Path, name: str, work_dir: Path) -> None:
     sources = sources_of(video if is_sound else folder / name, folder / name if is_sound else voice)
     output = work_dir / "out.mp4"
     options = JobOptions(preset="ultrafast", end_s=0.6)
-    outcome = run(sources, options, FakeSynthesizer(), output, work_dir, Watcher())
+    outcome = run(sources, options, FakeSynthesizer(), output, work_dir, RecordingMonitor())
     with av.open(str(output)) as container:
         video_stream, audio_stream = container.streams.video[0], container.streams.audio[0]
         assert sum(1 for _ in container.decode(video_stream)) == outcome.result.frames
@@ -76,6 +77,13 @@ def test_pictures_without_a_face_fail_with_their_code(shared_dir: Path, tmp_path
     folder = shared_dir / "media" / "broken"
     sources = sources_of(folder / name, folder / "audio_silence.wav")
     with pytest.raises(InputError) as caught:
-        run(sources, JobOptions(preset="ultrafast"), FakeSynthesizer(), tmp_path / "out.mp4", tmp_path, Watcher())
+        run(
+            sources,
+            JobOptions(preset="ultrafast"),
+            FakeSynthesizer(),
+            tmp_path / "out.mp4",
+            tmp_path,
+            RecordingMonitor(),
+        )
     assert caught.value.code == ErrorCode.NO_FACE_DETECTED
     assert not (tmp_path / "out.mp4").exists()

@@ -16,12 +16,13 @@ from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import JobOptions
 from model.checkpoint import default_checkpoint
 from model.synthesizer import load_synthesizer
-from tests.worker.clips import FakeSynthesizer, Watcher, portrait, sources_of, write_clip, write_voice
+from tests.fake_synthesizer import FakeSynthesizer
+from tests.worker.clips import RecordingMonitor, portrait, sources_of, write_clip, write_voice
 from worker.faces.detect import FaceDetector
-from worker.media.stage_timer import Clock
-from worker.pipeline.order import Order, Outcome, Split
+from worker.media.stage_timer import StageTimer
 from worker.pipeline.plan import load_plan, make_plan, save_plan
 from worker.pipeline.render import render, run
+from worker.pipeline.run_context import FinishedClip, PlannedClip, RunContext
 from worker.pipeline.segments import begin, count_segments, join_segments, render_segment, span_of
 
 
@@ -74,10 +75,12 @@ def long_voice(media_dir: Path) -> Path:
     return write_voice(media_dir / "long.wav", [(0.3, 1.9), (2.6, 3.1), (4.0, 6.5)], 7.0)
 
 
-def order_for(folder: Path, video: Path, voice: Path, watcher: Watcher | None = None, **options: object) -> Order:
+def context_for(
+    folder: Path, video: Path, voice: Path, watcher: RecordingMonitor | None = None, **options: object
+) -> RunContext:
     folder.mkdir(exist_ok=True)
     chosen = JobOptions.model_validate({"preset": "ultrafast"} | options)
-    return Order(sources_of(video, voice), chosen, HearingSynthesizer(), folder, watcher or Watcher())
+    return RunContext(sources_of(video, voice), chosen, HearingSynthesizer(), folder, watcher or RecordingMonitor())
 
 
 @pytest.mark.parametrize(
@@ -97,19 +100,21 @@ def test_any_range_has_the_frames_of_one_pass(
     clip: str,
     options: dict[str, object],
 ) -> None:
-    order = order_for(tmp_path, request.getfixturevalue(clip), long_voice, **options)
+    context = context_for(tmp_path, request.getfixturevalue(clip), long_voice, **options)
     if clip == "cuts_clip":
-        assert order.sources.input.video.variable_frame_rate
-    plan = make_plan(order, detector, Clock())
+        assert context.sources.input.video.variable_frame_rate
+    plan = make_plan(context, detector, StageTimer())
     whole: list[bytes] = []
-    everything = render(plan, (0, plan.frames), order, detector, lambda planes: whole.append(planes.tobytes()), Clock())
+    everything = render(
+        plan, (0, plan.frames), context, detector, lambda planes: whole.append(planes.tobytes()), StageTimer()
+    )
     assert len(whole) == plan.frames == everything.frames
-    saved, _ = load_plan(save_plan(plan, tmp_path, {}), order)
+    saved, _ = load_plan(save_plan(plan, tmp_path, {}), context)
     count, parts, found = 7, [], []
-    for number in reversed(range(count)):  # in any order
+    for number in reversed(range(count)):  # in any context
         part: list[bytes] = []
         span = span_of(number, count, saved.frames)
-        findings = render(saved, span, order, detector, lambda p, part=part: part.append(p.tobytes()), Clock())
+        findings = render(saved, span, context, detector, lambda p, part=part: part.append(p.tobytes()), StageTimer())
         parts.insert(0, part)
         found.insert(0, findings)
     assert list(itertools.chain(*parts)) == whole
@@ -124,27 +129,27 @@ def test_any_range_has_the_frames_of_one_pass(
 def test_the_network_too_draws_the_frames_of_one_pass(
     tmp_path: Path, cuts_clip: Path, long_voice: Path, detector: FaceDetector
 ) -> None:
-    order = order_for(tmp_path, cuts_clip, long_voice)
-    order = replace(order, synthesizer=load_synthesizer(None, device="cpu"))
-    plan = make_plan(order, detector, Clock())
+    context = context_for(tmp_path, cuts_clip, long_voice)
+    context = replace(context, synthesizer=load_synthesizer(None, device="cpu"))
+    plan = make_plan(context, detector, StageTimer())
     whole: list[bytes] = []
-    render(plan, (0, plan.frames), order, detector, lambda planes: whole.append(planes.tobytes()), Clock())
+    render(plan, (0, plan.frames), context, detector, lambda planes: whole.append(planes.tobytes()), StageTimer())
     for first, last in ((0, 37), (37, 101), (101, plan.frames)):
         part: list[bytes] = []
-        render(plan, (first, last), order, detector, lambda p, part=part: part.append(p.tobytes()), Clock())
+        render(plan, (first, last), context, detector, lambda p, part=part: part.append(p.tobytes()), StageTimer())
         assert part == whole[first:last]
 
 
-def do_segments(order: Order, output: Path, segment_s: float) -> tuple[Split, Outcome]:
-    split = begin(order, output, segment_s)
-    assert isinstance(split, Split)
+def do_segments(context: RunContext, output: Path, segment_s: float) -> tuple[PlannedClip, FinishedClip]:
+    split = begin(context, output, segment_s)
+    assert isinstance(split, PlannedClip)
     pieces = []
     for number in range(split.segments):
-        folder = order.work_dir / f"segment{number}"
+        folder = context.work_dir / f"segment{number}"
         folder.mkdir()
-        own = Order(order.sources, order.options, HearingSynthesizer(), folder, Watcher())
+        own = RunContext(context.sources, context.options, HearingSynthesizer(), folder, RecordingMonitor())
         pieces.append(render_segment(own, split.plan, number, split.segments))
-    return split, join_segments(order, split.plan, pieces, output, 2.0)
+    return split, join_segments(context, split.plan, pieces, output, 2.0)
 
 
 def streams(path: Path) -> tuple[list[np.ndarray], list[Fraction], np.ndarray, dict[str, str]]:
@@ -163,11 +168,11 @@ def streams(path: Path) -> tuple[list[np.ndarray], list[Fraction], np.ndarray, d
 def test_the_joined_file_is_like_that_of_one_pass(tmp_path: Path, long_voice: Path, rate: str) -> None:
     clip = write_clip(tmp_path / "clip.mp4", (portrait(shift=i * 0.4) for i in range(110)), rate)
     joined, single = tmp_path / "joined.mp4", tmp_path / "single.mp4"
-    order = order_for(tmp_path / "o'work", clip, long_voice, crf=12, output_height=200)
-    split, outcome = do_segments(order, joined, 1.0)
+    context = context_for(tmp_path / "o'work", clip, long_voice, crf=12, output_height=200)
+    split, outcome = do_segments(context, joined, 1.0)
     assert (split.segments, split.frames) == (5 if rate == "25" else 4, 110)
-    alone = order_for(tmp_path / "alone", clip, long_voice, crf=12, output_height=200)
-    expected = run(alone.sources, alone.options, alone.synthesizer, single, alone.work_dir, Watcher())
+    alone = context_for(tmp_path / "alone", clip, long_voice, crf=12, output_height=200)
+    expected = run(alone.sources, alone.options, alone.synthesizer, single, alone.work_dir, RecordingMonitor())
     sizes = {"bytes": 0, "sha256": ""}
     assert outcome.result.model_copy(update=sizes) == expected.result.model_copy(update=sizes)
     assert outcome.result.bytes == joined.stat().st_size
@@ -178,7 +183,7 @@ def test_the_joined_file_is_like_that_of_one_pass(tmp_path: Path, long_voice: Pa
     )
     assert set(outcome.report.stage_seconds) == set(expected.report.stage_seconds)
     assert outcome.report.realtime_factor > 2.0 / outcome.result.duration_s
-    assert isinstance(order.monitor, Watcher) and order.monitor.progress[-1] == (110, 110)
+    assert isinstance(context.monitor, RecordingMonitor) and context.monitor.progress[-1] == (110, 110)
     pictures, times, sound, metadata = streams(joined)
     pictures_once, times_once, sound_once, metadata_once = streams(single)
     assert times == times_once == list(range(110))
@@ -190,25 +195,25 @@ def test_the_joined_file_is_like_that_of_one_pass(tmp_path: Path, long_voice: Pa
 
 
 def test_a_short_clip_is_done_at_once(tmp_path: Path, short_clip: Path, voice: Path) -> None:
-    outcome = begin(order_for(tmp_path / "work", short_clip, voice), tmp_path / "out.mp4", 1.0)
-    assert isinstance(outcome, Outcome) and outcome.result.frames == 20
+    outcome = begin(context_for(tmp_path / "work", short_clip, voice), tmp_path / "out.mp4", 1.0)
+    assert isinstance(outcome, FinishedClip) and outcome.result.frames == 20
 
 
 def test_a_missing_face_fails_its_segment_and_says_when_in_the_whole(
     tmp_path: Path, gap_clip: Path, long_voice: Path
 ) -> None:
-    order = order_for(tmp_path, gap_clip, long_voice, on_missing_face="fail", sync_mode="loop")
-    split = begin(order, tmp_path / "out.mp4", 1.0)
-    assert isinstance(split, Split)
+    context = context_for(tmp_path, gap_clip, long_voice, on_missing_face="fail", sync_mode="loop")
+    split = begin(context, tmp_path / "out.mp4", 1.0)
+    assert isinstance(split, PlannedClip)
     with pytest.raises(InputError, match=r"2\.16 s") as caught:  # frames 54 to 66 repeat the gap from 14 to 26
-        render_segment(order, split.plan, 2, split.segments)
+        render_segment(context, split.plan, 2, split.segments)
     assert caught.value.code == ErrorCode.FACE_NOT_FOUND
 
 
 def test_no_face_in_any_segment_is_an_error_at_the_join(tmp_path: Path, long_voice: Path) -> None:
     clip = write_clip(tmp_path / "card.mp4", (portrait(blank=True) for _ in range(30)))
     with pytest.raises(InputError) as caught:
-        do_segments(order_for(tmp_path / "work", clip, long_voice), tmp_path / "out.mp4", 0.7)
+        do_segments(context_for(tmp_path / "work", clip, long_voice), tmp_path / "out.mp4", 0.7)
     assert caught.value.code == ErrorCode.NO_FACE_DETECTED
 
 
@@ -233,11 +238,11 @@ def test_segments_cover_a_clip_evenly(frames: int, rate: Fraction, segment_s: fl
 
 
 def test_a_piece_that_is_damaged_is_an_error(tmp_path: Path, moving_clip: Path, long_voice: Path) -> None:
-    order = order_for(tmp_path, moving_clip, long_voice)
-    split = begin(order, tmp_path / "out.mp4", 3.0)
-    assert isinstance(split, Split)
-    piece = render_segment(order, split.plan, 0, split.segments)
+    context = context_for(tmp_path, moving_clip, long_voice)
+    split = begin(context, tmp_path / "out.mp4", 3.0)
+    assert isinstance(split, PlannedClip)
+    piece = render_segment(context, split.plan, 0, split.segments)
     piece.media.write_bytes(b"")
     with pytest.raises(ServiceError, match="encode_failed"):
-        join_segments(order, split.plan, [piece], tmp_path / "out.mp4", 1.0)
+        join_segments(context, split.plan, [piece], tmp_path / "out.mp4", 1.0)
     assert not list(tmp_path.glob("out.mp4*"))
