@@ -1,7 +1,7 @@
-"""The worker process: a Celery parent that delivers tasks to pool children, which hold the network and do the jobs.
+"""The worker process: a Celery parent that delivers tasks to pool children, which do the jobs.
 
 The parent verifies the checkpoint before it takes a job, runs the reaper and the sweeper, and uses neither CUDA nor the
-network. When the parent is told to stop, it signals its children, which hand back their running jobs within a second.
+network. When the parent is asked to stop, it signals its children, which hand back their running jobs within a second.
 Importing this module loads no torch.
 """
 
@@ -77,7 +77,7 @@ def _register_tasks(celery: Celery, child: PoolChild) -> None:
     """Register the tasks under the names that the front end sends."""
 
     def run_job(job_id: str) -> None:
-        """Do the job whose turn it is, which may be another one than the job of the message."""
+        """Do the job whose turn it is, which may differ from the job of the message."""
         tasks.run_job(child.runtime)
 
     def run_segment(job_id: str, number: int) -> None:

@@ -73,11 +73,11 @@ class PoolChild:
         return self._runtime
 
     def stop_all(self) -> None:
-        """Tell all children to stop; called in the parent."""
+        """Signal all children to stop; called in the parent."""
         self._stop_byte[0] = 1
 
     def is_stopping(self) -> bool:
-        """Return whether the parent told the children to stop."""
+        """Return whether the parent signalled the children to stop."""
         return self._stop_byte[0] == 1
 
     def start(self) -> None:

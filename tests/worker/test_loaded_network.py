@@ -1,4 +1,4 @@
-"""A checkpoint that cannot be used is refused with its code, by every command, before any job is taken."""
+"""Every command refuses a checkpoint that cannot be used, with its error code, before any job is taken."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _cut(path: Path) -> None:
 
 
 def _rewritten(**changes: object) -> Damage:
-    """Return what changes values of the config, or tensors by their names."""
+    """Return a damage that replaces values of the config, or tensors by name."""
 
     def damage(path: Path) -> None:
         state = load_file(path)

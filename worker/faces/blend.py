@@ -24,9 +24,7 @@ from worker.media.colour import ColourMatrix, split_planes, ycc_of_rgb
 # Mesh indices of the outline of the face, from one ear over the chin to the other ear.
 JAW: Final = (454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234)
 CHIN_EXTENSION: Final = 0.10  # how far the mask reaches below the chin, in template units
-SIDE_MARGIN: Final = (
-    0.05  # how far the mask stays inside the cheeks, whose filmed outline is sharper; in template units
-)
+SIDE_MARGIN: Final = 0.05  # how far it stays inside the cheeks, whose filmed outline is sharper; in template units
 FACE_HEIGHT: Final = 1.5  # forehead to chin in template units
 FADE_IN: Final = (-0.07, 0.085)  # around the first hidden row, in template units: from the base of the nose to the lip
 TONE_Y: Final = 0.85  # the tone is matched above this template y; below it, an opening jaw moves the shadow of the chin

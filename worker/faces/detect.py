@@ -24,12 +24,7 @@ from worker.faces.frame_view import FrameView, RgbView
 
 FOREHEAD: Final = 10  # mesh indices of the top of the forehead and of the chin
 CHIN: Final = 152
-UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = (
-    13,
-    14,
-    61,
-    291,
-)  # mesh indices: inner middle of each lip, corners of the mouth
+UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = 13, 14, 61, 291  # mesh: inner middle of each lip, corners
 OVERVIEW_PX: Final = 400  # longest side of the frame given to the detector, which reduces it to 192 px
 MESH_PX: Final = 256  # side of the square given to the mesh, which reduces it to 192 px
 SQUARE_FACTOR: Final = 2.0  # side of that square in sides of the detection box, which spans brows to lips

@@ -1,7 +1,7 @@
 """One attempt at a job, a segment or a join: renew its lease, do its work, record how it ended.
 
-Every end of an attempt is recorded. Only the attempt that holds the lease can do so; an attempt that lost its lease
-leaves no trace.
+Every end of an attempt is recorded. Only the attempt with the lease can record it; an attempt that lost its
+lease leaves no trace.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
 
 from app.core.jobs import Progress
 from app.core.records.records import Beat, Records
@@ -40,7 +39,7 @@ class Lease(ABC):
         """Record that the attempt broke off; the work is tried again until the attempts are used up."""
 
     @abstractmethod
-    def fail(self, error: Mapping[str, Any]) -> bool:
+    def fail(self, error: Mapping[str, object]) -> bool:
         """End the job with an error payload."""
 
     @abstractmethod
@@ -72,7 +71,7 @@ class JobLease(Lease):
         """Record that the attempt at the job broke off."""
         return self._records.lose(self.job_id, self.attempt)
 
-    def fail(self, error: Mapping[str, Any]) -> bool:
+    def fail(self, error: Mapping[str, object]) -> bool:
         """End the job with an error payload."""
         return self._records.fail(self.job_id, self.attempt, error)
 
@@ -109,7 +108,7 @@ class SegmentLease(Lease):
         """Record that the attempt at the segment broke off."""
         return self._segments.lose(self.job_id, self.number, self.attempt)
 
-    def fail(self, error: Mapping[str, Any]) -> bool:
+    def fail(self, error: Mapping[str, object]) -> bool:
         """End the whole job with an error payload."""
         return self._segments.fail(self.job_id, self.number, self.attempt, error)
 

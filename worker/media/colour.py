@@ -6,11 +6,10 @@ Only crops and blended regions are converted; whole frames stay as they were dec
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from model.arrays import F32, U8
 
@@ -64,7 +63,7 @@ def rgb_of_planes(y: U8, u: U8, v: U8, colour: ColourMatrix) -> U8:
     return np.asarray(np.clip(np.rint(rgb, out=rgb), 0, 255, out=rgb), np.uint8)
 
 
-def ycc_of_rgb(rgb: npt.NDArray[Any], colour: ColourMatrix) -> F32:
+def ycc_of_rgb(rgb: U8 | F32, colour: ColourMatrix) -> F32:
     """Convert RGB (H, W, 3), 0..255, to limited-range Y, Cb, Cr (H, W, 3) float32, not rounded."""
     matrix = np.concatenate([colour.from_rgb, OFFSET[:, None]], axis=1)
     return np.asarray(cv2.transform(rgb.astype(np.float32), matrix), np.float32)

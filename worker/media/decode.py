@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import ffmpeg
 import numpy as np
@@ -25,7 +25,7 @@ from app.core.probing.probe import Limits, PictureFacts, probe_picture
 from app.core.probing.sniff import PICTURE_FORMATS
 from model.arrays import U8
 from worker.media.colour import ColourMatrix, planes_of_rgb
-from worker.media.ffmpeg_command import ffmpeg_arguments
+from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments
 from worker.media.media_process import MediaProcess
 from worker.media.still import read_still
 
@@ -186,7 +186,7 @@ def _even(raw: U8, width: int, height: int) -> U8:
 
 
 def _range_arguments(source: Source, first: int, last: int) -> list[str]:
-    options: dict[str, Any] = {}
+    options: FfmpegOptions = {}
     margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
     origin = "STARTPTS"
     start_pts = source.picture.start_pts
@@ -202,7 +202,7 @@ def _range_arguments(source: Source, first: int, last: int) -> list[str]:
 
 
 def _sparse_arguments(source: Source, start_s: float, step_s: float, count: int) -> list[str]:
-    options: dict[str, Any] = {"skip_frame": "nokey"}
+    options: FfmpegOptions = {"skip_frame": "nokey"}
     steps = ["setpts=PTS-STARTPTS"]
     if count == 1:
         options |= {"ss": f"{start_s:.6f}", "noaccurate_seek": None}
@@ -211,7 +211,7 @@ def _sparse_arguments(source: Source, start_s: float, step_s: float, count: int)
     return _arguments(source, options, steps, count)
 
 
-def _arguments(source: Source, options: dict[str, Any], steps: list[str], count: int) -> list[str]:
+def _arguments(source: Source, options: FfmpegOptions, steps: list[str], count: int) -> list[str]:
     always = {"f": source.facts.format, "protocol_whitelist": "file", "max_pixels": MAX_FRAME_PIXELS}
     output = {
         "format": "rawvideo",

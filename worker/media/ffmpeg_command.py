@@ -9,10 +9,12 @@ import ffmpeg
 
 from app.core.jobs import AudioFacts
 
+FfmpegOptions = dict[str, str | int | float | None]  # None: an option without a value
+
 FROM_ZERO: Final = "asetpts=PTS-STARTPTS,aresample={rate}:async=1:first_pts=0"
 
 
-def audio_input(path: Path, facts: AudioFacts) -> Any:
+def audio_input(path: Path, facts: AudioFacts) -> Any:  # ffmpeg-python has no types
     """Return the ffmpeg input of a sound file: its format is forced, and no protocol except `file` is allowed."""
     return ffmpeg.input(f"file:{path}", f=facts.format, protocol_whitelist="file")
 

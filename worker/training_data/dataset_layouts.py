@@ -51,7 +51,7 @@ def choose_splits(
     """Return the split of each identity: a share of them is held out for validation, the same for the same seed.
 
     An identity in `known` keeps its split. Each other identity is decided alone, so identities that are added later
-    change nothing. If none of several identities would be held out, the first one in the order of the seed is.
+    change nothing. If none of several identities would be held out, the first one in the order of the seed is held out.
     """
     places = {identity: _place(identity, seed) for identity in identities - known.keys()}
     held_out = {identity for identity, place in places.items() if place < share}

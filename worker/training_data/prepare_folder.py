@@ -135,5 +135,5 @@ def _prepare_films(
                 yield futures[future], future.result()
         except BrokenProcessPool:
             pool.shutdown(wait=False, cancel_futures=True)
-            message = "A process that prepared films died; the same command goes on where it was."
+            message = "A process that prepared films died; run the same command again to continue."
             raise ServiceError(ErrorCode.WORKER_LOST, message) from None

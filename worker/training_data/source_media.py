@@ -56,7 +56,7 @@ def read_sound(path: Path) -> I16:
 def _picture(path: Path) -> U8:
     facts = probe_video(path, Limits())
     if facts.kind != "image":
-        raise ValueError("it is a video where a picture was expected")
+        raise ValueError("it is a video, but a picture was expected")
     return read_still(path, facts.format, facts.width, facts.height, never_stop)
 
 

@@ -97,7 +97,7 @@ def test_a_cut_is_sharp(detector: FaceDetector) -> None:
 
 
 class CountingDetector(FaceDetector):
-    """Count how often it is asked."""
+    """Detector that counts its calls."""
 
     looks = 0
 

@@ -1,4 +1,4 @@
-"""What an attempt at a job does before it begins."""
+"""The checks of an attempt before it writes anything."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def make_runtime(settings, client):
     return make
 
 
-def test_a_disk_too_full_is_said_before_anything_is_written(make_runtime, settings):
+def test_a_full_disk_fails_the_job_before_anything_is_written(make_runtime, settings):
     begun = []
     runtime = make_runtime(lambda *parts: begun.append(parts), reserve_bytes=10**18)
     job_id = runtime.records.create(new_job_id(), "", INPUT, JobOptions()).job_id

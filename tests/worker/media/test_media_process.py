@@ -60,7 +60,7 @@ def test_a_child_that_left_is_a_broken_pipe() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_child_that_was_killed_is_no_word_about_the_file(number: int) -> None:
+def test_a_child_that_was_killed_is_no_error_of_the_file(number: int) -> None:
     script = f"import os; os.kill(os.getpid(), {int(number)})"
     with MediaProcess([PYTHON, "-c", script], never_stop) as process, pytest.raises(ProcessKilledError):
         process.wait()

@@ -150,7 +150,7 @@ def test_the_rate_is_kept_as_a_rational(tmp_path: Path, voice: Path, rate: str) 
         assert abs(outcome.result.frames / Fraction(rate) - Fraction(12, 10)) <= 1 / Fraction(rate)
 
 
-def test_the_mouth_hears_its_own_moment(tmp_path: Path, moving_clip: Path, voice: Path) -> None:
+def test_each_frame_gets_the_sound_of_its_own_moment(tmp_path: Path, moving_clip: Path, voice: Path) -> None:
     synthesizer = FakeSynthesizer()
     run_in(tmp_path, sources_of(moving_clip, voice), synthesizer)
     loud = np.array(synthesizer.loudness) > -3.5
@@ -160,7 +160,7 @@ def test_the_mouth_hears_its_own_moment(tmp_path: Path, moving_clip: Path, voice
     assert loud[frames.min() : frames.max() + 1].all()
 
 
-def test_where_nobody_speaks_the_network_hears_silence(tmp_path: Path, short_clip: Path) -> None:
+def test_the_network_gets_silence_when_nobody_speaks(tmp_path: Path, short_clip: Path) -> None:
     hiss = write_voice(tmp_path / "hiss.wav", [(0.0, 0.8)], 0.8)
     quiet = np.frombuffer(hiss.read_bytes()[44:], "<i2") // 400
     hiss.write_bytes(hiss.read_bytes()[:44] + quiet.astype("<i2").tobytes())
@@ -209,7 +209,7 @@ def test_the_output_can_be_scaled(tmp_path: Path, short_clip: Path, voice: Path,
     assert pictures(path)[0].shape == (height + height % 2, width, 3)
 
 
-def test_another_sound_can_be_heard(tmp_path: Path, short_clip: Path, voice: Path) -> None:
+def test_the_output_can_have_another_sound(tmp_path: Path, short_clip: Path, voice: Path) -> None:
     mix = write_voice(tmp_path / "mix.wav", [(0.5, 0.6)], 0.6, 44_100)
     _, path = run_in(tmp_path, sources_of(short_clip, voice, mix))
     with av.open(str(path)) as container:

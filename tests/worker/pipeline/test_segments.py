@@ -1,4 +1,4 @@
-"""A clip in segments is the clip in one pass: the same frames before encoding, and one file without a seam."""
+"""A clip rendered in segments equals the clip rendered in one pass, and is joined into one file."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from worker.pipeline.run_context import FinishedClip, PlannedClip, RunContext
 from worker.pipeline.segments import begin, count_segments, join_segments, render_segment, span_of
 
 
-class HearingSynthesizer(FakeSynthesizer):
-    """Draw what was heard and what was shown as the face at rest, so that either makes a difference."""
+class SensitiveSynthesizer(FakeSynthesizer):
+    """Synthesizer whose output depends on both its mels and its references."""
 
     def synthesize(self, crops: np.ndarray, mels: np.ndarray, references: np.ndarray | None = None) -> np.ndarray:
         assert references is not None
@@ -80,7 +80,7 @@ def context_for(
 ) -> RunContext:
     folder.mkdir(exist_ok=True)
     chosen = JobOptions.model_validate({"preset": "ultrafast"} | options)
-    return RunContext(sources_of(video, voice), chosen, HearingSynthesizer(), folder, watcher or RecordingMonitor())
+    return RunContext(sources_of(video, voice), chosen, SensitiveSynthesizer(), folder, watcher or RecordingMonitor())
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def do_segments(context: RunContext, output: Path, segment_s: float) -> tuple[Pl
     for number in range(split.segments):
         folder = context.work_dir / f"segment{number}"
         folder.mkdir()
-        own = RunContext(context.sources, context.options, HearingSynthesizer(), folder, RecordingMonitor())
+        own = RunContext(context.sources, context.options, SensitiveSynthesizer(), folder, RecordingMonitor())
         pieces.append(render_segment(own, split.plan, number, split.segments))
     return split, join_segments(context, split.plan, pieces, output, 2.0)
 

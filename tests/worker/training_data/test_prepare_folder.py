@@ -1,4 +1,4 @@
-"""Preparing folders of films: real files through decoding, detection, crops and sound."""
+"""Folders of films are prepared with real decoding, detection, crops and sound."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def test_what_was_prepared_is_kept(prepared: tuple[Path, Path, FolderReport, lis
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/crops.npy")} == stamps
 
 
-def test_nobody_changes_sides(prepared: tuple[Path, Path, FolderReport, list[str]], tmp_path: Path) -> None:
-    """What is on disk decides before the share, the seed and who else has come to the folder."""
+def test_no_identity_changes_its_split(prepared: tuple[Path, Path, FolderReport, list[str]], tmp_path: Path) -> None:
+    """The clips on disk decide first, then the share and the seed; new films in the folder change nothing."""
     folder, out, report, _ = prepared
     films, there = tmp_path / "films", tmp_path / "out"
     shutil.copytree(out, there)
