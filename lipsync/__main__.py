@@ -387,14 +387,16 @@ def _can_be_a_folder(path: Path) -> None:
 def fetch_materials(out_dir: Path, local_dir: Path | None) -> None:
     """Get the faces and recordings that the default weights learn from; can be stopped and goes on."""
     from model.corpus.materials.fetch import fetch, take
-    from worker.training_data.source_media import cut_face, read_sound
+    from worker.training_data.source_media import FaceCutter, read_sound
 
     _can_be_a_folder(out_dir)
 
     def tell(text: str) -> None:
         click.echo(text, err=True)
 
-    got = fetch(out_dir, cut_face, read_sound, tell) if local_dir is None else take(out_dir, local_dir, tell)
+    got = (
+        fetch(out_dir, FaceCutter().cut_face, read_sound, tell) if local_dir is None else take(out_dir, local_dir, tell)
+    )
     click.echo(f"{out_dir}: {got.written} files written, {got.kept} kept, {len(got.missing)} missing")
     if got.missing:
         click.echo(

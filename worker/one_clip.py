@@ -13,8 +13,10 @@ from app.core.jobs import JobInput
 from app.core.options import check_options_fit, option_error, options_from_text
 from app.core.probing.probe import Limits, probe_audio, probe_video
 from app.core.settings import Settings
+from worker.faces.detect import DetectorPool
 from worker.loaded_network import load_generator, verify_checkpoint
-from worker.pipeline.render import FinishedClip, Sources, run
+from worker.pipeline.render import run
+from worker.pipeline.run_context import FinishedClip, RunContext, Sources
 
 
 class ProgressBar:
@@ -65,4 +67,5 @@ def sync_clip(
     synthesizer = load_generator(settings)
     with tempfile.TemporaryDirectory(prefix="lipsync-") as folder, ProgressBar() as bar:
         sources = Sources(video=video, audio=audio, audio_mix=audio_mix, input=facts)
-        return run(sources, chosen, synthesizer, output, Path(folder), bar, settings.ffmpeg)
+        context = RunContext(sources, chosen, synthesizer, Path(folder), bar, DetectorPool(), settings.ffmpeg)
+        return run(context, output)

@@ -96,6 +96,8 @@ class PoolChild:
         _log.info("ready device=%s precision=%s", runtime.synthesizer.device_name, runtime.synthesizer.precision)
 
     def _make_runtime(self) -> Runtime:
+        from worker.faces.detect import DetectorPool
+
         settings = self._settings
         client, limits = connect(settings.redis_url or ""), RecordLimits.of(settings)
         return Runtime(
@@ -107,6 +109,7 @@ class PoolChild:
             storage=open_storage(settings),
             workspace=Workspace(settings.data_dir),
             synthesizer=self._parts.load_synthesizer(settings),
+            detectors=DetectorPool(),
             pipeline=self._parts.pipeline,
             find_faces=self._parts.find_faces,
             is_stopping=self.is_stopping,

@@ -16,9 +16,11 @@ from skimage.data import astronaut
 from app.core.jobs import JobInput
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from model.arrays import U8
+from worker.faces.detect import DetectorPool
 from worker.pipeline.run_context import Sources
 
 LIMITS = Limits()
+DETECTORS = DetectorPool()
 
 
 def portrait(width: int = 320, height: int = 320, shift: float = 0.0, blank: bool = False) -> U8:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import wave
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ from model.errors import EspeakError, TimingError
 from model.evaluation.cases import Footage, Reading
 from model.framing import LOWER_FACE, Framing
 from worker.faces.crop import extract, face_transform
-from worker.faces.detect import FaceDetector, mouth_size
+from worker.faces.detect import DetectorPool, FaceDetector, mouth_size
 from worker.faces.frame_view import RgbView
 from worker.faces.subject import choose_subject, find_sparse_faces
 from worker.faces.track import tracked_frames
@@ -40,7 +40,7 @@ from worker.media.decode import Source, decode, open_source
 from worker.media.stage_timer import StageTimer
 from worker.media.voice import read_voice
 from worker.pipeline.render import run
-from worker.pipeline.run_context import SilentMonitor, Sources
+from worker.pipeline.run_context import RunContext, SilentMonitor, Sources
 from worker.pipeline.synthesis import FaceSynthesizer
 
 # fmt: off
@@ -80,13 +80,15 @@ class MeshReader:
 class MeasuringTools:
     """Tools and settings that all cases share.
 
-    seconds: longest part of each video that is used. wide: also cut the crops that SyncNet needs.
+    detector: for the measurements. seconds: longest part of each video that is used. wide: also cut the crops that
+    SyncNet needs. detectors: for the runs of the pipeline.
     """
 
     settings: Settings
     detector: FaceDetector
     seconds: float = 20.0
     wide: bool = False
+    detectors: DetectorPool = field(default_factory=DetectorPool)
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,10 @@ class VideoCase:
             audio = probe_audio(sound, Limits.of(self._tools.settings))
             facts = JobInput(video=self._film.facts.video, audio=audio)
             sources = Sources(video=self.path, audio=sound, audio_mix=None, input=facts)
-            ffmpeg = self._tools.settings.ffmpeg
-            run(sources, JobOptions(), self._synthesizer, output, folder, SilentMonitor(), ffmpeg)
+            tools, monitor = self._tools, SilentMonitor()
+            ffmpeg = tools.settings.ffmpeg
+            context = RunContext(sources, JobOptions(), self._synthesizer, folder, monitor, tools.detectors, ffmpeg)
+            run(context, output)
             return self.shown(output)
 
     def shown(self, result: Path) -> Footage:

@@ -157,23 +157,26 @@ class FaceDetector:
         return Face(transform.invert(mesh * MESH_PX).astype(np.float32), score)
 
 
-_idle: list[FaceDetector] = []  # of this process
+class DetectorPool:
+    """Open detectors of a process, each lent to one user at a time; opening a detector takes half a second."""
 
+    def __init__(self) -> None:
+        self._idle: list[FaceDetector] = []
 
-@contextlib.contextmanager
-def borrow_detector() -> Iterator[FaceDetector]:
-    """Lend a detector to one user at a time; it is reused later, because opening one takes half a second."""
-    try:
-        detector = _idle.pop()
-    except IndexError:
-        detector = FaceDetector()
-        detector.open()
-    try:
-        yield detector
-    except BaseException:
-        detector.close()  # a detector that was in use during an error is not reused
-        raise
-    _idle.append(detector)
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[FaceDetector]:
+        """Lend an idle detector, or open a new one; it becomes idle again, unless an error ends its use."""
+        try:
+            detector = self._idle.pop()
+        except IndexError:
+            detector = FaceDetector()
+            detector.open()
+        try:
+            yield detector
+        except BaseException:
+            detector.close()  # its state after an error is not known
+            raise
+        self._idle.append(detector)
 
 
 def _overview_factor(width: int, height: int) -> int:

@@ -17,6 +17,7 @@ from app.core.storage.workspace import Workspace
 from worker.pipeline.run_context import FilePair, FinishedClip, PlannedClip, RunContext
 
 if TYPE_CHECKING:  # the parent of the pool does not load the packages of the pipeline
+    from worker.faces.detect import DetectorPool
     from worker.faces.look import FoundFace
     from worker.pipeline.synthesis import FaceSynthesizer
 
@@ -32,7 +33,7 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Connections, folders, network and functions of one pool child; `name` identifies the child in the records."""
+    """Connections, folders, network, detectors and functions of a pool child; `name` identifies it in the records."""
 
     name: str
     settings: Settings
@@ -42,6 +43,7 @@ class Runtime:
     storage: Storage
     workspace: Workspace
     synthesizer: FaceSynthesizer
+    detectors: DetectorPool
     pipeline: Pipeline
     find_faces: Callable[[Settings, Path], list[FoundFace]]
     is_stopping: Callable[[], bool]

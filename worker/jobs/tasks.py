@@ -119,8 +119,16 @@ def _opened(runtime: Runtime, job: Job, lease: Lease, monitor: JobMonitor) -> It
         workspace.check_room(work_bytes(job.input, job.options))
         monitor.stage("fetch")
         files = JobFiles(storage, job.id, work_dir, inputs_dir, monitor.check)
-        sources, ffmpeg = files.fetch_sources(job.input), runtime.settings.ffmpeg
-        yield files, RunContext(sources, job.options, runtime.synthesizer, work_dir, monitor, ffmpeg)
+        context = RunContext(
+            files.fetch_sources(job.input),
+            job.options,
+            runtime.synthesizer,
+            work_dir,
+            monitor,
+            runtime.detectors,
+            runtime.settings.ffmpeg,
+        )
+        yield files, context
 
 
 def _publish(

@@ -7,34 +7,25 @@ from pathlib import Path
 from typing import Final
 
 from app.core.checks import Check
-from app.core.jobs import JobOptions, Report, ResultFacts
+from app.core.jobs import Report, ResultFacts
 from model.arrays import U8
-from worker.faces.detect import FaceDetector, borrow_detector
+from worker.faces.detect import FaceDetector
 from worker.faces.track import TrackedFrame, tracked_frames
 from worker.media.encode import Encoder
 from worker.media.stage_timer import StageTimer
 from worker.pipeline.face_stats import FaceStats, check_faces, count_faces, face_warnings
 from worker.pipeline.plan import Plan, make_plan
 from worker.pipeline.prefetch import Prefetch
-from worker.pipeline.run_context import FinishedClip, Monitor, RunContext, Sources
+from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.synthesis import FaceSynthesizer, LipSynthesis, batches
 
-__all__ = ["FinishedClip", "Monitor", "Sources", "run"]
 PREFETCHED_FRAMES: Final = 8
 
 
-def run(
-    sources: Sources,
-    options: JobOptions,
-    synthesizer: FaceSynthesizer,
-    output: Path,
-    work_dir: Path,
-    monitor: Monitor,
-    ffmpeg: str | None = None,
-) -> FinishedClip:
+def run(context: RunContext, output: Path) -> FinishedClip:
     """Lip-sync one clip into `output`; raises LipSyncError, and then leaves no output."""
-    timer, context = StageTimer(), RunContext(sources, options, synthesizer, work_dir, monitor, ffmpeg)
-    with borrow_detector() as detector:
+    timer = StageTimer()
+    with context.detectors.borrow() as detector:
         return run_plan(make_plan(context, detector, timer), context, output, detector, timer)
 
 

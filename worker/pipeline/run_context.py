@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from app.core.jobs import AudioFacts, JobInput, JobOptions, Report, ResultFacts
 
 if TYPE_CHECKING:
+    from worker.faces.detect import DetectorPool
     from worker.pipeline.synthesis import FaceSynthesizer
 
 
@@ -40,13 +41,14 @@ class FinishedClip:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Input of a run: files, options, network, work folder, monitor, and the path of ffmpeg if it is set."""
+    """Input of a run: files, options, network, work folder, monitor, face detectors, and the path of ffmpeg if set."""
 
     sources: Sources
     options: JobOptions
     synthesizer: FaceSynthesizer
     work_dir: Path
     monitor: Monitor
+    detectors: DetectorPool
     ffmpeg: str | None = None
 
 

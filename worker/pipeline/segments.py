@@ -15,7 +15,6 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from worker.faces.detect import borrow_detector
 from worker.media.encode import Encoder, join
 from worker.media.stage_timer import StageTimer
 from worker.pipeline.face_stats import FaceStats, check_faces
@@ -37,7 +36,7 @@ def begin(context: RunContext, output: Path, segment_s: float) -> FinishedClip |
     segment_s: longest duration of a segment in seconds. Raises LipSyncError.
     """
     timer = StageTimer()
-    with borrow_detector() as detector:
+    with context.detectors.borrow() as detector:
         plan = make_plan(context, detector, timer)
         count = count_segments(plan.frames, plan.source.rate, segment_s)
         if count == 1:
@@ -52,7 +51,7 @@ def render_segment(context: RunContext, plan_files: FilePair, number: int, count
     first, last = span = span_of(number, count, plan.frames)
     files = FilePair(context.work_dir / "segment.mp4", context.work_dir / "segment.json")
     with (
-        borrow_detector() as detector,
+        context.detectors.borrow() as detector,
         Encoder(files.media, plan.source, last - first, None, context.options, context.monitor.check) as encoder,
     ):
         stats = render(plan, span, context, detector, encoder.write, timer)

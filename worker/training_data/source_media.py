@@ -15,7 +15,7 @@ from app.core.jobs import AudioFacts
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from model.arrays import I16, U8
 from model.audio import SAMPLE_RATE_HZ
-from worker.faces.detect import borrow_detector
+from worker.faces.detect import DetectorPool
 from worker.media.colour import rgb_of_planes, split_planes
 from worker.media.decode import decode, open_source
 from worker.media.file_hash import sha256_of
@@ -27,20 +27,40 @@ FACE_MARGIN: Final = 2.2  # side of the square around a face, in sides of the bo
 G722_BYTES_PER_S: Final = 8000
 
 
-def cut_face(path: Path, frame: int | None, box: Box | None) -> U8:
-    """Return a part of a picture, or of a frame of a video, as (H, W, 3) uint8 RGB.
+class FaceCutter:
+    """Cutter of faces out of original pictures and videos; it keeps its face detector open for the next file."""
 
-    frame: number of the frame; None for a picture. box: x, y, width and height in pixels; None: a square around the
-    tallest face. Raises ValueError with a sentence for the user.
-    """
-    try:
-        rgb = _picture(path) if frame is None else _frame(path, frame)
-    except LipSyncError as error:
-        raise ValueError(error.message) from None
-    x, y, width, height = _around_face(rgb) if box is None else box
-    if x < 0 or y < 0 or x + width > rgb.shape[1] or y + height > rgb.shape[0]:
-        raise ValueError(f"the picture is {rgb.shape[1]}x{rgb.shape[0]} pixels, too small for what is cut out of it")
-    return np.ascontiguousarray(rgb[y : y + height, x : x + width])
+    def __init__(self) -> None:
+        self._detectors = DetectorPool()
+
+    def cut_face(self, path: Path, frame: int | None, box: Box | None) -> U8:
+        """Return a part of a picture, or of a frame of a video, as (H, W, 3) uint8 RGB.
+
+        frame: number of the frame; None for a picture. box: x, y, width and height in pixels; None: a square around the
+        tallest face. Raises ValueError with a sentence for the user.
+        """
+        try:
+            rgb = _picture(path) if frame is None else _frame(path, frame)
+        except LipSyncError as error:
+            raise ValueError(error.message) from None
+        x, y, width, height = self._around_face(rgb) if box is None else box
+        if x < 0 or y < 0 or x + width > rgb.shape[1] or y + height > rgb.shape[0]:
+            raise ValueError(
+                f"the picture is {rgb.shape[1]}x{rgb.shape[0]} pixels, too small for what is cut out of it"
+            )
+        return np.ascontiguousarray(rgb[y : y + height, x : x + width])
+
+    def _around_face(self, rgb: U8) -> Box:
+        """Return the square around the tallest face. Raises ValueError if there is none."""
+        with self._detectors.borrow() as detector:
+            faces = detector.detect(rgb)
+        if not faces:
+            raise ValueError("no face was found in it")
+        left, top, right, bottom = max(faces, key=lambda face: face.height_px).box
+        half = FACE_MARGIN * max(right - left, bottom - top) / 2
+        center_x, center_y = (left + right) / 2, (top + bottom) / 2
+        x, y = max(0, round(center_x - half)), max(0, round(center_y - half))
+        return x, y, min(rgb.shape[1], round(center_x + half)) - x, min(rgb.shape[0], round(center_y + half)) - y
 
 
 def read_sound(path: Path) -> I16:
@@ -67,18 +87,6 @@ def _frame(path: Path, number: int) -> U8:
     y, u, v = split_planes(next(decode(source, number, number + 1, never_stop)))
     whole = [np.asarray(cv2.resize(plane, y.shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8) for plane in (u, v)]
     return rgb_of_planes(y, whole[0], whole[1], source.colour)[: source.facts.height, : source.facts.width]
-
-
-def _around_face(rgb: U8) -> Box:
-    with borrow_detector() as detector:
-        faces = detector.detect(rgb)
-    if not faces:
-        raise ValueError("no face was found in it")
-    left, top, right, bottom = max(faces, key=lambda face: face.height_px).box
-    half = FACE_MARGIN * max(right - left, bottom - top) / 2
-    center_x, center_y = (left + right) / 2, (top + bottom) / 2
-    x, y = max(0, round(center_x - half)), max(0, round(center_y - half))
-    return x, y, min(rgb.shape[1], round(center_x + half)) - x, min(rgb.shape[0], round(center_y + half)) - y
 
 
 def _g722_facts(path: Path) -> AudioFacts:

@@ -43,6 +43,7 @@ def make_runtime(settings, client):
             storage=FolderStorage(settings.data_dir),
             workspace=workspace,
             synthesizer=None,
+            detectors=None,
             pipeline=Pipeline(begin, begin, begin),
             find_faces=lambda *_: [],
             is_stopping=lambda: False,

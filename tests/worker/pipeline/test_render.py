@@ -14,10 +14,11 @@ from skimage.data import cat
 from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError, ServiceError
 from app.core.jobs import JobOptions
 from tests.fake_synthesizer import FakeSynthesizer
-from tests.worker.clips import RecordingMonitor, portrait, sources_of, write_clip, write_voice
+from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of, write_clip, write_voice
 from worker.media.colour import split_planes
 from worker.media.encode import COMMENT
-from worker.pipeline.render import FinishedClip, Sources, run
+from worker.pipeline.render import run
+from worker.pipeline.run_context import FinishedClip, RunContext, Sources
 
 GREEN = (0, 255, 0)
 
@@ -34,10 +35,8 @@ def run_in(
     work_dir.mkdir(exist_ok=True)
     chosen = JobOptions.model_validate({"preset": "ultrafast"} | options)
     output = folder / "out.mp4"
-    outcome = run(
-        sources, chosen, synthesizer or FakeSynthesizer(), output, work_dir, watcher or RecordingMonitor(), ffmpeg
-    )
-    return outcome, output
+    network, monitor = synthesizer or FakeSynthesizer(), watcher or RecordingMonitor()
+    return run(RunContext(sources, chosen, network, work_dir, monitor, DETECTORS, ffmpeg), output), output
 
 
 def pictures(path: Path) -> list[np.ndarray]:
@@ -281,11 +280,13 @@ def test_a_canceled_run_stops_and_leaves_nothing(tmp_path: Path, moving_clip: Pa
     assert str(tmp_path) not in listed
 
 
-def test_an_encoder_that_fails_is_an_error_without_its_words(tmp_path: Path, short_clip: Path, voice: Path) -> None:
+def test_an_encoder_that_fails_is_an_error_without_its_output(tmp_path: Path, short_clip: Path, voice: Path) -> None:
     missing = tmp_path / "no" / "such" / "folder" / "out.mp4"
     work_dir = tmp_path / "work"
     work_dir.mkdir()
+    sources, monitor = sources_of(short_clip, voice), RecordingMonitor()
+    context = RunContext(sources, JobOptions(), FakeSynthesizer(), work_dir, monitor, DETECTORS)
     with pytest.raises(ServiceError) as caught:
-        run(sources_of(short_clip, voice), JobOptions(), FakeSynthesizer(), missing, work_dir, RecordingMonitor())
+        run(context, missing)
     assert caught.value.code == ErrorCode.ENCODE_FAILED
     assert "such" not in caught.value.message

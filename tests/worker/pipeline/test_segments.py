@@ -17,7 +17,7 @@ from app.core.jobs import JobOptions
 from model.checkpoint import default_checkpoint
 from model.synthesizer import load_synthesizer
 from tests.fake_synthesizer import FakeSynthesizer
-from tests.worker.clips import RecordingMonitor, portrait, sources_of, write_clip, write_voice
+from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of, write_clip, write_voice
 from worker.faces.detect import FaceDetector
 from worker.media.stage_timer import StageTimer
 from worker.pipeline.plan import load_plan, make_plan, save_plan
@@ -80,7 +80,9 @@ def context_for(
 ) -> RunContext:
     folder.mkdir(exist_ok=True)
     chosen = JobOptions.model_validate({"preset": "ultrafast"} | options)
-    return RunContext(sources_of(video, voice), chosen, SensitiveSynthesizer(), folder, watcher or RecordingMonitor())
+    return RunContext(
+        sources_of(video, voice), chosen, SensitiveSynthesizer(), folder, watcher or RecordingMonitor(), DETECTORS
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def do_segments(context: RunContext, output: Path, segment_s: float) -> tuple[Pl
     for number in range(split.segments):
         folder = context.work_dir / f"segment{number}"
         folder.mkdir()
-        own = RunContext(context.sources, context.options, SensitiveSynthesizer(), folder, RecordingMonitor())
+        own = replace(context, synthesizer=SensitiveSynthesizer(), work_dir=folder, monitor=RecordingMonitor())
         pieces.append(render_segment(own, split.plan, number, split.segments))
     return split, join_segments(context, split.plan, pieces, output, 2.0)
 
@@ -172,7 +174,7 @@ def test_the_joined_file_is_like_that_of_one_pass(tmp_path: Path, long_voice: Pa
     split, outcome = do_segments(context, joined, 1.0)
     assert (split.segments, split.frames) == (5 if rate == "25" else 4, 110)
     alone = context_for(tmp_path / "alone", clip, long_voice, crf=12, output_height=200)
-    expected = run(alone.sources, alone.options, alone.synthesizer, single, alone.work_dir, RecordingMonitor())
+    expected = run(alone, single)
     sizes = {"bytes": 0, "sha256": ""}
     assert outcome.result.model_copy(update=sizes) == expected.result.model_copy(update=sizes)
     assert outcome.result.bytes == joined.stat().st_size
