@@ -92,7 +92,7 @@ class MeasuringTools:
 
 
 @dataclass(frozen=True)
-class Film:
+class OpenedVideo:
     """Opened video with its sound: its path, its probed facts, and its decodable source."""
 
     path: Path
@@ -100,16 +100,16 @@ class Film:
     source: Source
 
 
-def open_film(path: Path, settings: Settings) -> Film:
+def open_video(path: Path, settings: Settings) -> OpenedVideo:
     """Probe and open a video with its sound. Raises InputError for a file that cannot be used."""
     limits = Limits.of(settings)
     facts = JobInput(video=probe_video(path, limits), audio=probe_audio(path, limits))
-    return Film(path, facts, open_source(path, facts.video, find_ffmpeg(settings.ffmpeg), never_stop))
+    return OpenedVideo(path, facts, open_source(path, facts.video, find_ffmpeg(settings.ffmpeg), never_stop))
 
 
 def open_video_case(path: Path, synthesizer: FaceSynthesizer, tools: MeasuringTools) -> VideoCase:
     """Open a video as a case. Raises InputError for a file that cannot be used."""
-    return VideoCase(open_film(path, tools.settings), synthesizer, tools)
+    return VideoCase(open_video(path, tools.settings), synthesizer, tools)
 
 
 def open_finished_case(result: Path, reference: Path, tools: MeasuringTools) -> FinishedCase:
@@ -117,11 +117,11 @@ def open_finished_case(result: Path, reference: Path, tools: MeasuringTools) -> 
 
     Raises InputError for a file that cannot be used, and if the two differ in size or frame rate.
     """
-    film = open_film(reference, tools.settings)
-    filmed, made = film.facts.video, probe_video(result, Limits.of(tools.settings))
+    video = open_video(reference, tools.settings)
+    filmed, made = video.facts.video, probe_video(result, Limits.of(tools.settings))
     if (filmed.width, filmed.height, Fraction(filmed.fps)) != (made.width, made.height, Fraction(made.fps)):
         raise option_error(f"result: {result.name} differs from {reference.name} in size or frame rate.")
-    return FinishedCase(result, film, tools)
+    return FinishedCase(result, video, tools)
 
 
 class VideoCase:
@@ -131,15 +131,15 @@ class VideoCase:
     sex: str | None = None
     labels: F32 | None = None
 
-    def __init__(self, film: Film, synthesizer: FaceSynthesizer | None, tools: MeasuringTools) -> None:
-        self.path, self.name, self.speaker = film.path, film.path.stem, str(film.path)
-        self.fps = float(Fraction(film.facts.video.fps))
-        self._film, self._synthesizer, self._tools = film, synthesizer, tools
+    def __init__(self, video: OpenedVideo, synthesizer: FaceSynthesizer | None, tools: MeasuringTools) -> None:
+        self.path, self.name, self.speaker = video.path, video.path.stem, str(video.path)
+        self.fps = float(Fraction(video.facts.video.fps))
+        self._video, self._synthesizer, self._tools = video, synthesizer, tools
 
     @cached_property
     def voice(self) -> I16:
         """Return the voice of the film, (n,) int16 at 16 kHz."""
-        return self._sound(self.path, self._film.facts.audio)
+        return self._sound(self.path, self._video.facts.audio)
 
     @cached_property
     def phones(self) -> Sequence[Phone]:
@@ -154,7 +154,7 @@ class VideoCase:
 
     def film(self) -> Footage:
         """Return the film as it was filmed, in crops that are about as large as the face in the picture."""
-        return self._footage(self._film.source, len(self._faces))
+        return self._footage(self._video.source, len(self._faces))
 
     def speak(self, filmed: Footage, voice: I16) -> Footage | None:
         """Return the film as the whole pipeline redraws it with a voice; None without a network."""
@@ -164,7 +164,7 @@ class VideoCase:
             folder = Path(name)
             sound, output = write_wav(folder / "voice.wav", voice), folder / "drawn.mp4"
             audio = probe_audio(sound, Limits.of(self._tools.settings))
-            facts = JobInput(video=self._film.facts.video, audio=audio)
+            facts = JobInput(video=self._video.facts.video, audio=audio)
             sources = Sources(video=self.path, audio=sound, audio_mix=None, input=facts)
             tools, monitor = self._tools, SilentMonitor()
             ffmpeg = tools.settings.ffmpeg
@@ -181,7 +181,7 @@ class VideoCase:
     @cached_property
     def _faces(self) -> list[F32 | None]:
         """Return the landmarks (468, 2) of the largest face in each frame, None for a frame without it."""
-        source, detector = self._film.source, self._tools.detector
+        source, detector = self._video.source, self._tools.detector
         timeline = np.arange(max(1, min(source.frames, round(self._tools.seconds * self.fps))))
         sparse = find_sparse_faces(source, timeline, detector, never_stop)
         chooser = choose_subject("largest", [frame.faces for frame in sparse])
@@ -227,8 +227,8 @@ class FinishedCase(VideoCase):
     Its speaker is "", so that no finished video lends its voice to another: two of them can share one film.
     """
 
-    def __init__(self, result: Path, film: Film, tools: MeasuringTools) -> None:
-        super().__init__(film, None, tools)
+    def __init__(self, result: Path, video: OpenedVideo, tools: MeasuringTools) -> None:
+        super().__init__(video, None, tools)
         self._result, self.name, self.speaker = result, result.stem, ""
 
     def speak(self, filmed: Footage, voice: I16) -> Footage | None:
