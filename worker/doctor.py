@@ -1,8 +1,7 @@
-"""What this machine has for lip-sync, and what is wrong: one line a finding, none of them a guess."""
+"""Check everything on this machine that a job needs; each check gives one finding."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from typing import Final
 
 from app.core.probing.probe import find_ffmpeg
 from app.core.settings import Settings
+from worker.media.file_hash import sha256_of
 
 CHILD_TIMEOUT_S: Final = 20
 REDIS_TIMEOUT_S: Final = 3
@@ -20,7 +20,7 @@ LOW_DISK_BYTES: Final = 2 * 1024**3
 
 @dataclass(frozen=True)
 class Finding:
-    """Say what was looked at, whether it will do, and what was seen."""
+    """Result of one check: its name, whether all is well, and a text for the user."""
 
     name: str
     good: bool
@@ -28,7 +28,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Look at everything a job needs; a check that fails is a finding, never an exception."""
+    """Run all checks; a check that fails gives a finding, never an exception."""
     checks: dict[str, Callable[[Settings], str]] = {
         "ffmpeg": _ffmpeg,
         "encoder": _encoder,
@@ -43,7 +43,7 @@ def examine(settings: Settings) -> list[Finding]:
     for name, check in checks.items():
         try:
             findings.append(Finding(name, True, check(settings)))
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with this machine is the answer
+        except Exception as error:  # noqa: BLE001 - every error of a check is its finding
             findings.append(Finding(name, False, str(error) or type(error).__name__))
     return findings
 
@@ -66,18 +66,18 @@ def _encoder(settings: Settings) -> str:
 
 
 def _device(settings: Settings) -> str:
-    from worker.loaded_network import load
+    from worker.loaded_network import load_generator
 
-    synthesizer = load(settings)
+    synthesizer = load_generator(settings)
     return f"{synthesizer.device_name} in {synthesizer.precision}, {os.cpu_count()} CPU cores"
 
 
 def _weights(settings: Settings) -> str:
-    from worker.loaded_network import checkpoint_path, verify
+    from worker.loaded_network import checkpoint_path, verify_checkpoint
 
-    verify(settings)
+    verify_checkpoint(settings)
     path = checkpoint_path(settings)
-    return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return f"{path.name}, sha256 {sha256_of(path)}"
 
 
 def _face_models(_: Settings) -> str:

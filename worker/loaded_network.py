@@ -1,4 +1,4 @@
-"""The real things a worker is built around: the checkpoint and the network."""
+"""Find, verify and load the generator's checkpoint as the settings say."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from model.synthesizer import Synthesizer, load_synthesizer
 
 
 def checkpoint_path(settings: Settings) -> Path:
-    """Return the generator's weights: those of the settings, else those in the package."""
+    """Return the path of the generator's checkpoint: from the settings, else the one in the package."""
     return settings.checkpoint or default_checkpoint()
 
 
-def verify(settings: Settings) -> None:
-    """Raise ServiceError(checkpoint_missing, checkpoint_invalid) for weights that cannot be used; keeps nothing."""
+def verify_checkpoint(settings: Settings) -> None:
+    """Raise ServiceError(checkpoint_missing, checkpoint_invalid) if the checkpoint cannot be used; load nothing."""
     path = checkpoint_path(settings)
     if not path.is_file():
         raise ServiceError(ErrorCode.CHECKPOINT_MISSING, f"There is no checkpoint named {path.name}.")
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a worker's parent forks after this, and threads of OpenMP do not survive a fork
+    torch.set_num_threads(1)  # the parent of the pool forks after this, and threads of OpenMP do not survive a fork
     try:
         read_checkpoint(path)
     except CheckpointError as error:
@@ -39,19 +39,20 @@ def _invalid(error: CheckpointError) -> ServiceError:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use, a container's quota included."""
+    """Return the number of cores that this process may use, limited by the quota of its container."""
     cores = len(os.sched_getaffinity(0))
     quota = Path("/sys/fs/cgroup/cpu.max")
-    words = quota.read_text(encoding="ascii").split() if quota.exists() else []
-    if len(words) == 2 and words[0].isdigit():
-        cores = min(cores, max(1, round(int(words[0]) / int(words[1]))))
+    fields = quota.read_text(encoding="ascii").split() if quota.exists() else []
+    if len(fields) == 2 and fields[0].isdigit():
+        cores = min(cores, max(1, round(int(fields[0]) / int(fields[1]))))
     return cores
 
 
-def load(settings: Settings) -> Synthesizer:
-    """Load the network onto the device of the settings, with this worker's share of the cores.
+def load_generator(settings: Settings) -> Synthesizer:
+    """Load the generator onto the device of the settings, with this process's share of the cores.
 
-    Raises ServiceError for weights that cannot be used, InputError for a device or a precision this machine lacks.
+    Raises ServiceError for a checkpoint that cannot be used, InputError for a device or a precision that this machine
+    does not have.
     """
     torch.set_num_threads(max(1, usable_cores() // settings.workers))
     path = checkpoint_path(settings)

@@ -1,4 +1,4 @@
-"""One clip through the pipeline in this process: no server, no queue, the same code."""
+"""Lip-sync one clip in this process: the pipeline of the service, without server and queue."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from app.core.jobs import JobInput
 from app.core.options import check_options_fit, option_error, options_from_text
 from app.core.probing.probe import Limits, probe_audio, probe_video
 from app.core.settings import Settings
-from worker.loaded_network import load, verify
-from worker.pipeline.render import Outcome, Sources, run
+from worker.faces.detect import DetectorPool
+from worker.loaded_network import load_generator, verify_checkpoint
+from worker.pipeline.render import run
+from worker.pipeline.run_context import FinishedClip, RunContext, Sources
 
 
 class ProgressBar:
-    """Show a run on the terminal; Ctrl-C ends it by itself, so there is nothing to check."""
+    """Monitor that shows the progress of a run on the terminal."""
 
     def __enter__(self) -> ProgressBar:
         self._bar = tqdm(unit="frame")
@@ -30,7 +32,7 @@ class ProgressBar:
         self._bar.close()
 
     def stage(self, name: str) -> None:
-        """Show what is being done."""
+        """Show the name of the stage."""
         self._bar.set_description(name)
 
     def frames(self, done: int, total: int) -> None:
@@ -39,7 +41,7 @@ class ProgressBar:
         self._bar.update(done - self._bar.n)
 
     def check(self) -> None:
-        """Go on."""
+        """Never stop: Ctrl-C already ends the process."""
 
 
 def sync_clip(
@@ -49,10 +51,10 @@ def sync_clip(
     audio_mix: Path | None,
     output: Path,
     options: Mapping[str, str | None],
-) -> Outcome:
-    """Lip-sync `video` to `audio` into the MP4 `output`; options as text, None where not given.
+) -> FinishedClip:
+    """Lip-sync `video` to `audio` into the MP4 `output`; options are texts, None if not given.
 
-    Raises LipSyncError with the code that the service would give.
+    Raises LipSyncError with the same code as the service.
     """
     chosen = options_from_text({name: text for name, text in options.items() if text is not None})
     limits = Limits.of(settings)
@@ -61,8 +63,9 @@ def sync_clip(
     check_options_fit(chosen, facts)
     if not output.parent.is_dir():
         raise option_error(f"output: the folder {output.parent} does not exist.")
-    verify(settings)
-    synthesizer = load(settings)
+    verify_checkpoint(settings)
+    synthesizer = load_generator(settings)
     with tempfile.TemporaryDirectory(prefix="lipsync-") as folder, ProgressBar() as bar:
         sources = Sources(video=video, audio=audio, audio_mix=audio_mix, input=facts)
-        return run(sources, chosen, synthesizer, output, Path(folder), bar, settings.ffmpeg)
+        context = RunContext(sources, chosen, synthesizer, Path(folder), bar, DetectorPool(), settings.ffmpeg)
+        return run(context, output)

@@ -78,9 +78,9 @@ def _measure_clip(name: str, clip: Path, folder: Path, runs: int, settings: Sett
 def measure_generator(settings: Settings) -> dict[str, Any]:
     """Measure the generator alone: crops per second at the configured batch size, and its counted GFLOP per crop."""
     from model.evaluation.flops import gflop_per_crop
-    from worker.loaded_network import checkpoint_path, load
+    from worker.loaded_network import checkpoint_path, load_generator
 
-    synthesizer = load(settings)
+    synthesizer = load_generator(settings)
     size, batch = synthesizer.config.image_size, settings.batch_size
     random = np.random.default_rng(0)
     crops = random.integers(0, 255, (batch, size, size, 3), np.uint8)

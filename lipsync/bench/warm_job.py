@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,33 +61,27 @@ def tree_rss_bytes(pid: int) -> int:
     return total
 
 
-class _NoMonitor:
-    """Monitor that shows nothing and stops nothing."""
-
-    def stage(self, name: str) -> None: ...
-
-    def frames(self, done: int, total: int) -> None: ...
-
-    def check(self) -> None: ...
-
-
 def _run_job(clip: Path) -> dict[str, Any]:
     from app.core.jobs import JobInput, JobOptions
     from app.core.probing.probe import Limits, probe_audio, probe_video
     from app.core.settings import Settings
-    from worker.loaded_network import load
-    from worker.pipeline.render import Sources, run
+    from worker.faces.detect import DetectorPool
+    from worker.loaded_network import load_generator
+    from worker.pipeline.render import run
+    from worker.pipeline.run_context import RunContext, SilentMonitor, Sources
 
     settings = Settings()
     limits = Limits.of(settings)
-    synthesizer = load(settings)
+    synthesizer = load_generator(settings)
     facts = JobInput(video=probe_video(clip, limits), audio=probe_audio(clip, limits))
     sources = Sources(video=clip, audio=clip, audio_mix=None, input=facts)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        run(sources, JobOptions(end_s=1.0), synthesizer, work / "warm.mp4", work, _NoMonitor(), settings.ffmpeg)
+        warm_up = JobOptions(end_s=1.0)
+        context = RunContext(sources, warm_up, synthesizer, work, SilentMonitor(), DetectorPool(), settings.ffmpeg)
+        run(context, work / "warm.mp4")
         started = time.perf_counter()
-        outcome = run(sources, JobOptions(), synthesizer, work / "out.mp4", work, _NoMonitor(), settings.ffmpeg)
+        outcome = run(replace(context, options=JobOptions()), work / "out.mp4")
         wall_s = time.perf_counter() - started
     result, report = outcome.result, outcome.report
     return {

@@ -75,11 +75,11 @@ def fetch(out_dir: Path, local_dir: Path | None) -> None:
     """Get the faces and recordings that the default weights learn from; can be stopped and continued."""
     from model.corpus.materials.fetch import copy_materials
     from model.corpus.materials.fetch import fetch as run
-    from worker.training_data.source_media import cut_face, read_sound
+    from worker.training_data.source_media import FaceCutter, read_sound
 
     check_can_be_folder(out_dir)
     got = (
-        run(out_dir, cut_face, read_sound, log_line)
+        run(out_dir, FaceCutter().cut_face, read_sound, log_line)
         if local_dir is None
         else copy_materials(out_dir, local_dir, log_line)
     )
@@ -100,10 +100,10 @@ def fetch(out_dir: Path, local_dir: Path | None) -> None:
 @click.option("--expert", type=FILE, help="A trained sync expert, which finds late sound.")
 def prepare(folder: Path, out_dir: Path, val_share: float, seed: int, workers: int, expert: Path | None) -> None:
     """Turn a folder of talking videos (GRID, LRS2, HDTF or any) into training clips."""
-    from worker.training_data.prepare_folder import Plan, prepare_folder
+    from worker.training_data.prepare_folder import PrepareSettings, prepare_folder
 
     check_can_be_folder(out_dir)
-    account = prepare_folder(folder, out_dir, Plan(val_share, seed, workers, expert), log_line)
+    account = prepare_folder(folder, out_dir, PrepareSettings(val_share, seed, workers, expert), log_line)
     for line in account.lines():
         click.echo(line)
     if not account.clips:

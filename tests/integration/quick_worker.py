@@ -1,6 +1,6 @@
-"""A real worker around a pipeline that only waits: `metadata` of the job says for how long and how it ends.
+"""Real worker with a pipeline that only waits: the `metadata` of a job says how long, and how the job ends.
 
-Run as `python -m tests.integration.quick_worker`; settings from the environment as always.
+Run as `python -m tests.integration.quick_worker`; settings come from the environment.
 """
 
 from __future__ import annotations
@@ -14,52 +14,49 @@ from app.core.errors import ErrorCode, InputError
 from app.core.jobs import Report, ResultFacts
 from app.core.logs import set_up_logging
 from app.core.settings import Settings
-from worker.jobs.tasks import Pipeline
-from worker.main import Engine, run_worker
-from worker.pipeline.order import Files, Outcome, Split
+from tests.fake_synthesizer import FakeSynthesizer
+from worker.jobs.runtime import Pipeline
+from worker.main import run_worker
+from worker.pipeline.run_context import FilePair, FinishedClip, PlannedClip
+from worker.pool_child import WorkerParts
 
 STEP_S = 0.05
 FRAMES = 100
 
 
-class QuickSynthesizer:
-    device_name = "cpu"
-    precision = "fp32"
-
-
-def begin(order, output, segment_s):
-    plan, monitor = order.options.metadata, order.monitor
-    assert order.sources.video.is_file() and order.sources.audio.is_file() and order.work_dir.is_dir()
+def begin(context, output, segment_s):
+    plan, monitor = context.options.metadata, context.monitor
+    assert context.sources.video.is_file() and context.sources.audio.is_file() and context.work_dir.is_dir()
     if plan.get("segments", 1) > 1:
-        files = Files(order.work_dir / "voice", order.work_dir / "plan")
+        files = FilePair(context.work_dir / "voice", context.work_dir / "plan")
         for path in (files.media, files.facts):
             path.write_bytes(b"planned")
-        return Split(plan["segments"], plan["segments"] * FRAMES, files)
+        return PlannedClip(plan["segments"], plan["segments"] * FRAMES, files)
     if plan.get("error") == "input":
         raise InputError(ErrorCode.NO_FACE_DETECTED, "No face was found in any frame.")
     if plan.get("error") == "bug":
         raise RuntimeError("secret text of a bug")
     work(monitor, plan.get("seconds", 0))
-    output.write_bytes(b"mp4 of " + order.sources.video.read_bytes())
-    return outcome_of(output)
+    output.write_bytes(b"mp4 of " + context.sources.video.read_bytes())
+    return finished_clip(output)
 
 
-def render_segment(order, plan, number, count):
+def render_segment(context, plan, number, count):
     assert (plan.media.read_bytes(), plan.facts.read_bytes()) == (b"planned", b"planned")
-    if order.options.metadata.get("error") == number:
+    if context.options.metadata.get("error") == number:
         raise InputError(ErrorCode.FACE_NOT_FOUND, "The chosen face is missing.")
-    work(order.monitor, order.options.metadata.get("seconds", 0))
-    made = Files(order.work_dir / "pictures", order.work_dir / "facts")
+    work(context.monitor, context.options.metadata.get("seconds", 0))
+    made = FilePair(context.work_dir / "pictures", context.work_dir / "facts")
     made.media.write_bytes(b"%d of %d, " % (number, count))
     made.facts.write_bytes(b"found")
     return made
 
 
-def join_segments(order, plan, segments, output, waited_s):
+def join_segments(context, plan, segments, output, waited_s):
     assert plan.media.is_file() and plan.facts.is_file() and waited_s > 0
     assert {segment.facts.read_bytes() for segment in segments} == {b"found"}
     output.write_bytes(b"".join(segment.media.read_bytes() for segment in segments))
-    return outcome_of(output)
+    return finished_clip(output)
 
 
 def work(monitor, seconds):
@@ -72,7 +69,7 @@ def work(monitor, seconds):
     monitor.frames(FRAMES, FRAMES)
 
 
-def outcome_of(output):
+def finished_clip(output):
     digest = hashlib.sha256(output.read_bytes()).hexdigest()
     result = ResultFacts(
         bytes=output.stat().st_size, sha256=digest, duration_s=4, fps="25", width=64, height=48, frames=100
@@ -85,18 +82,18 @@ def outcome_of(output):
         checkpoint="quick",
         device="cpu",
     )
-    return Outcome(result=result, report=report, warnings=["quick"])
+    return FinishedClip(result=result, report=report, warnings=["quick"])
 
 
 def find_faces(settings, path):
     return [{"index": 0, "x": 1.0, "y": 2.0, "width": 3.0, "height": 4.0, "score": 0.9}]
 
 
-def engine() -> Engine:
-    return Engine(
-        verify=lambda settings: None,
-        load=lambda settings: QuickSynthesizer(),
-        checkpoint=lambda settings: Path(__file__),
+def quick_parts() -> WorkerParts:
+    return WorkerParts(
+        verify_checkpoint=lambda settings: None,
+        load_synthesizer=lambda settings: FakeSynthesizer(),
+        checkpoint_path=lambda settings: Path(__file__),
         pipeline=Pipeline(begin, render_segment, join_segments),
         find_faces=find_faces,
     )
@@ -104,4 +101,4 @@ def engine() -> Engine:
 
 if __name__ == "__main__":
     set_up_logging()
-    sys.exit(run_worker(Settings(), engine()))
+    sys.exit(run_worker(Settings(), quick_parts()))

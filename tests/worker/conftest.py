@@ -1,4 +1,4 @@
-"""Clips that several tests look at, made once."""
+"""Clips that several tests share, made once."""
 
 from __future__ import annotations
 

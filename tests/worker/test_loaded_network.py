@@ -1,4 +1,4 @@
-"""A checkpoint that cannot be used is refused with its code, by every command, before any job is taken."""
+"""Every command refuses a checkpoint that cannot be used, with its error code, before any job is taken."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.core.settings import Settings
 from lipsync.__main__ import main
 from model.checkpoint import CheckpointConfig, build_network, save_checkpoint
 from tests.conftest import ROOT
-from worker.loaded_network import load, verify
+from worker.loaded_network import load_generator, verify_checkpoint
 
 Damage = Callable[[Path], None]
 
@@ -34,7 +34,7 @@ def _cut(path: Path) -> None:
 
 
 def _rewritten(**changes: object) -> Damage:
-    """Return what changes values of the config, or tensors by their names."""
+    """Return a damage that replaces values of the config, or tensors by name."""
 
     def damage(path: Path) -> None:
         state = load_file(path)
@@ -74,15 +74,15 @@ def weights(tmp_path: Path) -> Path:
 
 def test_a_good_checkpoint_is_loaded(weights: Path) -> None:
     settings, threads = Settings(checkpoint=weights, device="cpu", precision="fp32"), torch.get_num_threads()
-    verify(settings)
-    assert torch.get_num_threads() == threads and load(settings).config.image_size == 32
+    verify_checkpoint(settings)
+    assert torch.get_num_threads() == threads and load_generator(settings).config.image_size == 32
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_checkpoint_is_refused(weights: Path, name: str) -> None:
     damage, code, sentence = BAD[name]
     damage(weights)
-    for use in (verify, load) if name != "gone" else (verify,):
+    for use in (verify_checkpoint, load_generator) if name != "gone" else (verify_checkpoint,):
         with pytest.raises(LipSyncError) as caught:
             use(Settings(checkpoint=weights, device="cpu"))
         assert caught.value.code == code and sentence in caught.value.message
@@ -91,7 +91,7 @@ def test_a_bad_checkpoint_is_refused(weights: Path, name: str) -> None:
 
 def test_a_device_that_is_not_there_is_said(weights: Path) -> None:
     with pytest.raises(LipSyncError, match="no device") as caught:
-        load(Settings(checkpoint=weights, device="cuda:99"))
+        load_generator(Settings(checkpoint=weights, device="cuda:99"))
     assert caught.value.code == ErrorCode.OPTION_INVALID
 
 

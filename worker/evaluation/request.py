@@ -1,4 +1,4 @@
-"""What a person asks to be judged, opened: prepared clips, real videos, or finished ones against their films."""
+"""Requests for an evaluation, and their cases: prepared clips, videos to redraw, or finished videos."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from app.core.errors import ErrorCode, InputError
 from app.core.options import option_error
 from app.core.settings import Settings
 from model.evaluation.cases import Case, prepared_cases
-from worker.evaluation.video_cases import FinishedCase, Instruments, MeshReader, VideoCase
+from worker.evaluation.video_cases import MeasuringTools, MeshReader, open_finished_case, open_video_case
 from worker.faces.detect import FaceDetector
-from worker.loaded_network import checkpoint_path, load, verify
-
-_SUFFIXES: Final = (".mp4", ".mpg", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+from worker.loaded_network import checkpoint_path, load_generator, verify_checkpoint
+from worker.media.decode import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)
 class Request:
-    """Say what is to be judged: a folder of prepared clips, or films to redraw, or results with their films.
+    """Request for an evaluation: a folder of prepared clips, or videos to redraw, or results with their references.
 
-    limit: at most so many clips. seconds: of each video at most so much. wide: keep the crops that SyncNet wants.
+    references: the film that each result was made from. limit: most clips. seconds: longest part of each video that is
+    used. wide: also keep the crops that SyncNet needs.
     """
 
     corpus: Path | None = None
@@ -36,7 +35,7 @@ class Request:
     wide: bool = False
 
     def subject(self, settings: Settings) -> str:
-        """Say in a sentence what is judged."""
+        """Return a sentence that names what is evaluated."""
         if self.results:
             return f"{len(self.results)} finished videos against their films."
         what = f"prepared clips of {self.corpus.name}" if self.corpus else "videos redrawn by the whole pipeline"
@@ -45,9 +44,9 @@ class Request:
 
 @contextmanager
 def opened_cases(settings: Settings, request: Request) -> Iterator[list[Case]]:
-    """Open the detector and, where something is to be drawn, the network, and lend the cases of a request.
+    """Open the detector, load the network if the request needs it, and provide the cases of the request.
 
-    Raises InputError, ServiceError or CorpusError for what cannot be judged.
+    Raises InputError, ServiceError or CorpusError for cases that cannot be evaluated.
     """
     if sum(map(bool, (request.corpus, request.clips, request.results))) != 1:
         raise option_error("evaluate: name either a corpus, or clips, or results with their references.")
@@ -56,40 +55,40 @@ def opened_cases(settings: Settings, request: Request) -> Iterator[list[Case]]:
 
 
 def _cases(settings: Settings, request: Request, detector: FaceDetector) -> list[Case]:
-    instruments = Instruments(detector, request.seconds, request.wide)
+    tools = MeasuringTools(settings, detector, request.seconds, request.wide)
     if request.results:
         counts = len(request.results), len(request.references)
         if counts[0] != counts[1]:
             raise option_error(f"reference: {counts[0]} results need as many references, not {counts[1]}.")
         pairs = zip(request.results, request.references, strict=True)
-        return [_named(result, partial(FinishedCase, result, film, settings, instruments)) for result, film in pairs]
+        return [_named(result, partial(open_finished_case, result, film, tools)) for result, film in pairs]
     paths = video_paths(request.clips)[: request.limit] if request.clips else []
-    verify(settings)
-    synthesizer = load(settings)
+    verify_checkpoint(settings)
+    synthesizer = load_generator(settings)
     if request.corpus is not None:
         return [*prepared_cases(request.corpus, synthesizer, MeshReader(detector), request.limit)]
-    return [_named(path, partial(VideoCase, path, settings, synthesizer, instruments)) for path in paths]
+    return [_named(path, partial(open_video_case, path, synthesizer, tools)) for path in paths]
 
 
-def _named(path: Path, make: Callable[[], Case]) -> Case:
-    """Make the case of a file; an error says which file it is about."""
+def _named(path: Path, open_case: Callable[[], Case]) -> Case:
+    """Open the case of a file; the message of an InputError names the file."""
     try:
-        return make()
+        return open_case()
     except InputError as error:
-        named = error.message if path.name in error.message else f"{path.name}: {error.message}"
-        raise InputError(error.code, named) from error
+        message = error.message if path.name in error.message else f"{path.name}: {error.message}"
+        raise InputError(error.code, message) from error
 
 
-def video_paths(places: Sequence[Path]) -> list[Path]:
-    """Return the files named, and those of the folders named, in order. Raises InputError for what is not there."""
+def video_paths(paths: Sequence[Path]) -> list[Path]:
+    """Return the given files and the videos in the given folders, in order. Raises InputError for a missing path."""
     found: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            found += sorted(p for p in place.iterdir() if p.suffix.lower() in _SUFFIXES)
-        elif place.is_file():
-            found.append(place)
+    for path in paths:
+        if path.is_dir():
+            found += sorted(inner for inner in path.iterdir() if inner.suffix.lower() in VIDEO_SUFFIXES)
+        elif path.is_file():
+            found.append(path)
         else:
-            raise InputError(ErrorCode.VIDEO_UNREADABLE, f"There is no file or folder {place}.")
+            raise InputError(ErrorCode.VIDEO_UNREADABLE, f"There is no file or folder {path}.")
     if not found:
         raise InputError(ErrorCode.VIDEO_UNREADABLE, "There is no video in the folders named.")
     return found

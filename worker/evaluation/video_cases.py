@@ -1,7 +1,7 @@
-"""Real videos as cases of evaluation: through the whole pipeline, and lips read by the face mesh.
+"""Real videos as cases of an evaluation: redrawn by the whole pipeline, with the lips measured by the face mesh.
 
-The mesh looks at crops whose face is known to be there, filmed and drawn alike, so both are read by one instrument
-that has nothing to do with the network.
+The mesh measures filmed and drawn crops in the same way. It is given crops that are known to show a face, and it is
+independent of the network.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import wave
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from app.core.checks import never_stop
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import AudioFacts, JobInput, JobOptions
 from app.core.options import option_error
@@ -32,92 +33,112 @@ from model.evaluation.cases import FaceCrops, Reading
 from model.face_points import LIP_EDGES
 from model.framing import LOWER_FACE, Framing
 from worker.faces.crop import extract, face_transform
-from worker.faces.detect import FaceDetector, mouth_size
-from worker.faces.frame_view import RgbPicture
-from worker.faces.subject import choose_subject, look_around
+from worker.faces.detect import DetectorPool, FaceDetector, mouth_size
+from worker.faces.frame_view import RgbView
+from worker.faces.subject import choose_subject, find_sparse_faces
 from worker.faces.track import tracked_frames
 from worker.media.decode import Source, decode, open_source
-from worker.media.stage_timer import Clock
+from worker.media.stage_timer import StageTimer
 from worker.media.voice import read_voice
-from worker.pipeline.render import Sources, run
-from worker.pipeline.synthesis import SynthesizerLike
+from worker.pipeline.render import run
+from worker.pipeline.run_context import RunContext, SilentMonitor, Sources
+from worker.pipeline.synthesis import FaceSynthesizer
 
 _MESH_SIDE, _MESH_CENTER_Y = 2.4, 0.35  # the square given to the mesh, in template face units
-_CROP_PX = (96, 384)
-SYNCNET_FRAMING: Final = Framing(side=1.9, center_y=0.6)  # a detector's box with 0.4 of padding, moved down by as much
+_CROP_PX = (96, 384)  # smallest and largest side of the crops
+SYNCNET_FRAMING: Final = Framing(side=1.9, center_y=0.6)  # SyncNet's: the face box, padded by 0.4 and moved down by 0.4
 _SYNCNET_PX = 224
 
 
 class MeshReader:
-    """Read the lips of crops with the face mesh."""
+    """Reader of the lips in crops, with the face mesh."""
 
     def __init__(self, detector: FaceDetector) -> None:
         self._detector = detector
 
     def __call__(self, crops: U8, framing: Framing) -> Reading:
-        """Return the lips of crops (T, S, S, 3) uint8 RGB of a framing."""
+        """Return the lips in crops (T, S, S, 3) uint8 RGB of a framing; NaN for a crop without a face."""
         unit_px = crops.shape[1] / framing.side
         origin = np.array([-framing.left, -framing.top]) * unit_px
         mouth = np.full((len(crops), 2), np.nan, np.float32)
         lips = np.full((len(crops), len(LIP_EDGES), 2), np.nan, np.float32)
         for index, crop in enumerate(crops):
             centre = (float(origin[0]), float(origin[1] + _MESH_CENTER_Y * unit_px))
-            face = self._detector.fit_mesh(RgbPicture(np.ascontiguousarray(crop)), centre, _MESH_SIDE * unit_px, 1.0)
+            face = self._detector.fit_mesh(RgbView(np.ascontiguousarray(crop)), centre, _MESH_SIDE * unit_px, 1.0)
             if face is not None:
                 points = (face.landmarks - origin) / unit_px
                 mouth[index], lips[index] = mouth_size(points), points[list(LIP_EDGES)]
         return Reading(mouth, lips)
 
 
-class Quiet:
-    """Watch a run without a word."""
-
-    def stage(self, name: str) -> None:
-        """Say nothing."""
-
-    def frames(self, done: int, total: int) -> None:
-        """Say nothing."""
-
-    def check(self) -> None:
-        """Go on."""
-
-
 @dataclass(frozen=True)
-class Instruments:
-    """Say how videos are looked at: by whom, for how many seconds, and with the crops that SyncNet wants or not."""
+class MeasuringTools:
+    """Tools and settings that all cases share.
 
+    detector: for the measurements. seconds: longest part of each video that is used. wide: also cut the crops that
+    SyncNet needs. detectors: for the runs of the pipeline.
+    """
+
+    settings: Settings
     detector: FaceDetector
     seconds: float = 20.0
     wide: bool = False
+    detectors: DetectorPool = field(default_factory=DetectorPool)
+
+
+@dataclass(frozen=True)
+class OpenedVideo:
+    """Opened video with its sound: its path, its probed facts, and its decodable source."""
+
+    path: Path
+    facts: JobInput
+    source: Source
+
+
+def open_video(path: Path, settings: Settings) -> OpenedVideo:
+    """Probe and open a video with its sound. Raises InputError for a file that cannot be used."""
+    limits = Limits.of(settings)
+    facts = JobInput(video=probe_video(path, limits), audio=probe_audio(path, limits))
+    return OpenedVideo(path, facts, open_source(path, facts.video, find_ffmpeg(settings.ffmpeg), never_stop))
+
+
+def open_video_case(path: Path, synthesizer: FaceSynthesizer, tools: MeasuringTools) -> VideoCase:
+    """Open a video as a case. Raises InputError for a file that cannot be used."""
+    return VideoCase(open_video(path, tools.settings), synthesizer, tools)
+
+
+def open_finished_case(result: Path, reference: Path, tools: MeasuringTools) -> FinishedCase:
+    """Open a finished video and the film it was made from as a case.
+
+    Raises InputError for a file that cannot be used, and if the two differ in size or frame rate.
+    """
+    video = open_video(reference, tools.settings)
+    filmed, made = video.facts.video, probe_video(result, Limits.of(tools.settings))
+    if (filmed.width, filmed.height, Fraction(filmed.fps)) != (made.width, made.height, Fraction(made.fps)):
+        raise option_error(f"result: {result.name} differs from {reference.name} in size or frame rate.")
+    return FinishedCase(result, video, tools)
 
 
 class VideoCase:
-    """Judge the whole pipeline on one filmed video, redrawn with voices. Raises InputError for what cannot be used."""
+    """Case of a filmed video that the whole pipeline redraws with other voices."""
 
     framing: Framing = LOWER_FACE
     sex: str | None = None
     labels: F32 | None = None
 
-    def __init__(
-        self, path: Path, settings: Settings, synthesizer: SynthesizerLike | None, instruments: Instruments
-    ) -> None:
-        self.speaker = str(path)
-        self.path, self.name, self._settings, self._synthesizer = path, path.stem, settings, synthesizer
-        self._detector, self._wide, self._seconds = instruments.detector, instruments.wide, instruments.seconds
-        limits = Limits.of(settings)
-        self._ffmpeg = find_ffmpeg(settings.ffmpeg)
-        self._facts = JobInput(video=probe_video(path, limits), audio=probe_audio(path, limits))
-        self._source = open_source(path, self._facts.video, self._ffmpeg, Quiet().check)
-        self.fps = float(Fraction(self._facts.video.fps))
+    def __init__(self, video: OpenedVideo, synthesizer: FaceSynthesizer | None, tools: MeasuringTools) -> None:
+        self.path, self.name, self.speaker = video.path, video.path.stem, str(video.path)
+        self.fps = float(Fraction(video.facts.video.fps))
+        self._video, self._synthesizer, self._tools = video, synthesizer, tools
 
     @cached_property
     def voice(self) -> I16:
-        """Return what is said, (n,) int16 at 16 kHz."""
-        return self._sound(self.path, self._facts.audio)
+        """Return the voice of the film, (n,) int16 at 16 kHz."""
+        return self._sound(self.path, self._video.facts.audio)
 
     @cached_property
     def phones(self) -> Sequence[Phone]:
-        """Return the sounds of the words that the clip's name or a text beside it tells, none where nothing does."""
+        """Return the phones of the film's text, which its name or a file beside it gives; none if there is no text."""
         words = spoken_words(self.path)
         if words is None:
             return ()
@@ -127,92 +148,94 @@ class VideoCase:
             return ()
 
     def filmed(self) -> FaceCrops:
-        """Return the clip as it was filmed, its crops about as large as the picture has them."""
-        return self._face_crops(self._source, len(self._faces))
+        """Return the film as it was filmed, in crops that are about as large as the face in the picture."""
+        return self._face_crops(self._video.source, len(self._faces))
 
     def redraw(self, filmed: FaceCrops, voice: I16) -> FaceCrops | None:
-        """Return the film redrawn with a voice by the whole pipeline; None without a network."""
+        """Return the film as the whole pipeline redraws it with a voice; None without a network."""
         if self._synthesizer is None:
             return None
         with tempfile.TemporaryDirectory(prefix="lipsync-") as name:
             folder = Path(name)
             sound, output = write_wav(folder / "voice.wav", voice), folder / "drawn.mp4"
-            facts = JobInput(video=self._facts.video, audio=probe_audio(sound, Limits.of(self._settings)))
+            audio = probe_audio(sound, Limits.of(self._tools.settings))
+            facts = JobInput(video=self._video.facts.video, audio=audio)
             sources = Sources(video=self.path, audio=sound, audio_mix=None, input=facts)
-            run(sources, JobOptions(), self._synthesizer, output, folder, Quiet(), self._settings.ffmpeg)
+            tools, monitor = self._tools, SilentMonitor()
+            ffmpeg = tools.settings.ffmpeg
+            context = RunContext(sources, JobOptions(), self._synthesizer, folder, monitor, tools.detectors, ffmpeg)
+            run(context, output)
             return self.shown(output)
 
     def shown(self, result: Path) -> FaceCrops:
-        """Return what a finished video of this clip shows in the clip's own places."""
-        facts = probe_video(result, Limits.of(self._settings))
-        source = open_source(result, facts, self._ffmpeg, Quiet().check)
+        """Return a finished video of this film, cropped at the positions of the film's faces."""
+        facts = probe_video(result, Limits.of(self._tools.settings))
+        source = open_source(result, facts, find_ffmpeg(self._tools.settings.ffmpeg), never_stop)
         return self._face_crops(source, min(source.frames, len(self._faces)))
 
     @cached_property
     def _faces(self) -> list[F32 | None]:
-        """Return the landmarks of the main face in every frame, None where it is not seen."""
-        source, check = self._source, Quiet().check
-        timeline = np.arange(max(1, min(source.frames, round(self._seconds * self.fps))))
-        seen = look_around(source, timeline, self._detector, check)
-        chooser = choose_subject("largest", [sighting.faces for sighting in seen])
-        frames = tracked_frames(source, timeline, self._detector, chooser, Clock(), check)
+        """Return the landmarks (468, 2) of the largest face in each frame, None for a frame without it."""
+        source, detector = self._video.source, self._tools.detector
+        timeline = np.arange(max(1, min(source.frames, round(self._tools.seconds * self.fps))))
+        sparse = find_sparse_faces(source, timeline, detector, never_stop)
+        chooser = choose_subject("largest", [frame.faces for frame in sparse])
+        frames = tracked_frames(source, timeline, detector, chooser, StageTimer(), never_stop)
         faces = [frame.faces[0] if frame.faces else None for frame in frames]
         if all(face is None for face in faces):
             raise InputError(ErrorCode.NO_FACE_DETECTED, f"No face was found in {self.path.name}.")
         return faces
 
     @cached_property
-    def _places(self) -> list[F32]:
-        """Return the landmarks that place every crop; a frame without a face takes its neighbour's."""
+    def _positions(self) -> list[F32]:
+        """Return the landmarks (468, 2) that determine each crop; a frame without a face uses those of the nearest."""
         known = {index: face for index, face in enumerate(self._faces) if face is not None}
         return [known[min(known, key=lambda at: abs(at - index))] for index in range(len(self._faces))]
 
     @cached_property
     def _size(self) -> int:
-        """Return the side of a crop that has about the pixels of the picture."""
-        scales = [face_transform(face, self.framing, _CROP_PX[0]).scale for face in self._places]
+        """Return the side of the crops in pixels, about as large as the face in the picture."""
+        scales = [face_transform(face, self.framing, _CROP_PX[0]).scale for face in self._positions]
         return int(np.clip(round(_CROP_PX[0] / float(np.median(scales)) / 2) * 2, *_CROP_PX))
 
     def _sound(self, path: Path, facts: AudioFacts) -> I16:
         with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
-            samples = read_voice(path, facts, Path(folder), self._ffmpeg, Quiet().check)
-            return np.array(samples[: round(self._seconds * SAMPLE_RATE_HZ)])
+            binary = find_ffmpeg(self._tools.settings.ffmpeg)
+            samples = read_voice(path, facts, Path(folder), binary, never_stop)
+            return np.array(samples[: round(self._tools.seconds * SAMPLE_RATE_HZ)])
 
     def _face_crops(self, source: Source, frames: int) -> FaceCrops:
         crops, wide = [], []
-        for planes, face in zip(decode(source, 0, frames, Quiet().check), self._places, strict=False):
+        for planes, face in zip(decode(source, 0, frames, never_stop), self._positions, strict=False):
             crops.append(extract(planes, face_transform(face, self.framing, self._size), source.colour))
-            if self._wide:
+            if self._tools.wide:
                 wide.append(extract(planes, face_transform(face, SYNCNET_FRAMING, _SYNCNET_PX), source.colour))
-        reading = MeshReader(self._detector)(np.stack(crops), self.framing)
+        reading = MeshReader(self._tools.detector)(np.stack(crops), self.framing)
         absent = [face is None for face in self._faces[: len(crops)]]
         reading.mouth[absent], reading.lips[absent] = np.nan, np.nan
-        return FaceCrops(np.stack(crops), reading, np.stack(wide) if self._wide else None)
+        return FaceCrops(np.stack(crops), reading, np.stack(wide) if self._tools.wide else None)
 
 
 class FinishedCase(VideoCase):
-    """Judge a finished video against the film it was made from; it has no row but its own.
+    """Case of a finished video, compared with the film it was made from; no other voice can be tried on it.
 
-    Raises InputError where the two differ in size or frame rate.
+    Its speaker is "", so that no finished video lends its voice to another: two of them can share one film.
     """
 
-    def __init__(self, result: Path, reference: Path, settings: Settings, instruments: Instruments) -> None:
-        super().__init__(reference, settings, None, instruments)
-        self._result, self.name = result, result.stem
-        film, made = self._facts.video, probe_video(result, Limits.of(settings))
-        if (film.width, film.height, Fraction(film.fps)) != (made.width, made.height, Fraction(made.fps)):
-            raise option_error(f"result: {result.name} differs from {reference.name} in size or frame rate.")
+    def __init__(self, result: Path, video: OpenedVideo, tools: MeasuringTools) -> None:
+        super().__init__(video, None, tools)
+        self._result, self.name, self.speaker = result, result.stem, ""
 
     def redraw(self, filmed: FaceCrops, voice: I16) -> FaceCrops | None:
-        """Return the finished video, with what it says, for the film's own voice, and nothing for another."""
-        if voice is not self.voice:
+        """Return the finished video, with its sound, for the voice of its film; None for any other voice."""
+        if not np.array_equal(voice, self.voice):
             return None
-        facts = probe_audio(self._result, Limits.of(self._settings))
+        facts = probe_audio(self._result, Limits.of(self._tools.settings))
         return replace(self.shown(self._result), voice=self._sound(self._result, facts))
 
 
 def write_wav(path: Path, samples: I16) -> Path:
-    """Write mono samples (n,) int16 at 16 kHz."""
+    """Write samples (n,) int16 at 16 kHz as a mono WAV file and return its path."""
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
         file.writeframes(samples.astype("<i2").tobytes())

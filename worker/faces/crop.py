@@ -1,8 +1,8 @@
-"""Place the upper face on a fixed template and cut an upright square around it; the one crop of training and serving.
+"""Place the upper face on a fixed template and cut an upright square around it: the crop of training and of serving.
 
-Only landmarks that speech leaves alone (eye corners, brows, bridge of the nose) fix the similarity, so an opening
-mouth does not move the crop. Coordinates are continuous pixels: pixel `i` covers [i, i + 1), its centre is i + 0.5.
-Chroma of 4:2:0 frames is sited left, as MPEG-2, H.264 and HEVC have it by default.
+Only landmarks that do not move in speech (eye corners, brows, bridge of the nose) determine the similarity, so an
+opening mouth does not move the crop. Coordinates are continuous pixels: pixel `i` covers [i, i + 1), its centre is at
+i + 0.5. Chroma of 4:2:0 frames is sited left, which is the default of MPEG-2, H.264 and HEVC.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from model.face_points import EYE_CORNERS, LEFT_BROW, NOSE_BRIDGE, RIGHT_BROW
 from model.framing import Framing
 from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
 
-cv2.setNumThreads(1)  # crops are small: waiting for other threads to wake costs more than they save
+cv2.setNumThreads(1)  # crops are small: waking other threads costs more time than they save
 
-
-# Points that speech does not move, with the mean place of each over 108 frontal faces.
-# Template units: origin midway between the eyes, 1 = from there to the chin of the mean face, x right, y down.
+# Points that speech does not move. TEMPLATE holds the mean position of each of these
+# points over 108 frontal faces. Template units: origin midway between the eyes; 1 is the distance to the chin
+# of the mean face; x points right, y points down.
 RIGID: Final = (*EYE_CORNERS, *NOSE_BRIDGE, *LEFT_BROW, *RIGHT_BROW)
 # fmt: off
 TEMPLATE: Final[F64] = np.array([
@@ -34,12 +34,12 @@ TEMPLATE: Final[F64] = np.array([
 ])
 # fmt: on
 
-SPACING_PX: Final = 1.5  # between samples, each of which reads two pixels by two
+SPACING_PX: Final = 1.5  # between samples; each sample reads 2x2 pixels
 
 
 @dataclass(frozen=True)
 class Transform:
-    """Map full-frame pixels to crop pixels by a similarity: `matrix` (2, 3) float64, `size` px of the square crop."""
+    """Similarity from frame pixels to crop pixels: `matrix` (2, 3) float64; `size`, side of the crop in pixels."""
 
     matrix: F64
     size: int
@@ -50,29 +50,29 @@ class Transform:
         return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
 
     def apply(self, points: npt.ArrayLike) -> F64:
-        """Map (N, 2) frame points into the crop."""
+        """Map points (N, 2) in frame pixels to crop pixels."""
         return map_points(points, self.matrix)
 
     def invert(self, points: npt.ArrayLike) -> F64:
-        """Map (N, 2) crop points into the frame."""
+        """Map points (N, 2) in crop pixels to frame pixels."""
         return map_points(points, invert_affine(self.matrix))
 
 
 def map_points(points: npt.ArrayLike, matrix: F64) -> F64:
-    """Map (N, 2) points by a (2, 3) affine map."""
+    """Apply an affine map (2, 3) to points (N, 2)."""
     mapped: F64 = np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]
     return mapped
 
 
 def invert_affine(matrix: F64) -> F64:
-    """Invert a (2, 3) affine map."""
-    (a, b), (c, d) = matrix[:, :2]  # by hand: a linear algebra library wakes its threads for this
+    """Return the inverse of an affine map (2, 3)."""
+    (a, b), (c, d) = matrix[:, :2]  # by hand: a linear algebra library would wake its threads for this
     linear = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
     return np.concatenate([linear, -linear @ matrix[:, 2:]], axis=1)
 
 
 def fit_similarity(source: F64, target: F64) -> F64:
-    """Fit the (2, 3) similarity (rotation, scale, shift) from source (N, 2) to target (N, 2) by least squares."""
+    """Fit a similarity (2, 3) (rotation, scale, shift) from source (N, 2) to target (N, 2) by least squares."""
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     a, b = source - source_mean, target - target_mean
     norm = float((a * a).sum())
@@ -83,7 +83,7 @@ def fit_similarity(source: F64, target: F64) -> F64:
 
 
 def face_transform(landmarks: npt.ArrayLike, framing: Framing, size: int) -> Transform:
-    """Place a face (468, 2) of mesh landmarks in frame pixels into a square crop of `size` pixels."""
+    """Return the transform from the frame to the crop of `size` pixels for mesh landmarks (468, 2) in frame pixels."""
     rigid = np.asarray(landmarks, np.float64)[list(RIGID)]
     to_template = fit_similarity(rigid, TEMPLATE)
     zoom = size / framing.side
@@ -94,7 +94,7 @@ def face_transform(landmarks: npt.ArrayLike, framing: Framing, size: int) -> Tra
 
 
 def square_transform(center_xy: npt.ArrayLike, side_px: float, size: int) -> Transform:
-    """Place the upright square of `side_px` frame pixels around a point into `size` crop pixels."""
+    """Return the transform from the upright square of `side_px` frame pixels around a point to `size` crop pixels."""
     zoom = size / side_px
     center = np.asarray(center_xy, np.float64)
     return Transform(
@@ -103,14 +103,14 @@ def square_transform(center_xy: npt.ArrayLike, side_px: float, size: int) -> Tra
 
 
 def extract_rgb(rgb: U8, transform: Transform, spacing_px: float = SPACING_PX) -> U8:
-    """Cut the crop (S, S, 3) uint8 RGB out of an RGB frame (H, W, 3); outside the frame its edge goes on."""
+    """Cut the crop (S, S, 3) uint8 RGB out of an RGB frame (H, W, 3); outside the frame, its edge is repeated."""
     return _sample(rgb, transform, 1.0, (0.5, 0.5), spacing_px)
 
 
 def extract(planes: U8, transform: Transform, colour: ColourMatrix, spacing_px: float = SPACING_PX) -> U8:
-    """Cut the crop (S, S, 3) uint8 RGB out of an I420 frame (H * 3/2, W) uint8; outside the frame its edge goes on.
+    """Cut the crop (S, S, 3) uint8 RGB out of an I420 frame (H * 3/2, W) uint8; outside it, its edge is repeated.
 
-    spacing_px: at most so many frame pixels lie between samples, before they are averaged to the crop.
+    spacing_px: largest distance between samples in frame pixels, before samples are averaged to the crop.
     """
     y, u, v = split_planes(planes)
     luma = _sample(y, transform, 1.0, (0.5, 0.5), spacing_px)
@@ -119,9 +119,9 @@ def extract(planes: U8, transform: Transform, colour: ColourMatrix, spacing_px: 
 
 
 def _sample(image: U8, transform: Transform, step: float, site: tuple[float, float], spacing_px: float) -> U8:
-    """Sample a plane whose pixel (i, j) sits at frame point (step * i + site x, step * j + site y).
+    """Sample a plane whose pixel (i, j) lies at the frame point (step * i + site x, step * j + site y).
 
-    Where the crop has fewer pixels than the frame, a finer crop is sampled and averaged, so that nothing aliases.
+    If the crop has fewer pixels than the frame, a finer crop is sampled and averaged, which avoids aliasing.
     """
     finer = max(1, int(np.ceil(1.0 / (transform.scale * step * spacing_px) - 1e-6)))
     side = transform.size * finer
@@ -132,7 +132,9 @@ def _sample(image: U8, transform: Transform, step: float, site: tuple[float, flo
     matrix = np.concatenate([linear, offset[:, None]], axis=1)
     matrix[:, 2] -= site
     matrix /= step
-    smooth = cv2.INTER_CUBIC if transform.scale * step > 1.0 else cv2.INTER_LINEAR  # where pixels are made up
+    smooth = (
+        cv2.INTER_CUBIC if transform.scale * step > 1.0 else cv2.INTER_LINEAR
+    )  # cubic only if the plane is enlarged
     fine = cv2.warpAffine(
         image, matrix, (side, side), flags=smooth | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )

@@ -1,4 +1,4 @@
-"""Look at a frame as a whole and in squares, whatever its pixel format: what finding faces needs of a picture."""
+"""Views of a frame for the face detector: overviews and squares in RGB, independent of the frame's pixel format."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from model.arrays import U8
 from worker.faces.crop import Transform, extract, extract_rgb
 from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
 
-MESH_SPACING_PX: Final = 3.0  # coarse, but the mesh does not mind and it is asked often
+MESH_SPACING_PX: Final = 3.0  # coarse: it is enough for the mesh, and squares are cut often
 
 
-class Picture(Protocol):
-    """A frame that can be looked at as a whole and in squares, whatever its pixel format."""
+class FrameView(Protocol):
+    """View of a frame of any pixel format; `width` and `height` in pixels."""
 
     width: int
     height: int
 
     def overview(self, left: int, top: int, width: int, height: int, factor: int) -> U8:
-        """Return a part of the picture as RGB, shrunk by a factor that is 1 or even."""
+        """Return a part of the frame as RGB uint8, reduced by a factor that is 1 or even."""
 
     def square(self, transform: Transform) -> U8:
-        """Return the crop (S, S, 3) uint8 RGB."""
+        """Return the crop of a transform, (S, S, 3) uint8 RGB."""
 
 
-class RgbPicture:
-    """Look at an RGB frame (H, W, 3) uint8."""
+class RgbView:
+    """View of an RGB frame (H, W, 3) uint8."""
 
     def __init__(self, rgb: U8) -> None:
         self.rgb = rgb
         self.height, self.width = rgb.shape[:2]
 
     def overview(self, left: int, top: int, width: int, height: int, factor: int) -> U8:
-        """Return a part of the picture as RGB, shrunk by a factor that is 1 or even."""
+        """Return a part of the frame as RGB uint8, reduced by a factor that is 1 or even."""
         return _shrink(self.rgb[top : top + height, left : left + width], factor)
 
     def square(self, transform: Transform) -> U8:
-        """Return the crop (S, S, 3) uint8 RGB."""
+        """Return the crop of a transform, (S, S, 3) uint8 RGB."""
         return extract_rgb(self.rgb, transform, MESH_SPACING_PX)
 
 
-class PlanesPicture:
-    """Look at an I420 frame (H * 3/2, W) uint8; only what is looked at is converted to RGB."""
+class PlanesView:
+    """View of an I420 frame (H * 3/2, W) uint8; only the requested parts are converted to RGB."""
 
     def __init__(self, planes: U8, colour: ColourMatrix) -> None:
         self.planes, self.colour = planes, colour
         self.height, self.width = planes.shape[0] * 2 // 3, planes.shape[1]
 
     def overview(self, left: int, top: int, width: int, height: int, factor: int) -> U8:
-        """Return a part of the picture as RGB, shrunk by a factor that is 1 or even."""
+        """Return a part of the frame as RGB uint8, reduced by a factor that is 1 or even."""
         y, u, v = split_planes(self.planes)
         luma = _shrink(y[top : top + height, left : left + width], factor)
         rows, columns = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
@@ -63,12 +63,12 @@ class PlanesPicture:
         return rgb_of_planes(luma, small_u, small_v, self.colour)
 
     def square(self, transform: Transform) -> U8:
-        """Return the crop (S, S, 3) uint8 RGB."""
+        """Return the crop of a transform, (S, S, 3) uint8 RGB."""
         return extract(self.planes, transform, self.colour, MESH_SPACING_PX)
 
 
 def _shrink(image: U8, factor: int) -> U8:
-    """Average squares of `factor` pixels; of many rows every second or third will do for what looks at it."""
+    """Average squares of `factor` x `factor` pixels; with a large factor, only some rows of each square are read."""
     if factor == 1:
         return np.ascontiguousarray(image)
     size = (image.shape[1] // factor, image.shape[0] // factor)

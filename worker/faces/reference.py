@@ -1,12 +1,13 @@
-"""Give the network a reference at rest, so that it follows the voice and not the lips that were filmed.
+"""Choose the reference crops of a clip: crops with the mouth at rest, so that the network follows the voice.
 
-A network that is shown the very frame it has to redraw can copy the old mouth out of it. So the reference is another
-crop of the same face with its lips as closed as a few sparse frames of the clip show them. Which one belongs to a crop
-is judged by its upper part, which speech leaves alone; where none is like it (a head turned away, a shot that was not
-seen), the crop is its own reference, with a smooth passage between. Each crop is judged by itself: local in time.
+A network that is shown the frame it has to redraw can copy the old mouth from it. The reference is therefore another
+crop of the same face, with its lips as closed as in any of a few sparse frames of the clip. Which reference belongs to
+a crop is decided by the upper part of the crop, which does not move in speech. If no reference is similar (the head is
+turned away, the shot was not among the sparse frames), the crop is its own reference; between these two cases the
+reference changes smoothly. Each crop is judged alone, so the result is local in time.
 
-The same sparse frames say how large the faces are, and so how large crops must be to keep the detail that was filmed:
-a network that composes what it draws with the crop's own pixels is given as many of them as there are.
+The sparse frames also show how large the faces are, and how large crops must be to keep the filmed detail. A network
+that composes its output with the pixels of the crop gets crops of that size.
 """
 
 from __future__ import annotations
@@ -24,76 +25,84 @@ from worker.faces.crop import extract, face_transform
 from worker.faces.detect import Face, mouth_size
 from worker.media.colour import ColourMatrix
 
-LIKENESS_PX: Final = (16, 8)  # to which the upper part is shrunk for comparing
-ALIKE: Final = 14.0  # mean difference in 8-bit levels up to which two crops show the same face alike
-MAX_DETAIL: Final = 5  # crops are at most so many times as wide as the network
-SLACK: Final = 0.05  # by so much of the network's width may a crop be smaller than what was filmed
-STRANGE: Final = 26.0  # from which on they do not
+THUMBNAIL_PX: Final = (16, 8)  # width and height of the reduced upper part that is compared
+SIMILAR: Final = 14.0  # mean difference in 8-bit levels up to which two crops show the same face in the same view
+DIFFERENT: Final = 26.0  # mean difference from which on they do not
+MAX_DETAIL: Final = 5  # largest width of crops, in widths of the network
+SLACK: Final = 0.05  # how much smaller than the filmed face a crop may be, in widths of the network
 
 
 class CropShape(Protocol):
-    """What cutting a crop takes."""
+    """Shape of the crops that a network takes."""
 
     @property
     def image_size(self) -> int:
-        """Return the side in pixels."""
+        """Return the side of the network's crops in pixels."""
 
     @property
     def framing(self) -> Framing:
-        """Return which square of the face it is."""
+        """Return which square of the face a crop shows."""
 
     @property
     def keeps_detail(self) -> bool:
-        """Say whether crops may be larger than the side."""
+        """Return whether crops may be larger than `image_size` by a whole factor, and keep their detail."""
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """One sparse frame: planes (H * 3/2, W) uint8 and its faces."""
+class SparseFrame:
+    """Sparse frame of a clip: planes (H * 3/2, W) uint8 I420 and its faces."""
 
     planes: U8
     faces: list[Face]
 
 
-class RestingFaces:
-    """Hold the calmest crop of each face and view; `size` is the side of all crops of the clip.
+class ReferenceCrops:
+    """Reference crops of a clip, one for each face and view.
 
-    crops: (P, P, 3) uint8 RGB each, the calmest first.
+    crops: (P, P, 3) uint8 RGB each, the most closed mouth first. size: side of all crops of the clip in pixels.
     """
 
     def __init__(self, crops: Sequence[U8], shape: CropShape) -> None:
         self.crops = list(crops)
         self.size = len(self.crops[0]) if self.crops else shape.image_size
         self._hidden_from = shape.framing.hidden_from
-        self._likenesses = [_likeness(crop, self._hidden_from) for crop in self.crops]
+        self._thumbnails = [_thumbnail(crop, self._hidden_from) for crop in self.crops]
 
     @classmethod
-    def seen_in(cls, sightings: Sequence[Sighting], shape: CropShape, colour: ColourMatrix) -> RestingFaces:
-        """Choose from the sparse frames."""
-        seen = [(_aperture(face), one.planes, face.landmarks) for one in sightings for face in one.faces]
+    def choose(cls, sparse: Sequence[SparseFrame], shape: CropShape, colour: ColourMatrix) -> ReferenceCrops:
+        """Choose the reference crops from the sparse frames of a clip."""
+        seen = [(_aperture(face), frame.planes, face.landmarks) for frame in sparse for face in frame.faces]
         size = crop_size([landmarks for _, _, landmarks in seen], shape)
         crops: list[U8] = []
-        likenesses: list[F32] = []
+        thumbnails: list[F32] = []
         for _, planes, landmarks in sorted(seen, key=lambda entry: entry[0]):
             crop = extract(planes, face_transform(landmarks, shape.framing, size), colour)
-            likeness = _likeness(crop, shape.framing.hidden_from)
-            if all(float(np.abs(likeness - other).mean()) > ALIKE for other in likenesses):
+            thumbnail = _thumbnail(crop, shape.framing.hidden_from)
+            if all(_difference(thumbnail, other) > SIMILAR for other in thumbnails):
                 crops.append(crop)
-                likenesses.append(likeness)
+                thumbnails.append(thumbnail)
         return cls(crops, shape)
 
-    def references(self, crops: U8) -> U8:
-        """Return a reference for each crop, both (N, S, S, 3) uint8 RGB."""
-        return np.stack([self._reference(crop) for crop in crops])
+    def for_crops(self, crops: U8) -> U8:
+        """Return the reference of each crop, both (N, S, S, 3) uint8 RGB."""
+        return np.stack([self._for_crop(crop) for crop in crops])
 
-    def _reference(self, crop: U8) -> U8:
-        likeness = _likeness(crop, self._hidden_from)
-        gaps = [float(np.abs(likeness - other).mean()) for other in self._likenesses]
-        if not gaps:
+    def _for_crop(self, crop: U8) -> U8:
+        thumbnail = _thumbnail(crop, self._hidden_from)
+        differences = [_difference(thumbnail, other) for other in self._thumbnails]
+        if not differences:
             return crop
-        share = float(np.clip((STRANGE - min(gaps)) / (STRANGE - ALIKE), 0.0, 1.0))
-        rest = self.crops[int(np.argmin(gaps))]
-        return np.asarray(cv2.addWeighted(rest, share, crop, 1.0 - share, 0.0), np.uint8)
+        share = float(np.clip((DIFFERENT - min(differences)) / (DIFFERENT - SIMILAR), 0.0, 1.0))
+        nearest = self.crops[int(np.argmin(differences))]
+        return np.asarray(cv2.addWeighted(nearest, share, crop, 1.0 - share, 0.0), np.uint8)
+
+
+def crop_size(faces: Sequence[F32], shape: CropShape) -> int:
+    """Return the side of crops that keep the detail of most faces (468, 2), a multiple of the network's side."""
+    if not shape.keeps_detail or not faces:
+        return shape.image_size
+    sides_px = [shape.image_size / face_transform(face, shape.framing, shape.image_size).scale for face in faces]
+    return shape.image_size * int(np.clip(np.ceil(np.median(sides_px) / shape.image_size - SLACK), 1, MAX_DETAIL))
 
 
 def _aperture(face: Face) -> float:
@@ -101,17 +110,14 @@ def _aperture(face: Face) -> float:
     return mouth_size(face.landmarks)[0] / face.height_px
 
 
-def crop_size(faces: Sequence[F32], shape: CropShape) -> int:
-    """Return the side of crops that keep the detail of most faces (468, 2), a multiple of the network's own."""
-    if not shape.keeps_detail or not faces:
-        return shape.image_size
-    sides_px = [shape.image_size / face_transform(face, shape.framing, shape.image_size).scale for face in faces]
-    return shape.image_size * int(np.clip(np.ceil(np.median(sides_px) / shape.image_size - SLACK), 1, MAX_DETAIL))
-
-
-def _likeness(crop: U8, hidden_from: float) -> F32:
-    """Return the middle of a crop's upper part, shrunk to grey levels about zero, (8, 16) float32."""
+def _thumbnail(crop: U8, hidden_from: float) -> F32:
+    """Return the middle of the upper part of a crop, reduced to grey levels with mean zero, (8, 16) float32."""
     size = crop.shape[0]
     grey = cv2.cvtColor(crop[: round(size * hidden_from), size // 8 : size - size // 8], cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, LIKENESS_PX, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(grey, THUMBNAIL_PX, interpolation=cv2.INTER_AREA).astype(np.float32)
     return np.asarray(small - small.mean(), np.float32)
+
+
+def _difference(a: F32, b: F32) -> float:
+    """Return the mean absolute difference of two thumbnails, in 8-bit levels."""
+    return float(np.abs(a - b).mean())

@@ -1,7 +1,8 @@
-"""Decide whose lips move: once per clip from a few sparse frames, then for each frame by where that person was.
+"""Choose the faces to synthesize: once per clip from a few sparse frames, then in each frame by position.
 
-The sparse frames give one anchor per person, a point of the picture. Every frame's faces are told apart by the
-anchors, so two people of like size never take turns. A choice that nobody answers to is an error with its own code.
+The sparse frames give one anchor for each person, which is a point of the frame. The anchors tell the faces of every
+frame apart, so the choice never alternates between two people of similar size. A choice that matches nobody is an
+error with its own code.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError
 from model.arrays import I64
 from worker.faces.detect import Face, FaceDetector
-from worker.faces.frame_view import PlanesPicture
-from worker.faces.reference import Sighting
-from worker.media.decode import Source, glimpse
+from worker.faces.frame_view import PlanesView
+from worker.faces.reference import SparseFrame
+from worker.media.decode import Source, sparse_frames
 
-GLIMPSES: Final = 8  # sparse frames looked at
-MIN_HEIGHT_PX: Final = 24.0  # smaller faces are left alone
-LIKE_SIZE: Final = 0.6  # of the tallest face in the frame: smaller ones are background
-SAME_PERSON: Final = 0.8  # distance between two sightings, in face heights
+SPARSE_FRAMES: Final = 8
+MIN_HEIGHT_PX: Final = 24.0  # smaller faces are not synthesized
+LIKE_SIZE: Final = 0.6  # share of the tallest face in the frame; smaller faces are background
+SAME_PERSON: Final = 0.8  # largest distance between a person's positions in two sparse frames, in face heights
 REACH: Final = 2.5  # how far a person may move from the anchor, in face heights
 POINT_SLACK: Final = 0.75  # how far from a face's centre `point` may lie, in face heights
 
 
 @dataclass(frozen=True)
-class Person:
-    """Someone seen in the sparse frames: mean centre (pixels), height (pixels), in how many frames."""
+class Subject:
+    """Person seen in the sparse frames: median centre and height in pixels, and the number of frames that show it."""
 
     x: float
     y: float
@@ -41,32 +42,32 @@ class Person:
 
 @dataclass(frozen=True)
 class Chooser:
-    """Pick the faces to synthesize out of one frame's faces.
+    """Rule that picks the faces to synthesize from the faces of a frame.
 
-    people: everyone seen in the sparse frames, left to right. target: the chosen one, None for all faces or where
-    nobody was seen. strict: nobody else will do.
+    every: all faces are picked. people: all people seen in the sparse frames, from left to right. target: the chosen
+    person; None for all faces, or if nobody was seen. strict: no other person may replace the target.
     """
 
     every: bool
-    people: tuple[Person, ...] = ()
-    target: Person | None = None
+    people: tuple[Subject, ...] = ()
+    target: Subject | None = None
     strict: bool = False
 
     def pick(self, faces: list[Face]) -> list[Face]:
-        """Return the chosen faces of a frame: all, one or none."""
+        """Return the chosen faces of a frame: all of them, one or none."""
         if self.every or not faces:
             return faces
         if not self.strict:
             tallest = max(face.height_px for face in faces)
             likely = [face for face in faces if face.height_px >= LIKE_SIZE * tallest]
             return [min(likely, key=self._distance)]
-        mine = [face for face in faces if self._is_mine(face)]
-        return [min(mine, key=self._distance)] if mine else []
+        candidates = [face for face in faces if self._is_target(face)]
+        return [min(candidates, key=self._distance)] if candidates else []
 
     def _distance(self, face: Face) -> float:
         return 0.0 if self.target is None else _distance(face, self.target)
 
-    def _is_mine(self, face: Face) -> bool:
+    def _is_target(self, face: Face) -> bool:
         if self.target is None:
             return False
         nearest = min(self.people, key=lambda person: _distance(face, person), default=self.target)
@@ -74,9 +75,9 @@ class Chooser:
 
 
 def choose_subject(choice: str, sparse: Iterable[list[Face]]) -> Chooser:
-    """Turn the option `face` into a Chooser; raises InputError where nobody answers to it.
+    """Return the Chooser for the job option `face`; raises InputError if the choice matches nobody.
 
-    choice: `largest`, `all`, `index:N` or `point:X,Y`. sparse: the faces of each of a few frames.
+    choice: `largest`, `all`, `index:N` or `point:X,Y`. sparse: the faces of each sparse frame.
     """
     kind, _, value = choice.partition(":")
     if kind == "all":
@@ -99,30 +100,33 @@ def choose_subject(choice: str, sparse: Iterable[list[Face]]) -> Chooser:
     return Chooser(False, people, nearest, strict=True)
 
 
-def look_around(source: Source, timeline: I64, detector: FaceDetector, check: Check) -> list[Sighting]:
-    """Look at a few sparse frames of the part of the source that is shown; raises InputError."""
-    sparse = glimpse(source, int(timeline.min()), int(timeline.max()) + 1, GLIMPSES, check)
-    return [Sighting(planes, detector.detect_in(PlanesPicture(planes, source.colour))) for planes in sparse]
+def find_sparse_faces(source: Source, timeline: I64, detector: FaceDetector, check: Check) -> list[SparseFrame]:
+    """Find the faces in a few sparse frames of the part of the source that is shown; raises InputError."""
+    sparse = sparse_frames(source, int(timeline.min()), int(timeline.max()) + 1, SPARSE_FRAMES, check)
+    return [SparseFrame(planes, detector.detect_in(PlanesView(planes, source.colour))) for planes in sparse]
 
 
-def find_people(sparse: Iterable[list[Face]]) -> tuple[Person, ...]:
-    """Gather the faces of sparse frames into people, left to right; who is seen in few of them does not count."""
+def find_people(sparse: Iterable[list[Face]]) -> tuple[Subject, ...]:
+    """Group the faces of sparse frames by person, from left to right.
+
+    A person in fewer than half of the frames with faces is dropped, unless everybody would be dropped.
+    """
     groups: list[list[Face]] = []
     frames = 0
     for faces in sparse:
         frames += bool(faces)
-        free = list(groups)
+        free = set(range(len(groups)))  # groups without a face of this frame
         for face in faces:
-            near = [g for g in free if _gap(face, g[-1]) < SAME_PERSON * max(face.height_px, g[-1].height_px)]
+            near = [number for number in sorted(free) if _is_near(face, groups[number][-1])]
             if near:
-                group = min(near, key=lambda g: _gap(face, g[-1]))
-                free = [g for g in free if g is not group]
-                group.append(face)
+                nearest = min(near, key=lambda number: _face_distance(face, groups[number][-1]))
+                free.remove(nearest)
+                groups[nearest].append(face)
             else:
                 groups.append([face])
     steady = [group for group in groups if 2 * len(group) >= frames] or groups
     people = [
-        Person(
+        Subject(
             median(float(face.center[0]) for face in group),
             median(float(face.center[1]) for face in group),
             median(face.height_px for face in group),
@@ -133,9 +137,13 @@ def find_people(sparse: Iterable[list[Face]]) -> tuple[Person, ...]:
     return tuple(sorted(people, key=lambda person: person.x))
 
 
-def _gap(a: Face, b: Face) -> float:
+def _is_near(face: Face, before: Face) -> bool:
+    return _face_distance(face, before) < SAME_PERSON * max(face.height_px, before.height_px)
+
+
+def _face_distance(a: Face, b: Face) -> float:
     return float(np.hypot(*(a.center - b.center)))
 
 
-def _distance(face: Face, person: Person) -> float:
+def _distance(face: Face, person: Subject) -> float:
     return float(np.hypot(face.center[0] - person.x, face.center[1] - person.y))

@@ -1,16 +1,16 @@
-"""Follow the chosen faces through a range of frames, so that any range gives what the whole clip gives.
+"""Track the chosen faces through a range of frames, so that any range gives what the whole clip gives.
 
-Faces are looked for on a fixed grid of frame numbers and on both sides of a cut. Between two such frames landmarks
-are interpolated; where the two disagree, in who is there or by moving far, every frame between is looked at. Then a
-short centred window smooths each face, never across a cut or an absence. A few frames before and after the range are
-read along, which makes it all local in time.
+Faces are detected on a fixed grid of frame numbers and on both sides of a cut. Between two such frames the landmarks
+are interpolated. If the two frames disagree, in the number of faces or by a large movement, faces are detected in every
+frame between them. Then a short centred window smooths each face, never across a cut or an absence. A few frames before
+and after the range are also read, which makes the result local in time.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
@@ -19,163 +19,162 @@ import numpy as np
 
 from app.core.checks import Check
 from model.arrays import F32, I64, U8
-from model.face_points import CHIN, FOREHEAD
-from worker.faces.detect import FaceDetector
-from worker.faces.frame_view import PlanesPicture
+from worker.faces.detect import FaceDetector, face_height
+from worker.faces.frame_view import PlanesView
 from worker.faces.subject import MIN_HEIGHT_PX, Chooser
 from worker.media.colour import ColourMatrix, split_planes
 from worker.media.decode import Source, decode
-from worker.media.stage_timer import Clock
+from worker.media.stage_timer import StageTimer
 from worker.media.timeline import play
 
 GRID_S: Final = 0.16  # four frames at 25 a second
-SMOOTHING_S: Final = 0.08  # half width of the window: longer would shorten a nod
-FAR: Final = 0.08  # movement between two grid frames that is not interpolated, in face heights
-SAME_FACE: Final = 0.5  # distance between a face and itself a frame later, in face heights
-BACKWARD_BYTES: Final = 192 * 1024**2  # frames held to run backwards
+SMOOTHING_S: Final = 0.08  # half width of the window; a longer window would flatten a nod
+FAR: Final = 0.08  # movement between two grid frames above which nothing is interpolated, in face heights
+SAME_FACE: Final = 0.5  # largest distance between a face and itself a frame later, in face heights
+BACKWARD_BYTES: Final = 192 * 1024**2  # of frames in memory to play backwards
 THUMBNAIL_PX: Final = (32, 18)
-CUT_LEVELS: Final = 18.0  # mean change of a thumbnail's luma that makes a cut
+CUT_LEVELS: Final = 18.0  # mean change of the thumbnail's luma above which there is a cut
 
 
 @dataclass
-class Tracked:
-    """One source frame: its number, planes (H * 3/2, W) uint8, and the landmarks (468, 2) of each chosen face."""
+class TrackedFrame:
+    """Source frame: its number, planes (H * 3/2, W) uint8 I420, and the landmarks (468, 2) of each chosen face."""
 
     index: int
     planes: U8
     faces: list[F32]
-    small: bool = False  # a chosen face was there, but too small to be synthesized
+    small: bool = False  # a chosen face is too small to be synthesized
+
+
+@dataclass(frozen=True)
+class FrameReader:
+    """Frames of a source, and how to read them.
+
+    read(first, last): the decoded frames of a range, (H * 3/2, W) uint8 I420 each. frames: length of the source. rate:
+    frames per second.
+    """
+
+    read: Callable[[int, int], Iterator[U8]]
+    frames: int
+    rate: Fraction
+    colour: ColourMatrix
 
 
 @dataclass
-class _Seen:
-    frame: Tracked
+class _WindowFrame:
+    """Frame in the window: the number of its shot, and whether its faces are known."""
+
+    frame: TrackedFrame
     shot: int
-    known: bool = field(default=False)
+    is_known: bool = False
 
 
 class Tracker:
-    """Track the chosen faces of one source.
+    """Tracker of the chosen faces of one source."""
 
-    read(first, last): the decoded frames of a range. frames: length of the source; rate: frames a second.
-    """
+    def __init__(self, detector: FaceDetector, chooser: Chooser, reader: FrameReader, timer: StageTimer) -> None:
+        self._detector, self._chooser, self._reader, self._timer = detector, chooser, reader, timer
+        self._stride = max(1, int(Fraction(GRID_S) * reader.rate + Fraction(1, 1000)))
+        self._radius = max(1, round(SMOOTHING_S * float(reader.rate)))
 
-    def __init__(
-        self,
-        detector: FaceDetector,
-        chooser: Chooser,
-        read: Callable[[int, int], Iterator[U8]],
-        frames: int,
-        rate: Fraction,
-        colour: ColourMatrix,
-        clock: Clock,
-    ) -> None:
-        self._detector, self._chooser, self._read = detector, chooser, read
-        self._frames, self._colour, self._clock = frames, colour, clock
-        self._stride = max(1, int(Fraction(GRID_S) * rate + Fraction(1, 1000)))
-        self._radius = max(1, round(SMOOTHING_S * float(rate)))
-
-    def track(self, first: int, last: int) -> Iterator[Tracked]:
+    def track(self, first: int, last: int) -> Iterator[TrackedFrame]:
         """Yield the frames [first, last) with the landmarks of the chosen faces."""
         start = max(0, first - self._radius) // self._stride * self._stride
-        end = min(self._frames, -((1 - last - self._radius) // self._stride) * self._stride + 1)
-        window: deque[_Seen] = deque()
-        for seen in self._known_frames(start, end):
-            window.append(seen)
+        end = min(self._reader.frames, -((1 - last - self._radius) // self._stride) * self._stride + 1)
+        window: deque[_WindowFrame] = deque()
+        for known in self._known_frames(start, end):
+            window.append(known)
             if len(window) > self._radius:
-                yield from self._centre(window, len(window) - 1 - self._radius, first, last)
+                yield from self._smoothed(window, len(window) - 1 - self._radius, first, last)
             if len(window) > 2 * self._radius:
                 window.popleft()
         for position in range(max(0, len(window) - self._radius), len(window)):
-            yield from self._centre(window, position, first, last)
+            yield from self._smoothed(window, position, first, last)
 
-    def _centre(self, window: deque[_Seen], position: int, first: int, last: int) -> Iterator[Tracked]:
+    def _smoothed(self, window: deque[_WindowFrame], position: int, first: int, last: int) -> Iterator[TrackedFrame]:
+        """Yield the frame at a position of the window with smoothed faces, if it lies in [first, last)."""
         frame = window[position].frame
         if first <= frame.index < last:
             faces = [_smooth(face, window, position, self._radius) for face in frame.faces]
-            yield Tracked(frame.index, frame.planes, faces, frame.small)
+            yield TrackedFrame(frame.index, frame.planes, faces, frame.small)
 
-    def _known_frames(self, start: int, end: int) -> Iterator[_Seen]:
-        """Yield frames in order, each with its faces before smoothing."""
-        pending: list[_Seen] = []  # from the last frame that was looked at
+    def _known_frames(self, start: int, end: int) -> Iterator[_WindowFrame]:
+        """Yield the frames [start, end) in order, each with its faces before smoothing."""
+        pending: list[_WindowFrame] = []  # from the last frame whose faces were detected
         small: U8 | None = None
         shot = 0
-        for index, planes in enumerate(self._read(start, end), start):
+        for index, planes in enumerate(self._reader.read(start, end), start):
             before, small = small, thumbnail(planes)
             if before is not None and is_cut(before, small):
                 shot += 1
                 yield from self._resolve(pending)
                 pending = []
-            pending.append(_Seen(Tracked(index, planes, []), shot))
+            pending.append(_WindowFrame(TrackedFrame(index, planes, []), shot))
             if len(pending) == 1 or index % self._stride == 0 or index == end - 1:
                 newest = pending[-1]
                 yield from self._resolve(pending)[:-1]
                 pending = [newest]
         yield from pending
 
-    def _resolve(self, pending: list[_Seen]) -> list[_Seen]:
-        """Look at the last frame, and find the faces of those between the first and it."""
+    def _resolve(self, pending: list[_WindowFrame]) -> list[_WindowFrame]:
+        """Detect the faces of the last frame, then interpolate or detect those of the frames before it."""
         if not pending:
             return []
-        self._look(pending[-1])
+        self._detect(pending[-1])
         a, b = pending[0].frame, pending[-1].frame
         between = pending[1:-1]
         pairs = _pair(a.faces, b.faces)
         if pairs is None or a.small != b.small:
-            for seen in between:
-                self._look(seen)
+            for unknown in between:
+                self._detect(unknown)
             return pending
-        for seen in between:
-            share = (seen.frame.index - a.index) / (b.index - a.index)
-            seen.frame.faces = [(one + (two - one) * np.float32(share)) for one, two in pairs]
-            seen.frame.small, seen.known = a.small, True
+        for unknown in between:
+            share = (unknown.frame.index - a.index) / (b.index - a.index)
+            unknown.frame.faces = [(one + (two - one) * np.float32(share)) for one, two in pairs]
+            unknown.frame.small, unknown.is_known = a.small, True
         return pending
 
-    def _look(self, seen: _Seen) -> None:
-        if seen.known:
+    def _detect(self, entry: _WindowFrame) -> None:
+        """Detect the chosen faces of a frame, unless they are known."""
+        if entry.is_known:
             return
-        seen.known = True
-        with self._clock.time("detect"):
-            faces = self._detector.detect_in(PlanesPicture(seen.frame.planes, self._colour))
+        entry.is_known = True
+        with self._timer.time("detect"):
+            faces = self._detector.detect_in(PlanesView(entry.frame.planes, self._reader.colour))
         chosen = self._chooser.pick(faces)
-        seen.frame.faces = [face.landmarks for face in chosen if face.height_px >= MIN_HEIGHT_PX]
-        seen.frame.small = len(seen.frame.faces) < len(chosen)
+        entry.frame.faces = [face.landmarks for face in chosen if face.height_px >= MIN_HEIGHT_PX]
+        entry.frame.small = len(entry.frame.faces) < len(chosen)
 
 
 def tracked_frames(
-    source: Source, timeline: I64, detector: FaceDetector, chooser: Chooser, clock: Clock, check: Check
-) -> Iterator[Tracked]:
-    """Yield the frame shown at each moment of a timeline, with the chosen faces."""
+    source: Source, timeline: I64, detector: FaceDetector, chooser: Chooser, timer: StageTimer, check: Check
+) -> Iterator[TrackedFrame]:
+    """Yield the source frame of each entry of a timeline, with the chosen faces; raises InputError."""
 
     def read(first: int, last: int) -> Iterator[U8]:
-        return clock.timed("decode", decode(source, first, last, check))
+        return timer.timed("decode", decode(source, first, last, check))
 
-    tracker = Tracker(detector, chooser, read, source.frames, source.rate, source.colour, clock)
+    tracker = Tracker(detector, chooser, FrameReader(read, source.frames, source.rate, source.colour), timer)
     return play(timeline, tracker.track, max(8, BACKWARD_BYTES // (source.width * source.height * 3 // 2)))
 
 
-def height_px(landmarks: F32) -> float:
-    """Return the distance from forehead to chin."""
-    return float(np.hypot(*(landmarks[CHIN] - landmarks[FOREHEAD])))
-
-
 def _pair(before: list[F32], after: list[F32]) -> list[tuple[F32, F32]] | None:
-    """Match the faces of two frames, or None where they disagree or moved far."""
+    """Match the faces of two frames; return None if their number differs or if a face moved far."""
     if len(before) != len(after):
         return None
-    pairs, free = [], list(after)
+    pairs, free = [], list(range(len(after)))
     for one in before:
-        other = min(free, key=lambda two: _gap(one, two))
-        moved = np.hypot(*(other - one).T)
-        if float(moved.mean()) > FAR * height_px(one):
+        nearest = min(free, key=lambda number: _distance(one, after[number]))
+        moved = np.hypot(*(after[nearest] - one).T)
+        if float(moved.mean()) > FAR * face_height(one):
             return None
-        free = [two for two in free if two is not other]
-        pairs.append((one, other))
+        free.remove(nearest)
+        pairs.append((one, after[nearest]))
     return pairs
 
 
-def _smooth(face: F32, window: deque[_Seen], position: int, radius: int) -> F32:
-    """Average a face with itself in the neighbouring frames, as many before as after, weights falling linearly."""
+def _smooth(face: F32, window: deque[_WindowFrame], position: int, radius: int) -> F32:
+    """Average a face over the neighbouring frames, as many before as after, with linearly falling weights."""
     shot = window[position].shot
     total, weights = face.astype(np.float64), 1.0
     sides = [face, face]
@@ -195,24 +194,25 @@ def _smooth(face: F32, window: deque[_Seen], position: int, radius: int) -> F32:
     return np.asarray(total / weights, np.float32)
 
 
-def _same_face(face: F32, seen: _Seen, shot: int) -> F32 | None:
-    if seen.shot != shot or not seen.frame.faces:
+def _same_face(face: F32, entry: _WindowFrame, shot: int) -> F32 | None:
+    """Return the same face in another frame, or None if the frame is in another shot or does not show it."""
+    if entry.shot != shot or not entry.frame.faces:
         return None
-    nearest = min(seen.frame.faces, key=lambda other: _gap(face, other))
-    return nearest if _gap(face, nearest) < SAME_FACE * height_px(face) else None
+    nearest = min(entry.frame.faces, key=lambda other: _distance(face, other))
+    return nearest if _distance(face, nearest) < SAME_FACE * face_height(face) else None
 
 
-def _gap(a: F32, b: F32) -> float:
+def _distance(a: F32, b: F32) -> float:
     return float(np.hypot(*(a.mean(axis=0) - b.mean(axis=0))))
 
 
 def is_cut(before: U8, after: U8) -> bool:
-    """Tell from the thumbnails of two frames that follow each other whether a cut lies between them."""
+    """Return whether there is a cut between two successive frames, given by their thumbnails."""
     return float(cv2.absdiff(before, after).mean()) > CUT_LEVELS
 
 
 def thumbnail(planes: U8) -> U8:
-    """Return the luma of a frame at 32x18 pixels."""
+    """Return the luma of a frame, reduced to 32x18 pixels, (18, 32) uint8."""
     luma = split_planes(planes)[0]
-    step = max(1, min(luma.shape) // 160)  # every so many pixels will do for this
+    step = max(1, min(luma.shape) // 160)  # it is enough to read some of the rows and columns
     return np.asarray(cv2.resize(luma[::step, ::step], THUMBNAIL_PX, interpolation=cv2.INTER_AREA), np.uint8)

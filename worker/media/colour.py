@@ -1,44 +1,43 @@
-"""Convert between 8-bit Y'CbCr of limited range and RGB, with the matrix the video is tagged with.
+"""Convert between 8-bit Y'CbCr of limited range and RGB, with the matrix that the video is tagged with.
 
-Only crops and blended regions pass here; whole frames stay as they were decoded.
+Only crops and blended regions are converted; whole frames stay as they were decoded.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from model.arrays import F32, U8
 
 
 class ColourMatrix(Enum):
-    """Name a matrix by its luma weights (red, blue)."""
+    """Matrix between R'G'B' and Y'CbCr, given by its luma weights (red, blue)."""
 
     BT601 = (0.299, 0.114)
     BT709 = (0.2126, 0.0722)
 
     @classmethod
     def for_height(cls, height: int) -> ColourMatrix:
-        """Return what players take an untagged picture for: BT.601 under 720 lines."""
+        """Return the matrix that players assume for an untagged picture: BT.601 below 720 lines, else BT.709."""
         return cls.BT601 if height < 720 else cls.BT709
 
     @property
     def tag(self) -> int:
-        """Return the H.273 number."""
+        """Return the number of the matrix in H.273."""
         return 6 if self is ColourMatrix.BT601 else 1
 
     @property
     def filter_name(self) -> str:
-        """Return ffmpeg's name."""
+        """Return the name of the matrix in ffmpeg filters."""
         return "bt601" if self is ColourMatrix.BT601 else "bt709"
 
     @property
     def to_rgb(self) -> F32:
-        """Return (3, 3): limited-range (Y - 16, Cb - 128, Cr - 128) to full-range R, G, B."""
+        """Return the (3, 3) matrix from limited-range (Y - 16, Cb - 128, Cr - 128) to full-range R, G, B."""
         red, blue = self.value
         green = 1.0 - red - blue
         gain, chroma = 255.0 / 219.0, 255.0 / 112.0
@@ -49,7 +48,7 @@ class ColourMatrix(Enum):
 
     @property
     def from_rgb(self) -> F32:
-        """Return the inverse of `to_rgb`."""
+        """Return the (3, 3) inverse of `to_rgb`."""
         return np.asarray(np.linalg.inv(self.to_rgb.astype(np.float64)), np.float32)
 
 
@@ -58,25 +57,25 @@ OFFSET: Final = np.array([16.0, 128.0, 128.0], np.float32)
 
 
 def rgb_of_planes(y: U8, u: U8, v: U8, colour: ColourMatrix) -> U8:
-    """Convert three planes of one size (H, W) to RGB (H, W, 3) uint8."""
+    """Convert Y, Cb and Cr planes of one size, (H, W) uint8, to RGB (H, W, 3) uint8."""
     matrix = np.concatenate([colour.to_rgb, -(colour.to_rgb @ OFFSET)[:, None]], axis=1)
     rgb = cv2.transform(cv2.merge([y, u, v]).astype(np.float32), matrix)
     return np.asarray(np.clip(np.rint(rgb, out=rgb), 0, 255, out=rgb), np.uint8)
 
 
-def ycc_of_rgb(rgb: npt.NDArray[Any], colour: ColourMatrix) -> F32:
+def ycc_of_rgb(rgb: U8 | F32, colour: ColourMatrix) -> F32:
     """Convert RGB (H, W, 3), 0..255, to limited-range Y, Cb, Cr (H, W, 3) float32, not rounded."""
     matrix = np.concatenate([colour.from_rgb, OFFSET[:, None]], axis=1)
     return np.asarray(cv2.transform(rgb.astype(np.float32), matrix), np.float32)
 
 
 def planes_of_rgb(rgb: U8, colour: ColourMatrix) -> U8:
-    """Convert RGB (H, W, 3) uint8 to an I420 frame (H * 3/2, W) uint8; odd sizes grow by one row or column."""
+    """Convert RGB (H, W, 3) uint8 to an I420 frame (H * 3/2, W) uint8; an odd size grows by one row or column."""
     rgb = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge")
     height, width = rgb.shape[:2]
     planes = np.empty((height * 3 // 2, width), np.uint8)
     y, u, v = split_planes(planes)
-    for top in range(0, height, STRIPE_ROWS):  # a large picture in floats would be a quarter of a gigabyte
+    for top in range(0, height, STRIPE_ROWS):  # a large picture in float32 would take a quarter of a gigabyte
         ycc = ycc_of_rgb(rgb[top : top + STRIPE_ROWS], colour)
         y[top : top + STRIPE_ROWS] = np.clip(np.rint(ycc[..., 0]), 0, 255)
         pairs = (ycc[0::2, :, 1:] + ycc[1::2, :, 1:]) / 2
@@ -89,7 +88,7 @@ def planes_of_rgb(rgb: U8, colour: ColourMatrix) -> U8:
 
 
 def split_planes(planes: U8) -> tuple[U8, U8, U8]:
-    """View an I420 frame (H * 3/2, W) as Y (H, W), U and V (H/2, W/2); no copy."""
+    """Return views of an I420 frame (H * 3/2, W): Y (H, W), U and V (H/2, W/2); nothing is copied."""
     height, width = planes.shape[0] * 2 // 3, planes.shape[1]
     flat = planes.reshape(-1)
     area = height * width

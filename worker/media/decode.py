@@ -1,8 +1,8 @@
 """Decode a video to I420 frames at a constant rate, upright, with square pixels and limited range.
 
-One ffmpeg child per range. Any range [first, last) gives exactly the frames the whole decode gives there: frames are
-placed on the grid by their own timestamps, counted from the first frame shown, and after a jump decoding starts at a
-key frame well before what is wanted. Formats without a dependable index are decoded from their beginning instead.
+Each range [first, last) is decoded by one ffmpeg process, and it gives exactly the frames that decoding the whole video
+gives there: frames are placed on the grid by their own timestamps, counted from the first frame shown. After a seek,
+decoding starts at a key frame well before the range. Formats without a reliable index are decoded from their beginning.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import ffmpeg
 import numpy as np
@@ -25,15 +25,17 @@ from app.core.probing.probe import Limits, PictureFacts, probe_picture
 from app.core.probing.sniff import PICTURE_FORMATS
 from model.arrays import U8
 from worker.media.colour import ColourMatrix, planes_of_rgb
-from worker.media.ffmpeg_process import Child
+from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments
+from worker.media.media_process import MediaProcess
 from worker.media.still import read_still
 
+VIDEO_SUFFIXES: Final = frozenset({".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".avi", ".webm", ".m4v", ".ts"})
 INDEXED_FORMATS: Final = frozenset({"mov", "matroska"})
 SEEK_MARGIN_S: Final = 2.0
-SEEK_MARGIN_FRAMES: Final = 32  # more than any reordering of frames
-MAX_FRAME_PIXELS: Final = 64 * 1024**2  # a stream that grows in mid-decode stops here
-GLIMPSE_SEEK_S: Final = 120.0  # longer ranges are glimpsed at by seeking instead of reading through
-MAX_MISSING: Final = 0.1  # share of a clip that may fail to decode and is then held
+SEEK_MARGIN_FRAMES: Final = 32  # more than frames are ever reordered
+MAX_FRAME_PIXELS: Final = 64 * 1024**2  # decoding stops when the frames of a stream grow beyond this
+SPARSE_SEEK_S: Final = 120.0  # in longer ranges, sparse frames are found by seeking instead of reading everything
+MAX_MISSING: Final = 0.1  # share of a clip that may fail to decode; the frame before it is repeated
 BT709, UNSPECIFIED = 1, 2  # H.273 numbers
 MATRIX_NAMES: Final = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 KEPT_MATRICES: Final = (1, 2, 5, 6)
@@ -46,10 +48,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """A picture source ready to be decoded.
+    """Video or still picture that is ready to be decoded.
 
-    width, height: even, as decoded. rate: frames a second. frames: on the grid; a still has one, to be repeated.
-    still: the only frame (H * 3/2, W) uint8 of a source that does not move. tags: H.273 numbers for the encoder.
+    colour: matrix of the decoded frames. tags: H.273 numbers for the encoder. still: the only frame of a still picture,
+    (H * 3/2, W) uint8 I420; None for a video.
     """
 
     path: Path
@@ -62,32 +64,32 @@ class Source:
 
     @property
     def rate(self) -> Fraction:
-        """Return frames a second."""
+        """Return the frames per second."""
         return Fraction(self.facts.fps)
 
     @property
     def is_still(self) -> bool:
-        """Tell whether it does not move."""
+        """Return whether the source is a still picture."""
         return self.still is not None
 
     @property
     def frames(self) -> int:
-        """Return the length of the grid."""
+        """Return the number of frames on the grid; a still picture has one, which is repeated."""
         return self.facts.frames
 
     @property
     def width(self) -> int:
-        """Return the even width."""
+        """Return the width of the decoded frames in pixels, which is even."""
         return self.facts.width + self.facts.width % 2
 
     @property
     def height(self) -> int:
-        """Return the even height."""
+        """Return the height of the decoded frames in pixels, which is even."""
         return self.facts.height + self.facts.height % 2
 
 
 def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -> Source:
-    """Prepare a video or still picture that probing accepted; raises InputError."""
+    """Return the source of a video or still picture that was probed; raises InputError."""
     if facts.format in PICTURE_FORMATS:
         colour = ColourMatrix.for_height(facts.height)
         rgb = read_still(path, facts.format, facts.width, facts.height, check)
@@ -97,7 +99,7 @@ def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -
     colour = _target_matrix(picture, facts.height)
     foreign = picture.transfer in HDR_TRANSFERS or picture.primaries == WIDE_PRIMARIES
     kept = picture.matrix in KEPT_MATRICES and not picture.rgb and not foreign
-    tags = {  # what says nothing goes on saying nothing, so that every player shows both files alike
+    tags = {  # an untagged input gives an untagged output, so that every player shows both alike
         "colorspace": picture.matrix if kept else colour.tag,
         "color_primaries": BT709 if foreign else picture.primaries,
         "color_trc": BT709 if foreign else picture.transfer,
@@ -109,9 +111,10 @@ def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -
 
 
 def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
-    """Yield the grid frames [first, last), each (H * 3/2, W) uint8 I420, its own array.
+    """Yield the frames [first, last) of the grid, each in an array of its own, (H * 3/2, W) uint8 I420.
 
-    A few frames that fail to decode are held over; raises InputError where it is more than a tenth of the clip.
+    Instead of frames that fail to decode, the frame before them is repeated. Raises InputError when more than a tenth
+    of the clip fails.
     """
     if source.still is not None:
         for _ in range(first, last):
@@ -123,7 +126,7 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
         yield frame
     missing = last - first - count
     allowed = max(2, round(MAX_MISSING * source.frames))
-    if frame is None and first > 0:  # nothing of the range is there: hold what comes before it
+    if frame is None and first > 0:  # no frame of the range: repeat the frame before it
         frame = next(iter(deque(_decode_stream(source, max(0, first - allowed), first, check), maxlen=1)), None)
     if frame is None or missing > allowed:
         reached_s = float((first + count) / source.rate)
@@ -132,19 +135,20 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
         yield frame.copy()
 
 
-def glimpse(source: Source, first: int, last: int, count: int, check: Check) -> Iterator[U8]:
-    """Yield up to `count` frames spread over [first, last), quickly: key frames near even steps of time.
+def sparse_frames(source: Source, first: int, last: int, count: int, check: Check) -> Iterator[U8]:
+    """Yield up to `count` frames spread over [first, last): key frames near evenly spaced times, which are fast to get.
 
-    Which ones depends on the source and the range alone. Falls back to the first frame of the range.
+    The choice depends only on the source and the range. When there is no key frame, the first frame of the range is
+    yielded.
     """
     found = False
     step = (last - first) / source.rate / count
     if source.still is None:
-        seeks = source.facts.format in INDEXED_FORMATS and last - first > GLIMPSE_SEEK_S * source.rate
+        seeks = source.facts.format in INDEXED_FORMATS and last - first > SPARSE_SEEK_S * source.rate
         for index in range(count if seeks else 1):
             start_s = float(first / source.rate + index * step)
             wanted = 1 if seeks else count
-            for frame in _frames_of(_glimpse_arguments(source, start_s, float(step), wanted), source, wanted, check):
+            for frame in _frames_of(_sparse_arguments(source, start_s, float(step), wanted), source, wanted, check):
                 found = True
                 yield frame
     if not found:
@@ -158,21 +162,21 @@ def _decode_stream(source: Source, first: int, last: int, check: Check) -> Itera
 def _frames_of(arguments: list[str], source: Source, count: int, check: Check) -> Iterator[U8]:
     width, height = source.facts.width, source.facts.height
     chroma = ((height + 1) // 2) * ((width + 1) // 2)
-    with Child(arguments, check, reads=True) as child:
+    with MediaProcess(arguments, check, reads=True) as process:
         for _ in range(count):
             raw = np.empty(width * height + 2 * chroma, np.uint8)
-            if child.read_into(raw.data) < raw.nbytes:
-                status = child.wait()
+            if process.read_into(raw.data) < raw.nbytes:
+                status = process.wait()
                 if status != 0:
-                    log.info("decoding ended early: %s", child.words().strip())
-                if status < 0:  # it crashed: unlike a frame that is damaged, nothing may be held for what would follow
+                    log.info("decoding ended early: %s", process.error_output().strip())
+                if status < 0:  # after a crash, unlike after a damaged frame, no frame may be repeated
                     raise InputError(ErrorCode.VIDEO_UNREADABLE, "The video cannot be decoded.")
                 return
             yield _even(raw, width, height)
 
 
 def _even(raw: U8, width: int, height: int) -> U8:
-    """Shape raw bytes as I420; the luma of an odd size grows by one replicated row or column, its chroma has it."""
+    """Shape raw bytes as I420 of even size: one row or column of luma is repeated, chroma already covers it."""
     if width % 2 == 0 and height % 2 == 0:
         return raw.reshape(height * 3 // 2, width)
     luma: U8 = raw[: width * height].reshape(height, width)
@@ -182,13 +186,13 @@ def _even(raw: U8, width: int, height: int) -> U8:
 
 
 def _range_arguments(source: Source, first: int, last: int) -> list[str]:
-    options: dict[str, Any] = {}
+    options: FfmpegOptions = {}
     margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
     origin = "STARTPTS"
     start_pts = source.picture.start_pts
     if first > margin and source.facts.format in INDEXED_FORMATS and start_pts is not None:
         seek_s = start_pts * Fraction(source.picture.time_base) + (first - margin) / source.rate
-        # absolute times and no accurate seek: the filter below, not the seek, decides where the range begins
+        # absolute times and no accurate seek: the fps filter below decides where the range begins, not the seek
         options = {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None, "copyts": None}
         origin = str(start_pts)
     steps = ["bwdif=mode=send_frame:deint=interlaced"] if source.picture.interlaced else []
@@ -197,8 +201,8 @@ def _range_arguments(source: Source, first: int, last: int) -> list[str]:
     return _arguments(source, options, steps, last - first)
 
 
-def _glimpse_arguments(source: Source, start_s: float, step_s: float, count: int) -> list[str]:
-    options: dict[str, Any] = {"skip_frame": "nokey"}
+def _sparse_arguments(source: Source, start_s: float, step_s: float, count: int) -> list[str]:
+    options: FfmpegOptions = {"skip_frame": "nokey"}
     steps = ["setpts=PTS-STARTPTS"]
     if count == 1:
         options |= {"ss": f"{start_s:.6f}", "noaccurate_seek": None}
@@ -207,7 +211,7 @@ def _glimpse_arguments(source: Source, start_s: float, step_s: float, count: int
     return _arguments(source, options, steps, count)
 
 
-def _arguments(source: Source, options: dict[str, Any], steps: list[str], count: int) -> list[str]:
+def _arguments(source: Source, options: FfmpegOptions, steps: list[str], count: int) -> list[str]:
     always = {"f": source.facts.format, "protocol_whitelist": "file", "max_pixels": MAX_FRAME_PIXELS}
     output = {
         "format": "rawvideo",
@@ -218,11 +222,11 @@ def _arguments(source: Source, options: dict[str, Any], steps: list[str], count:
         "frames:v": count,
     }
     stream = ffmpeg.input(f"file:{source.path}", **always, **options).output("pipe:1", **output)
-    return [str(word) for word in stream.global_args("-nostdin", "-v", "error").compile(cmd=source.ffmpeg)]
+    return ffmpeg_arguments(stream, source.ffmpeg)
 
 
 def _colour_steps(source: Source) -> list[str]:
-    """Return the filters that bring size, range and matrix to what the pipeline works in; none changes what fits."""
+    """Return the filters that convert size, range and matrix for the pipeline; fitting frames stay as they are."""
     steps = []
     target = source.colour.filter_name
     matrix = MATRIX_NAMES.get(source.picture.matrix, target)
@@ -238,7 +242,7 @@ def _colour_steps(source: Source) -> list[str]:
 
 
 def _target_matrix(picture: PictureFacts, height: int) -> ColourMatrix:
-    """Keep the matrix the video is tagged with where it is one of ours; HDR becomes BT.709; untagged goes by height."""
+    """Return BT.709 for HDR, the tagged matrix if it is BT.601 or BT.709, and the matrix for the height otherwise."""
     if picture.transfer in HDR_TRANSFERS or picture.matrix in (9, 10):
         return ColourMatrix.BT709
     known = {1: ColourMatrix.BT709, 5: ColourMatrix.BT601, 6: ColourMatrix.BT601}

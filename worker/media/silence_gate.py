@@ -1,8 +1,9 @@
-"""Replace what is not speech by digital silence before the network hears it, so that the mouth rests there.
+"""Replace everything except speech by digital silence before it reaches the network, so that the mouth rests there.
 
-The level is measured in 10 ms steps without its constant part and compared with the clip's own: speech opens the gate
-well below its loud parts, a lower level closes it after a while, and short pauses inside a word stay open. The gate
-opens and closes in short fades. Levels of a whole hour fit in two megabytes; the samples stay on disk.
+The level is measured in steps of 10 ms, without the constant part of the signal, and compared with the levels of the
+same clip. A level well below the loud parts already opens the gate. A still lower level closes it after a delay, so
+short pauses inside a word stay open. The gate opens and closes in short fades. The levels of an hour take two
+megabytes; the samples stay on disk.
 """
 
 from __future__ import annotations
@@ -19,47 +20,47 @@ from model.audio import SAMPLE_RATE_HZ
 GATED_FILE: Final = "gated.s16"
 STEP: Final = SAMPLE_RATE_HZ // 100  # 10 ms
 BLOCK_STEPS: Final = 6000  # a minute at a time
-QUIET_DB: Final = -60.0  # nothing below this is ever speech
+QUIET_DB: Final = -60.0  # a level below this is never speech
 OPEN_BELOW_DB: Final = 30.0  # below the loud parts of the clip
 CLOSE_BELOW_DB: Final = 36.0
 ABOVE_NOISE_DB: Final = 9.0
-LEAST_OPEN_DB: Final = 12.0  # however noisy, this far below the loud parts counts as speech
-EARLY_STEPS: Final = 8  # opens 80 ms before the level rises, for soft beginnings
-LATE_STEPS: Final = 15  # stays open 150 ms after it falls
+LEAST_OPEN_DB: Final = 12.0  # in any noise, levels down to this far below the loud parts are speech
+EARLY_STEPS: Final = 8  # the gate opens 80 ms before the level rises, for a soft beginning
+LATE_STEPS: Final = 15  # the gate stays open for 150 ms after the level falls
 
 
 def gate_silence(samples: I16, work_dir: Path) -> I16:
-    """Write the samples (n,) int16 with silence where nobody speaks into work_dir; return them as a memory map."""
+    """Write samples (n,) int16, silent wherever nobody speaks, into work_dir; return them as a memory map."""
     steps = -(-len(samples) // STEP)
     gain = gate_gain(levels_db(samples))
     path = work_dir / GATED_FILE
-    with path.open("wb") as file:  # written, not mapped: a full disk is then an error and not a signal
+    with path.open("wb") as file:  # not a memory map: a full disk then raises an error instead of SIGBUS
         for start in range(0, steps, BLOCK_STEPS):
             part = np.asarray(samples[start * STEP : (start + BLOCK_STEPS) * STEP], np.float32)
             at = np.arange(start * STEP, start * STEP + len(part)) / STEP - 0.5
-            smooth = np.interp(at, np.arange(steps), gain)  # a fade of one step at each border
+            smooth = np.interp(at, np.arange(steps), gain)  # the gate fades over one step
             file.write(np.rint(part * smooth).astype("<i2").tobytes())
-            _let_go(samples)
+            _release_pages(samples)
     return np.memmap(path, np.int16, "r", shape=samples.shape)
 
 
 def levels_db(samples: I16) -> F32:
-    """Return the level of each 10 ms, (ceil(n / 160),) float32 in dB of full scale, without its constant part."""
+    """Return the level of each 10 ms of samples (n,) int16, (ceil(n / 160),) float32 in dB of full scale."""
     levels = []
     for start in range(0, len(samples), STEP * BLOCK_STEPS):
         block = np.asarray(samples[start : start + STEP * BLOCK_STEPS], np.float32) / 32768
         block = np.concatenate([block, np.full(-len(block) % STEP, block[-1], np.float32)]).reshape(-1, STEP)
         levels.append(block.std(axis=1))
-        _let_go(samples)
+        _release_pages(samples)
     return np.asarray(20 * np.log10(np.maximum(np.concatenate(levels), 1e-6)), np.float32)
 
 
 def gate_gain(levels: F32) -> F32:
-    """Return 1 where somebody speaks and 0 elsewhere, (n,) float32 for levels (n,) in dB."""
-    heard = levels[levels > QUIET_DB]
-    if heard.size == 0:
+    """Return the gain of each step, 1 during speech and 0 otherwise, (n,) float32 for levels (n,) in dB."""
+    audible = levels[levels > QUIET_DB]
+    if audible.size == 0:
         return np.zeros(len(levels), np.float32)
-    loud, noise = float(np.percentile(heard, 95)), float(np.percentile(levels, 10))
+    loud, noise = float(np.percentile(audible, 95)), float(np.percentile(levels, 10))
     opening = min(max(loud - OPEN_BELOW_DB, noise + ABOVE_NOISE_DB), loud - LEAST_OPEN_DB)
     closing = max(opening - (CLOSE_BELOW_DB - OPEN_BELOW_DB), QUIET_DB)
     opening = max(opening, QUIET_DB)
@@ -72,8 +73,8 @@ def gate_gain(levels: F32) -> F32:
     return speech[EARLY_STEPS : EARLY_STEPS + len(levels)].astype(np.float32)
 
 
-def _let_go(samples: I16) -> None:
-    """Take the pages of a mapped file out of memory again, where they would add up to the whole of it."""
+def _release_pages(samples: I16) -> None:
+    """Release the pages of a memory-mapped file, which would otherwise add up to the whole file in memory."""
     owner: object = samples.base
     if isinstance(owner, mmap.mmap):
         owner.madvise(mmap.MADV_DONTNEED)

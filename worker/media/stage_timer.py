@@ -11,8 +11,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Clock:
-    """Add up wall seconds by stage; each stage belongs to one thread."""
+class StageTimer:
+    """Timer that adds up the wall time of each stage, in seconds; only one thread may time the same stage."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -20,7 +20,7 @@ class Clock:
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Count what happens inside towards a stage."""
+        """Add the duration of the context to a stage."""
         started = time.monotonic()
         try:
             yield
@@ -28,7 +28,7 @@ class Clock:
             self._seconds[stage] += time.monotonic() - started
 
     def timed(self, stage: str, items: Iterable[T]) -> Iterator[T]:
-        """Pass items on and count the waiting for each towards a stage."""
+        """Yield the items and add the time spent waiting for each of them to a stage."""
         iterator = iter(items)
         while True:
             with self.time(stage):
@@ -40,14 +40,14 @@ class Clock:
 
     @property
     def elapsed_s(self) -> float:
-        """Return the seconds since the clock was made."""
+        """Return the seconds since the timer was made."""
         return time.monotonic() - self._started
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds of each stage, to the millisecond."""
+        """Return the seconds of each stage, rounded to milliseconds."""
         return {stage: round(seconds, 3) for stage, seconds in self._seconds.items()}
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Count what another clock measured as well."""
+        """Add the seconds of each stage that another timer measured."""
         for stage, more in seconds.items():
             self._seconds[stage] += more

@@ -1,7 +1,7 @@
 """Decode a still picture in a child process: `python -m worker.media.still PATH FORMAT`, RGB rows on standard output.
 
-Orientation is honoured, transparency is flattened on white before anything is scaled (so no fringe), 16 bit and CMYK
-become 8-bit RGB, and of an animation the first frame is used.
+The orientation tag is applied. Transparency is flattened on white before anything is scaled, so no fringe appears.
+16 bit and CMYK become 8-bit RGB. Only the first frame of an animation is used.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from PIL import Image, ImageOps
 from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError
 from model.arrays import U8
-from worker.media.ffmpeg_process import Child
+from worker.media.media_process import MediaProcess
 
 MEMORY_BYTES: Final = 4 * 1024**3
 CPU_S: Final = 60
 
 
 def read_still(path: Path, picture_format: str, width: int, height: int, check: Check) -> U8:
-    """Return the upright picture (H, W, 3) uint8 RGB; raises InputError where it is not of the expected size."""
+    """Return the upright picture (H, W, 3) uint8 RGB; raises InputError when its size is not the expected one."""
     rgb = np.empty((height, width, 3), np.uint8)
     arguments = [sys.executable, "-m", "worker.media.still", str(path.resolve()), picture_format]
-    with Child(arguments, check, reads=True) as child:
-        count = child.read_into(rgb.data.cast("B"))
-        if count != rgb.nbytes or child.wait() != 0:
+    with MediaProcess(arguments, check, reads=True) as process:
+        count = process.read_into(rgb.data.cast("B"))
+        if count != rgb.nbytes or process.wait() != 0:
             raise InputError(ErrorCode.VIDEO_UNREADABLE, "The picture is damaged or incomplete.")
     return rgb
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Turn any picture into 8-bit RGB."""
-    if image.mode.startswith("I"):  # 16 bit grey, which a plain conversion would clip
+    """Convert a picture of any mode to 8-bit RGB."""
+    if image.mode.startswith("I"):  # 16 bit grey, which `convert` would clip
         grey = np.asarray(image).astype(np.float64) / 257.0
         image = Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -47,11 +47,11 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def main() -> None:
-    """Write the picture named on the command line."""
+    """Decode the picture that the command line names, and write its rows to standard output."""
     for kind, value in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(kind, (value, value))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 5))  # the first ends it otherwise than by a kill
-    Image.MAX_IMAGE_PIXELS = None  # probing has checked the size against our own limit
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 5))  # the first limit sends SIGXCPU, the second SIGKILL
+    Image.MAX_IMAGE_PIXELS = None  # the size was already checked when the file was probed
     with Image.open(sys.argv[1], formats=[sys.argv[2].upper()]) as image:
         data = memoryview(flatten(ImageOps.exif_transpose(image)).tobytes())
     while data:

@@ -1,7 +1,8 @@
-"""Decide which picture is shown at each frame of the output, and play the source in that order.
+"""Decide which source frame each output frame shows, and play the source in that order.
 
-A timeline is a list of source frame numbers, one per output frame. Playing it reads the source in stretches: forwards
-as a stream, backwards in chunks that are read forwards and turned round, so memory does not grow with length.
+A timeline is a list of source frame numbers, one per output frame. It is played in stretches. A forward stretch is read
+as a stream. A backward stretch is read in chunks: each chunk is read forwards and reversed, so memory does not grow
+with length.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from model.arrays import I64
 
 
 class Numbered(Protocol):
-    """Anything that knows its source frame number."""
+    """Item with a source frame number."""
 
     @property
     def index(self) -> int:
@@ -29,26 +30,26 @@ T = TypeVar("T", bound=Numbered)
 
 
 class Grid(Protocol):
-    """The frames of a source: how many, at which rate; a still has one that lasts as long as it is wanted."""
+    """Frames of a source at a constant rate; a still picture has one frame, which is repeated as often as needed."""
 
     @property
     def frames(self) -> int:
-        """Return how many frames there are."""
+        """Return the number of frames."""
 
     @property
     def rate(self) -> Fraction:
-        """Return frames a second."""
+        """Return the frames per second."""
 
     @property
     def is_still(self) -> bool:
-        """Tell whether it does not move."""
+        """Return whether the source is a still picture."""
 
 
 def plan_timeline(options: JobOptions, source: Grid, voice_s: float) -> I64:
     """Return the source frame of each output frame, (N,) int64, N at least 1; voice_s: length of the voice.
 
-    A still picture has no length of its own: whatever the mode, the output is as long as the voice. Raises InputError
-    where start_s and end_s leave no frame.
+    A still picture has no length, so in every mode the output is as long as the voice. Raises InputError when start_s
+    and end_s leave no frame.
     """
     frames, rate = source.frames, source.rate
     spoken = max(1, _round(Fraction(voice_s) * rate))
@@ -76,7 +77,7 @@ def plan_timeline(options: JobOptions, source: Grid, voice_s: float) -> I64:
 
 
 def play(indices: I64, read: Callable[[int, int], Iterator[T]], chunk: int) -> Iterator[T]:
-    """Yield what `read(first, last)` gives for each index in turn; `chunk` items at most are held to run backwards."""
+    """Yield the item of each index, from `read(first, last)`; backwards, at most `chunk` items are in memory."""
     for stretch in stretches(indices):
         if stretch[0] <= stretch[-1]:
             yield from _forwards(stretch, read)
@@ -87,7 +88,10 @@ def play(indices: I64, read: Callable[[int, int], Iterator[T]], chunk: int) -> I
 
 
 def stretches(indices: I64) -> list[I64]:
-    """Cut a timeline where its direction turns or it jumps back: parts never fall, or fall by one each."""
+    """Split a timeline into stretches, at each change of direction and at each jump back.
+
+    Within a stretch, the numbers never fall, or they fall by at most one from frame to frame.
+    """
     steps = np.sign(np.diff(indices))
     cuts, direction = [], 0
     for at, step in enumerate(steps, start=1):

@@ -1,4 +1,4 @@
-"""Gather what a clip's faces were like: what the report says, what to warn of, and when to give up."""
+"""Statistics of the faces in a clip: the figures of the report, the warnings, and the errors for missing faces."""
 
 from __future__ import annotations
 
@@ -11,37 +11,27 @@ from pydantic import BaseModel, Field
 
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import JobOptions
+from worker.faces.detect import face_height
 from worker.faces.subject import MIN_HEIGHT_PX
-from worker.faces.track import Tracked, height_px
+from worker.faces.track import TrackedFrame
 
 LOW_HEIGHT_PX: Final = 60.0
 LOW_COVERAGE: Final = 0.9
 
 
-class Findings(BaseModel):
-    """Count what the frames of a clip, or of a segment of it, showed; heights of faces in pixels."""
+class FaceStats(BaseModel):
+    """Counts of the frames of a clip or of a segment, and the heights of the chosen faces in pixels.
+
+    frames: all frames. with_face: frames with a chosen face. too_small: frames whose chosen faces are all too small.
+    """
 
     frames: int = 0
     with_face: int = 0
     too_small: int = 0
     heights_px: list[float] = Field(default_factory=list)
 
-    def watch(
-        self, frames: Iterable[Tracked], options: JobOptions, rate: Fraction, first: int = 0
-    ) -> Iterator[Tracked]:
-        """Pass output frames, numbered from `first`, on; raises InputError where one without a face is not allowed."""
-        for tracked in frames:
-            self.too_small += tracked.small and not tracked.faces
-            self.with_face += bool(tracked.faces)
-            self.heights_px.extend(height_px(face) for face in tracked.faces)
-            if options.on_missing_face == "fail" and not tracked.faces:
-                at_s = float((first + self.frames) / rate)
-                raise InputError(ErrorCode.FACE_NOT_FOUND, f"The chosen face is missing at {at_s:.2f} s of the output.")
-            self.frames += 1
-            yield tracked
-
-    def add(self, other: Findings) -> None:
-        """Count what was found in another segment as well."""
+    def add(self, other: FaceStats) -> None:
+        """Add the counts and heights of another segment."""
         self.frames += other.frames
         self.with_face += other.with_face
         self.too_small += other.too_small
@@ -49,31 +39,51 @@ class Findings(BaseModel):
 
     @property
     def coverage(self) -> float:
-        """Return the share of frames in which a chosen face was synthesized."""
+        """Return the share of frames with a chosen face, 0..1."""
         return self.with_face / max(1, self.frames)
 
     @property
     def height_px(self) -> float:
-        """Return the median height of the chosen faces, 0 where there was none."""
+        """Return the median height of the chosen faces in pixels, 0 if there are none."""
         return round(median(self.heights_px), 1) if self.heights_px else 0.0
 
-    def check(self, choice: str) -> None:
-        """Raise InputError where no frame had a face to synthesize."""
-        if self.with_face:
-            return
-        if self.too_small:
-            message = f"The face is less than {MIN_HEIGHT_PX:g} pixels tall throughout."
-            raise InputError(ErrorCode.FACE_TOO_SMALL, message)
-        if choice in ("largest", "all"):
-            raise InputError(ErrorCode.NO_FACE_DETECTED, "No face was found in any frame.")
-        raise InputError(ErrorCode.FACE_NOT_FOUND, "The chosen face was not found in any frame.")
 
-    def warnings(self) -> list[str]:
-        """Return what a user should know of the result, with numbers."""
-        found = []
-        if self.coverage < LOW_COVERAGE:
-            share = f"{100 * self.coverage:.0f} % of the frames"
-            found.append(f"The chosen face was found in {share}; the others pass through unchanged.")
-        if self.height_px < LOW_HEIGHT_PX:
-            found.append(f"The face is only {self.height_px:.0f} pixels tall; its lips may hardly be seen to move.")
-        return found
+def count_faces(
+    frames: Iterable[TrackedFrame], stats: FaceStats, options: JobOptions, rate: Fraction, first: int = 0
+) -> Iterator[TrackedFrame]:
+    """Yield output frames, the first of which has the number `first`, and add each of them to the statistics.
+
+    rate: frames per second. Raises InputError for a frame without a chosen face if the options do not allow it.
+    """
+    for tracked in frames:
+        stats.too_small += tracked.small and not tracked.faces
+        stats.with_face += bool(tracked.faces)
+        stats.heights_px.extend(face_height(face) for face in tracked.faces)
+        if options.on_missing_face == "fail" and not tracked.faces:
+            at_s = float((first + stats.frames) / rate)
+            raise InputError(ErrorCode.FACE_NOT_FOUND, f"The chosen face is missing at {at_s:.2f} s of the output.")
+        stats.frames += 1
+        yield tracked
+
+
+def check_faces(stats: FaceStats, choice: str) -> None:
+    """Raise InputError if no frame of a clip has a face to synthesize; choice: the job option `face`."""
+    if stats.with_face:
+        return
+    if stats.too_small:
+        message = f"The face is less than {MIN_HEIGHT_PX:g} pixels tall throughout."
+        raise InputError(ErrorCode.FACE_TOO_SMALL, message)
+    if choice in ("largest", "all"):
+        raise InputError(ErrorCode.NO_FACE_DETECTED, "No face was found in any frame.")
+    raise InputError(ErrorCode.FACE_NOT_FOUND, "The chosen face was not found in any frame.")
+
+
+def face_warnings(stats: FaceStats) -> list[str]:
+    """Return warnings, with figures, about faces that are often missing or very small."""
+    warnings = []
+    if stats.coverage < LOW_COVERAGE:
+        share = f"{100 * stats.coverage:.0f} % of the frames"
+        warnings.append(f"The chosen face was found in {share}; the others pass through unchanged.")
+    if stats.height_px < LOW_HEIGHT_PX:
+        warnings.append(f"The face is only {stats.height_px:.0f} pixels tall; its lips may hardly be seen to move.")
+    return warnings

@@ -1,6 +1,6 @@
-"""Run a generator in a thread, a few items ahead of whoever uses them.
+"""Run a generator in a thread, a few items ahead of its consumer.
 
-Decoding and looking for faces go on while the network works; both spend their time outside Python's lock.
+Decoding and face detection continue while the network works; both run mostly outside Python's global lock.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from app.core.checks import Check
-from worker.media.ffmpeg_process import POLL_S
+from worker.media.media_process import POLL_S
 
 T = TypeVar("T")
 
 
-class Stopped(Exception):  # noqa: N818 (a signal, not an error)
-    """Tell the generator that nobody wants more."""
+class PrefetchStopped(Exception):  # noqa: N818 (a signal, not an error)
+    """Signal to the generator that no more items are needed."""
 
 
-class Ahead(Generic[T]):
-    """Iterate over `make(check)` from another thread; use as a context manager.
+class Prefetch(Generic[T]):
+    """Iterator over the items of `make(check)`, which runs in another thread; use it as a context manager.
 
-    The generator must call the check it is given at least each second; when the context ends, that check raises.
-    The user's own `check` is called while waiting. At most `depth` items wait.
+    At most `depth` items are ready ahead of the consumer. The generator must call its own check at least once a second;
+    that check raises when the context ends. The consumer's `check` is called while the consumer waits for an item.
     """
 
     def __init__(self, make: Callable[[Check], Iterator[T]], depth: int, check: Check) -> None:
         self._make, self._check = make, check
         self._items: queue.Queue[T | BaseException | None] = queue.Queue(depth)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
 
-    def __enter__(self) -> Ahead[T]:
+    def __enter__(self) -> Prefetch[T]:
         self._thread.start()
         return self
 
@@ -67,15 +67,15 @@ class Ahead(Generic[T]):
                 if hasattr(generator, "close"):
                     generator.close()
             self._put(None)
-        except Stopped:
+        except PrefetchStopped:
             return
-        except BaseException as error:  # noqa: BLE001 (raised again where the items are used)
-            self._deliver(error)
+        except BaseException as error:  # noqa: BLE001 (raised again in the consumer's thread)
+            self._put_error(error)
 
-    def _deliver(self, error: BaseException) -> None:
+    def _put_error(self, error: BaseException) -> None:
         try:
             self._put(error)
-        except Stopped:
+        except PrefetchStopped:
             return
 
     def _put(self, item: T | BaseException | None) -> None:
@@ -88,4 +88,4 @@ class Ahead(Generic[T]):
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
-            raise Stopped
+            raise PrefetchStopped

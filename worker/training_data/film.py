@@ -1,8 +1,8 @@
-"""Turn one film of somebody talking into training clips: the frames and crops of serving, sound brought into sync.
+"""Turn one film of a talking person into training clips: the frames and crops of serving, with the sound in sync.
 
-A film becomes takes (takes.py), a take the stretches of it that show a face throughout. Each stretch is a clip. The
-offset of the sound is looked for in all clips of the film together. Clips are made in a folder aside and moved into the
-corpus when the film is done; a note of what became of it says that it need not be done again.
+A film is divided into shots (shots.py), and a shot into the stretches that show a face throughout. Each stretch is a
+clip. The offset of the sound is estimated from all clips of the film together. The clips are made in a temporary folder
+and moved into the corpus when the film is done. A note with the result then shows that the film is done.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError, LipSyncError
+from app.core.files import replacing
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from model.arrays import I16
 from model.evaluation.av_offset import OffsetExpert, Piece, find_offset, shift_sound
@@ -28,19 +29,23 @@ from worker.media.decode import Source, decode, open_source
 from worker.media.voice import read_voice
 from worker.training_data.clip_writer import FPS, SAMPLES_PER_FRAME, FacelessClipError, Preparer
 from worker.training_data.dataset_layouts import Film
-from worker.training_data.shots import SHORTEST_FRAMES, Take, takes
+from worker.training_data.shots import SHORTEST_FRAMES, Shot, split_shots
 
 LIMITS: Final = Limits(max_duration_s=4 * 3600.0)
-START_S: Final = 120.0  # a film may take this long, and then so many seconds for each of its own
+START_S: Final = 120.0  # a film may take this many seconds, plus SECONDS_PER_SECOND for each second of its length
 SECONDS_PER_SECOND: Final = 40.0
-SKIPPED_FRAMES: Final = FPS // 2  # where the face is missing, it is looked for again so much later
-SILENT_RMS: Final = 10.0  # of 32768
+SKIPPED_FRAMES: Final = FPS // 2  # after a frame without a face, this many frames are skipped
+SILENT_RMS: Final = 10.0  # root mean square, full scale is 32768
 NOTES: Final = ".films"
 
 
 @dataclass
-class Result:
-    """Say what became of a film: its clips, their frames, by how much its sound was late, and what was left out."""
+class FilmResult:
+    """Result of preparing one film.
+
+    clips: names of its clips. frames: frames of all clips. offset_frames: delay of its sound in frames, before it was
+    corrected. left_out: reasons why parts of it, or all of it, cannot be used. kept: the clips existed before.
+    """
 
     clips: list[str] = field(default_factory=list)
     frames: int = 0
@@ -51,39 +56,38 @@ class Result:
 
 @dataclass(frozen=True)
 class _Clip:
-    """A clip in the making: its folder, and the frames [first, last) of the film."""
+    """Clip that is being made: its folder, and its frames [first, last) in the film."""
 
     folder: Path
     first: int
     last: int
 
 
-def prepare_film(preparer: Preparer, film: Film, split: str, out_dir: Path, listener: OffsetExpert | None) -> Result:
-    """Make the clips of a film under `out_dir`, or find them there from before; an unusable film is a reason."""
+def prepare_film(preparer: Preparer, film: Film, split: str, out_dir: Path, expert: OffsetExpert | None) -> FilmResult:
+    """Make the clips of a film under `out_dir`, unless they exist; the result of an unusable film holds the reason."""
     note = out_dir / NOTES / f"{film.name}.json"
     if note.is_file():
-        return Result(**{**json.loads(note.read_text()), "kept": True})
-    aside = out_dir / NOTES / f"{film.name}.partial"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+        return FilmResult(**{**json.loads(note.read_text()), "kept": True})
+    temporary = out_dir / NOTES / f"{film.name}.partial"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     try:
-        result = _make_clips(preparer, film, split, aside, listener)
+        result = _make_clips(preparer, film, split, temporary, expert)
         for name in result.clips:
             shutil.rmtree(out_dir / name, ignore_errors=True)
-            (aside / name).rename(out_dir / name)
+            (temporary / name).rename(out_dir / name)
     except LipSyncError as error:
-        return Result(left_out=[error.message])
+        return FilmResult(left_out=[error.message])
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     if result.clips:
-        partial = note.with_suffix(".writing")
-        partial.write_text(json.dumps(asdict(result)))
-        partial.replace(note)
+        with replacing(note) as partial:
+            partial.write_text(json.dumps(asdict(result)))
     return result
 
 
-def _make_clips(preparer: Preparer, film: Film, split: str, aside: Path, listener: OffsetExpert | None) -> Result:
-    """Make all clips in the folder aside. Raises LipSyncError for a film that cannot be used."""
+def _make_clips(preparer: Preparer, film: Film, split: str, folder: Path, expert: OffsetExpert | None) -> FilmResult:
+    """Make all clips of a film in a folder. Raises LipSyncError for a film that cannot be used."""
     facts = probe_video(film.path, LIMITS)
     if facts.kind != "video":
         raise InputError(ErrorCode.VIDEO_STREAM_MISSING, "The picture does not move.")
@@ -91,46 +95,48 @@ def _make_clips(preparer: Preparer, film: Film, split: str, aside: Path, listene
     grid = facts.model_copy(update={"fps": str(FPS), "frames": round(facts.duration_s * FPS)})
     source = open_source(film.path, grid, find_ffmpeg(None), check)
     voice = _voice(film.path, source, check)
-    frames = min(source.frames, len(voice) // SAMPLES_PER_FRAME)  # lips that move without sound teach nothing
+    frames = min(
+        source.frames, len(voice) // SAMPLES_PER_FRAME
+    )  # lips that move without sound are of no use in training
     meta = {"identity": film.identity, "voice": film.identity, "split": split, "source": film.path.name}
     if film.words is not None:
         meta["words"] = film.words
     clips: list[_Clip] = []
-    for take in takes(decode(source, 0, frames, check)):
-        clips += _make_take(preparer, take, source, voice, aside / film.name, meta)
+    for shot in split_shots(decode(source, 0, frames, check)):
+        clips += _make_shot_clips(preparer, shot, source, voice, folder / film.name, meta)
     shown = sum(clip.last - clip.first for clip in clips)
-    result = Result([clip.folder.name for clip in clips], shown)
+    result = FilmResult([clip.folder.name for clip in clips], shown)
     if shown < frames:
         result.left_out.append(f"{(frames - shown) / FPS:.1f} s show no face for a whole second, or are too short.")
     if clips:
-        result.offset_frames = _bring_into_sync(clips, voice, listener)
+        result.offset_frames = _bring_into_sync(clips, voice, expert)
     return result
 
 
-def _make_take(
-    preparer: Preparer, take: Take, source: Source, voice: I16, place: Path, meta: dict[str, str]
+def _make_shot_clips(
+    preparer: Preparer, shot: Shot, source: Source, voice: I16, path: Path, meta: dict[str, str]
 ) -> Iterator[_Clip]:
-    """Write each stretch of a take that shows a face throughout."""
-    stretches = [(0, len(take.frames))]
+    """Write each stretch of a shot that shows a face throughout; clips are named after `path` and their first frame."""
+    stretches = [(0, len(shot.frames))]
     while stretches:
         start, end = stretches.pop()
         if end - start < SHORTEST_FRAMES:
             continue
-        first, last = take.first + start, take.first + end
-        clip = _Clip(place.with_name(f"{place.name}_{first:06d}"), first, last)
+        first, last = shot.first + start, shot.first + end
+        clip = _Clip(path.with_name(f"{path.name}_{first:06d}"), first, last)
         sound = voice[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME]
         try:
-            preparer.write_planes(take.frames[start:end], source.colour, sound, clip.folder, meta)
+            preparer.write_planes(shot.frames[start:end], source.colour, sound, clip.folder, meta)
             yield clip
         except FacelessClipError as error:
-            if error.frame is None:  # somewhere between: look at both halves
+            if error.frame is None:  # the frame is not known: try both halves
                 stretches += [((start + end) // 2, end), (start, (start + end) // 2)]
             else:
                 stretches += [(start + error.frame + SKIPPED_FRAMES, end), (start, start + error.frame)]
 
 
-def _bring_into_sync(clips: list[_Clip], voice: I16, listener: OffsetExpert | None) -> int:
-    """Find by how many frames the sound is late, move it, and write down what was done; return the frames."""
+def _bring_into_sync(clips: list[_Clip], voice: I16, expert: OffsetExpert | None) -> int:
+    """Correct the delay of the sound in all clips of a film and in their meta.json; return the delay in frames."""
     pieces = [
         Piece(
             np.load(clip.folder / "crops.npy"),
@@ -139,19 +145,22 @@ def _bring_into_sync(clips: list[_Clip], voice: I16, listener: OffsetExpert | No
         )
         for clip in clips
     ]
-    offset = find_offset(pieces, FPS, listener)
+    offset = find_offset(pieces, FPS, expert)
     moved = shift_sound(voice, offset.frames, FPS)
     for clip in clips:
         np.save(clip.folder / "audio.npy", moved[clip.first * SAMPLES_PER_FRAME : clip.last * SAMPLES_PER_FRAME])
         path = clip.folder / "meta.json"
-        known = json.loads(path.read_text())
-        known |= {"start_s": clip.first / FPS, "offset_frames": offset.frames, "offset_evidence": offset.height}
-        path.write_text(json.dumps(known, ensure_ascii=False, indent=1))
+        meta = json.loads(path.read_text())
+        meta |= {"start_s": clip.first / FPS, "offset_frames": offset.frames, "offset_evidence": offset.height}
+        path.write_text(json.dumps(meta, ensure_ascii=False, indent=1))
     return offset.frames
 
 
 def _voice(path: Path, source: Source, check: Check) -> I16:
-    """Return the film's own sound from where its picture starts. Raises InputError where it has none to hear."""
+    """Return the sound of a film, (n,) int16 at 16 kHz, from the start of its video track on.
+
+    Raises InputError if the film has no sound or only silence.
+    """
     start_s = float((source.picture.start_pts or 0) * Fraction(source.picture.time_base))
     with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
         facts = probe_audio(path, LIMITS)
@@ -162,7 +171,7 @@ def _voice(path: Path, source: Source, check: Check) -> I16:
 
 
 def _deadline(seconds: float) -> Check:
-    """Return a check that ends a film on which too long was spent."""
+    """Return a check that raises InputError after this many seconds."""
     end_s = time.monotonic() + seconds
 
     def check() -> None:

@@ -1,7 +1,8 @@
-"""Turn a folder of talking videos into training clips: many films at once, and an account of what became of each."""
+"""Turn a folder of films of talking people into training clips, several films at once, and report on each film."""
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,12 +19,16 @@ from model.checkpoint import CheckpointConfig, load_expert
 from model.evaluation.av_offset import OffsetExpert
 from worker.training_data.clip_writer import FPS, Preparer
 from worker.training_data.dataset_layouts import Film, choose_splits, find_films, known_splits
-from worker.training_data.film import Result, prepare_film
+from worker.training_data.film import FilmResult, prepare_film
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Say how a folder is prepared: the share of identities held out, the seed, processes, and a sync expert's file."""
+class PrepareSettings:
+    """Settings for preparing a folder.
+
+    val_share: share of the identities that is held out. seed: decides which. workers: number of processes. expert:
+    checkpoint of a sync expert, which estimates the delay of the sound; None: estimate it without a network.
+    """
 
     val_share: float = 0.1
     seed: int = 7
@@ -32,19 +37,19 @@ class Plan:
 
 
 @dataclass
-class Account:
-    """What became of every film, and how many identities each split has."""
+class FolderReport:
+    """Report on a prepared folder: the result of each film by its path, and the split of each identity with clips."""
 
-    results: dict[Path, Result] = field(default_factory=dict)
+    results: dict[Path, FilmResult] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
 
     @property
     def clips(self) -> int:
-        """Return how many clips there are now."""
+        """Return the number of clips of all films."""
         return sum(len(result.clips) for result in self.results.values())
 
     def lines(self) -> Iterator[str]:
-        """Describe it as a table for people."""
+        """Yield the lines of a table for the user."""
         results = self.results.values()
         used = [result for result in results if result.clips]
         seconds = sum(result.frames for result in used) / FPS
@@ -61,73 +66,74 @@ class Account:
         yield f"{'sound moved':<14} in {len(shifted)} films" + (f" that were late by {moves} frames" if moves else "")
 
 
-class _Bench:
-    """What one process works with: a detector, and an expert where one is given."""
+@dataclass(frozen=True)
+class _Tools:
+    """Tools of one process: the writer of clips with its detector, and the sync expert if there is one."""
 
-    def __init__(self, plan: Plan, splits: dict[str, str], out_dir: Path) -> None:
-        cv2.setNumThreads(1)
-        torch.set_num_threads(1)
-        self._preparer, self._splits, self._out_dir = Preparer(), splits, out_dir
-        self._listener: OffsetExpert | None = None
-        if plan.expert is not None:
-            expert = load_expert(plan.expert)
-            self._listener = OffsetExpert(expert, expert.config.image_size, CheckpointConfig().mel_window)
-
-    def prepare(self, film: Film) -> Result:
-        return prepare_film(self._preparer, film, self._splits[film.identity], self._out_dir, self._listener)
+    preparer: Preparer
+    expert: OffsetExpert | None
 
 
-_bench: _Bench | None = None
+def _open_tools(expert_path: Path | None) -> _Tools:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    if expert_path is None:
+        return _Tools(Preparer(), None)
+    expert = load_expert(expert_path)
+    return _Tools(Preparer(), OffsetExpert(expert, expert.config.image_size, CheckpointConfig().mel_window))
 
 
-def _open_bench(plan: Plan, splits: dict[str, str], out_dir: Path) -> None:
-    global _bench  # noqa: PLW0603  one a process, opened by the pool's initialiser
-    _bench = _Bench(plan, splits, out_dir)
+_tools_of_process = functools.cache(_open_tools)  # a process of the pool prepares many films with the same tools
 
 
-def _prepare(film: Film) -> Result:
-    if _bench is None:
-        raise RuntimeError("the bench of this process was not opened")
-    return _bench.prepare(film)
+def _prepare_in_process(film: Film, split: str, out_dir: Path, expert_path: Path | None) -> FilmResult:
+    tools = _tools_of_process(expert_path)
+    return prepare_film(tools.preparer, film, split, out_dir, tools.expert)
 
 
-def prepare_folder(folder: Path, out_dir: Path, plan: Plan, tell: Callable[[str], None]) -> Account:
-    """Prepare every film of a folder; films done before are kept, unusable ones are accounted for.
+def prepare_folder(folder: Path, out_dir: Path, settings: PrepareSettings, log: Callable[[str], None]) -> FolderReport:
+    """Prepare each film of a folder; films that were prepared before are kept, unusable films are reported.
 
-    Who has clips there already stays in the split of before, whatever share and seed say now. Raises InputError for a
-    folder without videos and for clips of somebody in both splits, CheckpointError for the expert, ServiceError where a
-    process dies.
+    An identity that already has clips in `out_dir` keeps its split, with any share and seed. Raises InputError for a
+    folder without videos and for an identity with clips in both splits, CheckpointError for the expert, ServiceError
+    when a process dies.
     """
     films = find_films(folder)
-    if plan.expert is not None:
-        load_expert(plan.expert)  # a wrong file is said once, before processes start
+    if settings.expert is not None:
+        load_expert(settings.expert)  # a wrong file is reported once, before processes start
     known = known_splits(out_dir)
-    splits = choose_splits({film.identity for film in films}, plan.val_share, plan.seed, known)
+    splits = choose_splits({film.identity for film in films}, settings.val_share, settings.seed, known)
     if "val" not in (known | splits).values():
-        tell("nobody is held out: training needs clips of at least two identities")
+        log("nobody is held out: training needs clips of at least two identities")
     out_dir.mkdir(parents=True, exist_ok=True)
-    results: dict[Path, Result] = {}
+    results: dict[Path, FilmResult] = {}
     with tqdm(total=len(films), unit="film", desc="prepare", dynamic_ncols=True) as bar:
-        for film, result in _results(films, plan, splits, out_dir):
+        for film, result in _prepare_films(films, settings, splits, out_dir):
             results[film.path.relative_to(folder)] = result
             bar.update()
     used = {film.identity for film in films if results[film.path.relative_to(folder)].clips}
-    return Account(dict(sorted(results.items())), {name: split for name, split in splits.items() if name in used})
+    return FolderReport(dict(sorted(results.items())), {name: split for name, split in splits.items() if name in used})
 
 
-def _results(films: list[Film], plan: Plan, splits: dict[str, str], out_dir: Path) -> Iterable[tuple[Film, Result]]:
-    if plan.workers <= 1:
-        bench = _Bench(plan, splits, out_dir)
+def _prepare_films(
+    films: list[Film], settings: PrepareSettings, splits: dict[str, str], out_dir: Path
+) -> Iterable[tuple[Film, FilmResult]]:
+    """Yield each film with its result, in any order."""
+    if settings.workers <= 1:
+        tools = _open_tools(settings.expert)
         for film in films:
-            yield film, bench.prepare(film)
+            yield film, prepare_film(tools.preparer, film, splits[film.identity], out_dir, tools.expert)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(plan.workers, context, _open_bench, (plan, splits, out_dir)) as pool:
-        futures = {pool.submit(_prepare, film): film for film in films}
+    with ProcessPoolExecutor(settings.workers, context) as pool:
+        futures = {
+            pool.submit(_prepare_in_process, film, splits[film.identity], out_dir, settings.expert): film
+            for film in films
+        }
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool:
             pool.shutdown(wait=False, cancel_futures=True)
-            message = "A process that prepared films died; the same command goes on where it was."
+            message = "A process that prepared films died; run the same command again to continue."
             raise ServiceError(ErrorCode.WORKER_LOST, message) from None

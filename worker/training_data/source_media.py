@@ -1,8 +1,7 @@
-"""Open the original files that a corpus is made from, as a job's files are opened: in children, under limits."""
+"""Open the original files of a corpus as the files of a job are opened: in child processes, under limits."""
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -17,30 +16,52 @@ from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from model.arrays import I16, U8
 from model.audio import SAMPLE_RATE_HZ
 from model.errors import MaterialError
-from worker.faces.detect import borrow_detector
+from worker.faces.detect import DetectorPool
 from worker.media.colour import rgb_of_planes, split_planes
 from worker.media.decode import decode, open_source
+from worker.media.file_hash import sha256_of
 from worker.media.still import read_still
 from worker.media.voice import read_voice
 
 Box = tuple[int, int, int, int]
-FACE_MARGIN: Final = 2.2  # side of the square around a face, in sides of the box of its mesh
+FACE_MARGIN: Final = 2.2  # side of the square around a face, in sides of the box of its landmarks
 G722_BYTES_PER_S: Final = 8000
 
 
-def cut_face(path: Path, frame: int | None, box: Box | None) -> U8:
-    """Return a part of a picture, or of a frame of a video, as (H, W, 3) uint8 RGB.
+class FaceCutter:
+    """Cutter of faces out of original pictures and videos; it keeps its face detector open for the next file."""
 
-    box: x, y, width, height in pixels; None: a square around the largest face. Raises MaterialError.
-    """
-    try:
-        rgb = _picture(path) if frame is None else _frame(path, frame)
-    except LipSyncError as error:
-        raise MaterialError(error.message) from None
-    x, y, width, height = _around_face(rgb) if box is None else box
-    if x < 0 or y < 0 or x + width > rgb.shape[1] or y + height > rgb.shape[0]:
-        raise MaterialError(f"the picture is {rgb.shape[1]}x{rgb.shape[0]} pixels, too small for what is cut out of it")
-    return np.ascontiguousarray(rgb[y : y + height, x : x + width])
+    def __init__(self) -> None:
+        self._detectors = DetectorPool()
+
+    def cut_face(self, path: Path, frame: int | None, box: Box | None) -> U8:
+        """Return a part of a picture, or of a frame of a video, as (H, W, 3) uint8 RGB.
+
+        frame: number of the frame; None for a picture. box: x, y, width and height in pixels; None: a square around the
+        tallest face. Raises MaterialError.
+        """
+        try:
+            rgb = _picture(path) if frame is None else _frame(path, frame)
+        except LipSyncError as error:
+            raise MaterialError(error.message) from None
+        x, y, width, height = self._around_face(rgb) if box is None else box
+        if x < 0 or y < 0 or x + width > rgb.shape[1] or y + height > rgb.shape[0]:
+            raise MaterialError(
+                f"the picture is {rgb.shape[1]}x{rgb.shape[0]} pixels, too small for what is cut out of it"
+            )
+        return np.ascontiguousarray(rgb[y : y + height, x : x + width])
+
+    def _around_face(self, rgb: U8) -> Box:
+        """Return the square around the tallest face. Raises MaterialError if there is none."""
+        with self._detectors.borrow() as detector:
+            faces = detector.detect(rgb)
+        if not faces:
+            raise MaterialError("no face was found in it")
+        left, top, right, bottom = max(faces, key=lambda face: face.height_px).box
+        half = FACE_MARGIN * max(right - left, bottom - top) / 2
+        center_x, center_y = (left + right) / 2, (top + bottom) / 2
+        x, y = max(0, round(center_x - half)), max(0, round(center_y - half))
+        return x, y, min(rgb.shape[1], round(center_x + half)) - x, min(rgb.shape[0], round(center_y + half)) - y
 
 
 def read_sound(path: Path) -> I16:
@@ -56,7 +77,7 @@ def read_sound(path: Path) -> I16:
 def _picture(path: Path) -> U8:
     facts = probe_video(path, Limits())
     if facts.kind != "image":
-        raise MaterialError("it is a video where a picture was expected")
+        raise MaterialError("it is a video, but a picture was expected")
     return read_still(path, facts.format, facts.width, facts.height, never_stop)
 
 
@@ -69,23 +90,9 @@ def _frame(path: Path, number: int) -> U8:
     return rgb_of_planes(y, whole[0], whole[1], source.colour)[: source.facts.height, : source.facts.width]
 
 
-def _around_face(rgb: U8) -> Box:
-    with borrow_detector() as detector:
-        faces = detector.detect(rgb)
-    if not faces:
-        raise MaterialError("no face was found in it")
-    left, top, right, bottom = max(faces, key=lambda face: face.height_px).box
-    half = FACE_MARGIN * max(right - left, bottom - top) / 2
-    center_x, center_y = (left + right) / 2, (top + bottom) / 2
-    x, y = max(0, round(center_x - half)), max(0, round(center_y - half))
-    return x, y, min(rgb.shape[1], round(center_x + half)) - x, min(rgb.shape[0], round(center_y + half)) - y
-
-
 def _g722_facts(path: Path) -> AudioFacts:
-    """Describe bare G.722, which has no header to be recognised by: 64 kbit/s, one channel at 16 kHz."""
+    """Return the facts of a raw G.722 file, which has no header: 64 kbit/s, one channel at 16 kHz."""
     size = path.stat().st_size
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return AudioFacts(
         format="g722",
         codec="adpcm_g722",
@@ -93,5 +100,5 @@ def _g722_facts(path: Path) -> AudioFacts:
         channels=1,
         duration_s=size / G722_BYTES_PER_S,
         bytes=size,
-        sha256=digest,
+        sha256=sha256_of(path),
     )

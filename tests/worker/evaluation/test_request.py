@@ -1,4 +1,4 @@
-"""What cannot be judged is told in a sentence before anything is drawn."""
+"""A request that cannot be evaluated fails with one sentence, before anything is synthesized."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from worker.evaluation.request import Request, opened_cases, video_paths
         (lambda here: Request(corpus=here / "nothing"), "no folder"),
     ],
 )
-def test_what_cannot_be_judged_is_told_in_a_sentence(request_of, words: str, tmp_path: Path) -> None:
+def test_a_request_that_cannot_be_evaluated_fails_with_a_sentence(request_of, words: str, tmp_path: Path) -> None:
     (tmp_path / "broken.txt").write_text("no video")
     with pytest.raises((LipSyncError, CorpusError), match=words), opened_cases(Settings(), request_of(tmp_path)):
         pass
 
 
-def test_a_corrupt_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_corrupt_checkpoint_is_an_error(tmp_path: Path) -> None:
     checkpoint = tmp_path / "bad.safetensors"
     checkpoint.write_bytes(b"\0" * 99)
     settings = Settings(checkpoint=checkpoint)

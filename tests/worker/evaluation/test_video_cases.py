@@ -15,8 +15,9 @@ from model.evaluation.evaluate import OWN, REAL, SHUFFLED, evaluate
 from model.evaluation.learned_metrics import LearnedMetrics
 from model.evaluation.tables import rows
 from model.framing import LOWER_FACE
-from tests.worker.clips import FakeSynthesizer, portrait, write_clip, write_voice
-from worker.evaluation.video_cases import FinishedCase, Instruments, MeshReader, VideoCase
+from tests.fake_synthesizer import FakeSynthesizer
+from tests.worker.clips import portrait, write_clip, write_voice
+from worker.evaluation.video_cases import MeasuringTools, MeshReader, VideoCase, open_finished_case, open_video_case
 from worker.faces.crop import extract_rgb, face_transform
 from worker.faces.detect import FaceDetector, mouth_size
 
@@ -34,7 +35,7 @@ def talk(media_dir: Path, short_clip: Path) -> Path:
 
 
 def case_of(path: Path, detector: FaceDetector, paint: tuple[int, int, int] | None = None) -> VideoCase:
-    return VideoCase(path, Settings(), FakeSynthesizer(paint), Instruments(detector, wide=True))
+    return open_video_case(path, FakeSynthesizer(paint), MeasuringTools(Settings(), detector, wide=True))
 
 
 @pytest.mark.parametrize("size", [96, 160])
@@ -73,7 +74,7 @@ def test_a_video_is_redrawn_in_its_own_places(talk: Path, detector: FaceDetector
 
 
 def test_a_finished_video_is_judged_against_its_film(talk: Path, detector: FaceDetector) -> None:
-    case = FinishedCase(talk, talk, Settings(), Instruments(detector))
+    case = open_finished_case(talk, talk, MeasuringTools(Settings(), detector))
     found = {row["name"]: row for row in rows(evaluate([case], LearnedMetrics()), LearnedMetrics())}
     assert found[REAL]["clips"] == found[OWN]["clips"] == 1 and found[SHUFFLED]["clips"] == 0
     assert found[OWN]["ssim"] == 1.0 and found[OWN]["lmd"] == 0.0 and found[OWN]["psnr"] is None
@@ -91,11 +92,11 @@ def test_a_frame_without_a_face_is_unknown_but_has_a_place(media_dir: Path, dete
 def test_a_result_of_another_size_is_refused(talk: Path, media_dir: Path, detector: FaceDetector) -> None:
     small = write_clip(media_dir / "small.mp4", [portrait(160, 160)] * 5)
     with pytest.raises(LipSyncError, match=r"small\.mp4 differs from talk\.mp4"):
-        FinishedCase(small, talk, Settings(), Instruments(detector))
+        open_finished_case(small, talk, MeasuringTools(Settings(), detector))
 
 
 def test_of_a_long_video_the_beginning_is_judged(talk: Path, detector: FaceDetector) -> None:
-    case = VideoCase(talk, Settings(), FakeSynthesizer(), Instruments(detector, seconds=0.5))
+    case = open_video_case(talk, FakeSynthesizer(), MeasuringTools(Settings(), detector, seconds=0.5))
     filmed = case.filmed()
     assert len(filmed.crops) == 12 and len(case.voice) == 8000
     drawn = case.redraw(filmed, case.voice)

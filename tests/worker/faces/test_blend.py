@@ -6,7 +6,7 @@ from skimage.data import astronaut
 
 from model.face_points import CHIN, JAW_OUTLINE
 from model.framing import LOWER_FACE
-from worker.faces.blend import blend, match_tone, mouth_mask
+from worker.faces.blend import BlendSettings, SynthesizedCrop, blend, match_tone, mouth_mask
 from worker.faces.crop import extract, face_transform
 from worker.faces.detect import FaceDetector
 from worker.media.colour import ColourMatrix, planes_of_rgb, split_planes, ycc_of_rgb
@@ -30,7 +30,8 @@ def blended(scene: tuple[np.ndarray, np.ndarray], paint: tuple[int, int, int] | 
     if paint is not None:
         drawn[round(96 * LOWER_FACE.hidden_from) :] = paint
     result = planes.copy()
-    blend(result, face, transform, crop, drawn, LOWER_FACE, COLOUR, drawn_px=96, **options)
+    settings = BlendSettings(LOWER_FACE, COLOUR, 96, **options)
+    blend(result, SynthesizedCrop(face, transform, crop, drawn), settings)
     return result
 
 
@@ -114,7 +115,7 @@ def test_a_face_half_outside_the_frame_is_blended_where_it_shows(
     planes, face = scene[0].copy(), (scene[1] + np.array(corner)).astype(np.float32)
     transform = face_transform(face, LOWER_FACE, 96)
     drawn = np.zeros((96, 96, 3), np.uint8)
-    blend(planes, face, transform, drawn, drawn, LOWER_FACE, COLOUR, drawn_px=96)
+    blend(planes, SynthesizedCrop(face, transform, drawn, drawn), BlendSettings(LOWER_FACE, COLOUR, 96))
     assert planes.shape == scene[0].shape
 
 
@@ -125,5 +126,5 @@ def test_a_small_face_is_blended_too(detector: FaceDetector) -> None:
     transform = face_transform(face, LOWER_FACE, 96)
     crop = extract(planes, transform, COLOUR)
     result = planes.copy()
-    blend(result, face, transform, crop, crop, LOWER_FACE, COLOUR, drawn_px=96)
+    blend(result, SynthesizedCrop(face, transform, crop, crop), BlendSettings(LOWER_FACE, COLOUR, 96))
     assert np.abs(result.astype(int) - planes).max() < 60

@@ -11,7 +11,7 @@ from skimage.data import astronaut, cat
 from model.framing import LOWER_FACE
 from worker.faces.crop import face_transform
 from worker.faces.detect import FaceDetector
-from worker.faces.frame_view import PlanesPicture
+from worker.faces.frame_view import PlanesView
 from worker.media.colour import ColourMatrix, planes_of_rgb
 
 
@@ -25,7 +25,7 @@ def test_a_face_is_found_where_it_is(detector: FaceDetector) -> None:
 
 def test_planes_show_the_same_face(detector: FaceDetector) -> None:
     (expected,) = detector.detect(astronaut())
-    (found,) = detector.detect_in(PlanesPicture(planes_of_rgb(astronaut(), ColourMatrix.BT601), ColourMatrix.BT601))
+    (found,) = detector.detect_in(PlanesView(planes_of_rgb(astronaut(), ColourMatrix.BT601), ColourMatrix.BT601))
     assert np.abs(found.landmarks - expected.landmarks).max() < 2.0
 
 

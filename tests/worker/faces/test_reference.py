@@ -1,4 +1,4 @@
-"""The reference at rest: the calmest look at the same face, the crop itself where no look is like it."""
+"""The reference crop: the same face with its mouth most closed, or the crop itself if no reference is similar."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from model.framing import LOWER_FACE
 from tests.worker.clips import portrait
 from worker.faces.crop import extract, face_transform
-from worker.faces.reference import MAX_DETAIL, RestingFaces, Sighting, crop_size
+from worker.faces.reference import MAX_DETAIL, ReferenceCrops, SparseFrame, crop_size
 from worker.media.colour import ColourMatrix, planes_of_rgb
 
 COLOUR = ColourMatrix.BT601
@@ -26,8 +26,8 @@ class DetailedShape(Shape):
     keeps_detail = True
 
 
-def sighting(detector, rgb):
-    return Sighting(planes_of_rgb(rgb, COLOUR), detector.detect(rgb))
+def sparse_frame(detector, rgb):
+    return SparseFrame(planes_of_rgb(rgb, COLOUR), detector.detect(rgb))
 
 
 def crop_of(one):
@@ -36,24 +36,24 @@ def crop_of(one):
 
 @pytest.fixture(scope="module")
 def seen(detector):
-    return sighting(detector, portrait())
+    return sparse_frame(detector, portrait())
 
 
-def test_the_same_face_gets_the_resting_crop(detector, seen):
-    later = crop_of(sighting(detector, portrait(shift=6.0)))
-    reference = RestingFaces.seen_in([seen], Shape, COLOUR).references(later[None])[0]
+def test_the_same_face_gets_the_reference_crop(detector, seen):
+    later = crop_of(sparse_frame(detector, portrait(shift=6.0)))
+    reference = ReferenceCrops.choose([seen], Shape, COLOUR).for_crops(later[None])[0]
     np.testing.assert_array_equal(reference, crop_of(seen))
 
 
-def test_a_strange_crop_is_its_own_reference(seen):
-    strange = np.random.default_rng(0).integers(0, 255, (1, 96, 96, 3), np.uint8)
-    strange = np.repeat(np.repeat(strange[:, ::24, ::24], 24, axis=1), 24, axis=2)
-    np.testing.assert_array_equal(RestingFaces.seen_in([seen], Shape, COLOUR).references(strange), strange)
+def test_a_different_crop_is_its_own_reference(seen):
+    different = np.random.default_rng(0).integers(0, 255, (1, 96, 96, 3), np.uint8)
+    different = np.repeat(np.repeat(different[:, ::24, ::24], 24, axis=1), 24, axis=2)
+    np.testing.assert_array_equal(ReferenceCrops.choose([seen], Shape, COLOUR).for_crops(different), different)
 
 
 def test_nobody_seen_leaves_every_crop_its_own(seen):
     crop = crop_of(seen)[None]
-    np.testing.assert_array_equal(RestingFaces.seen_in([], Shape, COLOUR).references(crop), crop)
+    np.testing.assert_array_equal(ReferenceCrops.choose([], Shape, COLOUR).for_crops(crop), crop)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from app.core.probing.probe import Limits, find_ffmpeg, probe_video
 from tests.worker.clips import portrait
 from worker.faces.detect import Face, FaceDetector
 from worker.faces.subject import Chooser
-from worker.faces.track import Tracked, Tracker
+from worker.faces.track import FrameReader, TrackedFrame, Tracker
 from worker.media.colour import ColourMatrix, planes_of_rgb
 from worker.media.decode import Source, decode, open_source
-from worker.media.stage_timer import Clock
+from worker.media.stage_timer import StageTimer
 
 LARGEST = Chooser(every=False)
 
@@ -28,20 +28,21 @@ def tracker_of(source: Source, detector: FaceDetector, chooser: Chooser = LARGES
     def read(first: int, last: int) -> Iterator[np.ndarray]:
         return decode(source, first, last, never_stop)
 
-    return Tracker(detector, chooser, read, source.frames, source.rate, source.colour, Clock())
+    return Tracker(detector, chooser, FrameReader(read, source.frames, source.rate, source.colour), StageTimer())
 
 
 def tracked_pictures(
     detector: FaceDetector, picture: Callable[[int], np.ndarray], count: int, rate: int = 25
-) -> list[Tracked]:
+) -> list[TrackedFrame]:
     def read(first: int, last: int) -> Iterator[np.ndarray]:
         return (planes_of_rgb(picture(i), ColourMatrix.BT601) for i in range(first, last))
 
-    tracker = Tracker(detector, LARGEST, read, count, Fraction(rate), ColourMatrix.BT601, Clock())
+    reader = FrameReader(read, count, Fraction(rate), ColourMatrix.BT601)
+    tracker = Tracker(detector, LARGEST, reader, StageTimer())
     return list(tracker.track(0, count))
 
 
-def same(a: Tracked, b: Tracked) -> bool:
+def same(a: TrackedFrame, b: TrackedFrame) -> bool:
     equal = len(a.faces) == len(b.faces) and all(np.array_equal(x, y) for x, y in zip(a.faces, b.faces, strict=True))
     return a.index == b.index and equal and np.array_equal(a.planes, b.planes)
 
@@ -96,13 +97,13 @@ def test_a_cut_is_sharp(detector: FaceDetector) -> None:
 
 
 class CountingDetector(FaceDetector):
-    """Count how often it is asked."""
+    """Detector that counts its calls."""
 
     looks = 0
 
-    def detect_in(self, picture: object) -> list[Face]:
+    def detect_in(self, view: object) -> list[Face]:
         self.looks += 1
-        return super().detect_in(picture)  # type: ignore[arg-type]
+        return super().detect_in(view)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("rate", "looks"), [(12, 25), (25, 8), (50, 5)])

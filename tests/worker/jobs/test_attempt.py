@@ -5,31 +5,57 @@ import time
 import pytest
 import redis
 
-from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError
+from app.core.errors import ErrorCode, InputError, RequestError
 from app.core.probing.probe import ProbeKilledError
 from app.core.records.records import Renewal
+from app.core.storage.folder import FolderStorage
 from app.core.storage.port import StorageUnavailableError
 from tests.service import wait_until
-from worker.jobs.attempt import DRAIN_S, AttemptLostError, HandedBackError, Hold, JobMonitor, attend, patiently
-from worker.media.ffmpeg_process import ChildKilledError
+from worker.jobs.attempt import run_attempt
+from worker.jobs.leases import Lease
+from worker.jobs.monitor import AttemptLostError, HandedBackError, JobMonitor
+from worker.media.media_process import ProcessKilledError
 
 
-class Moves:
-    """Note which moves an attempt makes; `answer` is what Redis says to its heartbeat."""
+class FakeLease(Lease):
+    """Lease that notes how it is ended; `answer` is the answer to each renewal."""
 
-    def __init__(self, answer=Renewal.OK, cut_off=False):
-        self.answer, self.cut_off, self.made = answer, cut_off, []
+    name = "x"
 
-    def hold(self):
-        def note(name):
-            def move(*error):
-                self.made.append((name, *(payload["code"] for payload in error)))
-                return True
+    def __init__(self, answer=Renewal.OK):
+        super().__init__("job", 1)
+        self.answer, self.ends = answer, []
 
-            return move
+    def renew(self, stage, progress):
+        return self.answer
 
-        moves = (note("hand_back"), note("lose"), note("fail"), note("cancel"))
-        return Hold("x", lambda *_: self.answer, *moves, is_cut_off=lambda: self.cut_off)
+    def hand_back(self):
+        return self._end("hand_back")
+
+    def lose(self):
+        return self._end("lose")
+
+    def fail(self, error):
+        return self._end("fail", error["code"])
+
+    def end_canceled(self):
+        return self._end("end_canceled")
+
+    def _end(self, *end):
+        self.ends.append(end)
+        return True
+
+
+class FakeStorage(FolderStorage):
+    """Storage without files, which can be unavailable."""
+
+    def __init__(self, is_available=True):
+        self.is_available = is_available
+
+    def names(self, job_id):
+        if not self.is_available:
+            raise StorageUnavailableError
+        return []
 
 
 def monitor(stopping=False, run_timeout_s=60.0):
@@ -44,13 +70,13 @@ def raising(error):
 
 
 @pytest.mark.parametrize(
-    ("error", "moves"),
+    ("error", "ends"),
     [
         (InputError(ErrorCode.NO_FACE_DETECTED, "None."), [("fail", "no_face_detected")]),
-        (RequestError(ErrorCode.CANCELED, "Canceled."), [("cancel",)]),
+        (RequestError(ErrorCode.CANCELED, "Canceled."), [("end_canceled",)]),
         (HandedBackError(), [("hand_back",)]),
         (AttemptLostError(), []),
-        (ChildKilledError(), [("lose",)]),
+        (ProcessKilledError(), [("lose",)]),
         (ProbeKilledError(), [("lose",)]),
         (redis.ConnectionError(), [("lose",)]),
         (redis.OutOfMemoryError(), [("lose",)]),
@@ -60,23 +86,23 @@ def raising(error):
         (MemoryError(), [("fail", "out_of_memory")]),
     ],
 )
-def test_each_end_is_one_move(error, moves):
-    noted = Moves()
-    attend(noted.hold(), monitor(), 60, raising(error))
-    assert noted.made == moves
+def test_each_error_ends_the_lease_in_one_way(error, ends):
+    lease = FakeLease()
+    run_attempt(lease, monitor(), FakeStorage(), raising(error))
+    assert lease.ends == ends
 
 
-def test_a_failure_without_the_storage_is_nobody_s_fault():
-    noted = Moves(cut_off=True)
-    attend(noted.hold(), monitor(), 60, raising(FileNotFoundError("video")))
-    assert noted.made == [("lose",)]
+def test_a_failure_without_the_storage_is_no_fault_of_the_job():
+    lease = FakeLease()
+    run_attempt(lease, monitor(), FakeStorage(is_available=False), raising(FileNotFoundError("video")))
+    assert lease.ends == [("lose",)]
 
 
-@pytest.mark.parametrize("error", [ChildKilledError(), ProbeKilledError()])
+@pytest.mark.parametrize("error", [ProcessKilledError(), ProbeKilledError()])
 def test_a_child_killed_with_its_worker_is_no_loss(error):
-    noted = Moves()
-    attend(noted.hold(), monitor(stopping=True), 60, raising(error))
-    assert noted.made == [("hand_back",)]
+    lease = FakeLease()
+    run_attempt(lease, monitor(stopping=True), FakeStorage(), raising(error))
+    assert lease.ends == [("hand_back",)]
 
 
 def until_stopped(watched, timeout_s=60.0):
@@ -90,48 +116,25 @@ def until_stopped(watched, timeout_s=60.0):
     return work
 
 
-@pytest.mark.parametrize(("answer", "moves"), [(Renewal.LOST, []), (Renewal.CANCEL, [("cancel",)])])
-def test_the_heartbeat_s_answer_stops_the_work(answer, moves):
-    noted, watched = Moves(answer), monitor()
-    attend(noted.hold(), watched, 60, until_stopped(watched))
-    assert noted.made == moves
+@pytest.mark.parametrize(("answer", "ends"), [(Renewal.LOST, []), (Renewal.CANCEL, [("end_canceled",)])])
+def test_the_answer_to_a_renewal_stops_the_work(answer, ends):
+    lease, watched = FakeLease(answer), monitor()
+    run_attempt(lease, watched, FakeStorage(), until_stopped(watched))
+    assert lease.ends == ends
 
 
 def test_work_past_its_time_fails():
-    noted, watched = Moves(), monitor(run_timeout_s=0.2)
-    attend(noted.hold(), watched, 0.2, until_stopped(watched))
-    assert noted.made == [("fail", "run_timeout")]
+    lease, watched = FakeLease(), monitor(run_timeout_s=0.2)
+    run_attempt(lease, watched, FakeStorage(), until_stopped(watched))
+    assert lease.ends == [("fail", "run_timeout")]
 
 
-def test_work_that_does_not_stop_is_ended_over_its_head():
-    noted, watched = Moves(), monitor(run_timeout_s=-40.0)
-    attend(noted.hold(), watched, -40.0, lambda: wait_until(lambda: noted.made, 10))
-    assert ("fail", "run_timeout") in noted.made
+def test_work_that_does_not_stop_is_failed_by_the_heartbeat():
+    lease, watched = FakeLease(), monitor(run_timeout_s=-40.0)
 
+    def work():
+        wait_until(lambda: lease.ends, 10)
+        return "late"
 
-@pytest.mark.parametrize(("done", "total", "handed_back"), [(5, 10, False), (1, 10_000, True), (0, 0, True)])
-def test_when_the_worker_ends_what_is_nearly_done_is_finished(done, total, handed_back):
-    watched = monitor(stopping=True)
-    watched.frames(0, total)
-    time.sleep(0.1)
-    watched.frames(done, total)
-    if handed_back:
-        with pytest.raises(HandedBackError):
-            watched.check()
-    else:
-        watched.check()
-    assert 0 < DRAIN_S < 20
-
-
-def test_a_move_is_made_again_until_redis_is_back():
-    tries = []
-
-    def move():
-        tries.append(1)
-        if len(tries) < 2:
-            raise redis.ConnectionError
-        return "moved"
-
-    assert patiently(move) == "moved" and len(tries) == 2
-    with pytest.raises(LipSyncError):
-        patiently(raising(redis.ConnectionError()), raising(AttemptLostError()))
+    run_attempt(lease, watched, FakeStorage(), work)
+    assert ("fail", "run_timeout") in lease.ends

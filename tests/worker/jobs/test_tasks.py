@@ -1,6 +1,8 @@
-"""What an attempt at a job does before it begins."""
+"""The checks of an attempt before it writes anything."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from app.core.storage.folder import FolderStorage
 from app.core.storage.workspace import Workspace
 from tests.service import INPUT, put, running_redis
 from worker.jobs import tasks
+from worker.jobs.runtime import Pipeline, Runtime
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +34,10 @@ def client(settings):
 @pytest.fixture
 def make_runtime(settings, client):
     def make(begin, reserve_bytes=0):
+        nothing: Any = None
         limits, workspace = RecordLimits.of(settings), Workspace(settings.data_dir, reserve_bytes)
         workspace.prepare()
-        return tasks.Runtime(
+        return Runtime(
             name="host-1",
             settings=settings,
             redis=client,
@@ -41,8 +45,9 @@ def make_runtime(settings, client):
             segments=Segments(client, limits),
             storage=FolderStorage(settings.data_dir),
             workspace=workspace,
-            synthesizer=None,
-            pipeline=tasks.Pipeline(begin, begin, begin),
+            synthesizer=nothing,
+            detectors=nothing,
+            pipeline=Pipeline(begin, begin, begin),
             find_faces=lambda *_: [],
             is_stopping=lambda: False,
         )
@@ -50,7 +55,7 @@ def make_runtime(settings, client):
     return make
 
 
-def test_a_disk_too_full_is_said_before_anything_is_written(make_runtime, settings):
+def test_a_full_disk_fails_the_job_before_anything_is_written(make_runtime, settings):
     begun = []
     runtime = make_runtime(lambda *parts: begun.append(parts), reserve_bytes=10**18)
     job_id = runtime.records.create(new_job_id(), "", INPUT, JobOptions()).job_id

@@ -17,10 +17,10 @@ from app.core.errors import ErrorCode, InputError, LipSyncError
 from app.core.probing.probe import Limits, find_ffmpeg, probe_video
 from tests.worker.clips import portrait, write_clip
 from worker.faces.detect import FaceDetector
-from worker.faces.frame_view import PlanesPicture
+from worker.faces.frame_view import PlanesView
 from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
-from worker.media.decode import Source, decode, glimpse, open_source
-from worker.media.ffmpeg_process import ChildKilledError
+from worker.media.decode import Source, decode, open_source, sparse_frames
+from worker.media.media_process import ProcessKilledError
 
 
 def opened(path: Path) -> Source:
@@ -54,9 +54,9 @@ def test_any_range_is_that_part_of_the_whole(media_dir: Path, name: str) -> None
 @pytest.mark.parametrize(
     ("ended_by", "error"),
     [
-        (signal.SIGKILL, ChildKilledError),
-        (signal.SIGTERM, ChildKilledError),
-        (signal.SIGINT, ChildKilledError),
+        (signal.SIGKILL, ProcessKilledError),
+        (signal.SIGTERM, ProcessKilledError),
+        (signal.SIGINT, ProcessKilledError),
         (signal.SIGSEGV, InputError),
     ],
 )
@@ -121,7 +121,7 @@ def test_odd_files_show_the_same_upright_face(shared_dir: Path, detector: FaceDe
     source = opened(shared_dir / "media" / "broken" / name)
     assert (source.width, source.height) == (400, 592)
     (planes,) = decode(source, 0, 1, never_stop)
-    (face,) = detector.detect_in(PlanesPicture(planes, source.colour))
+    (face,) = detector.detect_in(PlanesView(planes, source.colour))
     assert face.height_px == pytest.approx(138, abs=6)
     assert face.landmarks[10, 1] < face.landmarks[152, 1]
     base = opened(shared_dir / "media" / "broken" / "video_good_base.mp4")
@@ -187,10 +187,10 @@ def test_exif_orientation_is_honoured(tmp_path: Path, detector: FaceDetector, or
     assert np.abs(rgb_of(source, planes).astype(int) - np.asarray(image)).mean() < 6
 
 
-def test_glimpses_are_few_and_spread(moving_clip: Path) -> None:
+def test_sparse_frames_are_few_and_spread(moving_clip: Path) -> None:
     source = opened(moving_clip)
-    assert 2 <= len(list(glimpse(source, 0, 100, 5, never_stop))) <= 5
-    assert len(list(glimpse(source, 98, 100, 5, never_stop))) == 1
+    assert 2 <= len(list(sparse_frames(source, 0, 100, 5, never_stop))) <= 5
+    assert len(list(sparse_frames(source, 98, 100, 5, never_stop))) == 1
 
 
 def test_a_file_that_breaks_off_is_an_error_not_a_freeze(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_sound_that_cannot_be_decoded_is_an_error(tmp_path: Path, voice: Path) -
 def test_the_sound_of_a_film_starts_where_its_picture_does(
     tmp_path: Path, container: str, video_s: float, audio_s: float
 ) -> None:
-    """A buzz that starts 0.6 s into the sound is heard at its own place beside the picture."""
+    """A buzz that starts 0.6 s into the sound keeps its position relative to the picture."""
     voice, film = write_voice(tmp_path / "v.wav", [(0.6, 1.0)], 1.6), tmp_path / f"film.{container}"
     picture = write_clip(tmp_path / "p.mp4", [portrait(96, 96)] * 40)
     parts = ["-itsoffset", str(video_s), "-i", str(picture), "-itsoffset", str(audio_s), "-i", str(voice)]

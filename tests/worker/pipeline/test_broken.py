@@ -7,8 +7,10 @@ import pytest
 
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import JobOptions
-from tests.worker.clips import FakeSynthesizer, Watcher, sources_of
+from tests.fake_synthesizer import FakeSynthesizer
+from tests.worker.clips import DETECTORS, RecordingMonitor, sources_of
 from worker.pipeline.render import run
+from worker.pipeline.run_context import RunContext
 
 # Accepted files in which other things go wrong; the rest of the list is run by `make test-slow`.
 TELLING = """
@@ -39,7 +41,7 @@ def check_accepted(folder: Path, name: str, work_dir: Path) -> None:
     sources = sources_of(video if is_sound else folder / name, folder / name if is_sound else voice)
     output = work_dir / "out.mp4"
     options = JobOptions(preset="ultrafast", end_s=0.6)
-    outcome = run(sources, options, FakeSynthesizer(), output, work_dir, Watcher())
+    outcome = run(RunContext(sources, options, FakeSynthesizer(), work_dir, RecordingMonitor(), DETECTORS), output)
     with av.open(str(output)) as container:
         video_stream, audio_stream = container.streams.video[0], container.streams.audio[0]
         assert sum(1 for _ in container.decode(video_stream)) == outcome.result.frames
@@ -75,7 +77,9 @@ def test_every_other_accepted_file_becomes_a_valid_video(shared_dir: Path, tmp_p
 def test_pictures_without_a_face_fail_with_their_code(shared_dir: Path, tmp_path: Path, name: str) -> None:
     folder = shared_dir / "media" / "broken"
     sources = sources_of(folder / name, folder / "audio_silence.wav")
+    options = JobOptions(preset="ultrafast")
+    context = RunContext(sources, options, FakeSynthesizer(), tmp_path, RecordingMonitor(), DETECTORS)
     with pytest.raises(InputError) as caught:
-        run(sources, JobOptions(preset="ultrafast"), FakeSynthesizer(), tmp_path / "out.mp4", tmp_path, Watcher())
+        run(context, tmp_path / "out.mp4")
     assert caught.value.code == ErrorCode.NO_FACE_DETECTED
     assert not (tmp_path / "out.mp4").exists()

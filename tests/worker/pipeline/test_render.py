@@ -14,10 +14,12 @@ from skimage.data import cat
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError, ServiceError
 from app.core.jobs import JobOptions
-from tests.worker.clips import FakeSynthesizer, Watcher, portrait, sources_of, write_clip, write_voice
+from tests.fake_synthesizer import FakeSynthesizer
+from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of, write_clip, write_voice
 from worker.media.colour import split_planes
 from worker.media.encode import COMMENT
-from worker.pipeline.render import Outcome, Sources, run
+from worker.pipeline.render import run
+from worker.pipeline.run_context import FinishedClip, RunContext, Sources
 
 GREEN = (0, 255, 0)
 
@@ -26,16 +28,16 @@ def run_in(
     folder: Path,
     sources: Sources,
     synthesizer: FakeSynthesizer | None = None,
-    watcher: Watcher | None = None,
+    watcher: RecordingMonitor | None = None,
     ffmpeg: str | None = None,
     **options: object,
-) -> tuple[Outcome, Path]:
+) -> tuple[FinishedClip, Path]:
     work_dir = folder / "work"
     work_dir.mkdir(exist_ok=True)
     chosen = JobOptions.model_validate({"preset": "ultrafast"} | options)
     output = folder / "out.mp4"
-    outcome = run(sources, chosen, synthesizer or FakeSynthesizer(), output, work_dir, watcher or Watcher(), ffmpeg)
-    return outcome, output
+    network, monitor = synthesizer or FakeSynthesizer(), watcher or RecordingMonitor()
+    return run(RunContext(sources, chosen, network, work_dir, monitor, DETECTORS, ffmpeg), output), output
 
 
 def pictures(path: Path) -> list[np.ndarray]:
@@ -54,7 +56,7 @@ def greenness(picture: np.ndarray) -> int:
 
 
 def test_the_output_is_what_the_contract_says(tmp_path: Path, moving_clip: Path, voice: Path) -> None:
-    watcher = Watcher()
+    watcher = RecordingMonitor()
     outcome, path = run_in(tmp_path, sources_of(moving_clip, voice), watcher=watcher)
     data = path.read_bytes()
     result = outcome.result
@@ -148,24 +150,24 @@ def test_the_rate_is_kept_as_a_rational(tmp_path: Path, voice: Path, rate: str) 
         assert abs(outcome.result.frames / Fraction(rate) - Fraction(12, 10)) <= 1 / Fraction(rate)
 
 
-def test_the_mouth_hears_its_own_moment(tmp_path: Path, moving_clip: Path, voice: Path) -> None:
+def test_each_frame_gets_the_sound_of_its_own_moment(tmp_path: Path, moving_clip: Path, voice: Path) -> None:
     synthesizer = FakeSynthesizer()
     run_in(tmp_path, sources_of(moving_clip, voice), synthesizer)
-    loud = np.array(synthesizer.heard) > -3.5
+    loud = np.array(synthesizer.loudness) > -3.5
     frames = np.flatnonzero(loud)
     assert frames.min() == pytest.approx(0.2 * 25, abs=1)
     assert frames.max() == pytest.approx(0.9 * 25, abs=1)
     assert loud[frames.min() : frames.max() + 1].all()
 
 
-def test_where_nobody_speaks_the_network_hears_silence(tmp_path: Path, short_clip: Path) -> None:
+def test_the_network_gets_silence_when_nobody_speaks(tmp_path: Path, short_clip: Path) -> None:
     hiss = write_voice(tmp_path / "hiss.wav", [(0.0, 0.8)], 0.8)
     quiet = np.frombuffer(hiss.read_bytes()[44:], "<i2") // 400
     hiss.write_bytes(hiss.read_bytes()[:44] + quiet.astype("<i2").tobytes())
     for gate, silent in ((True, True), (False, False)):
         synthesizer = FakeSynthesizer()
         run_in(tmp_path, sources_of(short_clip, hiss), synthesizer, silence_gate=gate)
-        assert (max(synthesizer.heard) == -4.0) is silent
+        assert (max(synthesizer.loudness) == -4.0) is silent
 
 
 def test_a_still_picture_speaks_at_25_frames(tmp_path: Path, voice: Path, shared_dir: Path) -> None:
@@ -197,7 +199,7 @@ def test_start_and_end_choose_the_picture_and_the_voice_starts_anew(
     outcome, path = run_in(tmp_path, sources_of(moving_clip, voice), synthesizer, start_s=2.0, end_s=2.8)
     assert outcome.result.frames == 20
     assert np.abs(pictures(path)[0].astype(int) - pictures(moving_clip)[50]).mean() < 3
-    assert np.flatnonzero(np.array(synthesizer.heard) > -3.5).min() == pytest.approx(5, abs=1)
+    assert np.flatnonzero(np.array(synthesizer.loudness) > -3.5).min() == pytest.approx(5, abs=1)
 
 
 @pytest.mark.parametrize(("height", "width"), [(160, 160), (241, 242), (640, 640)])
@@ -207,7 +209,7 @@ def test_the_output_can_be_scaled(tmp_path: Path, short_clip: Path, voice: Path,
     assert pictures(path)[0].shape == (height + height % 2, width, 3)
 
 
-def test_another_sound_can_be_heard(tmp_path: Path, short_clip: Path, voice: Path) -> None:
+def test_the_output_can_have_another_sound(tmp_path: Path, short_clip: Path, voice: Path) -> None:
     mix = write_voice(tmp_path / "mix.wav", [(0.5, 0.6)], 0.6, 44_100)
     _, path = run_in(tmp_path, sources_of(short_clip, voice, mix))
     with av.open(str(path)) as container:
@@ -271,7 +273,7 @@ def test_a_canceled_run_stops_and_leaves_nothing(tmp_path: Path, moving_clip: Pa
     stop = RequestError(ErrorCode.CANCELED, "The job was canceled.")
     started = time.monotonic()
     with pytest.raises(LipSyncError) as caught:
-        run_in(tmp_path, sources_of(moving_clip, voice), watcher=Watcher(stop, 16), sync_mode="silence")
+        run_in(tmp_path, sources_of(moving_clip, voice), watcher=RecordingMonitor(stop, 16), sync_mode="silence")
     assert caught.value is stop
     assert time.monotonic() - started < 120
     assert not [entry for entry in tmp_path.iterdir() if entry.is_file()]
@@ -279,11 +281,13 @@ def test_a_canceled_run_stops_and_leaves_nothing(tmp_path: Path, moving_clip: Pa
     assert str(tmp_path) not in listed
 
 
-def test_an_encoder_that_fails_is_an_error_without_its_words(tmp_path: Path, short_clip: Path, voice: Path) -> None:
+def test_an_encoder_that_fails_is_an_error_without_its_output(tmp_path: Path, short_clip: Path, voice: Path) -> None:
     missing = tmp_path / "no" / "such" / "folder" / "out.mp4"
     work_dir = tmp_path / "work"
     work_dir.mkdir()
+    sources, monitor = sources_of(short_clip, voice), RecordingMonitor()
+    context = RunContext(sources, JobOptions(), FakeSynthesizer(), work_dir, monitor, DETECTORS)
     with pytest.raises(ServiceError) as caught:
-        run(sources_of(short_clip, voice), JobOptions(), FakeSynthesizer(), missing, work_dir, Watcher())
+        run(context, missing)
     assert caught.value.code == ErrorCode.ENCODE_FAILED
     assert "such" not in caught.value.message

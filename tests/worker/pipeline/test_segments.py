@@ -1,4 +1,4 @@
-"""A clip in segments is the clip in one pass: the same frames before encoding, and one file without a seam."""
+"""A clip rendered in segments equals the clip rendered in one pass, and is joined into one file."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from app.core.jobs import JobOptions
 from model.arrays import U8
 from model.checkpoint import default_checkpoint
 from model.synthesizer import load_synthesizer
-from tests.worker.clips import FakeSynthesizer, Watcher, portrait, sources_of, write_clip, write_voice
+from tests.fake_synthesizer import FakeSynthesizer
+from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of, write_clip, write_voice
 from worker.faces.detect import FaceDetector
-from worker.media.stage_timer import Clock
-from worker.pipeline.face_stats import Findings
-from worker.pipeline.order import Order, Outcome, Split
+from worker.media.stage_timer import StageTimer
+from worker.pipeline.face_stats import FaceStats
 from worker.pipeline.plan import load_plan, make_plan, save_plan
 from worker.pipeline.render import render, run
+from worker.pipeline.run_context import FinishedClip, PlannedClip, RunContext
 from worker.pipeline.segments import begin, count_segments, join_segments, render_segment, span_of
 
 
-class HearingSynthesizer(FakeSynthesizer):
-    """Draw what was heard and what was shown as the face at rest, so that either makes a difference."""
+class SensitiveSynthesizer(FakeSynthesizer):
+    """Synthesizer whose output depends on both its mels and its references."""
 
     def synthesize(self, crops: np.ndarray, mels: np.ndarray, references: np.ndarray | None = None) -> np.ndarray:
         assert references is not None
@@ -78,10 +79,14 @@ def long_voice(media_dir: Path) -> Path:
     return write_voice(media_dir / "long.wav", [(0.3, 1.9), (2.6, 3.1), (4.0, 6.5)], 7.0)
 
 
-def order_for(folder: Path, video: Path, voice: Path, watcher: Watcher | None = None, **options: object) -> Order:
+def context_for(
+    folder: Path, video: Path, voice: Path, watcher: RecordingMonitor | None = None, **options: object
+) -> RunContext:
     folder.mkdir(exist_ok=True)
     chosen = JobOptions.model_validate({"preset": "ultrafast"} | options)
-    return Order(sources_of(video, voice), chosen, HearingSynthesizer(), folder, watcher or Watcher())
+    return RunContext(
+        sources_of(video, voice), chosen, SensitiveSynthesizer(), folder, watcher or RecordingMonitor(), DETECTORS
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,21 +106,23 @@ def test_any_range_has_the_frames_of_one_pass(
     clip: str,
     options: dict[str, Any],
 ) -> None:
-    order = order_for(tmp_path, request.getfixturevalue(clip), long_voice, **options)
+    context = context_for(tmp_path, request.getfixturevalue(clip), long_voice, **options)
     if clip == "cuts_clip":
-        assert order.sources.input.video.variable_frame_rate
-    plan = make_plan(order, detector, Clock())
+        assert context.sources.input.video.variable_frame_rate
+    plan = make_plan(context, detector, StageTimer())
     whole: list[bytes] = []
-    everything = render(plan, (0, plan.frames), order, detector, lambda planes: whole.append(planes.tobytes()), Clock())
+    everything = render(
+        plan, (0, plan.frames), context, detector, lambda planes: whole.append(planes.tobytes()), StageTimer()
+    )
     assert len(whole) == plan.frames == everything.frames
-    saved, _ = load_plan(save_plan(plan, tmp_path, {}), order)
+    saved, _ = load_plan(save_plan(plan, tmp_path, {}), context)
     count = 7
     parts: list[list[bytes]] = []
-    found: list[Findings] = []
+    found: list[FaceStats] = []
     for number in reversed(range(count)):  # in any order
         part: list[bytes] = []
         span = span_of(number, count, saved.frames)
-        findings = render(saved, span, order, detector, partial(_append_bytes, part), Clock())
+        findings = render(saved, span, context, detector, partial(_append_bytes, part), StageTimer())
         parts.insert(0, part)
         found.insert(0, findings)
     assert list(itertools.chain(*parts)) == whole
@@ -130,14 +137,14 @@ def test_any_range_has_the_frames_of_one_pass(
 def test_the_network_too_draws_the_frames_of_one_pass(
     tmp_path: Path, cuts_clip: Path, long_voice: Path, detector: FaceDetector
 ) -> None:
-    order = order_for(tmp_path, cuts_clip, long_voice)
-    order = replace(order, synthesizer=load_synthesizer(None, device="cpu"))
-    plan = make_plan(order, detector, Clock())
+    context = context_for(tmp_path, cuts_clip, long_voice)
+    context = replace(context, synthesizer=load_synthesizer(None, device="cpu"))
+    plan = make_plan(context, detector, StageTimer())
     whole: list[bytes] = []
-    render(plan, (0, plan.frames), order, detector, lambda planes: whole.append(planes.tobytes()), Clock())
+    render(plan, (0, plan.frames), context, detector, lambda planes: whole.append(planes.tobytes()), StageTimer())
     for first, last in ((0, 37), (37, 101), (101, plan.frames)):
         part: list[bytes] = []
-        render(plan, (first, last), order, detector, partial(_append_bytes, part), Clock())
+        render(plan, (first, last), context, detector, partial(_append_bytes, part), StageTimer())
         assert part == whole[first:last]
 
 
@@ -145,16 +152,16 @@ def _append_bytes(part: list[bytes], planes: U8) -> None:
     part.append(planes.tobytes())
 
 
-def do_segments(order: Order, output: Path, segment_s: float) -> tuple[Split, Outcome]:
-    split = begin(order, output, segment_s)
-    assert isinstance(split, Split)
+def do_segments(context: RunContext, output: Path, segment_s: float) -> tuple[PlannedClip, FinishedClip]:
+    split = begin(context, output, segment_s)
+    assert isinstance(split, PlannedClip)
     pieces = []
     for number in range(split.segments):
-        folder = order.work_dir / f"segment{number}"
+        folder = context.work_dir / f"segment{number}"
         folder.mkdir()
-        own = Order(order.sources, order.options, HearingSynthesizer(), folder, Watcher())
+        own = replace(context, synthesizer=SensitiveSynthesizer(), work_dir=folder, monitor=RecordingMonitor())
         pieces.append(render_segment(own, split.plan, number, split.segments))
-    return split, join_segments(order, split.plan, pieces, output, 2.0)
+    return split, join_segments(context, split.plan, pieces, output, 2.0)
 
 
 def streams(path: Path) -> tuple[list[np.ndarray], list[Fraction], np.ndarray, dict[str, str]]:
@@ -174,11 +181,11 @@ def streams(path: Path) -> tuple[list[np.ndarray], list[Fraction], np.ndarray, d
 def test_the_joined_file_is_like_that_of_one_pass(tmp_path: Path, long_voice: Path, rate: str) -> None:
     clip = write_clip(tmp_path / "clip.mp4", (portrait(shift=i * 0.4) for i in range(110)), rate)
     joined, single = tmp_path / "joined.mp4", tmp_path / "single.mp4"
-    order = order_for(tmp_path / "o'work", clip, long_voice, crf=12, output_height=200)
-    split, outcome = do_segments(order, joined, 1.0)
+    context = context_for(tmp_path / "o'work", clip, long_voice, crf=12, output_height=200)
+    split, outcome = do_segments(context, joined, 1.0)
     assert (split.segments, split.frames) == (5 if rate == "25" else 4, 110)
-    alone = order_for(tmp_path / "alone", clip, long_voice, crf=12, output_height=200)
-    expected = run(alone.sources, alone.options, alone.synthesizer, single, alone.work_dir, Watcher())
+    alone = context_for(tmp_path / "alone", clip, long_voice, crf=12, output_height=200)
+    expected = run(alone, single)
     sizes = {"bytes": 0, "sha256": ""}
     assert outcome.result.model_copy(update=sizes) == expected.result.model_copy(update=sizes)
     assert outcome.result.bytes == joined.stat().st_size
@@ -189,7 +196,7 @@ def test_the_joined_file_is_like_that_of_one_pass(tmp_path: Path, long_voice: Pa
     )
     assert set(outcome.report.stage_seconds) == set(expected.report.stage_seconds)
     assert outcome.report.realtime_factor > 2.0 / outcome.result.duration_s
-    assert isinstance(order.monitor, Watcher) and order.monitor.progress[-1] == (110, 110)
+    assert isinstance(context.monitor, RecordingMonitor) and context.monitor.progress[-1] == (110, 110)
     pictures, times, sound, metadata = streams(joined)
     pictures_once, times_once, sound_once, metadata_once = streams(single)
     assert times == times_once == list(range(110))
@@ -201,25 +208,25 @@ def test_the_joined_file_is_like_that_of_one_pass(tmp_path: Path, long_voice: Pa
 
 
 def test_a_short_clip_is_done_at_once(tmp_path: Path, short_clip: Path, voice: Path) -> None:
-    outcome = begin(order_for(tmp_path / "work", short_clip, voice), tmp_path / "out.mp4", 1.0)
-    assert isinstance(outcome, Outcome) and outcome.result.frames == 20
+    outcome = begin(context_for(tmp_path / "work", short_clip, voice), tmp_path / "out.mp4", 1.0)
+    assert isinstance(outcome, FinishedClip) and outcome.result.frames == 20
 
 
 def test_a_missing_face_fails_its_segment_and_says_when_in_the_whole(
     tmp_path: Path, gap_clip: Path, long_voice: Path
 ) -> None:
-    order = order_for(tmp_path, gap_clip, long_voice, on_missing_face="fail", sync_mode="loop")
-    split = begin(order, tmp_path / "out.mp4", 1.0)
-    assert isinstance(split, Split)
+    context = context_for(tmp_path, gap_clip, long_voice, on_missing_face="fail", sync_mode="loop")
+    split = begin(context, tmp_path / "out.mp4", 1.0)
+    assert isinstance(split, PlannedClip)
     with pytest.raises(InputError, match=r"2\.16 s") as caught:  # frames 54 to 66 repeat the gap from 14 to 26
-        render_segment(order, split.plan, 2, split.segments)
+        render_segment(context, split.plan, 2, split.segments)
     assert caught.value.code == ErrorCode.FACE_NOT_FOUND
 
 
 def test_no_face_in_any_segment_is_an_error_at_the_join(tmp_path: Path, long_voice: Path) -> None:
     clip = write_clip(tmp_path / "card.mp4", (portrait(blank=True) for _ in range(30)))
     with pytest.raises(InputError) as caught:
-        do_segments(order_for(tmp_path / "work", clip, long_voice), tmp_path / "out.mp4", 0.7)
+        do_segments(context_for(tmp_path / "work", clip, long_voice), tmp_path / "out.mp4", 0.7)
     assert caught.value.code == ErrorCode.NO_FACE_DETECTED
 
 
@@ -244,11 +251,11 @@ def test_segments_cover_a_clip_evenly(frames: int, rate: Fraction, segment_s: fl
 
 
 def test_a_piece_that_is_damaged_is_an_error(tmp_path: Path, moving_clip: Path, long_voice: Path) -> None:
-    order = order_for(tmp_path, moving_clip, long_voice)
-    split = begin(order, tmp_path / "out.mp4", 3.0)
-    assert isinstance(split, Split)
-    piece = render_segment(order, split.plan, 0, split.segments)
+    context = context_for(tmp_path, moving_clip, long_voice)
+    split = begin(context, tmp_path / "out.mp4", 3.0)
+    assert isinstance(split, PlannedClip)
+    piece = render_segment(context, split.plan, 0, split.segments)
     piece.media.write_bytes(b"")
     with pytest.raises(ServiceError, match="encode_failed"):
-        join_segments(order, split.plan, [piece], tmp_path / "out.mp4", 1.0)
+        join_segments(context, split.plan, [piece], tmp_path / "out.mp4", 1.0)
     assert not list(tmp_path.glob("out.mp4*"))

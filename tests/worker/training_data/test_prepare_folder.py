@@ -1,4 +1,4 @@
-"""Preparing folders of films: real files through decoding, detection, crops and sound."""
+"""Folders of films are prepared with real decoding, detection, crops and sound."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.worker.clips import portrait, write_clip, write_voice
 from worker.training_data.clip_writer import Preparer
 from worker.training_data.dataset_layouts import find_films
 from worker.training_data.film import prepare_film
-from worker.training_data.prepare_folder import Account, Plan, prepare_folder
+from worker.training_data.prepare_folder import FolderReport, PrepareSettings, prepare_folder
 
 
 def _film(path: Path, frames: Iterable[np.ndarray], rate: str = "25") -> Path:
@@ -44,7 +44,7 @@ def _moving(count: int) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Account, list[str]]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, FolderReport, list[str]]:
     """Prepare a folder of good and bad films."""
     folder, out = tmp_path_factory.mktemp("films"), tmp_path_factory.mktemp("corpus")
     grey = [portrait(240, 240, blank=True)] * 30
@@ -54,71 +54,71 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Acco
     _film(folder / "s3" / "grey.mp4", grey)
     (folder / "s3" / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42 and nothing else")
     write_clip(folder / "s3" / "mute.mp4", _moving(30))
-    told: list[str] = []
-    return folder, out, prepare_folder(folder, out, Plan(val_share=0.3), told.append), told
+    logged: list[str] = []
+    return folder, out, prepare_folder(folder, out, PrepareSettings(val_share=0.3), logged.append), logged
 
 
-def test_good_films_become_clips_and_bad_ones_reasons(prepared: tuple[Path, Path, Account, list[str]]) -> None:
-    _, _, account, told = prepared
-    results = {str(path): result for path, result in account.results.items()}
+def test_good_films_become_clips_and_bad_ones_reasons(prepared: tuple[Path, Path, FolderReport, list[str]]) -> None:
+    _, _, report, logged = prepared
+    results = {str(path): result for path, result in report.results.items()}
     assert [len(results[name].clips) for name in ("s1/plain.mp4", "s2/fast.mp4", "s2/gap.mp4")] == [1, 1, 2]
     assert "damaged" in results["s3/broken.mp4"].left_out[0]
     assert "no audio track" in results["s3/mute.mp4"].left_out[0]
     assert "show no face" in results["s3/grey.mp4"].left_out[0]
-    assert told == [] and set(account.splits) == {"s1", "s2"}
-    lines = list(account.lines())
+    assert logged == [] and set(report.splits) == {"s1", "s2"}
+    lines = list(report.lines())
     assert sum(line.startswith("skipped") for line in lines) == 3 and "clips          4, 5.2 s" in lines
 
 
-def test_clips_are_what_training_reads(prepared: tuple[Path, Path, Account, list[str]]) -> None:
-    _, out, account, _ = prepared
+def test_clips_are_what_training_reads(prepared: tuple[Path, Path, FolderReport, list[str]]) -> None:
+    _, out, report, _ = prepared
     for split in ("train", "val"):
         corpus = Corpus.open(out, split, 96, CheckpointConfig().mel_window)
         assert all(np.isfinite(corpus.clip(number).articulation[:, :2]).all() for number in range(len(corpus)))
-    for result in account.results.values():
+    for result in report.results.values():
         for name in result.clips:
             meta = json.loads((out / name / "meta.json").read_text())
-            assert meta["split"] == account.splits[meta["identity"]] and meta["offset_frames"] == 0
-    fast = account.results[Path("s2/fast.mp4")]
+            assert meta["split"] == report.splits[meta["identity"]] and meta["offset_frames"] == 0
+    fast = report.results[Path("s2/fast.mp4")]
     assert fast.frames == 30 and np.load(out / fast.clips[0] / "crops.npy").shape == (30, 128, 128, 3)
 
 
-def test_sound_stays_with_its_frames(prepared: tuple[Path, Path, Account, list[str]]) -> None:
-    _, out, account, _ = prepared
-    late = account.results[Path("s2/gap.mp4")].clips[1]
+def test_sound_stays_with_its_frames(prepared: tuple[Path, Path, FolderReport, list[str]]) -> None:
+    _, out, report, _ = prepared
+    late = report.results[Path("s2/gap.mp4")].clips[1]
     start_s = json.loads((out / late / "meta.json").read_text())["start_s"]
     assert start_s == pytest.approx(60 / 25, abs=0.5)
     audio = np.load(out / late / "audio.npy")
     assert np.abs(audio.astype(int)).mean() > 500 and len(audio) == 640 * len(np.load(out / late / "labels.npy"))
 
 
-def test_what_was_prepared_is_kept(prepared: tuple[Path, Path, Account, list[str]]) -> None:
-    folder, out, account, _ = prepared
+def test_what_was_prepared_is_kept(prepared: tuple[Path, Path, FolderReport, list[str]]) -> None:
+    folder, out, report, _ = prepared
     stamps = {path: path.stat().st_mtime_ns for path in out.glob("*/crops.npy")}
-    again = prepare_folder(folder, out, Plan(val_share=0.3, workers=2), lambda _: None)
-    assert again.clips == account.clips and again.splits == account.splits
+    again = prepare_folder(folder, out, PrepareSettings(val_share=0.3, workers=2), lambda _: None)
+    assert again.clips == report.clips and again.splits == report.splits
     assert all(result.kept for result in again.results.values() if result.clips)
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/crops.npy")} == stamps
 
 
-def test_nobody_changes_sides(prepared: tuple[Path, Path, Account, list[str]], tmp_path: Path) -> None:
-    """What is on disk decides before the share, the seed and who else has come to the folder."""
-    folder, out, account, _ = prepared
+def test_no_identity_changes_its_split(prepared: tuple[Path, Path, FolderReport, list[str]], tmp_path: Path) -> None:
+    """The clips on disk decide first, then the share and the seed; new films in the folder change nothing."""
+    folder, out, report, _ = prepared
     films, there = tmp_path / "films", tmp_path / "out"
     shutil.copytree(out, there)
     for film in find_films(folder):
-        if account.results[film.path.relative_to(folder)].clips:
+        if report.results[film.path.relative_to(folder)].clips:
             (films / film.identity).mkdir(parents=True, exist_ok=True)
             (films / film.identity / film.path.name).symlink_to(film.path)
     (films / "s2" / "more.mp4").symlink_to(folder / "s1" / "plain.mp4")  # a new film of somebody who has clips
-    for plan in (Plan(0.0, 7), Plan(0.9, 8), Plan(0.9, 9)):
-        again = prepare_folder(films, there, plan, lambda _: None)
-        assert again.splits == account.splits and again.clips == account.clips + 1
+    for settings in (PrepareSettings(0.0, 7), PrepareSettings(0.9, 8), PrepareSettings(0.9, 9)):
+        again = prepare_folder(films, there, settings, lambda _: None)
+        assert again.splits == report.splits and again.clips == report.clips + 1
         metas = [json.loads(path.read_text()) for path in there.glob("*/meta.json")]
-        assert {(meta["identity"], meta["split"]) for meta in metas} == set(account.splits.items())
+        assert {(meta["identity"], meta["split"]) for meta in metas} == set(report.splits.items())
 
 
-def test_a_half_made_film_is_made_anew(prepared: tuple[Path, Path, Account, list[str]], tmp_path: Path) -> None:
+def test_a_half_made_film_is_made_anew(prepared: tuple[Path, Path, FolderReport, list[str]], tmp_path: Path) -> None:
     folder, _, _, _ = prepared
     film = next(film for film in find_films(folder) if film.path.name == "plain.mp4")
     leftover = tmp_path / ".films" / f"{film.name}.partial" / "junk"
@@ -156,10 +156,10 @@ def test_late_sound_of_a_real_film_is_found_and_moved(tmp_path: Path, shared_dir
     film.parent.mkdir(parents=True)
     parts = ["-i", str(source), "-itsoffset", str(late / 25), "-i", str(source), "-map", "0:v", "-map", "1:a"]
     subprocess.run([find_ffmpeg(None), "-v", "error", *parts, "-c:v", "libx264", "-c:a", "flac", str(film)], check=True)
-    account = prepare_folder(film.parent.parent, tmp_path / "out", Plan(), lambda _: None)
-    (result,) = account.results.values()
+    report = prepare_folder(film.parent.parent, tmp_path / "out", PrepareSettings(), lambda _: None)
+    (result,) = report.results.values()
     assert result.offset_frames == pytest.approx(late, abs=1)
-    plain = prepare_folder(_alone(source, tmp_path / "plain"), tmp_path / "there", Plan(), lambda _: None)
+    plain = prepare_folder(_alone(source, tmp_path / "plain"), tmp_path / "there", PrepareSettings(), lambda _: None)
     (straight,) = plain.results.values()
     assert straight.offset_frames == 0
     moved, wanted = (

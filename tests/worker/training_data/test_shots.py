@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker.training_data.shots import takes
+from worker.training_data.shots import split_shots
 
 
 def _frames(*shots: int) -> list[np.ndarray]:
@@ -24,7 +24,7 @@ def _frames(*shots: int) -> list[np.ndarray]:
         ((), 500, 2**30, []),
     ],
 )
-def test_takes_end_at_cuts_and_at_limits(
+def test_shots_end_at_cuts_and_at_limits(
     shots: tuple[int, ...], longest: int, most_bytes: int, wanted: list[tuple[int, int]]
 ) -> None:
-    assert [(take.first, len(take.frames)) for take in takes(_frames(*shots), longest, most_bytes)] == wanted
+    assert [(shot.first, len(shot.frames)) for shot in split_shots(_frames(*shots), longest, most_bytes)] == wanted

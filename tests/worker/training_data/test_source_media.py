@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from app.core.probing.probe import find_ffmpeg
-from model.errors import MaterialError
 from tests.worker.clips import portrait, write_voice
-from worker.training_data.source_media import FACE_MARGIN, cut_face, read_sound
+from worker.training_data.source_media import FACE_MARGIN, FaceCutter, read_sound
+
+CUTTER = FaceCutter()
 
 
 def _png(path: Path, rgb: np.ndarray) -> Path:
@@ -19,15 +20,15 @@ def _png(path: Path, rgb: np.ndarray) -> Path:
 
 
 def test_a_box_of_a_frame_is_what_the_frame_shows(moving_clip: Path) -> None:
-    cut = cut_face(moving_clip, 40, (50, 20, 120, 100))
+    cut = CUTTER.cut_face(moving_clip, 40, (50, 20, 120, 100))
     wanted = portrait(shift=16.0)[20:120, 50:170]
     assert cut.shape == wanted.shape
     assert np.abs(cut.astype(int) - wanted).mean() < 4
 
 
 def test_without_a_box_the_largest_face_is_cut_out(tmp_path: Path) -> None:
-    cut = cut_face(_png(tmp_path / "p.png", portrait()), None, None)
-    again = cut_face(_png(tmp_path / "c.png", cut), None, None)
+    cut = CUTTER.cut_face(_png(tmp_path / "p.png", portrait()), None, None)
+    again = CUTTER.cut_face(_png(tmp_path / "c.png", cut), None, None)
     assert cut.shape[0] < 300
     assert again.shape == pytest.approx(cut.shape, abs=0.08 * FACE_MARGIN * cut.shape[0])
 
@@ -39,17 +40,17 @@ def test_without_a_box_the_largest_face_is_cut_out(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_a_sentence(
     moving_clip: Path, frame: int | None, box: tuple[int, int, int, int] | None, sentence: str
 ) -> None:
-    with pytest.raises(MaterialError, match=sentence):
-        cut_face(moving_clip, frame, box)
+    with pytest.raises(ValueError, match=sentence):
+        CUTTER.cut_face(moving_clip, frame, box)
 
 
 def test_junk_and_faceless_pictures_are_refused(tmp_path: Path) -> None:
     (tmp_path / "junk.png").write_bytes(b"<html>404</html>")
-    with pytest.raises(MaterialError, match="not media"):
-        cut_face(tmp_path / "junk.png", None, None)
-    with pytest.raises(MaterialError, match="no face"):
-        cut_face(_png(tmp_path / "grey.png", portrait(blank=True)), None, None)
-    with pytest.raises(MaterialError, match="not media"):
+    with pytest.raises(ValueError, match="not media"):
+        CUTTER.cut_face(tmp_path / "junk.png", None, None)
+    with pytest.raises(ValueError, match="no face"):
+        CUTTER.cut_face(_png(tmp_path / "grey.png", portrait(blank=True)), None, None)
+    with pytest.raises(ValueError, match="not media"):
         read_sound(tmp_path / "junk.png")
 
 

@@ -1,0 +1,56 @@
+"""Stand-in for the network in tests: it has the same interface, costs nothing and needs no checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from model.arrays import F32, U8
+from model.audio import AROUND_FRAME, MelWindow
+from model.framing import LOWER_FACE, Framing
+
+
+@dataclass(frozen=True)
+class FakeConfig:
+    """Input shape of a network for 96-pixel crops."""
+
+    architecture: str = "fake"
+    image_size: int = 96
+    framing: Framing = LOWER_FACE
+    mel_window: MelWindow = AROUND_FRAME
+    keeps_detail: bool = False
+
+
+@dataclass
+class FakeSynthesizer:
+    """Synthesizer that returns crops unchanged, with the hidden part in one colour, or with it darkened by loudness.
+
+    paint: RGB colour of the hidden part; None: it is not painted. darkens: the louder the moment, the darker the hidden
+    part. loudness: mean mel level of the middle of each crop's window, in the order of the calls.
+    """
+
+    paint: tuple[int, int, int] | None = None
+    darkens: bool = False
+    config: FakeConfig = field(default_factory=FakeConfig)
+    batch_size: int = 16
+    device_name: str = "cpu"
+    precision: str = "fp32"
+    loudness: list[float] = field(default_factory=list)
+
+    def synthesize(self, crops: U8, mels: F32, references: U8 | None = None) -> U8:
+        """Return the crops, (N, S, S, 3) uint8, changed as the fields say."""
+        size, window = self.config.image_size, self.config.mel_window
+        assert crops.shape[1:] == (size, size, 3)
+        assert mels.shape == (len(crops), 80, window.columns)
+        assert np.isfinite(mels).all()
+        middle = -window.offset_columns
+        self.loudness += [float(mel[:, middle - 1 : middle + 1].mean()) for mel in mels]
+        drawn = crops.copy()
+        hidden = np.s_[:, round(size * self.config.framing.hidden_from) :]
+        if self.darkens:
+            shade = np.clip((mels.mean(axis=(1, 2)) + 4.0) / 8.0, 0.0, 0.9)
+            drawn[hidden] = (crops[hidden] * (1.0 - shade[:, None, None, None])).astype(np.uint8)
+        if self.paint is not None:
+            drawn[hidden] = self.paint
+        return drawn

@@ -1,0 +1,143 @@
+"""Child process that decodes or encodes media: its pipes, its exit, and the guarantee that it ends with its owner.
+
+No read or write blocks for longer than a quarter of a second before `check` is called. A canceled job therefore stops
+even while its ffmpeg hangs. The error output of the process goes to an unnamed temporary file: into our log, never to a
+client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import select
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from types import TracebackType
+from typing import IO, Final
+
+from app.core.checks import Check
+from app.core.errors import ErrorCode, ServiceError
+from app.core.parent_death import tied_to_this_process
+
+POLL_S: Final = 0.25
+KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM, 255)  # no input file causes these; 255: ffmpeg was asked to end
+PIPE_BYTES: Final = 1024 * 1024  # the largest pipe that an unprivileged process may request
+LOG_BYTES: Final = 2000
+
+log = logging.getLogger(__name__)
+
+
+class ProcessKilledError(ServiceError):
+    """Child process that was killed from outside: the file may be fine, and another attempt may succeed."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.WORKER_LOST, "A part of the worker was killed.")
+
+
+class MediaProcess:
+    """Child process with a pipe to its input, a pipe from its output, or both or neither.
+
+    It starts when its context is entered, and it is killed when the context ends before the process does.
+    """
+
+    def __init__(self, arguments: Sequence[str], check: Check, *, feeds: bool = False, reads: bool = False) -> None:
+        self._arguments, self._check, self._feeds, self._reads = list(arguments), check, feeds, reads
+
+    def __enter__(self) -> MediaProcess:
+        # a child with a pipe ends when the pipe breaks; without a pipe, the kernel has to end it
+        arguments = self._arguments if self._feeds or self._reads else tied_to_this_process(self._arguments)
+        self._error_output = tempfile.TemporaryFile()  # closed in __exit__
+        self._process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if self._reads else subprocess.DEVNULL,
+            stderr=self._error_output,
+            bufsize=0,
+            process_group=0,  # Ctrl-C reaches the worker alone, and the worker decides how its children end
+        )
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                os.set_blocking(pipe.fileno(), False)
+                with contextlib.suppress(PermissionError):  # beyond the system's pipe quota: slower but correct
+                    fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._error_output.close()
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill a buffer from the output; return the number of bytes read, which is smaller only at the end."""
+        fd, filled = _fileno(self._process.stdout), 0
+        while filled < len(buffer):
+            if not select.select([fd], [], [], POLL_S)[0]:
+                self._check()
+                continue
+            count = os.readv(fd, [buffer[filled:]])
+            if count == 0:
+                break
+            filled += count
+        return filled
+
+    def write(self, data: memoryview) -> None:
+        """Write all of the data to the input; raises BrokenPipeError when the process has ended."""
+        fd, written = _fileno(self._process.stdin), 0
+        while written < len(data):
+            if not select.select([], [fd], [], POLL_S)[1]:
+                self._check()
+                continue
+            with contextlib.suppress(BlockingIOError):
+                written += os.write(fd, data[written:])
+
+    def close_input(self) -> None:
+        """Close the input, so that the process knows that nothing more comes."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def wait(self) -> int:
+        """Wait for the end and return the exit status; raises ProcessKilledError if the process was killed."""
+        while True:
+            try:
+                status = self._process.wait(POLL_S)
+            except subprocess.TimeoutExpired:
+                self._check()
+                continue
+            if status in KILLED:
+                raise ProcessKilledError
+            return status
+
+    def error_output(self) -> str:
+        """Return the end of the error output, for the log."""
+        self._error_output.seek(0, os.SEEK_END)
+        self._error_output.seek(max(0, self._error_output.tell() - LOG_BYTES))
+        return self._error_output.read().decode("utf-8", "replace")
+
+    def failure(self, code: ErrorCode, message: str) -> ServiceError:
+        """Wait for the end of a failed process and return the error to raise.
+
+        A full disk has its own code, `storage_full`. Raises ProcessKilledError if the process was killed.
+        """
+        self.wait()
+        output = self.error_output()
+        log.warning("ffmpeg failed: %s", output.strip())
+        if os.strerror(errno.ENOSPC) in output:
+            return ServiceError(ErrorCode.STORAGE_FULL, "The service has no disk space left.")
+        return ServiceError(code, message)
+
+
+def _fileno(pipe: IO[bytes] | None) -> int:
+    if pipe is None:
+        raise ValueError("the process was started without this pipe")
+    return pipe.fileno()

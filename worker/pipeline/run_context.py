@@ -1,0 +1,95 @@
+"""Input and output of a run of the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from app.core.jobs import AudioFacts, JobInput, JobOptions, Report, ResultFacts
+
+if TYPE_CHECKING:
+    from worker.faces.detect import DetectorPool
+    from worker.pipeline.synthesis import FaceSynthesizer
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files of a job and their probed facts; `audio_mix` replaces `audio` as the sound of the output."""
+
+    video: Path
+    audio: Path
+    audio_mix: Path | None
+    input: JobInput
+
+    @property
+    def sound(self) -> tuple[Path, AudioFacts]:
+        """Return the file with the sound of the output, and its facts."""
+        if self.audio_mix is not None and self.input.audio_mix is not None:
+            return self.audio_mix, self.input.audio_mix
+        return self.audio, self.input.audio
+
+
+@dataclass(frozen=True)
+class FinishedClip:
+    """Facts of a finished MP4, the report on it, and warnings for the user."""
+
+    result: ResultFacts
+    report: Report
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Input of a run: files, options, network, work folder, monitor, face detectors, and the path of ffmpeg if set."""
+
+    sources: Sources
+    options: JobOptions
+    synthesizer: FaceSynthesizer
+    work_dir: Path
+    monitor: Monitor
+    detectors: DetectorPool
+    ffmpeg: str | None = None
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """Media file with its file of facts: voice and decisions of a plan, or encoded frames and facts of a segment."""
+
+    media: Path
+    facts: Path
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """Clip to be rendered in segments: number of segments, frames of the whole clip, and the files of its plan."""
+
+    segments: int
+    frames: int
+    plan: FilePair
+
+
+class Monitor(Protocol):
+    """Receiver of the progress of a run, which can also stop it."""
+
+    def stage(self, name: str) -> None:
+        """Note that a stage begins."""
+
+    def frames(self, done: int, total: int) -> None:
+        """Note how many frames of the output are done."""
+
+    def check(self) -> None:
+        """Raise LipSyncError if the run must stop; called at least once a second."""
+
+
+class SilentMonitor:
+    """Monitor that ignores the progress and never stops the run."""
+
+    def stage(self, name: str) -> None:
+        """Ignore the stage."""
+
+    def frames(self, done: int, total: int) -> None:
+        """Ignore the progress."""
+
+    def check(self) -> None:
+        """Never stop."""

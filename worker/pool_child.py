@@ -1,0 +1,135 @@
+"""One child process of the worker's pool: it loads the network once, announces itself, and does the tasks.
+
+The parent makes the object before it forks. Each child then starts its own copy. Importing this module loads no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import redis
+
+from app.core.parent_death import die_with_parent
+from app.core.records.connection import connect
+from app.core.records.records import RecordLimits, Records, WorkerFacts
+from app.core.records.segments import Segments
+from app.core.settings import Settings
+from app.core.storage.open import open_storage
+from app.core.storage.workspace import Workspace
+from app.core.version import service_version
+from worker.jobs.runtime import Pipeline, Runtime
+from worker.media.file_hash import sha256_of
+
+if TYPE_CHECKING:  # the parent of the pool does not load the packages of the pipeline
+    from worker.faces.look import FoundFace
+    from worker.pipeline.synthesis import FaceSynthesizer
+
+ANNOUNCE_EVERY_S: Final = 3.0
+EXIT_NOT_READY: Final = 70
+
+_log = logging.getLogger("lipsync.worker")
+
+
+@dataclass(frozen=True)
+class WorkerParts:
+    """Parts that a worker is built from; tests supply their own.
+
+    verify_checkpoint: runs in the parent and raises LipSyncError if the checkpoint cannot be used. The other parts are
+    used in the children.
+    """
+
+    verify_checkpoint: Callable[[Settings], None]
+    load_synthesizer: Callable[[Settings], FaceSynthesizer]
+    checkpoint_path: Callable[[Settings], Path]
+    pipeline: Pipeline
+    find_faces: Callable[[Settings, Path], list[FoundFace]]
+
+
+class PoolChild:
+    """State of a pool child, and the signal to stop that the parent sends to all children.
+
+    The signal is one byte of memory that the parent and its children share.
+    """
+
+    def __init__(self, settings: Settings, parts: WorkerParts) -> None:
+        self._settings, self._parts = settings, parts
+        self._parent_pid = os.getpid()
+        self._runtime: Runtime | None = None
+        self._stop_byte = mmap.mmap(-1, 1)  # anonymous and shared: it stays shared after a fork
+
+    @property
+    def runtime(self) -> Runtime:
+        """Return the objects of this child; raises RuntimeError before `start`."""
+        if self._runtime is None:
+            raise RuntimeError("the task runs outside a pool child")
+        return self._runtime
+
+    def stop_all(self) -> None:
+        """Signal all children to stop; called in the parent."""
+        self._stop_byte[0] = 1
+
+    def is_stopping(self) -> bool:
+        """Return whether the parent signalled the children to stop."""
+        return self._stop_byte[0] == 1
+
+    def start(self) -> None:
+        """Load the network, connect and announce this child; called in the child.
+
+        A child that cannot do so ends its process, because Celery would still give it tasks.
+        """
+        try:
+            die_with_parent(self._parent_pid)
+            runtime = self._runtime = self._make_runtime()
+            checkpoint = self._parts.checkpoint_path(self._settings)
+        except Exception:  # noqa: BLE001  it is logged and ends the process
+            _log.exception("the network could not be loaded")
+            os._exit(EXIT_NOT_READY)
+        threading.Thread(target=self._announce, args=(runtime, checkpoint), name="announce", daemon=True).start()
+        _log.info("ready device=%s precision=%s", runtime.synthesizer.device_name, runtime.synthesizer.precision)
+
+    def _make_runtime(self) -> Runtime:
+        from worker.faces.detect import DetectorPool
+
+        settings = self._settings
+        client, limits = connect(settings.redis_url or ""), RecordLimits.of(settings)
+        return Runtime(
+            name=f"{socket.gethostname()}-{os.getpid()}",
+            settings=settings,
+            redis=client,
+            records=Records(client, limits),
+            segments=Segments(client, limits),
+            storage=open_storage(settings),
+            workspace=Workspace(settings.data_dir),
+            synthesizer=self._parts.load_synthesizer(settings),
+            detectors=DetectorPool(),
+            pipeline=self._parts.pipeline,
+            find_faces=self._parts.find_faces,
+            is_stopping=self.is_stopping,
+        )
+
+    def _announce(self, runtime: Runtime, checkpoint: Path) -> None:
+        """Announce repeatedly that this child is alive and has its network loaded."""
+        facts = WorkerFacts(
+            name=runtime.name,
+            pid=os.getpid(),
+            device=runtime.synthesizer.device_name,
+            precision=runtime.synthesizer.precision,
+            checkpoint=checkpoint.name,
+            checkpoint_sha256=sha256_of(checkpoint),
+            version=service_version(),
+        )
+        pause = threading.Event()
+        while not self.is_stopping():
+            try:
+                runtime.records.announce(facts)
+            except redis.RedisError as error:
+                _log.debug("announcement failed error=%s", type(error).__name__)  # the reaper already warns about it
+            pause.wait(ANNOUNCE_EVERY_S)
