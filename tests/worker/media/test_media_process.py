@@ -50,7 +50,7 @@ def test_a_child_that_hangs_ends_with_its_owner(way: str) -> None:
             process.write(memoryview(bytes(8_000_000)))
         else:
             process.wait()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 40  # the child sleeps for 60 s
     assert process._process.returncode is not None
 
 
@@ -79,7 +79,7 @@ with MediaProcess([{PYTHON!r}, '-c', {inner!r}], lambda: None) as process:
     owner = subprocess.Popen([PYTHON, "-c", outer])
     wait_until(lambda: note.exists() and note.read_text(), 10)
     owner.kill()
-    owner.wait(5)
+    owner.wait(60)
     stat = Path(f"/proc/{note.read_text()}/stat")
     wait_until(lambda: not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z", 5)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.core.probing.probe import find_ffmpeg
+from model.errors import MaterialError
 from tests.worker.clips import portrait, write_voice
 from worker.training_data.source_media import FACE_MARGIN, FaceCutter, read_sound
 
@@ -40,17 +41,17 @@ def test_without_a_box_the_largest_face_is_cut_out(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_a_sentence(
     moving_clip: Path, frame: int | None, box: tuple[int, int, int, int] | None, sentence: str
 ) -> None:
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(MaterialError, match=sentence):
         CUTTER.cut_face(moving_clip, frame, box)
 
 
 def test_junk_and_faceless_pictures_are_refused(tmp_path: Path) -> None:
     (tmp_path / "junk.png").write_bytes(b"<html>404</html>")
-    with pytest.raises(ValueError, match="not media"):
+    with pytest.raises(MaterialError, match="not media"):
         CUTTER.cut_face(tmp_path / "junk.png", None, None)
-    with pytest.raises(ValueError, match="no face"):
+    with pytest.raises(MaterialError, match="no face"):
         CUTTER.cut_face(_png(tmp_path / "grey.png", portrait(blank=True)), None, None)
-    with pytest.raises(ValueError, match="not media"):
+    with pytest.raises(MaterialError, match="not media"):
         read_sound(tmp_path / "junk.png")
 
 
