@@ -80,8 +80,7 @@ check: $(STAMPS)/train
 	@$(BIN)/lint-imports --no-cache
 	@if command -v luacheck > /dev/null; then luacheck --quiet app; \
 		else echo "Lua lint is skipped: luacheck is not installed"; fi
-	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model tests/lipsync tests/test_imports.py tests/test_project.py \
-		-x --timeout 120
+	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model tests/lipsync tests/test_imports.py tests/test_project.py -x
 
 # Every stage in a budget of minutes: corpus, hearing, sync expert, generator. FACES and SPEECH name folders of pictures and
 # recordings with their INDEX.csv (`lipsync corpus fetch` gets them). Without them the corpus has one face and synthetic
