@@ -1,8 +1,8 @@
 """The worker process: a Celery parent that delivers tasks to pool children, which do the jobs.
 
 The parent verifies the checkpoint before it takes a job, runs the reaper and the sweeper, and uses neither CUDA nor the
-network. When the parent is asked to stop, it signals its children, which hand back their running jobs within a second.
-Importing this module loads no torch.
+network. When the parent is asked to stop, it signals its children. They finish a job that is nearly done, and hand
+back any other within a second. Importing this module loads no torch.
 """
 
 from __future__ import annotations

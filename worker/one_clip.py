@@ -65,7 +65,7 @@ def sync_clip(
         raise option_error(f"output: the folder {output.parent} does not exist.")
     verify_checkpoint(settings)
     synthesizer = load_generator(settings)
-    with tempfile.TemporaryDirectory(prefix="lipsync-") as folder, ProgressBar() as bar:
+    with tempfile.TemporaryDirectory(prefix="lipsync-") as folder, ProgressBar() as bar, DetectorPool() as detectors:
         sources = Sources(video=video, audio=audio, audio_mix=audio_mix, input=facts)
-        context = RunContext(sources, chosen, synthesizer, Path(folder), bar, DetectorPool(), settings.ffmpeg)
+        context = RunContext(sources, chosen, synthesizer, Path(folder), bar, detectors, settings.ffmpeg)
         return run(context, output)

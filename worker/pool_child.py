@@ -28,7 +28,7 @@ from app.core.version import service_version
 from worker.jobs.runtime import Pipeline, Runtime
 from worker.media.file_hash import sha256_of
 
-if TYPE_CHECKING:  # the parent of the pool does not load the packages of the pipeline
+if TYPE_CHECKING:  # importing this module loads neither torch nor OpenCV
     from worker.faces.look import FoundFace
     from worker.pipeline.synthesis import FaceSynthesizer
 

@@ -93,6 +93,10 @@ class Case(Protocol):
     def labels(self) -> F32 | None:
         """Return the true aperture and width of the mouth (T, 2), None if they are not known."""
 
+    @property
+    def is_finished(self) -> bool:
+        """Return whether the case is a finished video, which can be measured with its own voice only."""
+
     def filmed(self) -> FaceCrops:
         """Return the crops as they were filmed."""
 
@@ -121,6 +125,11 @@ class PreparedCase:
     voice: I16
     speaker: str
     labels: F32 | None
+
+    @property
+    def is_finished(self) -> bool:
+        """Return False: the generator redraws the clip with any voice."""
+        return False
 
     @property
     def name(self) -> str:
@@ -194,9 +203,8 @@ def prepared_cases(
 def _prepared_case(folder: Path, synthesizer: Synthesizer, read_lips: ReadLips) -> PreparedCase:
     """Read the case of one clip folder. Raises CorpusError."""
     config = synthesizer.config
-    clip = load_clip(
-        folder, config.image_size, config.mel_window
-    )  # a damaged clip is reported before anything is drawn
+    # Read now, so that a damaged clip is reported before anything is drawn.
+    clip = load_clip(folder, config.image_size, config.mel_window)
     meta = json.loads((folder / "meta.json").read_text())
     return PreparedCase(
         folder,

@@ -102,6 +102,8 @@ class _ClipMeasurer:
         if spoken is None:
             return
         yield self._measure(OWN, spoken, own_voice)
+        if self._case.is_finished:
+            return
         silence = np.zeros_like(own_voice)
         silent = self._case.redraw(filmed, silence)
         if silent is not None:

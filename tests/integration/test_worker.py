@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import pairwise
+from statistics import median
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_a_job_succeeds_and_leaves_only_its_result(stack):
 
 
 def test_progress_is_news_every_second(stack):
-    job_id = stack.post(seconds=3)
+    job_id = stack.post(seconds=6)
     stack.wait_for(job_id, "running")
     seen: list[tuple[float, int]] = []
     while (job := stack.get(job_id))["status"] == "running":
@@ -36,7 +37,7 @@ def test_progress_is_news_every_second(stack):
             seen.append((time.monotonic(), job["progress"]["frames_done"]))
         time.sleep(0.05)
     gaps = [later[0] - earlier[0] for earlier, later in pairwise(seen)]
-    assert len(gaps) >= 2 and sum(gaps) / len(gaps) <= 2.5  # a second, and what a busy machine adds
+    assert len(gaps) >= 2 and median(gaps) <= 2.0  # 0.7 s, and what a busy machine adds
 
 
 @pytest.mark.parametrize(
@@ -52,10 +53,10 @@ def test_a_failure_is_told_by_its_code(stack, kind, code, retryable):
 def test_a_running_job_is_canceled_within_seconds(stack):
     job_id = stack.post(seconds=60)
     stack.wait_for(job_id, "running")
-    started = time.monotonic()
+    lost = stack.services.records.counts().get("total_lost", 0)
     assert stack.http.post(f"/jobs/{job_id}/cancel").status_code == 202
     stack.wait_for(job_id, "canceled", timeout_s=5)
-    assert time.monotonic() - started < 20  # a few seconds, and what a busy machine adds
+    assert stack.services.records.counts().get("total_lost", 0) == lost, "the worker stopped, before its lease ended"
     wait_until(lambda: not work_folders(stack), 5)
 
 

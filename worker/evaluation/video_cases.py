@@ -125,6 +125,7 @@ class VideoCase:
     framing: Framing = LOWER_FACE
     sex: str | None = None
     labels: F32 | None = None
+    is_finished: bool = False
 
     def __init__(self, video: OpenedVideo, synthesizer: FaceSynthesizer | None, tools: MeasuringTools) -> None:
         self.path, self.name, self.speaker = video.path, video.path.stem, str(video.path)
@@ -217,19 +218,16 @@ class VideoCase:
 
 
 class FinishedCase(VideoCase):
-    """Case of a finished video, compared with the film it was made from; no other voice can be tried on it.
+    """Case of a finished video, compared with the film it was made from; no other voice can be tried on it."""
 
-    Its speaker is "", so that no finished video lends its voice to another: two of them can share one film.
-    """
+    is_finished = True
 
     def __init__(self, result: Path, video: OpenedVideo, tools: MeasuringTools) -> None:
         super().__init__(video, None, tools)
-        self._result, self.name, self.speaker = result, result.stem, ""
+        self._result, self.name = result, result.stem
 
     def redraw(self, filmed: FaceCrops, voice: I16) -> FaceCrops | None:
-        """Return the finished video, with its sound, for the voice of its film; None for any other voice."""
-        if not np.array_equal(voice, self.voice):
-            return None
+        """Return the finished video, with its sound; `voice` has to be that of its film."""
         facts = probe_audio(self._result, Limits.of(self._tools.settings))
         return replace(self.shown(self._result), voice=self._sound(self._result, facts))
 

@@ -81,9 +81,8 @@ def _place(planes: U8, layers: F32, transform: Transform, box: tuple[int, int, i
     zoom = min(MAX_ZOOM, max(1, round(1.0 / transform.scale)))
     levels = np.asarray(np.clip(np.rint(layers), 0, 255), np.uint8)
     fine = cv2.resize(levels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-    smooth = cv2.resize(
-        levels[..., 3], None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR
-    )  # linear: cubic would overshoot
+    # The mask is enlarged linearly: cubic interpolation would overshoot.
+    smooth = cv2.resize(levels[..., 3], None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
     y, u, v = split_planes(planes)
     for targets, channels, step, site in (((y,), (0,), 1, (0.5, 0.5)), ((u, v), (1, 2), 2, (0.5, 1.0))):
         left, top, right, bottom = (edge // step for edge in box)

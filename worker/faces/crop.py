@@ -132,9 +132,8 @@ def _sample(image: U8, transform: Transform, step: float, site: tuple[float, flo
     matrix = np.concatenate([linear, offset[:, None]], axis=1)
     matrix[:, 2] -= site
     matrix /= step
-    smooth = (
-        cv2.INTER_CUBIC if transform.scale * step > 1.0 else cv2.INTER_LINEAR
-    )  # cubic only if the plane is enlarged
+    # Cubic only if the plane is enlarged.
+    smooth = cv2.INTER_CUBIC if transform.scale * step > 1.0 else cv2.INTER_LINEAR
     fine = cv2.warpAffine(
         image, matrix, (side, side), flags=smooth | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -123,10 +123,8 @@ class FaceDetector:
         for left, top, full_width, full_height in parts:
             factor = _overview_factor(full_width, full_height)
             overview = view.overview(left, top, full_width, full_height, factor)
-            width, height = (
-                overview.shape[1] * factor,
-                overview.shape[0] * factor,
-            )  # the division may cut off a remainder
+            # The division by the factor may have cut off a remainder.
+            width, height = overview.shape[1] * factor, overview.shape[0] * factor
             for detection in self._detector.process(np.ascontiguousarray(overview)).detections or []:
                 box = detection.location_data.relative_bounding_box
                 center = (left + (box.xmin + box.width / 2) * width, top + (box.ymin + box.height / 2) * height)
@@ -143,9 +141,8 @@ class FaceDetector:
         face gets.
         """
         transform = square_transform(center, side, MESH_PX)
-        with (
-            contextlib.nullcontext() if self._is_warm else _quiet_native_logs()
-        ):  # the first mesh that is found logs once more
+        # The first mesh that is found writes to the log once more.
+        with contextlib.nullcontext() if self._is_warm else _quiet_native_logs():
             found = self._mesh.process(view.square(transform)).multi_face_landmarks or []
         meshes = [np.array([(p.x, p.y) for p in one.landmark], np.float64) for one in found]
         if not meshes:
@@ -156,10 +153,22 @@ class FaceDetector:
 
 
 class DetectorPool:
-    """Open detectors of a process, each lent to one user at a time; opening a detector takes half a second."""
+    """Open detectors of a process, each lent to one user at a time; opening a detector takes half a second.
+
+    As a context manager it closes the idle detectors at the end.
+    """
 
     def __init__(self) -> None:
         self._idle: list[FaceDetector] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._idle:
+            self._idle.pop().close()
 
     @contextlib.contextmanager
     def borrow(self) -> Iterator[FaceDetector]:

@@ -16,7 +16,7 @@ from app.core.storage.port import Storage
 from app.core.storage.workspace import Workspace
 from worker.pipeline.run_context import FilePair, FinishedClip, PlannedClip, RunContext
 
-if TYPE_CHECKING:  # the parent of the pool does not load the packages of the pipeline
+if TYPE_CHECKING:  # importing this module loads neither torch nor OpenCV
     from worker.faces.detect import DetectorPool
     from worker.faces.look import FoundFace
     from worker.pipeline.synthesis import FaceSynthesizer

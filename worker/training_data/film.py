@@ -95,9 +95,8 @@ def _make_clips(preparer: Preparer, film: Film, split: str, folder: Path, expert
     grid = facts.model_copy(update={"fps": str(FPS), "frames": round(facts.duration_s * FPS)})
     source = open_source(film.path, grid, find_ffmpeg(None), check)
     voice = _voice(film.path, source, check)
-    frames = min(
-        source.frames, len(voice) // SAMPLES_PER_FRAME
-    )  # lips that move without sound are of no use in training
+    # Lips that move without sound are of no use in training.
+    frames = min(source.frames, len(voice) // SAMPLES_PER_FRAME)
     meta = {"identity": film.identity, "voice": film.identity, "split": split, "source": film.path.name}
     if film.words is not None:
         meta["words"] = film.words

@@ -133,7 +133,9 @@ def _prepare_films(
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
-        except BrokenProcessPool:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)  # else the pool would first prepare all other films
+            if not isinstance(error, BrokenProcessPool):
+                raise
             message = "A process that prepared films died; run the same command again to continue."
             raise ServiceError(ErrorCode.WORKER_LOST, message) from None

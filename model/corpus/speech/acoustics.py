@@ -70,13 +70,14 @@ def quantise_mu_law(samples: F32, rng: np.random.Generator) -> F32:
     return np.asarray(np.sign(coarse) * np.expm1(np.abs(coarse) * np.log(256)) / 255, np.float32)
 
 
+# Effects in their order, each with its probability
 _EFFECTS = (
     (change_response, 0.6),
     (reverberate, 0.4),
     (limit_band, 0.2),
     (add_noise, 0.55),
     (quantise_mu_law, 0.08),
-)  # in this order, each with its probability
+)
 
 
 def degrade(samples: F32, rng: np.random.Generator) -> I16:

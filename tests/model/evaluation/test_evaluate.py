@@ -67,6 +67,10 @@ class Actor:
         self.speaker = self.speaker or f"speaker {self.seed}"
 
     @property
+    def is_finished(self) -> bool:
+        return self.way == "finished"
+
+    @property
     def name(self) -> str:
         return f"clip_{self.seed}"
 
@@ -87,7 +91,8 @@ class Actor:
         if self.way == "still":
             return face_crops(np.full(len(loud), 0.01))
         if self.way == "finished":
-            return face_crops(0.2 * loud) if np.array_equal(voice, self.voice) else None
+            assert np.array_equal(voice, self.voice), "no other voice may be tried on a finished video"
+            return face_crops(0.2 * loud)
         return face_crops(0.2 * loud)
 
 

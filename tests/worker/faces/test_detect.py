@@ -10,7 +10,7 @@ from skimage.data import astronaut, cat
 
 from model.framing import LOWER_FACE
 from worker.faces.crop import face_transform
-from worker.faces.detect import FaceDetector
+from worker.faces.detect import DetectorPool, FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.media.colour import ColourMatrix, planes_of_rgb
 
@@ -70,3 +70,21 @@ def test_the_upright_crop_of_a_tilted_head_is_the_crop_of_the_upright_head(detec
 def test_real_pictures_of_two_people(detector: FaceDetector, shared_dir: Path) -> None:
     rgb = np.asarray(Image.open(shared_dir / "media" / "clips" / "two_people.jpg").convert("RGB"))
     assert len(detector.detect(rgb)) == 2
+
+
+def test_a_lent_detector_is_lent_again_and_closed_at_the_end() -> None:
+    with DetectorPool() as pool:
+        with pool.borrow() as first:
+            pass
+        with pool.borrow() as again, pool.borrow() as other:
+            assert again is first and other is not first
+    with pytest.raises(ValueError, match="_graph is None"):
+        first.detect(np.zeros((96, 96, 3), np.uint8))
+
+
+def test_a_detector_is_not_lent_again_after_an_error() -> None:
+    with DetectorPool() as pool:
+        with pytest.raises(KeyError), pool.borrow() as first:
+            raise KeyError
+        with pool.borrow() as second:
+            assert second is not first
