@@ -16,8 +16,9 @@ from typing import Final
 
 import click
 
-from lipsync.commands.errors import EXIT_REFUSED
-from lipsync.commands.options import FILE, grouped, log_line
+from app.core.errors import ErrorCode
+from lipsync.commands.errors import CommandError
+from lipsync.commands.options import FILE, grouped
 
 PEOPLE: Final = "media/clips/grid_*.mpg"  # real people, inside the folder of reference media
 Run = Callable[[Sequence[str]], tuple[int, str]]
@@ -101,8 +102,7 @@ def _evaluate_arguments(choice: StandardEvaluation, name: str, subject: list[str
 def main(choice: StandardEvaluation) -> None:
     """Run a standard evaluation."""
     if choice.corpus is not None and not choice.corpus.is_dir():
-        log_line(f"error: there is no folder {choice.corpus}")
-        sys.exit(EXIT_REFUSED)
+        raise CommandError(ErrorCode.OPTION_INVALID, f"there is no folder {choice.corpus}")
     sys.exit(evaluate_standard(choice, run_lipsync, click.echo))
 
 

@@ -202,10 +202,10 @@ def _read_safetensors(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
 def _config(metadata: Mapping[str, str], path: Path) -> CheckpointConfig:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path.name} is not a {FORMAT} file (its format is {metadata.get('format')!r})")
+    if "config" not in metadata:
+        raise CheckpointError(f"{path.name}: its config cannot be read (the file has none)")
     try:
         return CheckpointConfig.from_json(metadata["config"])
-    except KeyError as error:
-        raise CheckpointError(f"{path.name}: its config cannot be read (the file has none)") from error
     except ValueError as error:
         raise CheckpointError(f"{path.name}: its config cannot be read ({error})") from error
 

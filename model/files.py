@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +11,11 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder to write to, then rename it to `path`; after an error remove it.
 
-    A missing folder is created. If two processes write the same file, the one that ends last wins. A killed process
-    leaves its temporary file behind, named `.{name}.{process id}.partial`.
+    A missing folder is created. The temporary name is always `.{name}.partial`, so the next call replaces what a killed
+    process left behind. Two processes must not write the same file at the same time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
         partial.replace(path)

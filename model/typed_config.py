@@ -27,9 +27,14 @@ def config_from(kind: type[_Config], values: Mapping[str, object]) -> _Config:
     adapter = TypeAdapter(kind)
     try:
         # In strict mode pydantic accepts a table for a nested config from JSON only.
-        return adapter.validate_json(json.dumps(values, default=str))
+        return adapter.validate_json(json.dumps(values, default=_refuse))
     except ValidationError as error:
         raise ValueError(_sentence(error, adapter.json_schema())) from error
+
+
+def _refuse(value: object) -> object:
+    """Refuse a value that TOML has and JSON lacks, such as a date."""
+    raise ValueError(f"no value may be a {type(value).__name__}, as {value} is")
 
 
 def _sentence(error: ValidationError, schema: Mapping[str, Any]) -> str:
@@ -44,6 +49,8 @@ def _sentence(error: ValidationError, schema: Mapping[str, Any]) -> str:
             return f"[{name}] must be a table, not {found!r}"
         case "value_error":  # raised by a config's own check, whose sentence names the value
             return str(fault["ctx"]["error"])
+        case "json_invalid":  # nested too deep, or text that is not Unicode
+            return "its values cannot be read"
         case _:
             return f"{name} must be {_allowed(schema, fault['loc'])}, not {found!r}"
 

@@ -35,7 +35,7 @@ def locked(path: Path, check: Check) -> Iterator[None]:
 def sole_use(data_dir: Path) -> Iterator[None]:
     """Hold the data folder for this process alone, and make it if it is missing.
 
-    Raises ServiceError if another process serves from the folder.
+    Raises ServiceError if another process serves from the folder, or if it cannot be locked.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = _lock(data_dir / ".lock")
@@ -43,6 +43,9 @@ def sole_use(data_dir: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise ServiceError(ErrorCode.INTERNAL, "Another `lipsync serve` uses this data folder.") from None
+    except OSError as error:
+        message = f"The data folder cannot be locked: {error.strerror}."
+        raise ServiceError(ErrorCode.INTERNAL, message) from None
     try:
         yield
     finally:

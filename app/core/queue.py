@@ -22,6 +22,7 @@ import redis
 from celery import Celery
 from kombu.exceptions import ChannelError
 
+from app.core.records.connection import SOCKET_TIMEOUT_S
 from app.core.records.keys import Key
 from app.core.records.segments import JOIN
 from app.core.settings import Settings
@@ -122,6 +123,8 @@ def count_messages(celery: Celery, queue: str) -> int:
     Raises OperationalError or `redis.RedisError` if the broker does not answer.
     """
     with celery.connection_for_write() as connection:  # of its own: one from the pool stays broken after an outage
+        # The reaper waits for the count, so it waits no longer than for any other answer of Redis.
+        connection.transport_options = {**connection.transport_options, "socket_timeout": SOCKET_TIMEOUT_S}
         connection.ensure_connection(max_retries=1, interval_start=0)
         with connection.channel() as channel:
             try:

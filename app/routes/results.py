@@ -34,7 +34,7 @@ def _ready_result(job: Job) -> ResultFacts:
     if job.result is None:
         raise RequestError(ErrorCode.RESULT_NOT_READY, f"The job is still {job.status}.")
     if job.expires_at <= now():
-        raise RequestError(ErrorCode.RESULT_EXPIRED, "The result has expired and is deleted.")
+        raise RequestError(ErrorCode.RESULT_EXPIRED, "The result has expired.")
     return job.result
 
 

@@ -45,7 +45,7 @@ def api() -> None:
 
 @click.command()
 def worker() -> None:
-    """Run the workers alone; needs LIPSYNC_REDIS_URL and the data folder of the API."""
+    """Run the workers alone; needs LIPSYNC_REDIS_URL and the storage of the API."""
     from app.core.logs import set_up_logging
     from worker.main import run_worker
 

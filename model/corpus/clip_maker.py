@@ -170,7 +170,7 @@ class ClipMaker:
         if path not in self._faces:
             picture = read_picture(path)
             found = self._landmarks(picture)
-            if not found:
+            if not found or not np.isfinite(found[0]).all():
                 raise ClipError(f"no face found in {path.name}")
             self._faces[path] = (picture, found[0])
         return self._faces[path]

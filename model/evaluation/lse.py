@@ -20,7 +20,6 @@ from model.arrays import F64, I16, U8
 from model.audio import SAMPLE_RATE_HZ
 from model.network.syncnet_v2 import SyncNetV2
 
-FACE_PX = 224
 FPS = 25
 RUN = 5  # consecutive frames that SyncNet sees at once
 MAX_OFFSET = 15

@@ -108,9 +108,3 @@ def _check_same(folder: Path, saved: Mapping[str, Any], fixed: Mapping[str, obje
 def remove_state(folder: Path) -> None:
     """Remove the state of an older run, if there is one."""
     (folder / STATE).unlink(missing_ok=True)
-
-
-def remove_partial_states(folder: Path) -> None:
-    """Remove what processes left behind that were killed while they saved a state."""
-    for partial in folder.glob(f".{STATE}.*partial"):
-        partial.unlink(missing_ok=True)

@@ -42,7 +42,6 @@ from model.training.run_state import (
     RunState,
     TrainingProgress,
     fixed_choices,
-    remove_partial_states,
     remove_state,
 )
 from model.training.voices import Voices
@@ -93,7 +92,6 @@ def train(
     objective = _objective(recipe, corpus_dir, device, pretrained)
     fixed = fixed_choices(recipe, given_hearing=pretrained.hearing is not None)
     run = _Run(recipe, objective, run_dir, device, precision, minutes, fixed)
-    remove_partial_states(run_dir)
     if resume and (run_dir / STATE).is_file():
         run.state.restore(run_dir, fixed)
     else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
-from typing import Annotated, Literal
+from datetime import date
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field, model_validator
@@ -36,11 +37,19 @@ def test_tables_become_a_config_and_missing_values_have_their_defaults() -> None
     assert config_from(Outer, {"kind": "b", "inner": {"share": 1}}) == Outer("b", Inner(96, 1.0))
 
 
+def nested(depth: int) -> list[Any]:
+    """Return a list in a list in a list, and so on."""
+    return [nested(depth - 1)] if depth else []
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
         ({}, "kind is missing"),
         ({"kind": "z"}, "kind must be a, b or c, not 'z'"),
+        ({"kind": date(2020, 1, 1)}, "no value may be a date, as 2020-01-01 is"),
+        ({"kind": "\ud800"}, "its values cannot be read"),
+        ({"kind": "a", "inner": nested(300)}, "its values cannot be read"),
         ({"kind": "a", "nam": "x"}, "nam is not known"),
         ({"kind": "a", "iner": {}}, r"\[iner\] is not known"),
         ({"kind": "a", "inner": 3}, r"\[inner\] must be a table, not 3"),

@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 class PeriodicThread(ABC):
     """Thread that calls `run_once` every few seconds until it is stopped.
 
-    An expected error ends the call, not the thread. It is logged once: the next errors are not, until a call succeeds.
+    An expected error ends the call, not the thread. It is logged once; the next errors of its type are not, until a
+    call succeeds.
     """
 
     def __init__(
@@ -37,12 +38,12 @@ class PeriodicThread(ABC):
         self._thread.join(timeout=self._stop_timeout_s)
 
     def _run(self) -> None:
-        has_failed = False
+        logged: type[Exception] | None = None
         while not self._stopping.wait(self._interval_s):
             try:
                 self.run_once()
-                has_failed = False
+                logged = None
             except self._expected_errors as error:
-                if not has_failed:
+                if type(error) is not logged:
                     self._log.warning("failed, trying again error=%s", type(error).__name__)
-                has_failed = True
+                logged = type(error)

@@ -76,7 +76,8 @@ class Reaper(PeriodicThread):
         The message of a job fits any waiting job, so as many are sent again as are missing. The message of a segment
         fits this segment alone, and nobody knows which one is missing. So the messages of all overdue segments are sent
         again: they are few at a time (see `take_unsent_segments.lua`), and a worker drops a message too many at once.
-        After that the broker holds enough messages, so the next look sends no more.
+        After that the broker holds enough messages, so the next look sends no more. A further loss is noticed only when
+        the extra messages are consumed, which happens as soon as a worker is free.
         """
         jobs = self._upkeep.overdue(RESEND_AFTER_S)
         if jobs:

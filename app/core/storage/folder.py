@@ -30,7 +30,7 @@ class FolderStorage:
     """
 
     def __init__(self, root: Path, reserve_bytes: int = RESERVE_BYTES) -> None:
-        self._root = root.absolute()
+        self._root = root.resolve()
         self._jobs = self._root / "jobs"
         self._reserve_bytes = reserve_bytes
 

@@ -34,7 +34,7 @@ class Workspace:
     """Working folders on this host's disk, and the disk space that is promised to uploads."""
 
     def __init__(self, root: Path, reserve_bytes: int = RESERVE_BYTES) -> None:
-        self._root = root.absolute()
+        self._root = root.resolve()
         self._reserve_bytes = reserve_bytes
         self._lock = threading.Lock()
         self._promised_bytes = 0

@@ -17,7 +17,6 @@ from model.training.run_state import (
     RunState,
     TrainingProgress,
     fixed_choices,
-    remove_partial_states,
     remove_state,
 )
 
@@ -67,10 +66,8 @@ def test_length_rate_and_weights_of_losses_may_change() -> None:
 
 
 def test_removing_leaves_other_files_alone(tmp_path: Path) -> None:
-    for name in (STATE, f".{STATE}.12.partial", f".{STATE}.partial", "log.csv"):
+    for name in (STATE, "log.csv"):
         (tmp_path / name).write_text("x")
-    remove_partial_states(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {STATE, "log.csv"}
     for _ in range(2):
         remove_state(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]

@@ -132,7 +132,7 @@ def test_interrupted_run_follows_the_same_curve(corpus: Path, tmp_path: Path) ->
     train(GENERATOR, corpus, tmp_path / "whole")
     train(replace(GENERATOR, run=replace(GENERATOR.run, steps=4)), corpus, tmp_path / "parts")
     # A killed process leaves a half-written state, and lines that it logged after the last whole state.
-    (tmp_path / "parts" / ".state.pt.12345.partial").write_bytes(b"half")
+    (tmp_path / "parts" / ".state.pt.partial").write_bytes(b"half")
     log = tmp_path / "parts" / "log.csv"
     lines = log.read_text().splitlines()
     log.write_text("\n".join([*lines, "5" + lines[-1][1:], ""]))

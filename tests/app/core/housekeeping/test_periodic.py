@@ -29,11 +29,12 @@ class Work(PeriodicThread):
     [
         ([None, None], 0),
         ([OSError(), OSError(), OSError()], 1),
-        ([OSError(), OSError(), None, ConnectionError(), OSError()], 2),
+        ([OSError(), OSError(), None, OSError(), OSError()], 2),
+        ([OSError(), ConnectionError(), ConnectionError()], 2),
     ],
-    ids=["none", "one outage", "two outages"],
+    ids=["none", "one outage", "two outages", "two kinds"],
 )
-def test_an_expected_error_is_logged_once_until_a_call_succeeds(caplog, ends, logged):
+def test_an_expected_error_is_logged_once_until_a_call_succeeds_or_its_kind_changes(caplog, ends, logged):
     work = Work(*ends)
     with caplog.at_level(logging.WARNING, "lipsync.work"):
         work.start()
