@@ -28,7 +28,7 @@ def test_a_job_succeeds_and_leaves_only_its_result(stack):
     wait_until(lambda: not work_folders(stack), 5)
 
 
-def test_progress_is_news_every_second(stack):
+def test_progress_changes_every_second(stack):
     job_id = stack.post(seconds=6)
     stack.wait_for(job_id, "running")
     seen: list[tuple[float, int]] = []
