@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from app.core.files import file_sha256
 from app.core.probing.probe import find_ffmpeg
 from app.core.settings import Settings
-from worker.media.file_hash import sha256_of
 
 CHILD_TIMEOUT_S: Final = 20
 REDIS_TIMEOUT_S: Final = 3
@@ -77,7 +77,7 @@ def _weights(settings: Settings) -> str:
 
     verify_checkpoint(settings)
     path = checkpoint_path(settings)
-    return f"{path.name}, sha256 {sha256_of(path)}"
+    return f"{path.name}, sha256 {file_sha256(path)}"
 
 
 def _face_models(_: Settings) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import redis
 
+from app.core.files import file_sha256
 from app.core.parent_death import die_with_parent
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records, WorkerFacts
@@ -26,7 +27,6 @@ from app.core.storage.open import open_storage
 from app.core.storage.workspace import Workspace
 from app.core.version import service_version
 from worker.jobs.runtime import Pipeline, Runtime
-from worker.media.file_hash import sha256_of
 
 if TYPE_CHECKING:  # importing this module loads neither torch nor OpenCV
     from worker.faces.look import FoundFace
@@ -123,7 +123,7 @@ class PoolChild:
             device=runtime.synthesizer.device_name,
             precision=runtime.synthesizer.precision,
             checkpoint=checkpoint.name,
-            checkpoint_sha256=sha256_of(checkpoint),
+            checkpoint_sha256=file_sha256(checkpoint),
             version=service_version(),
         )
         pause = threading.Event()

@@ -1,7 +1,8 @@
-"""Atomic replacement of files: a reader sees the old file or the new one, never a part of it."""
+"""Files: their atomic replacement (a reader sees the old file or the new one, never a part of it) and their hash."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,3 +21,9 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ import numpy as np
 
 from app.core.checks import never_stop
 from app.core.errors import LipSyncError
+from app.core.files import file_sha256
 from app.core.jobs import AudioFacts
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from model.arrays import I16, U8
@@ -19,7 +20,6 @@ from model.errors import MaterialError
 from worker.faces.detect import DetectorPool
 from worker.media.colour import rgb_of_planes, split_planes
 from worker.media.decode import decode, open_source
-from worker.media.file_hash import sha256_of
 from worker.media.still import read_still
 from worker.media.voice import read_voice
 
@@ -100,5 +100,5 @@ def _g722_facts(path: Path) -> AudioFacts:
         channels=1,
         duration_s=size / G722_BYTES_PER_S,
         bytes=size,
-        sha256=sha256_of(path),
+        sha256=file_sha256(path),
     )

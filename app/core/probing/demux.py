@@ -6,7 +6,6 @@ reading ends without an error, as it does in players.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ import av
 from av.stream import Disposition
 
 from app.core.errors import ErrorCode, InputError
+from app.core.files import file_sha256
 from app.core.probing.limits import Limits
 from app.core.probing.sniff import HEAD_BYTES, REFERENCE, TEXT, sniff
 
@@ -100,6 +100,4 @@ def too_long(what: str, duration_s: float, limits: Limits) -> InputError:
 
 def size_and_hash(path: Path) -> dict[str, Any]:
     """Return `bytes` and `sha256` of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}

@@ -76,6 +76,11 @@ class RecordLimits:
     max_queued_jobs: int
     max_active_per_owner: int
 
+    @property
+    def retention_ms(self) -> int:
+        """Return the retention time in the unit of the scripts."""
+        return self.retention_s * 1000
+
     @classmethod
     def of(cls, settings: Settings) -> RecordLimits:
         """Return the limits that the settings give."""
@@ -89,10 +94,6 @@ class Records:
         self._redis = client
         self._limits = limits
         self._scripts = Scripts(client)
-
-    @property
-    def _retention_ms(self) -> int:
-        return self._limits.retention_s * 1000
 
     # ---- the API's side
 
@@ -116,7 +117,7 @@ class Records:
             job_id=job_id,
             owner=owner,
             doc=doc,
-            retention_ms=self._retention_ms,
+            retention_ms=self._limits.retention_ms,
             lead_ms=PRIORITY_LEAD_S[options.priority] * 1000,
             max_queued=self._limits.max_queued_jobs,
             max_active=self._limits.max_active_per_owner,
@@ -185,7 +186,7 @@ class Records:
 
     def cancel(self, job_id: str) -> JobStatus | None:
         """End a waiting job, or ask the worker of a running one to stop; return the new status, None for no job."""
-        status = self._scripts.text("cancel", job_id=job_id, retention_ms=self._retention_ms)
+        status = self._scripts.text("cancel", job_id=job_id, retention_ms=self._limits.retention_ms)
         return JobStatus(status) if status else None
 
     def retry(self, job_id: str) -> None:
@@ -196,7 +197,7 @@ class Records:
         outcome = self._scripts.text(
             "retry",
             job_id=job_id,
-            retention_ms=self._retention_ms,
+            retention_ms=self._limits.retention_ms,
             max_queued=self._limits.max_queued_jobs,
             max_active=self._limits.max_active_per_owner,
         )
@@ -281,7 +282,12 @@ class Records:
 
     def _finish(self, job_id: str, attempt: int, status: JobStatus, fields: Mapping[str, str]) -> bool:
         return self._scripts.flag(
-            "finish", job_id=job_id, attempt=attempt, status=status, retention_ms=self._retention_ms, fields=fields
+            "finish",
+            job_id=job_id,
+            attempt=attempt,
+            status=status,
+            retention_ms=self._limits.retention_ms,
+            fields=fields,
         )
 
     def hand_back(self, job_id: str, attempt: int) -> bool:
@@ -295,7 +301,7 @@ class Records:
             job_id=job_id,
             attempt=attempt,
             max_losses=self._limits.max_attempts,
-            retention_ms=self._retention_ms,
+            retention_ms=self._limits.retention_ms,
             error=worker_lost_error("this job"),
         )
 

@@ -49,10 +49,6 @@ class Segments:
         self._limits = limits
         self._scripts = Scripts(client)
 
-    @property
-    def _retention_ms(self) -> int:
-        return self._limits.retention_s * 1000
-
     def split(self, job_id: str, attempt: int, facts: SplitFacts) -> bool:
         """Give up the job's lease and let its segments be claimed, without those that are done already.
 
@@ -66,7 +62,7 @@ class Segments:
             plan=facts.plan,
             segments=facts.segments,
             frames=facts.frames,
-            retention_ms=self._retention_ms,
+            retention_ms=self._limits.retention_ms,
         )
 
     def facts(self, job_id: str) -> SplitFacts | None:
@@ -109,7 +105,7 @@ class Segments:
             job_id=job_id,
             number=number,
             attempt=attempt,
-            retention_ms=self._retention_ms,
+            retention_ms=self._limits.retention_ms,
             error=json.dumps(error),
         )
 
@@ -125,7 +121,7 @@ class Segments:
             number=number,
             attempt=attempt,
             max_losses=self._limits.max_attempts,
-            retention_ms=self._retention_ms,
+            retention_ms=self._limits.retention_ms,
             error=worker_lost_error("a part of this job"),
         )
 

@@ -26,10 +26,6 @@ class Upkeep:
         self._limits = limits
         self._scripts = Scripts(client)
 
-    @property
-    def _retention_ms(self) -> int:
-        return self._limits.retention_s * 1000
-
     def claim_interval(self, name: str, interval_s: float) -> bool:
         """Return True for the first process that asks within the interval, False for all others.
 
@@ -56,7 +52,7 @@ class Upkeep:
         moved = self._scripts.texts(
             "reap",
             max_losses=self._limits.max_attempts,
-            retention_ms=self._retention_ms,
+            retention_ms=self._limits.retention_ms,
             error=worker_lost_error("this job"),
         )
         return _statuses(moved)
@@ -69,7 +65,7 @@ class Upkeep:
         moved = self._scripts.texts(
             "reap_segments",
             max_losses=self._limits.max_attempts,
-            retention_ms=self._retention_ms,
+            retention_ms=self._limits.retention_ms,
             error=worker_lost_error("a part of this job"),
         )
         return _statuses(moved)
@@ -80,7 +76,7 @@ class Upkeep:
         return self._scripts.texts(
             "end_slow",
             max_ms=int(run_timeout_s * 1000),
-            retention_ms=self._retention_ms,
+            retention_ms=self._limits.retention_ms,
             error=json.dumps(error_payload(slow, None)),
         )
 
@@ -127,7 +123,7 @@ class Upkeep:
 
     def expire(self) -> list[str]:
         """Return jobs whose files have to be removed now; a record outlives its files by one retention time."""
-        return self._scripts.texts("expire", retention_ms=self._retention_ms)
+        return self._scripts.texts("expire", retention_ms=self._limits.retention_ms)
 
     def keeps_files(self, job_id: str) -> bool:
         """Return whether the files of the job are still needed: it is known and has not expired."""

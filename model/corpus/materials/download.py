@@ -20,7 +20,7 @@ import httpx
 
 from model.corpus.materials.sources import DEBIAN, Material
 from model.errors import FetchError
-from model.files import replacing
+from model.files import file_sha256, replacing
 
 MAX_BYTES = 64 * 2**20
 TIMEOUT = httpx.Timeout(60.0, connect=15.0)
@@ -172,9 +172,3 @@ def _data_archive(content: bytes) -> bytes:
             return content[at : at + size]
         at += size + size % 2
     raise ValueError("no data archive")
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file as hexadecimal text."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -25,10 +25,10 @@ from tqdm import tqdm
 
 from model.arrays import I16, U8
 from model.audio import SAMPLE_RATE_HZ
-from model.corpus.materials.download import Addresses, Downloads, file_sha256
+from model.corpus.materials.download import Addresses, Downloads
 from model.corpus.materials.sources import Material, read_materials, write_indexes
 from model.errors import FetchError, MaterialError
-from model.files import replacing
+from model.files import file_sha256, replacing
 
 Box = tuple[int, int, int, int]
 CutFace = Callable[[Path, int | None, Box | None], U8]
