@@ -1,4 +1,8 @@
-"""Files: their atomic replacement (a reader sees the old file or the new one, never a part of it) and their hash."""
+"""Files: their atomic replacement (a reader sees the old file or the new one, never a part of it) and their hash.
+
+`app.core.files` is the same for the service. Neither package may import the other, and a file that only this package
+writes needs no random name.
+"""
 
 from __future__ import annotations
 

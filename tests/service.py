@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core.errors import ErrorCode, InputError
-from app.core.jobs import AudioFacts, JobInput, VideoFacts
+from app.core.jobs import AudioFacts, JobInput, Report, VideoFacts
 from app.core.private_redis import redis_command
 from app.core.records.connection import connect
 from app.services import Prober
@@ -41,6 +41,14 @@ AUDIO = AudioFacts(
     format="wav", codec="pcm_s16le", sample_rate_hz=16000, channels=1, duration_s=4.0, bytes=500, sha256="b" * 64
 )
 INPUT = JobInput(video=VIDEO, audio=AUDIO)
+REPORT = Report(
+    face_coverage=1,
+    face_height_px=120,
+    stage_seconds={"decode": 1},
+    realtime_factor=0.5,
+    checkpoint="net",
+    device="cpu",
+)
 
 
 @contextmanager

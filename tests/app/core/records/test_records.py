@@ -6,19 +6,11 @@ import time
 import pytest
 
 from app.core.errors import LipSyncError
-from app.core.jobs import JobOptions, JobStatus, Progress, Report, ResultFacts, new_job_id
+from app.core.jobs import JobOptions, JobStatus, Progress, ResultFacts, new_job_id
 from app.core.records.records import LEASE_S, Claim, Renewal, WorkerFacts
-from tests.service import INPUT
+from tests.service import INPUT, REPORT
 
 RESULT = ResultFacts(bytes=9, sha256="c" * 64, duration_s=4.0, fps="25", width=640, height=480, frames=100)
-REPORT = Report(
-    face_coverage=1,
-    face_height_px=120,
-    stage_seconds={"decode": 1},
-    realtime_factor=0.5,
-    checkpoint="net",
-    device="cpu",
-)
 
 
 def create(records, owner="", idempotency=None):

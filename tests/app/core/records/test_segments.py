@@ -5,20 +5,12 @@ import threading
 
 import pytest
 
-from app.core.jobs import JobOptions, JobStatus, Progress, Report, ResultFacts, new_job_id
+from app.core.jobs import JobOptions, JobStatus, Progress, ResultFacts, new_job_id
 from app.core.records.records import Renewal
 from app.core.records.segments import SplitFacts
-from tests.service import INPUT
+from tests.service import INPUT, REPORT
 
 RESULT = ResultFacts(bytes=9, sha256="c" * 64, duration_s=4.0, fps="25", width=640, height=480, frames=300)
-REPORT = Report(
-    face_coverage=1,
-    face_height_px=120,
-    stage_seconds={"decode": 1},
-    realtime_factor=0.5,
-    checkpoint="net",
-    device="cpu",
-)
 COUNT = 3
 FACTS = SplitFacts(plan=1, segments=COUNT, frames=300)
 
