@@ -36,7 +36,7 @@ from model.training.recipe import (
     recipe_of,
 )
 from model.training.run_log import LOG
-from model.training.train import Pretrained, train
+from model.training.train import TrainingSources, train
 
 Row = dict[str, Any]
 MEASURES: Final = {  # heading: name of the measure in model/evaluation/evaluate.py
@@ -162,8 +162,8 @@ def _finish(
     if (folder / _FIGURES).is_file():
         return
     hearing = None if recipe.network.architecture == "wav2lip" else settings.hearing
-    pretrained = Pretrained(settings.expert, hearing)
-    checkpoint = train(recipe, settings.corpus, folder, pretrained, minutes=settings.minutes, log=log)
+    sources = TrainingSources(settings.expert, hearing)
+    checkpoint = train(recipe, settings.corpus, folder, sources, minutes=settings.minutes, log=log)
     synthesizer = load_synthesizer(checkpoint, recipe.run.device, recipe.run.precision)
     cases = prepared_cases(settings.corpus, synthesizer, read_lips, settings.limit)
     measurements = evaluate(cases, learned, lambda name: log(f"judging {name}"))

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from model.arrays import F32, I16, I64, U8, Floats
-from model.audio import SAMPLE_RATE_HZ, mel_windows
+from model.audio import SAMPLE_RATE_HZ
 from model.corpus.speech.speech import Phone
 from model.errors import CorpusError
 from model.framing import LOWER_FACE, Framing
@@ -146,11 +146,10 @@ class PreparedCase:
 
     def redraw(self, filmed: FaceCrops, voice: I16) -> FaceCrops:
         """Return the crops redrawn with a voice, cut to the shorter of the two."""
-        config = self.synthesizer.config
         frames = min(len(filmed.crops), int(len(voice) * self.fps / SAMPLE_RATE_HZ))
-        mels = mel_windows(voice, np.arange(frames) / self.fps, config.mel_window)
+        sound = self.synthesizer.reader.read(voice).windows(np.arange(frames) / self.fps)
         references = filmed.crops[resting_frames(filmed.reading.mouth[:, 0])][:frames]
-        crops = self.synthesizer.synthesize(filmed.crops[:frames], mels, references)
+        crops = self.synthesizer.synthesize(filmed.crops[:frames], sound, references)
         return FaceCrops(crops, self.read_lips(crops, self.framing))
 
 

@@ -56,6 +56,7 @@ class NetworkPart:
     """Shape of the trained network; the flags are the generator's ablations.
 
     architecture: the network that draws. wav2lip, the baseline, has a fixed shape and ignores width and flags.
+    speech_encoder: name of the pretrained encoder whose features it hears; "": it hears mels.
     """
 
     image_size: ImageSize = 96
@@ -64,6 +65,7 @@ class NetworkPart:
     use_ffc: bool = True
     use_adain: bool = True
     architecture: Architecture = "lpips_attnwav2lip"
+    speech_encoder: str = ""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -72,7 +74,8 @@ class BatchPart:
 
     The generator gets `runs` of five frames and `singles`, and for each run the sound of `others` other moments. A
     share `known` of its frames is drawn from the articulation on disk instead of the predicted one. The expert gets
-    `moments` of each of `clips`. Hearing gets `voice_moments` of each of `voices`.
+    `moments` of each of `clips`. Hearing gets `voice_moments` of each of `voices`, a share `filmed` of which are real
+    speakers if films are given.
     """
 
     runs: Count = 2
@@ -83,6 +86,7 @@ class BatchPart:
     moments: Annotated[int, Field(ge=2)] = 6  # the expert compares a sound with that of another moment
     voices: PositiveCount = 12
     voice_moments: PositiveCount = 12
+    filmed: Share = 0.4
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -139,6 +143,8 @@ class Recipe:
             if self.network.image_size != WAV2LIP_IMAGE_SIZE:
                 found = self.network.image_size
                 raise ValueError(f"network.image_size must be {WAV2LIP_IMAGE_SIZE} for wav2lip, not {found}")
+            if self.network.speech_encoder:
+                raise ValueError("network.speech_encoder must be empty for wav2lip: it hears mels")
             if losses.behind or losses.flow or losses.mask:
                 raise ValueError("losses.behind, losses.flow and losses.mask must be 0 for wav2lip: it has no mask")
         if self.run.objective == "generator" and losses.lpips and not self.lpips.backbone:
@@ -158,7 +164,8 @@ class Recipe:
     def generator_config(self) -> GeneratorConfig:
         """Return the shape of the generator."""
         shape = self.network
-        return GeneratorConfig(shape.image_size, shape.width, shape.use_cbam, shape.use_ffc, shape.use_adain)
+        flags = shape.use_cbam, shape.use_ffc, shape.use_adain
+        return GeneratorConfig(shape.image_size, shape.width, *flags, shape.speech_encoder)
 
     def checkpoint_config(self, notes: str) -> CheckpointConfig:
         """Return the config of the checkpoint that a run for a drawing network exports."""
@@ -171,6 +178,7 @@ class Recipe:
             use_cbam=shape.use_cbam,
             use_ffc=shape.use_ffc,
             use_adain=shape.use_adain,
+            speech_encoder=shape.speech_encoder,
             notes=notes,
         )
 

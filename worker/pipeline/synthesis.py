@@ -1,4 +1,4 @@
-"""Synthesize the lips of a batch of frames: crops, mel windows, network, blending."""
+"""Synthesize the lips of a batch of frames: crops, sound, network, blending."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Final, Protocol
 import numpy as np
 
 from app.core.jobs import JobOptions
-from model.arrays import F32, I16, U8
-from model.audio import MelWindow, mel_windows
+from model.arrays import F32, U8
+from model.audio import MelWindow
+from model.sound import Sound
+from model.speech_encoder.port import SpeechEncoder
 from worker.faces.blend import BlendSettings, SynthesizedCrop, blend
 from worker.faces.crop import extract, face_transform
 from worker.faces.reference import CropShape, ReferenceCrops
@@ -22,7 +24,7 @@ BATCH_BYTES: Final = 96 * 1024**2  # most bytes of frames that wait for their ba
 
 
 class SynthesizerConfig(CropShape, Protocol):
-    """Shape of the crops and of the mel windows that a network takes, and its name."""
+    """Shape of the crops and of the sound that a network takes, and its name."""
 
     @property
     def architecture(self) -> str:
@@ -30,15 +32,19 @@ class SynthesizerConfig(CropShape, Protocol):
 
     @property
     def mel_window(self) -> MelWindow:
-        """Return which mel columns belong to a frame."""
+        """Return which mel columns belong to a frame, if the network hears mels."""
 
 
 class FaceSynthesizer(Protocol):
-    """Loaded network: crops and references (N, P, P, 3) uint8, mels (N, 80, T) float32 -> crops (N, P, P, 3) uint8."""
+    """Loaded network: crops and references (N, P, P, 3) uint8, sound (N, rows, columns) -> crops (N, P, P, 3) uint8."""
 
     @property
     def config(self) -> SynthesizerConfig:
         """Return the shape of its input."""
+
+    @property
+    def encoder(self) -> SpeechEncoder | None:
+        """Return the speech encoder through which it hears; None if it hears mels."""
 
     @property
     def batch_size(self) -> int:
@@ -52,7 +58,7 @@ class FaceSynthesizer(Protocol):
     def precision(self) -> str:
         """Return the name of the number format it computes in."""
 
-    def synthesize(self, crops: U8, mels: F32, references: U8 | None = None) -> U8:
+    def synthesize(self, crops: U8, sound: F32, references: U8 | None = None) -> U8:
         """Return the crops with the lips of the sound."""
 
 
@@ -70,13 +76,13 @@ class LipSynthesis:
     def __init__(
         self,
         synthesizer: FaceSynthesizer,
-        voice: I16,
+        sound: Sound,
         references: ReferenceCrops,
         source: Source,
         options: JobOptions,
         timer: StageTimer,
     ) -> None:
-        self._synthesizer, self._voice, self._references = synthesizer, voice, references
+        self._synthesizer, self._sound, self._references = synthesizer, sound, references
         self._strength, self._timer = options.strength, timer
         self._rate, self._colour = source.rate, source.colour
         config = synthesizer.config
@@ -95,9 +101,9 @@ class LipSynthesis:
             crops = np.stack([extract(planes[at], transform, self._colour) for (at, _), transform in pairs])
             references = self._references.for_crops(crops)
             times_s = np.array([float(batch[at].number / self._rate) for at, _ in faces])
-            mels = mel_windows(self._voice, times_s, config.mel_window)
+            sound = self._sound.windows(times_s)
         with self._timer.time("synthesize"):
-            synthesized = self._synthesizer.synthesize(crops, mels, references)
+            synthesized = self._synthesizer.synthesize(crops, sound, references)
         with self._timer.time("blend"):
             for at in {at for at, _ in faces}:
                 planes[at] = planes[at].copy()

@@ -31,12 +31,12 @@ from worker.pipeline.segments import begin, count_segments, join_segments, rende
 
 
 class SensitiveSynthesizer(FakeSynthesizer):
-    """Synthesizer whose output depends on both its mels and its references."""
+    """Synthesizer whose output depends on both its sound and its references."""
 
-    def synthesize(self, crops: np.ndarray, mels: np.ndarray, references: np.ndarray | None = None) -> np.ndarray:
+    def synthesize(self, crops: np.ndarray, sound: np.ndarray, references: np.ndarray | None = None) -> np.ndarray:
         assert references is not None
-        drawn = super().synthesize(crops, mels)
-        loud = (mels.mean(axis=(1, 2)) * 32 + 128).clip(0, 255).astype(np.uint8)
+        drawn = super().synthesize(crops, sound)
+        loud = (sound.mean(axis=(1, 2)) * 32 + 128).clip(0, 255).astype(np.uint8)
         drawn[:, 48:] = references[:, 48:] // 2 + loud[:, None, None, None] // 2
         return drawn
 
