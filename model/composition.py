@@ -16,18 +16,20 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from model.arrays import F32, U8
 
-VISIBLE: Final = 1 / 512  # a mask below this changes no pixel by more than half a level
-PAD: Final = 3  # network pixels around the mask that are read with it, so that enlarging needs nothing outside
+VISIBLE: Final = 1 / 128  # a mask below this changes no pixel by more than a level or two; it is left out
+INSIDE: Final = 0.1  # an opening is where the mask is at least this
+PAD: Final = 3  # network pixels around a box that belong to it, so that enlarging needs nothing outside
 # Height of the opening in a column, in network pixels at 96, up to which its inside is the network's own, and from
 # which on it is the interior. Closed lips have a thin mask too: it draws the line between them.
 THIN, OPEN = 1.4, 3.6
 EDGE_PX: Final = 2.0  # width of the edge of the opening, in pixels of the crop
 NETWORK_EDGE: Final = 2.6  # width of the edge of the network's mask, in network pixels
 LIP_SHADOW: Final = 0.2  # how much darker the interior is right under the upper lip
-SHADOW_REACH: Final = 0.014  # how far that shadow reaches, as a share of the crop
+SHADOW_REACH: Final = 1.3  # how far that shadow reaches, in network pixels
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Interior:
 
 @dataclass(frozen=True)
 class _Box:
-    """Part of a drawing that is visible: rows and columns of the network's pixels, and the factor to the crop's."""
+    """Part of a drawing: rows and columns of the network's pixels, and the factor to the crop's."""
 
     top: int
     bottom: int
@@ -108,69 +110,74 @@ def compose(
     field += _own_place(size)
     moved = cv2.remap(known, field, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     shown = np.asarray(moved, np.uint8)
-    box = _visible_box(mask, size // len(mask))
+    box = _box_of(mask > VISIBLE, size // len(mask))
     if box is None:
         return shown
+    opening = None if interior is None else _box_of(mask > INSIDE, box.factor)
+    behind = None if opening is None else shown[opening.large].copy()
     weight = np.asarray(cv2.resize(mask[box.small], box.size), np.float32)
-    drawn = np.asarray(cv2.resize(colours[box.small], box.size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    if interior is not None:
-        drawn, weight = _with_interior(drawn, mask[box.small], box, interior)
-    part = np.ascontiguousarray(shown[box.large])
-    shown[box.large] = cv2.blendLinear(drawn, part, weight, 1 - weight)
+    drawn = cv2.resize(colours[box.small], box.size, interpolation=cv2.INTER_CUBIC)
+    shown[box.large] = cv2.blendLinear(drawn, shown[box.large].copy(), weight, 1 - weight)
+    if interior is not None and opening is not None and behind is not None:
+        inside, weight = _with_interior(colours[opening.small], mask[opening.small], opening, interior)
+        shown[opening.large] = cv2.blendLinear(inside, behind, weight, 1 - weight)
     return shown
 
 
-def _visible_box(mask: F32, factor: int) -> _Box | None:
-    """Return the part of a mask that is visible, with some pixels around it; None if nothing is."""
-    visible = mask > VISIBLE
-    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
+def _box_of(chosen: NDArray[np.bool_], factor: int) -> _Box | None:
+    """Return the box of some of the network's pixels, with some more around it; None if no pixel is chosen."""
+    rows, columns = np.flatnonzero(chosen.any(axis=1)), np.flatnonzero(chosen.any(axis=0))
     if not rows.size:
         return None
     top, left = max(0, int(rows[0]) - PAD), max(0, int(columns[0]) - PAD)
-    bottom, right = min(len(mask), int(rows[-1]) + PAD + 1), min(len(mask), int(columns[-1]) + PAD + 1)
+    bottom, right = min(len(chosen), int(rows[-1]) + PAD + 1), min(len(chosen), int(columns[-1]) + PAD + 1)
     return _Box(top, bottom, left, right, factor)
 
 
-def _with_interior(colours: U8, small: F32, box: _Box, interior: Interior) -> tuple[U8, F32]:
-    """Lay an interior over the colours (h,w,3) of a box; small: the network's mask there.
+def _with_interior(colours: U8, mask: F32, box: _Box, interior: Interior) -> tuple[U8, F32]:
+    """Lay an interior over the colours (h,w,3) of a box; mask (h,w): the network's, both at the network's size.
 
-    Returns the colours and the mask (h,w) with the sharp edge of the opening.
+    Returns colours and mask of the box at the size of the crop, the mask with the sharp edge of the opening.
     """
-    width, height = box.size
-    mask = np.asarray(cv2.resize(small, box.size, interpolation=cv2.INTER_CUBIC), np.float32).clip(0, 1)
-    heights = mask.sum(axis=0) / box.factor  # of the opening, in network pixels
-    heights = cv2.blur(heights[None], (4 * box.factor + 1, 1), borderType=cv2.BORDER_REPLICATE)[0]
-    share = _ramp(heights, THIN, OPEN)
-    sharp = _ramp(mask, *_edge(box.factor))
-    weight = np.asarray(mask + (sharp - mask) * share, np.float32)
-    under = colours.astype(np.float32)
+    heights = cv2.blur(mask.sum(axis=0)[None], (5, 1), borderType=cv2.BORDER_REPLICATE)[0]  # of the opening
+    open_here = _ramp(heights, THIN, OPEN)
+    within = mask * open_here
     # Teeth are pale: their least channel is bright. That of a tongue is dark.
     cavity = np.array(interior.cavity, np.float32)
-    pale = _ramp(under.min(axis=2, keepdims=True), 1.5 * float(cavity.mean()), 3.5 * float(cavity.mean()))
-    inside = under + (cavity - under) * pale
-    middle = mask * np.square(share)
-    total = float(middle.sum())
-    if total < 1.0:
-        return colours, weight
-    # The lower edge of the opening in each column: half its height below its centre.
-    rows = np.arange(height, dtype=np.float32)[:, None] + 0.5
-    centre = (mask * rows).sum(axis=0) / np.maximum(mask.sum(axis=0), 1e-3)
-    edge = centre + heights * (box.factor / 2)
-    columns = middle.sum(axis=0)
-    columns = columns * columns * columns
-    lip_y = float((edge * columns).sum() / columns.sum()) + box.top * box.factor
-    for layer, drop in ((interior.lower, lip_y - interior.lip_y), (interior.upper, 0.0)):
-        shift = np.array(
-            [
-                [1.0, 0.0, interior.left - box.left * box.factor],
-                [0.0, 1.0, interior.top - box.top * box.factor + drop],
-            ]
-        )
-        placed = cv2.warpAffine(layer, shift, (width, height), flags=cv2.INTER_LINEAR).astype(np.float32)
-        inside += (placed[..., :3] - inside) * (placed[..., 3:] / 255)
-    inside *= _lip_shadow(mask, width / 0.6)[..., None]
-    drawn = under + (inside - under) * share[None, :, None]
-    return np.asarray(np.clip(np.rint(drawn), 0, 255), np.uint8), weight
+    pale = _ramp(colours.min(axis=2).astype(np.float32), 1.5 * float(cavity.mean()), 3.5 * float(cavity.mean()))
+    cleaned = colours + (cavity - colours) * (pale * open_here)[..., None]
+    drawn = np.asarray(_enlarge(np.rint(cleaned).astype(np.uint8), box), np.uint8)
+    fine = np.asarray(_enlarge(mask, box), np.float32)
+    share = cv2.resize(open_here[None], (box.size[0], 1))
+    drop = box.top * box.factor + _lower_edge(mask, within) * box.factor - interior.lip_y
+    for layer, down in ((interior.lower, drop), (interior.upper, 0.0)):
+        place = (interior.left - box.left * box.factor, interior.top - box.top * box.factor + down)
+        shift = np.array([[1.0, 0.0, place[0]], [0.0, 1.0, place[1]]])
+        placed = cv2.warpAffine(layer, shift, box.size, flags=cv2.INTER_LINEAR)
+        opacity = placed[..., 3] * (share / np.float32(255))
+        drawn = cv2.blendLinear(np.ascontiguousarray(placed[..., :3]), drawn, opacity, 1 - opacity)
+    shadow = _lip_shadow(fine, box.factor) * share
+    drawn = cv2.blendLinear(np.zeros_like(drawn), drawn, shadow, 1 - shadow)
+    weight = fine + (_ramp(fine, *_edge(box.factor)) - fine) * share
+    return np.asarray(drawn, np.uint8), np.asarray(weight, np.float32)
+
+
+def _enlarge(part: U8 | F32, box: _Box) -> U8 | F32:
+    return cv2.resize(part, box.size, interpolation=cv2.INTER_CUBIC)
+
+
+def _lower_edge(mask: F32, within: F32) -> float:
+    """Return the row of the lower edge of an opening where it is highest; 0 if nothing is open.
+
+    mask (h,w): the network's mask. within: the part of it that is open. In each column the edge lies half the height of
+    the opening below its middle, which is steady even where the mask is soft.
+    """
+    heights = mask.sum(axis=0)
+    rows = np.arange(len(mask), dtype=np.float32)[:, None] + 0.5
+    edges = (mask * rows).sum(axis=0) / np.maximum(heights, 1e-3) + heights / 2
+    weights = within.sum(axis=0) ** 3
+    total = float(weights.sum())
+    return float((edges * weights).sum()) / total if total > 0 else 0.0
 
 
 def _edge(factor: int) -> tuple[float, float]:
@@ -179,13 +186,13 @@ def _edge(factor: int) -> tuple[float, float]:
     return 0.4 - half * 0.8, 0.4 + half
 
 
-def _lip_shadow(mask: F32, crop_px: float) -> F32:
-    """Return the light (h,w) 0..1 inside an opening (h,w), less under the upper lip."""
-    reach = max(1, round(SHADOW_REACH * crop_px))
+def _lip_shadow(mask: F32, factor: int) -> F32:
+    """Return how much the upper lip darkens what lies inside an opening (h,w), 0..1."""
+    reach = max(1, round(SHADOW_REACH * factor))
     above = np.zeros_like(mask)
     above[reach:] = mask[:-reach]
     above = cv2.blur(above, (1, 2 * reach + 1))
-    return np.asarray(1 - LIP_SHADOW * (1 - above), np.float32)
+    return np.asarray(LIP_SHADOW * (1 - above).clip(0, 1), np.float32)
 
 
 def _ramp(values: F32, low: float, high: float) -> F32:
