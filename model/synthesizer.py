@@ -9,6 +9,7 @@ no pixel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from model.arrays import F32, U8
 from model.checkpoint import CheckpointConfig, default_checkpoint, load_network
-from model.composition import compose, shrink
+from model.composition import Interior, compose, shrink
 from model.network.folding import fold_batch_norms
 from model.network.generator import Drawing
 from model.sound import EncoderReader, MelReader, SoundReader
@@ -60,16 +61,24 @@ class Synthesizer:
         """Return the front end that turns a recording into what the network hears."""
         return MelReader(self.config.mel_window) if self.encoder is None else EncoderReader(self.encoder)
 
-    def synthesize(self, crops: U8, sound: F32, references: U8 | None = None) -> U8:
+    def synthesize(
+        self,
+        crops: U8,
+        sound: F32,
+        references: U8 | None = None,
+        interiors: Sequence[Interior | None] | None = None,
+    ) -> U8:
         """Synthesize N faces from the upper part of each crop and its whole reference.
 
         Without references, each crop is its own reference. crops, references: (N,P,P,3) uint8 RGB, P a multiple of
         config.image_size if config.keeps_detail, else config.image_size itself. sound: (N,rows,columns) float32, rows
-        and columns as config.sound_shape says, see model/sound.py.
-        Returns (N,P,P,3) uint8 RGB. If memory runs out, the batch size is halved, and stays so. Raises MemoryError if a
-        single crop needs too much memory, and ValueError for wrong shapes or types.
+        and columns as config.sound_shape says, see model/sound.py. interiors: the inside of each mouth, if known; only
+        a network that draws a `Drawing` shows it. Returns (N,P,P,3) uint8 RGB. If memory runs out, the batch size is
+        halved, and stays so. Raises MemoryError if a single crop needs too much memory, and ValueError for wrong shapes
+        or types.
         """
         references = crops if references is None else references
+        insides = [None] * len(crops) if interiors is None else list(interiors)
         for pixels in (crops, references):
             self._check(pixels, sound)
         done = np.empty_like(crops)
@@ -77,7 +86,8 @@ class Synthesizer:
         while start < len(crops):
             stop = min(start + self.batch_size, len(crops))
             try:
-                done[start:stop] = self._batch(crops[start:stop], references[start:stop], sound[start:stop])
+                part = slice(start, stop)
+                done[part] = self._batch(crops[part], references[part], sound[part], insides[part])
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 self._shrink(error)
                 continue
@@ -105,7 +115,7 @@ class Synthesizer:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _batch(self, crops: U8, references: U8, sound: F32) -> U8:
+    def _batch(self, crops: U8, references: U8, sound: F32, interiors: Sequence[Interior | None]) -> U8:
         count, size = len(crops), self.config.image_size
         heard = torch.zeros(self.batch_size, 1, *sound.shape[1:])
         heard[:count, 0] = torch.from_numpy(np.nan_to_num(sound))
@@ -113,14 +123,14 @@ class Synthesizer:
         faces = join_faces(target, reference, self.config.framing.hidden_from)
         drawn = self._network(faces, heard.to(self._device, self._dtype))
         if isinstance(drawn, Drawing):
-            return self._composed(drawn, crops, references)
+            return self._composed(drawn, crops, references, interiors)
         return self._levels(drawn)[:count]
 
-    def _composed(self, drawing: Drawing, crops: U8, references: U8) -> U8:
+    def _composed(self, drawing: Drawing, crops: U8, references: U8, interiors: Sequence[Interior | None]) -> U8:
         """Compose the drawings of a batch with the pixels of their crops; drawings of padding are left out."""
         offsets, colours = drawing.offsets.cpu().numpy(), self._levels(drawing.colours)
         masks, hidden_from = drawing.mask[:, 0].cpu().numpy(), self.config.framing.hidden_from
-        faces = zip(crops, references, offsets, colours, masks, strict=False)
+        faces = zip(crops, references, offsets, colours, masks, interiors, strict=False)
         return np.stack([compose(crop, rest, hidden_from, *drawn) for crop, rest, *drawn in faces])
 
     def _levels(self, drawn: Tensor) -> U8:

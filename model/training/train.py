@@ -111,7 +111,7 @@ def train(
 def _objective(recipe: Recipe, corpus_dir: Path, device: torch.device, sources: TrainingSources) -> Objective:
     """Open the corpus, load the networks trained before, and build the recipe's objective."""
     size, name = recipe.network.image_size, recipe.network.speech_encoder
-    encoder = load_encoder(name, sources.encoder, torch.get_num_threads()) if name else None
+    encoder = load_encoder(name, sources.encoder) if name else None
     if recipe.run.objective == "hearing":
         return HearingObjective(recipe, _hearing_voices(corpus_dir, sources.filmed, encoder), device)
     clips, held_out = (Corpus.open(corpus_dir, split, size, AROUND_FRAME, encoder) for split in ("train", "val"))

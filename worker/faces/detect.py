@@ -35,10 +35,15 @@ SAME_FACE_IOU: Final = 0.4
 
 @dataclass(frozen=True)
 class Face:
-    """Face found in a frame: mesh landmarks (468, 2) float32 in frame pixels, and the detector's score 0..1."""
+    """Face found in a frame.
+
+    landmarks: points of the mesh (468, 2) float32 in frame pixels. score: the detector's score 0..1. depths: distance
+    of each point behind the plane of the picture (468,) float32, in frame pixels, greater for points farther away.
+    """
 
     landmarks: F32
     score: float
+    depths: F32
 
     @property
     def height_px(self) -> float:
@@ -144,12 +149,13 @@ class FaceDetector:
         # The first mesh that is found writes to the log once more.
         with contextlib.nullcontext() if self._is_warm else _quiet_native_logs():
             found = self._mesh.process(view.square(transform)).multi_face_landmarks or []
-        meshes = [np.array([(p.x, p.y) for p in one.landmark], np.float64) for one in found]
+        meshes = [np.array([(p.x, p.y, p.z) for p in one.landmark], np.float64) for one in found]
         if not meshes:
             return None
         self._is_warm = True
-        mesh = min(meshes, key=lambda points: float(np.hypot(*(points.mean(axis=0) - 0.5))))
-        return Face(transform.invert(mesh * MESH_PX).astype(np.float32), score)
+        mesh = min(meshes, key=lambda points: float(np.hypot(*(points[:, :2].mean(axis=0) - 0.5))))
+        depths = mesh[:, 2] * (MESH_PX / transform.scale)  # the mesh gives depth in the scale of x
+        return Face(transform.invert(mesh[:, :2] * MESH_PX).astype(np.float32), score, depths.astype(np.float32))
 
 
 class DetectorPool:

@@ -1,10 +1,12 @@
-"""Choose the reference crops of a clip: crops with the mouth at rest, so that the network follows the voice.
+"""Choose the reference crops of a clip, with the mouth at rest, and bring one onto the pose of each frame.
 
 A network that is shown the frame it has to redraw can copy the old mouth from it. The reference is therefore another
-crop of the same face, with its lips as closed as in any of a few sparse frames of the clip. Which reference belongs to
-a crop is decided by the upper part of the crop, which does not move in speech. If no reference is similar (the head is
-turned away, the shot was not among the sparse frames), the crop is its own reference; between these two cases the
-reference changes smoothly. Each crop is judged alone, so the result is local in time.
+crop of the same person, with its lips as closed as in any of a few sparse frames of the clip. Lips that are apart in
+all of them are closed in the reference. One reference is the main one; further ones show the head in other poses. Each
+frame takes the main reference unless another one is clearly nearer to the pose of its head. The reference is
+warped onto the pose of the frame, and its tone is matched to that of the frame. If no reference looks like the face in
+the frame (another person, a shot that was not among the sparse frames), the frame's own crop is used, with its lips
+closed. Each crop is judged alone, so the result is local in time.
 
 The sparse frames also show how large the faces are, and how large crops must be to keep the filmed detail. A network
 that composes its output with the pixels of the crop gets crops of that size.
@@ -12,24 +14,34 @@ that composes its output with the pixels of the crop gets crops of that size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from functools import cached_property
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
 
 from model.arrays import F32, U8
 from model.framing import Framing
-from worker.faces.crop import extract, face_transform
-from worker.faces.detect import Face, mouth_size
+from worker.faces.closing import close_lips
+from worker.faces.crop import Transform, extract, face_transform
+from worker.faces.detect import face_height, mouth_size
+from worker.faces.likeness import Likeness, covered_mouths
+from worker.faces.pose import Carrier, pose_angles, warp_map
+from worker.faces.subject import Chooser, SparseFrame
 from worker.media.colour import ColourMatrix
 
-THUMBNAIL_PX: Final = (16, 8)  # width and height of the reduced upper part that is compared
-SIMILAR: Final = 14.0  # mean difference in 8-bit levels up to which two crops show the same face in the same view
-DIFFERENT: Final = 26.0  # mean difference from which on they do not
 MAX_DETAIL: Final = 5  # largest width of crops, in widths of the network
 SLACK: Final = 0.05  # how much smaller than the filmed face a crop may be, in widths of the network
+CLOSED: Final = 0.012  # lips less open than this, in face heights, count as closed
+MAX_REFERENCES: Final = 4  # of one person
+MAX_OPEN: Final = 4  # of one person
+NEW_POSE: Final = 10.0  # degrees from all other references of a person from which on a pose gets its own reference
+HOLD: Final = 6.0  # by how many degrees another reference must be nearer than the main one to take its place
+FADE: Final = 3.0  # difference in degrees over which one reference fades into another
+AGREE: Final = 7.0  # mean difference in 8-bit levels up to which two warped references may be mixed
+APERTURE_DEGREES: Final = 250.0  # what opening costs when a reference is chosen: degrees for one face height
 
 
 class CropShape(Protocol):
@@ -49,52 +61,167 @@ class CropShape(Protocol):
 
 
 @dataclass(frozen=True)
-class SparseFrame:
-    """Sparse frame of a clip: planes (H * 3/2, W) uint8 I420 and its faces."""
+class ReferenceFace:
+    """Crop of a face with its mesh.
 
-    planes: U8
-    faces: list[Face]
+    crop: (P, P, 3) uint8 RGB. points_in_crop: landmarks (468, 2) float32 in crop pixels. depths: (468,) float32 in crop
+    pixels, greater for points farther away. aperture: opening of the lips as filmed, in face heights. person: number of
+    the person, from left to right; 0 if only one is redrawn.
+    """
+
+    crop: U8
+    points_in_crop: F32
+    depths: F32
+    aperture: float
+    person: int = 0
+
+    @property
+    def landmarks(self) -> F32:
+        """Return the landmarks (468, 2) in crop pixels."""
+        return self.points_in_crop
+
+    @cached_property
+    def angles(self) -> tuple[float, float]:
+        """Return yaw and pitch in degrees."""
+        return pose_angles(self)
+
+    @cached_property
+    def carrier(self) -> Carrier:
+        """Return the rule that carries the points of this face into other crops."""
+        return Carrier.of(self)
+
+    @cached_property
+    def likeness(self) -> Likeness:
+        """Return the colours of the face."""
+        return Likeness.of(self.crop, self.points_in_crop)
+
+    def warped_to(self, points: F32) -> U8:
+        """Return the crop, warped onto the pose of a crop with these landmarks (468, 2)."""
+        size = len(self.crop)
+        field = warp_map(self.carrier.carry(points), self.points_in_crop, size)
+        return np.asarray(
+            cv2.remap(self.crop, field, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),  # type: ignore[call-overload]
+            np.uint8,
+        )
+
+    def with_closed_lips(self) -> ReferenceFace:
+        """Return the face with its lips closed; a face whose lips are closed stays as it is."""
+        if self.aperture < CLOSED:
+            return self
+        crop, points = close_lips(self.crop, self.points_in_crop)
+        return ReferenceFace(crop, points, self.depths, self.aperture, self.person)
 
 
 class ReferenceCrops:
-    """Reference crops of a clip, one for each face and view.
+    """References of a clip.
 
-    crops: (P, P, 3) uint8 RGB each, the most closed mouth first. size: side of all crops of the clip in pixels.
+    resting: faces with closed lips, the main one of each person first. open_candidates: faces as filmed, the most open
+    mouth first. size: side of all crops of the clip in pixels. covered: share of the sparse faces whose mouth something
+    covers.
     """
 
-    def __init__(self, crops: Sequence[U8], shape: CropShape) -> None:
-        self.crops = list(crops)
-        self.size = len(self.crops[0]) if self.crops else shape.image_size
-        self._hidden_from = shape.framing.hidden_from
-        self._thumbnails = [_thumbnail(crop, self._hidden_from) for crop in self.crops]
+    def __init__(
+        self,
+        resting: Sequence[ReferenceFace],
+        open_candidates: Sequence[ReferenceFace],
+        shape: CropShape,
+        chooser: Chooser,
+        size: int,
+        covered: float = 0.0,
+    ) -> None:
+        self.resting, self.open_candidates = list(resting), list(open_candidates)
+        self.size, self.covered = size, covered
+        self._hidden_from, self._chooser = shape.framing.hidden_from, chooser
 
     @classmethod
-    def choose(cls, sparse: Sequence[SparseFrame], shape: CropShape, colour: ColourMatrix) -> ReferenceCrops:
-        """Choose the reference crops from the sparse frames of a clip."""
-        seen = [(_aperture(face), frame.planes, face.landmarks) for frame in sparse for face in frame.faces]
-        size = crop_size([landmarks for _, _, landmarks in seen], shape)
-        crops: list[U8] = []
-        thumbnails: list[F32] = []
-        for _, planes, landmarks in sorted(seen, key=lambda entry: entry[0]):
-            crop = extract(planes, face_transform(landmarks, shape.framing, size), colour)
-            thumbnail = _thumbnail(crop, shape.framing.hidden_from)
-            if all(_difference(thumbnail, other) > SIMILAR for other in thumbnails):
-                crops.append(crop)
-                thumbnails.append(thumbnail)
-        return cls(crops, shape)
+    def choose(
+        cls, sparse: Sequence[SparseFrame], shape: CropShape, colour: ColourMatrix, chooser: Chooser
+    ) -> ReferenceCrops:
+        """Choose the references from the sparse frames of a clip: faces of the chosen people only."""
+        seen = [(frame, face) for frame in sparse for face in chooser.pick(frame.faces)]
+        size = crop_size([face.landmarks for _, face in seen], shape)
+        people: dict[int, list[ReferenceFace]] = {}
+        for frame, face in seen:
+            transform = face_transform(face.landmarks, shape.framing, size)
+            person = chooser.person_of(face.center)
+            people.setdefault(person, []).append(
+                ReferenceFace(
+                    extract(frame.planes, transform, colour),
+                    transform.apply(face.landmarks).astype(np.float32),
+                    np.asarray(face.depths * transform.scale, np.float32),
+                    mouth_size(face.landmarks)[0] / face.height_px,
+                    person,
+                )
+            )
+        resting: list[ReferenceFace] = []
+        opened: list[ReferenceFace] = []
+        covered = 0
+        for faces in people.values():
+            hidden = covered_mouths([face.likeness for face in faces])
+            covered += sum(hidden)
+            free = [face for face, is_hidden in zip(faces, hidden, strict=True) if not is_hidden]
+            resting += [face.with_closed_lips() for face in _cover_poses(free)]
+            opened += sorted(free, key=lambda face: -face.aperture)[:MAX_OPEN]
+        return cls(resting, opened, shape, chooser, size, covered / max(1, len(seen)))
 
-    def for_crops(self, crops: U8) -> U8:
-        """Return the reference of each crop, both (N, S, S, 3) uint8 RGB."""
-        return np.stack([self._for_crop(crop) for crop in crops])
+    def arrays(self) -> dict[str, Any]:
+        """Return everything as arrays, for a file."""
+        faces = [*self.resting, *self.open_candidates]
+        return {
+            "crops": np.array([face.crop for face in faces], np.uint8),
+            "points": np.array([face.points_in_crop for face in faces], np.float32),
+            "depths": np.array([face.depths for face in faces], np.float32),
+            "apertures": np.array([face.aperture for face in faces], np.float64),
+            "persons": np.array([face.person for face in faces], np.int64),
+            "resting": np.array([len(self.resting), self.size], np.int64),
+            "covered": np.array(self.covered, np.float64),
+        }
 
-    def _for_crop(self, crop: U8) -> U8:
-        thumbnail = _thumbnail(crop, self._hidden_from)
-        differences = [_difference(thumbnail, other) for other in self._thumbnails]
-        if not differences:
-            return crop
-        share = float(np.clip((DIFFERENT - min(differences)) / (DIFFERENT - SIMILAR), 0.0, 1.0))
-        nearest = self.crops[int(np.argmin(differences))]
-        return np.asarray(cv2.addWeighted(nearest, share, crop, 1.0 - share, 0.0), np.uint8)
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, Any], shape: CropShape, chooser: Chooser) -> ReferenceCrops:
+        """Return what `arrays` saved."""
+        columns = (arrays[name] for name in ("crops", "points", "depths", "apertures", "persons"))
+        faces = [
+            ReferenceFace(crop, points, depths, float(aperture), int(person))
+            for crop, points, depths, aperture, person in zip(*columns, strict=True)
+        ]
+        resting, size = (int(number) for number in arrays["resting"])
+        return cls(faces[:resting], faces[resting:], shape, chooser, size, float(arrays["covered"]))
+
+    def for_faces(self, crops: U8, faces: Sequence[F32], transforms: Sequence[Transform]) -> U8:
+        """Return the reference of each crop in the pose of the crop, both (N, S, S, 3) uint8 RGB.
+
+        faces: landmarks (468, 2) of each crop in frame pixels. transforms: from the frame to each crop.
+        """
+        persons = [self._chooser.person_of((face.min(axis=0) + face.max(axis=0)) / 2) for face in faces]
+        points = [transform.apply(face).astype(np.float32) for face, transform in zip(faces, transforms, strict=True)]
+        return np.stack([self._for_crop(*one) for one in zip(crops, points, persons, strict=True)])
+
+    def _for_crop(self, crop: U8, points: F32, person: int) -> U8:
+        likeness = Likeness.of(crop, points)
+        alike = [(cost, face) for cost, face in self._by_pose(points, person) if likeness.is_same(face.likeness)]
+        if not alike:
+            own = ReferenceFace(crop, points, np.zeros(len(points), np.float32), _aperture(points))
+            return own.with_closed_lips().crop
+        best, *others = (_drawn(face, points, likeness) for cost, face in alike if cost - alike[0][0] < FADE)
+        row = round(len(crop) * self._hidden_from)
+        if not others or float(cv2.absdiff(best[row:], others[0][row:]).mean()) > AGREE:
+            return best
+        share = 0.5 + 0.5 * (alike[1][0] - alike[0][0]) / FADE
+        return np.asarray(cv2.addWeighted(best, share, others[0], 1.0 - share, 0.0), np.uint8)
+
+    def _by_pose(self, points: F32, person: int) -> list[tuple[float, ReferenceFace]]:
+        """Return the references of a person from the best to the worst, each with its distance in degrees."""
+        order: list[tuple[float, ReferenceFace]] = []
+        for face in self.resting:
+            if face.person == person:
+                order.append((float(np.hypot(*face.carrier.turn(points))) + (HOLD if order else 0.0), face))
+        return sorted(order, key=lambda entry: entry[0])
+
+
+def _drawn(face: ReferenceFace, points: F32, wanted: Likeness) -> U8:
+    """Return a reference in the pose of a crop with these landmarks, and in the tone of its face."""
+    return np.asarray(cv2.LUT(face.warped_to(points), face.likeness.tone_table(wanted)), np.uint8)
 
 
 def crop_size(faces: Sequence[F32], shape: CropShape) -> int:
@@ -105,19 +232,31 @@ def crop_size(faces: Sequence[F32], shape: CropShape) -> int:
     return shape.image_size * int(np.clip(np.ceil(np.median(sides_px) / shape.image_size - SLACK), 1, MAX_DETAIL))
 
 
-def _aperture(face: Face) -> float:
+def _aperture(points: F32) -> float:
     """Return how open the lips are, in face heights."""
-    return mouth_size(face.landmarks)[0] / face.height_px
+    return mouth_size(points)[0] / face_height(points)
 
 
-def _thumbnail(crop: U8, hidden_from: float) -> F32:
-    """Return the middle of the upper part of a crop, reduced to grey levels with mean zero, (8, 16) float32."""
-    size = crop.shape[0]
-    grey = cv2.cvtColor(crop[: round(size * hidden_from), size // 8 : size - size // 8], cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, THUMBNAIL_PX, interpolation=cv2.INTER_AREA).astype(np.float32)
-    return np.asarray(small - small.mean(), np.float32)
+def _cover_poses(faces: Sequence[ReferenceFace]) -> list[ReferenceFace]:
+    """Return the best references of one person: the main one, then further ones for other poses."""
+    if not faces:
+        return []
+    angles = np.array([face.angles for face in faces])
+    centre = np.median(angles, axis=0)
+    sharpness = np.array([_sharpness(face) for face in faces])
+    blur = np.clip(np.log2(np.median(sharpness) / np.maximum(sharpness, 1e-6)), 0.0, None) * 8.0
+    opening = np.array([max(0.0, face.aperture - CLOSED) * APERTURE_DEGREES for face in faces])
+    cost = opening + blur
+    chosen = [int(np.argmin(cost + 0.5 * np.hypot(*(angles - centre).T)))]
+    while len(chosen) < MAX_REFERENCES:
+        distance = np.min([np.hypot(*(angles - angles[number]).T) for number in chosen], axis=0)
+        if not (distance >= NEW_POSE).any():
+            break
+        chosen.append(int(np.argmin(np.where(distance >= NEW_POSE, cost - 0.5 * distance, np.inf))))
+    return [faces[number] for number in chosen]
 
 
-def _difference(a: F32, b: F32) -> float:
-    """Return the mean absolute difference of two thumbnails, in 8-bit levels."""
-    return float(np.abs(a - b).mean())
+def _sharpness(face: ReferenceFace) -> float:
+    """Return the mean square of the Laplacian of a crop's luma."""
+    grey = cv2.cvtColor(face.crop, cv2.COLOR_RGB2GRAY)
+    return float(np.square(cv2.Laplacian(grey, cv2.CV_32F)).mean())

@@ -13,21 +13,29 @@ from statistics import median
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError
-from model.arrays import I64
+from model.arrays import I64, U8
 from worker.faces.detect import Face, FaceDetector
 from worker.faces.frame_view import PlanesView
-from worker.faces.reference import SparseFrame
 from worker.media.decode import Source, sparse_frames
 
-SPARSE_FRAMES: Final = 8
+SPARSE_FRAMES: Final = 16
 MIN_HEIGHT_PX: Final = 24.0  # smaller faces are not synthesized
 LIKE_SIZE: Final = 0.6  # share of the tallest face in the frame; smaller faces are background
 SAME_PERSON: Final = 0.8  # largest distance between a person's positions in two sparse frames, in face heights
 REACH: Final = 2.5  # how far a person may move from the anchor, in face heights
 POINT_SLACK: Final = 0.75  # how far from a face's centre `point` may lie, in face heights
+
+
+@dataclass(frozen=True)
+class SparseFrame:
+    """Sparse frame of a clip: planes (H * 3/2, W) uint8 I420 and its faces."""
+
+    planes: U8
+    faces: list[Face]
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,14 @@ class Chooser:
         candidates = [face for face in faces if self._is_target(face)]
         return [min(candidates, key=self._distance)] if candidates else []
 
+    def person_of(self, center: npt.ArrayLike) -> int:
+        """Return the number of the person nearest to a point of the frame; 0 unless all faces are picked."""
+        if not self.every or not self.people:
+            return 0
+        x, y = np.asarray(center, np.float64)
+        distances = [float(np.hypot(x - person.x, y - person.y)) for person in self.people]
+        return distances.index(min(distances))
+
     def _distance(self, face: Face) -> float:
         return 0.0 if self.target is None else _distance(face, self.target)
 
@@ -80,9 +96,9 @@ def choose_subject(choice: str, sparse: Iterable[list[Face]]) -> Chooser:
     choice: `largest`, `all`, `index:N` or `point:X,Y`. sparse: the faces of each sparse frame.
     """
     kind, _, value = choice.partition(":")
-    if kind == "all":
-        return Chooser(every=True)
     people = find_people(sparse)
+    if kind == "all":
+        return Chooser(True, people)
     if kind == "largest":
         tallest = max(people, key=lambda person: person.height_px * person.sightings, default=None)
         return Chooser(False, people, tallest)

@@ -136,9 +136,10 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
 
 
 def sparse_frames(source: Source, first: int, last: int, count: int, check: Check) -> Iterator[U8]:
-    """Yield up to `count` frames spread over [first, last): key frames near evenly spaced times, which are fast to get.
+    """Yield up to `count` frames at evenly spaced times of [first, last).
 
-    The choice depends only on the source and the range. When there is no key frame, the first frame of the range is
+    The choice depends only on the source and the range, not on where its key frames lie. Frames that no other frame
+    needs are passed over, which saves much of the decoding. When no frame is found, the first one of the range is
     yielded.
     """
     found = False
@@ -202,10 +203,10 @@ def _range_arguments(source: Source, first: int, last: int) -> list[str]:
 
 
 def _sparse_arguments(source: Source, start_s: float, step_s: float, count: int) -> list[str]:
-    options: FfmpegOptions = {"skip_frame": "nokey"}
+    options: FfmpegOptions = {"skip_frame": "noref"}
     steps = ["setpts=PTS-STARTPTS"]
     if count == 1:
-        options |= {"ss": f"{start_s:.6f}", "noaccurate_seek": None}
+        options |= {"ss": f"{start_s:.6f}"}
     else:
         steps.append(f"select=gte(t\\,{start_s:.6f})*(isnan(prev_selected_t)+gte(t-prev_selected_t\\,{step_s:.6f}))")
     return _arguments(source, options, steps, count)

@@ -75,7 +75,7 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
         timeline = plan_timeline(options, source, voice_s)
         sparse = find_sparse_faces(source, timeline, detector, monitor.check)
         chooser = choose_subject(options.face, [frame.faces for frame in sparse])
-        references = ReferenceCrops.choose(sparse, context.synthesizer.config, source.colour)
+        references = ReferenceCrops.choose(sparse, context.synthesizer.config, source.colour, chooser)
     return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references)
 
 
@@ -86,7 +86,7 @@ def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> F
         {"chooser": asdict(plan.chooser), "voice_s": plan.voice_s, "stage_seconds": dict(stage_seconds)}
     )
     with facts.open("wb") as file:
-        np.savez(file, words=np.array(decisions), rest=np.array(plan.references.crops, np.uint8))
+        np.savez(file, words=np.array(decisions), **plan.references.arrays())
     return FilePair(plan.sound_file, facts)
 
 
@@ -94,11 +94,12 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
     """Return a saved plan, and the seconds of each stage of making it; raises InputError."""
     with np.load(saved.facts, allow_pickle=False) as arrays:
         decisions = json.loads(str(arrays["words"]))
-        references = ReferenceCrops(arrays["rest"], context.synthesizer.config)
+        saved_references = {name: arrays[name] for name in arrays.files}
     people = tuple(Subject(**person) for person in decisions["chooser"].pop("people"))
     target = decisions["chooser"].pop("target")
     chooser = Chooser(people=people, target=None if target is None else Subject(**target), **decisions["chooser"])
     sound, voice_s = _saved_sound(saved.media, context.synthesizer), float(decisions["voice_s"])
+    references = ReferenceCrops.of_arrays(saved_references, context.synthesizer.config, chooser)
     sources, check = context.sources, context.monitor.check
     source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check)
     timeline = plan_timeline(context.options, source, voice_s)

@@ -99,7 +99,7 @@ class LipSynthesis:
             transforms = [face_transform(face, config.framing, self._references.size) for _, face in faces]
             pairs = zip(faces, transforms, strict=True)
             crops = np.stack([extract(planes[at], transform, self._colour) for (at, _), transform in pairs])
-            references = self._references.for_crops(crops)
+            references = self._references.for_faces(crops, [face for _, face in faces], transforms)
             times_s = np.array([float(batch[at].number / self._rate) for at, _ in faces])
             sound = self._sound.windows(times_s)
         with self._timer.time("synthesize"):

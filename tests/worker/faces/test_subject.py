@@ -13,7 +13,7 @@ def face(x: float, y: float, height: float = 100.0) -> Face:
     landmarks = np.full((468, 2), (x, y), np.float32)
     landmarks[FOREHEAD, 1] -= height / 2
     landmarks[CHIN, 1] += height / 2
-    return Face(landmarks, 0.9)
+    return Face(landmarks, 0.9, np.zeros(468, np.float32))
 
 
 def xs(faces: list[Face]) -> list[float]:

@@ -1,0 +1,96 @@
+"""Compare crops by the meshes of their faces: is it the same face, does something cover its mouth, what is its tone?
+
+Colours are read at points of the mesh, so neither the pose of the head nor an open jaw counts as a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from model.arrays import F32, F64, U8, Floats
+
+# Points of plain skin above the base of the nose, without lids, and below it, without lips.
+# fmt: off
+UPPER: Final = (
+    3, 6, 24, 27, 30, 34, 45, 50, 56, 102, 112, 115, 118, 121, 124, 129, 133, 139, 168, 189, 195, 198, 217, 225, 228,
+    231, 236, 245, 252, 255, 258, 261, 265, 277, 281, 330, 340, 343, 346, 349, 352, 357, 360, 366, 372, 412, 417, 420,
+    440, 446, 449, 452, 463, 467,
+)
+LOWER: Final = (
+    18, 43, 83, 106, 138, 164, 167, 170, 175, 182, 187, 194, 200, 202, 206, 208, 211, 213, 215, 262, 287, 322, 364, 369,
+    393, 395, 406, 411, 418, 422, 426, 428, 431, 433, 435,
+)
+# fmt: on
+SMALL_PX: Final = 96  # side to which crops are reduced before they are read
+BLUR_PX: Final = 1.5
+CORRELATION: Final = 0.70  # of the upper faces' brightness, below which two crops show different faces
+TINT: Final = 15.0  # difference of the upper faces' colour from which on they do, in 8-bit levels
+UNLIKE: Final = 20.0  # mean difference of the lower faces, in 8-bit levels, from which on something covers one of them
+ALONE: Final = 0.25  # share of the agreements of the other faces, below which a lower face counts as covered
+STEADY: Final = 100.0  # squared levels: keeps the gain near 1 where the upper face has little contrast
+GAIN: Final = (0.6, 1.6)  # smallest and largest gain of the tone
+OUTLIER: Final = 2.5  # median deviations from which on a point does not count for the tone
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Colours of a face: of the upper face (54, 3) and of the skin of the lower face (35, 3), float32 RGB levels."""
+
+    upper: F32
+    lower: F32
+
+    @classmethod
+    def of(cls, crop: U8, points: Floats) -> Likeness:
+        """Read a crop (S, S, 3) uint8 RGB at the points of its mesh (468, 2), in crop pixels."""
+        small = cv2.resize(crop, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA)
+        smooth = cv2.GaussianBlur(small, (0, 0), BLUR_PX)
+        at = (np.asarray(points, np.float32)[[*UPPER, *LOWER]] * np.float32(SMALL_PX / len(crop)) - 0.5)[:, None]
+        levels = cv2.remap(smooth, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        colours = np.asarray(levels, np.float32)[:, 0]
+        return cls(colours[: len(UPPER)], colours[len(UPPER) :])
+
+    def is_same(self, other: Likeness) -> bool:
+        """Return whether both upper faces are those of the same person in similar light."""
+        one, two = (face.upper.mean(axis=1) - face.upper.mean() for face in (self, other))
+        correlation = float((one * two).mean()) / (float(one.std() * two.std()) + 1e-6)
+        tint = (self.upper - other.upper).mean(axis=0)
+        return correlation >= CORRELATION and float(np.hypot(tint[0] - tint[1], tint[2] - tint[1])) < TINT
+
+    def tone_table(self, wanted: Likeness) -> U8:
+        """Return the levels (1, 256, 3) uint8 that give each channel of this face the tone of another one.
+
+        Gain and offset are fitted to the upper faces without outliers, such as a moving highlight; the gain is bounded.
+        """
+        x, y = self.upper.astype(np.float64), wanted.upper.astype(np.float64)
+        weight = np.ones_like(x)
+        for _ in range(2):
+            gain, offset = _fit_line(x, y, weight)
+            error = np.abs(gain * x + offset - y)
+            weight = (error <= OUTLIER * np.median(error, axis=0) + 1.0).astype(np.float64)
+        levels = np.arange(256)[None, :, None] * gain + offset
+        return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+
+
+def covered_mouths(faces: Sequence[Likeness]) -> list[bool]:
+    """Return for each of several faces of one person whether something covers its mouth.
+
+    A hand or a microphone makes a lower face unlike those of the other frames.
+    """
+    lower = np.array([face.lower - face.upper.mean(axis=0) for face in faces])
+    agreements = np.array([int((np.abs(lower - one).mean(axis=(1, 2)) < UNLIKE).sum()) - 1 for one in lower])
+    return [bool(number < ALONE * agreements.max()) for number in agreements]
+
+
+def _fit_line(x: F64, y: F64, weight: F64) -> tuple[F64, F64]:
+    """Return gain and offset (3,) of the best line from x to y, (N, 3) each."""
+    total = weight.sum(axis=0)
+    mean_x, mean_y = (weight * x).sum(axis=0) / total, (weight * y).sum(axis=0) / total
+    variance = (weight * (x - mean_x) ** 2).sum(axis=0) / total
+    covariance = (weight * (x - mean_x) * (y - mean_y)).sum(axis=0) / total
+    gain = np.clip((covariance + STEADY) / (variance + STEADY), *GAIN)
+    return gain, mean_y - gain * mean_x

@@ -1,0 +1,196 @@
+"""Bring a reference onto the pose of another picture of the same head.
+
+Each point of the reference's mesh has a depth, so the motion of the head can be fitted in three dimensions. The fit
+uses the upper face alone, because speech does not move it: weak perspective, which is a similarity of the picture plus
+small terms for what a turn changes. The fitted motion carries all points of the reference, those of its resting mouth
+too. The fit leaves a small difference at the upper face and at the temples. It is added, and fades out towards
+the mouth. So the carried face agrees with the picture wherever the picture itself stays visible. All this is linear in
+the points of the picture: one matrix for each reference holds it, and a frame costs one small product.
+
+The two sets of points then give a dense map for the pixels: the best affine map, plus what is left, spread smoothly
+over a coarse grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from model.arrays import F32, F64, Floats
+from model.face_points import FACE_OVAL, LOWER_LIDS, POINTS, UPPER_LIDS
+from worker.faces.crop import RIGID, TEMPLATE, fit_similarity, map_points
+
+C128 = npt.NDArray[np.complex128]
+
+FITTED_Y: Final = 0.40  # the motion is fitted to the points above this template y, which is the base of the nose
+AGREES_Y: Final = 0.46  # down to this template y the carried face agrees with the picture
+TEMPLES: Final = (234, 93, 127, 454, 323, 356)  # the outline of the face in front of the ears; the jaw hardly moves it
+SQUEEZE_RIDGE: Final = 0.03  # how strongly the fit avoids to change the proportions of the picture
+TURN_RIDGE: Final = 0.002  # how strongly it avoids to turn the head
+REACH: Final = 0.22  # distance over which the difference at the upper face fades out, in template units
+LOOSENESS: Final = 0.02  # how far the carried face may keep off the picture where both should agree
+
+GRID: Final = 24  # nodes of the map along each side of the crop
+SPREAD: Final = 1.3  # sigma of the smoothing of the map, in nodes
+SMOOTHINGS: Final = 6  # most times that a map is smoothed more because it would fold
+LEAST_AREA: Final = 0.2  # smallest area of a pixel of the crop in the reference: the map never folds
+
+
+class PosedFace(Protocol):
+    """Face with depth: landmarks (468, 2) and depths (468,), in the same unit."""
+
+    @property
+    def landmarks(self) -> F32:
+        """Return the points of the mesh, (468, 2)."""
+
+    @property
+    def depths(self) -> F32:
+        """Return how far behind the plane of the picture each point lies, (468,)."""
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """Rule that carries the points of one face into other pictures of the same head.
+
+    used: numbers of the K points of the other picture that it reads. carried: (468, K) complex. turned: (2, K) complex,
+    the size of the face and its turn about the two axes of the picture. Points are complex numbers, x + iy.
+    """
+
+    used: npt.NDArray[np.int64]
+    carried: C128
+    turned: C128
+
+    @classmethod
+    def of(cls, face: PosedFace) -> Carrier:
+        """Prepare the rule for a face."""
+        landmarks, depths = np.asarray(face.landmarks, np.float64), np.asarray(face.depths, np.float64)
+        to_template = fit_similarity(landmarks[list(RIGID)], TEMPLATE)
+        at = map_points(landmarks, to_template)
+        unit = float(np.hypot(to_template[0, 0], to_template[1, 0]))
+        still = np.ones(POINTS, bool)
+        still[[*FACE_OVAL, *UPPER_LIDS, *LOWER_LIDS]] = False
+        agrees = still & (at[:, 1] < AGREES_Y)
+        agrees[list(TEMPLES)] = True
+        used = np.flatnonzero(agrees)
+        fitted = (still & (at[:, 1] < FITTED_Y))[used]
+        terms = _terms(at, depths * unit, used[fitted])
+        solution = np.zeros((4, len(used)), np.complex128)
+        solution[:, fitted] = _least_squares(terms[used[fitted]])
+        rest = np.eye(len(used)) - terms[used] @ solution
+        carried = terms @ solution + _fading(at, used) @ rest
+        return cls(used, carried, solution[[0, 3]])
+
+    def carry(self, landmarks: Floats) -> F32:
+        """Return where the points of the face would lie in a picture with these landmarks, both (468, 2)."""
+        moved = self.carried @ _complex(landmarks[self.used])
+        return np.asarray(np.stack([moved.real, moved.imag], axis=1), np.float32)
+
+    def turn(self, landmarks: Floats) -> tuple[float, float]:
+        """Return by how many degrees the head of a picture is turned from this face: to the right and down."""
+        size, turn = self.turned @ _complex(landmarks[self.used])
+        across, along = np.clip(-np.array([turn.real, turn.imag]) / max(abs(size), 1e-9), -1.0, 1.0)
+        return float(np.degrees(np.arcsin(across))), float(np.degrees(np.arcsin(along)))
+
+
+def carry(reference: PosedFace, landmarks: Floats) -> F32:
+    """Return where the points of a reference would lie in a picture with these landmarks, both (468, 2).
+
+    A caller with many pictures keeps the `Carrier` of the reference instead.
+    """
+    return Carrier.of(reference).carry(landmarks)
+
+
+def pose_angles(face: PosedFace) -> tuple[float, float]:
+    """Return yaw and pitch of a head in degrees: 0, 0 looks at the camera, to the right and down are positive."""
+    points = np.concatenate([face.landmarks, face.depths[:, None]], axis=1).astype(np.float64)
+    across = points[[263, 356, 454]].mean(axis=0) - points[[33, 127, 234]].mean(axis=0)
+    down = points[[2, 98, 327]].mean(axis=0) - points[[10, 109, 338]].mean(axis=0)
+    ahead = np.cross(across, down)
+    ahead /= max(float(np.linalg.norm(ahead)), 1e-9)
+    return float(np.degrees(np.arctan2(-ahead[0], ahead[2]))), float(np.degrees(np.arcsin(-ahead[1])))
+
+
+def warp_map(points_in_crop: Floats, points_in_reference: Floats, size: int) -> F32:
+    """Return the map for `cv2.remap` that draws a reference on the places of a crop, (size, size, 2) float32.
+
+    points_in_crop, points_in_reference: the same points of a face in both, (468, 2) in crop pixels. The map is smooth
+    and does not fold.
+    """
+    at = np.asarray(points_in_crop, np.float64) * (GRID / size)
+    moved = np.asarray(points_in_reference, np.float64) * (GRID / size) - at
+    design = np.concatenate([at - GRID / 2, np.ones((len(at), 1))], axis=1)
+    affine = np.linalg.solve(design.T @ design, design.T @ moved)
+    rest = _spread(at, moved - design @ affine)
+    nodes = np.arange(GRID) + 0.5
+    x, y = np.meshgrid(nodes - GRID / 2, nodes - GRID / 2)
+    field = np.stack([x, y, np.ones_like(x)], axis=2) @ affine
+    field = _unfolded(field, rest)
+    fine: F32 = np.empty((size, size, 2), np.float32)
+    coarse = field.astype(np.float32) * np.float32(size / GRID)
+    cv2.resize(coarse, (size, size), dst=fine, interpolation=cv2.INTER_CUBIC)
+    index = np.arange(size, dtype=np.float32)
+    fine[..., 0] += index
+    fine[..., 1] += index[:, None]
+    return fine
+
+
+def _complex(points: Floats) -> C128:
+    return points[:, 0].astype(np.float64) + 1j * points[:, 1]
+
+
+def _terms(at: F64, depth: F64, fitted: npt.NDArray[np.int64]) -> C128:
+    """Return the terms of the fit for each point, (468, 4): similarity (two), squeeze, and turn."""
+    plane = at[:, 0] + 1j * at[:, 1]
+    middle = plane[fitted].mean()
+    return np.stack([plane - middle, np.ones(len(at)), (plane - middle).conj(), depth - depth[fitted].mean()], axis=1)
+
+
+def _least_squares(terms: C128) -> C128:
+    """Return the matrix (4, n) that fits the four terms (n, 4) to n points."""
+    ridge = np.diag([0.0, 0.0, SQUEEZE_RIDGE, TURN_RIDGE]) * len(terms)
+    return np.asarray(np.linalg.solve(terms.conj().T @ terms + ridge, terms.conj().T))
+
+
+def _fading(at: F64, used: npt.NDArray[np.int64]) -> F64:
+    """Return the shares (468, K) by which each point takes part in the differences at the K used points."""
+    distance = np.linalg.norm(at[:, None] - at[None, used], axis=2)
+    near = np.exp(-distance / REACH)
+    return np.asarray(np.linalg.solve(near[used] + LOOSENESS * np.eye(len(used)), near.T).T)
+
+
+def _spread(at: F64, values: F64) -> F64:
+    """Spread values (N, 2) at points (N, 2), in nodes, smoothly over the grid, (GRID, GRID, 2); far away they are 0."""
+    corner = np.floor(at - 0.5)
+    share = at - 0.5 - corner
+    total = np.zeros((GRID * GRID, 3))
+    weighted = np.concatenate([values, np.ones((len(at), 1))], axis=1)
+    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        x, y = corner[:, 0] + dx, corner[:, 1] + dy
+        inside = (x >= 0) & (x < GRID) & (y >= 0) & (y < GRID)
+        weight = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1])
+        node = (y[inside] * GRID + x[inside]).astype(np.int64)
+        for channel in range(3):
+            added = (weighted[:, channel] * weight)[inside]
+            total[:, channel] += np.bincount(node, added, GRID * GRID)
+    image = total.reshape(GRID, GRID, 3)
+    near = cv2.GaussianBlur(image, (0, 0), SPREAD, borderType=cv2.BORDER_CONSTANT)
+    far = cv2.GaussianBlur(image, (0, 0), 3 * SPREAD, borderType=cv2.BORDER_CONSTANT) * 0.05
+    both = near + far
+    return np.asarray(both[..., :2] / (both[..., 2:] + 0.002))
+
+
+def _unfolded(field: F64, rest: F64) -> F64:
+    """Return the sum of an affine field and the rest, (GRID, GRID, 2), smoothed until the map does not fold."""
+    whole = field + rest
+    for _ in range(SMOOTHINGS):
+        along_x, along_y = np.diff(whole, axis=1)[:-1], np.diff(whole, axis=0)[:, :-1]
+        area = (1 + along_x[..., 0]) * (1 + along_y[..., 1]) - along_x[..., 1] * along_y[..., 0]
+        if float(area.min()) >= LEAST_AREA:
+            return whole
+        rest = np.asarray(cv2.GaussianBlur(rest, (0, 0), SPREAD))
+        whole = field + rest
+    return field
