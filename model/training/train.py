@@ -122,7 +122,7 @@ def _objective(recipe: Recipe, corpus_dir: Path, device: torch.device, sources: 
         raise RecipeError(
             "network.architecture wav2lip has no place for a trained hearing network: leave the hearing out"
         )
-    lpips = load_lpips(recipe.lpips.backbone) if recipe.losses.lpips else None
+    lpips = load_lpips(recipe.lpips.backbone, recipe.lpips.stages) if recipe.losses.lpips else None
     loss_networks = LossNetworks(expert, lpips)
     if recipe.network.architecture == "wav2lip":
         return BaselineObjective(recipe, clips, held_out, device, loss_networks)

@@ -147,7 +147,8 @@ class FacesObjective(ABC):
         row, column = round(size * self._hidden_from), size // 6
         drawn, filmed = (face[:, :, row:, column:-column] for face in (faces, target))
         if self._lpips is not None:
-            terms["lpips"] = self._lpips(drawn, filmed)
+            every = self._recipe.lpips.every
+            terms["lpips"] = self._lpips(drawn[::every], filmed[::every])
         if self._critic is not None:
             # Both in one pass, because spectral norm changes the critic a little at every pass.
             scores = self._critic(torch.cat([filmed, reverse_gradient(drawn.to(filmed.dtype))]))

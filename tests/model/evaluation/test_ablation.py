@@ -93,9 +93,11 @@ def test_one_command_gives_one_table_and_keeps_what_is_finished(tmp_path: Path, 
 def test_random_weights_of_lpips_are_named_in_the_table(rows_file: Path) -> None:
     row = {"name": "full", "clips": 3, **dict.fromkeys([*MEASURES.values(), *COSTS.values()], 0.5)}
     table = {"corpus": "c", "minutes": 2.0, "seed": 0, "lpips_backbone": "random", "hearing": "h", "rows": [row]}
+    row["frechet_crops"] = 75
     text = as_markdown(table)
     assert "Backbone of LPIPS: random weights, asked for." in text and "Each row: 2 minutes of training" in text
-    assert re.search(r"\| row \| PSNR \| SSIM \| LPIPS \|", text)
+    assert "Frechet distance of 75 drawn crops" in text
+    assert re.search(r"\| row \| PSNR \| SSIM \| LPIPS \(random\) \| FED \(EfficientNet-Lite0\) \|", text)
 
 
 def test_the_shipped_table_has_a_row_for_each_part() -> None:

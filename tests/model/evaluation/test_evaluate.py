@@ -197,15 +197,19 @@ def test_learned_metrics_are_used_if_they_are_there() -> None:
         lpips=lambda drawn, filmed: float(np.abs(drawn.astype(float) - filmed).mean()),
         sync=lambda drawn, voice, fps: (7.0, math.nan),
         features=lambda crops: crops.reshape(len(crops), -1)[:, :3].astype(float),
-        fid=lambda drawn, real: float(len(drawn) + len(real)),
+        frechet=lambda drawn, real: float(len(drawn) + len(real)),
+        backbone="HED-VGG16",
     )
     found = {row["name"]: row for row in rows(evaluate([Actor(0), Actor(1)], learned), learned)}
     assert found[REAL]["lpips"] == 0 < found[OWN]["lpips"] < found[SILENT]["lpips"]
-    assert found[OWN]["fid"] == 4 * FRAMES
+    assert found[OWN]["fed"] == 4 * FRAMES and found[OWN]["frechet_crops"] == 2 * FRAMES
+    assert found[OWN]["fid"] is None
+    text = table(summarise(evaluate([Actor(0)], learned), learned))
+    assert "lpips (HED-VGG16)" in text and "fed (EfficientNet-Lite0)" in text and "frechet_crops" in text
     assert found[OWN]["lse_d"] == 7.0 and found[OWN]["lse_c"] is None and found[SILENT]["lse_d"] is None
 
 
 def test_the_table_leaves_out_measures_without_values() -> None:
     text = table(summarise(evaluate([Actor(0), Actor(1)], LearnedMetrics()), LearnedMetrics()))
-    assert "aperture_r" in text and "lse_d" not in text
+    assert "aperture_r" in text and "lse_d" not in text and "lpips" not in text and "frechet_crops" not in text
     assert len({len(line) for line in text.splitlines()}) == 1
