@@ -20,7 +20,7 @@ from model.arrays import F32, U8
 from model.checkpoint import CheckpointConfig, default_checkpoint, load_network
 from model.composition import Interior, compose, shrink
 from model.network.folding import fold_batch_norms
-from model.network.generator import Drawing
+from model.network.generator import Drawing, Generator
 from model.sound import EncoderReader, MelReader, SoundReader
 from model.speech_encoder.port import SpeechEncoder
 from model.speech_encoder.sources import load_encoder
@@ -67,17 +67,20 @@ class Synthesizer:
         sound: F32,
         references: U8 | None = None,
         interiors: Sequence[Interior | None] | None = None,
+        movements: F32 | None = None,
     ) -> U8:
         """Synthesize N faces from the upper part of each crop and its whole reference.
 
         Without references, each crop is its own reference. crops, references: (N,P,P,3) uint8 RGB, P a multiple of
         config.image_size if config.keeps_detail, else config.image_size itself. sound: (N,rows,columns) float32, rows
         and columns as config.sound_shape says, see model/sound.py. interiors: the inside of each mouth, if known; only
-        a network that draws a `Drawing` shows it. Returns (N,P,P,3) uint8 RGB. If memory runs out, the batch size is
-        halved, and stays so. Raises MemoryError if a single crop needs too much memory, and ValueError for wrong shapes
-        or types.
+        a network that draws a `Drawing` shows it. movements: how far each person opens and spreads the lips, (N,2)
+        float32 with 1 for the usual; only a network with a hearing network uses it. Returns (N,P,P,3) uint8 RGB. If
+        memory runs out, the batch size is halved, and stays so. Raises MemoryError if a single crop needs too much
+        memory, and ValueError for wrong shapes or types.
         """
         references = crops if references is None else references
+        moves = np.ones((len(crops), 2), np.float32) if movements is None else movements
         insides = [None] * len(crops) if interiors is None else list(interiors)
         for pixels in (crops, references):
             self._check(pixels, sound)
@@ -87,7 +90,7 @@ class Synthesizer:
             stop = min(start + self.batch_size, len(crops))
             try:
                 part = slice(start, stop)
-                done[part] = self._batch(crops[part], references[part], sound[part], insides[part])
+                done[part] = self._batch(crops[part], references[part], sound[part], moves[part], insides[part])
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 self._shrink(error)
                 continue
@@ -115,13 +118,18 @@ class Synthesizer:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _batch(self, crops: U8, references: U8, sound: F32, interiors: Sequence[Interior | None]) -> U8:
+    def _batch(self, crops: U8, references: U8, sound: F32, movements: F32, interiors: Sequence[Interior | None]) -> U8:
         count, size = len(crops), self.config.image_size
         heard = torch.zeros(self.batch_size, 1, *sound.shape[1:])
         heard[:count, 0] = torch.from_numpy(np.nan_to_num(sound))
         target, reference = self._pixels(shrink(crops, size)), self._pixels(shrink(references, size))
         faces = join_faces(target, reference, self.config.framing.hidden_from)
-        drawn = self._network(faces, heard.to(self._device, self._dtype))
+        inputs = [faces, heard.to(self._device, self._dtype)]
+        if isinstance(self._network, Generator):
+            moves = torch.ones(self.batch_size, 2)
+            moves[:count] = torch.from_numpy(movements)
+            inputs.append(moves.to(self._device))
+        drawn = self._network(*inputs)
         if isinstance(drawn, Drawing):
             return self._composed(drawn, crops, references, interiors)
         return self._levels(drawn)[:count]

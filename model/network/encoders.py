@@ -18,7 +18,7 @@ from model.speech_encoder.port import FEATURES, WINDOW_STEPS
 LATENT = 512
 _STEP_VALUES = 64  # to which the features of one step are reduced
 _HIDDEN = 256
-_DROPPED = 0.2  # share of the values that are left out in training, since there are few real voices
+_DROPPED = 0.4  # share of the values that are left out in training, since there are few real voices
 
 
 class FaceEncoder(nn.Module):

@@ -160,6 +160,7 @@ class Generator(nn.Module):
     """Network that draws faces which say a sound. faces (N,6,S,S) in 0..1, sound -> `Drawing`.
 
     sound: mels (N,1,80,32) in -4..4, or features (N,1,16,384) of a speech encoder, as the config says.
+    movement: see `Hearing.emphasised`.
 
     LPIPS-AttnWav2Lip, https://arxiv.org/abs/2602.00189, with the additions above.
     """
@@ -196,9 +197,9 @@ class Generator(nn.Module):
         if self.head.bias is not None:
             nn.init.constant_(self.head.bias[3], -2.0)
 
-    def forward(self, faces: Tensor, sound: Tensor) -> Drawing:
+    def forward(self, faces: Tensor, sound: Tensor, movement: Tensor | None = None) -> Drawing:
         latent, predicted = self.hearing(sound)
-        return self.draw(faces, latent, self.hearing.emphasised(predicted))
+        return self.draw(faces, latent, self.hearing.emphasised(predicted, movement))
 
     def draw(self, faces: Tensor, latent: Tensor, articulation: Tensor) -> Drawing:
         """Draw faces (N,6,S,S) with an audio latent (N,512) and a normal articulation (N,7), predicted or known."""

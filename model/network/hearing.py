@@ -13,7 +13,7 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from model.articulation import CHANNELS
+from model.articulation import CHANNELS, OPENING, SPREADING
 from model.network.encoders import LATENT, AudioEncoder, FeatureEncoder
 from model.typed_config import STRICT
 
@@ -63,11 +63,18 @@ class Hearing(nn.Module):
         latent: Tensor = self.level(self.audio(sound))
         return latent, self.articulation(torch.relu(latent))
 
-    def emphasised(self, predicted: Tensor) -> Tensor:
-        """Return a normal articulation (N,7) that moves as far from rest as real lips, and rests in silence."""
+    def emphasised(self, predicted: Tensor, movement: Tensor | None = None) -> Tensor:
+        """Return a normal articulation (N,7) that moves as far from rest as real lips, and rests in silence.
+
+        movement: how far each person opens and spreads the lips, (N,2) with 1 for the usual; None: all move as usual.
+        """
         rest = normal_articulation(torch.zeros_like(self.silence))
         silence, emphasis = self.silence.to(predicted.dtype), self.emphasis.to(predicted.dtype)
-        return rest.to(predicted.dtype) + (predicted - silence) * emphasis
+        moved = (predicted - silence) * emphasis
+        if movement is not None:
+            for column, channels in enumerate((OPENING, SPREADING)):
+                moved[:, channels] *= movement[:, column, None].to(moved.dtype)
+        return rest.to(predicted.dtype) + moved
 
     def calibrate(self, predicted: Tensor, known: Tensor, silence: Tensor) -> None:
         """Set the buffers of `emphasised`.

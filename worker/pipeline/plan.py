@@ -21,6 +21,7 @@ from model.audio import SAMPLE_RATE_HZ
 from model.sound import EncodedSound, MelSound, Sound
 from model.speech_encoder.port import FEATURES
 from worker.faces.detect import FaceDetector
+from worker.faces.lip_range import Movements, lip_movements
 from worker.faces.reference import ReferenceCrops
 from worker.faces.subject import Chooser, Subject, choose_subject, find_sparse_faces
 from worker.media.decode import Source, open_source
@@ -39,6 +40,7 @@ class Plan:
 
     sound: what the network hears of the voice, mapped from `sound_file`; the voice is silent wherever the gate is
     closed. voice_s: its duration in seconds. timeline: the source frame of each output frame, (N,) int64.
+    movements: how far each person opens and spreads the lips.
     """
 
     source: Source
@@ -48,6 +50,7 @@ class Plan:
     timeline: I64
     chooser: Chooser
     references: ReferenceCrops
+    movements: Movements
 
     @property
     def frames(self) -> int:
@@ -76,14 +79,20 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
         sparse = find_sparse_faces(source, timeline, detector, monitor.check)
         chooser = choose_subject(options.face, [frame.faces for frame in sparse])
         references = ReferenceCrops.choose(sparse, context.synthesizer.config, source.colour, chooser)
-    return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references)
+        movements = lip_movements(sparse, chooser)
+    return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references, movements)
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:
     """Save a plan, and the seconds of each stage of making it, into a folder; the sound stays in its own file."""
     facts = folder / "plan.npz"
     decisions = json.dumps(
-        {"chooser": asdict(plan.chooser), "voice_s": plan.voice_s, "stage_seconds": dict(stage_seconds)}
+        {
+            "chooser": asdict(plan.chooser),
+            "voice_s": plan.voice_s,
+            "movements": plan.movements,
+            "stage_seconds": dict(stage_seconds),
+        }
     )
     with facts.open("wb") as file:
         np.savez(file, words=np.array(decisions), **plan.references.arrays())
@@ -103,7 +112,9 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
     sources, check = context.sources, context.monitor.check
     source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check)
     timeline = plan_timeline(context.options, source, voice_s)
-    return Plan(source, sound, saved.media, voice_s, timeline, chooser, references), decisions["stage_seconds"]
+    movements = {int(person): (float(a), float(b)) for person, (a, b) in decisions["movements"].items()}
+    plan = Plan(source, sound, saved.media, voice_s, timeline, chooser, references, movements)
+    return plan, decisions["stage_seconds"]
 
 
 def _saved_sound(path: Path, synthesizer: FaceSynthesizer) -> Sound:
