@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -11,8 +11,10 @@ import numpy as np
 from app.core.jobs import JobOptions
 from model.arrays import F32, I16, U8
 from model.audio import MelWindow, mel_windows
+from model.composition import Interior
 from worker.faces.blend import BlendSettings, SynthesizedCrop, blend
 from worker.faces.crop import extract, face_transform
+from worker.faces.interior import Interiors
 from worker.faces.reference import CropShape, ReferenceCrops
 from worker.faces.track import TrackedFrame
 from worker.media.decode import Source
@@ -52,8 +54,14 @@ class FaceSynthesizer(Protocol):
     def precision(self) -> str:
         """Return the name of the number format it computes in."""
 
-    def synthesize(self, crops: U8, mels: F32, references: U8 | None = None) -> U8:
-        """Return the crops with the lips of the sound."""
+    def synthesize(
+        self,
+        crops: U8,
+        mels: F32,
+        references: U8 | None = None,
+        interiors: Sequence[Interior | None] | None = None,
+    ) -> U8:
+        """Return the crops with the lips of the sound, and the given insides of their mouths."""
 
 
 @dataclass
@@ -80,6 +88,7 @@ class LipSynthesis:
         self._strength, self._timer = options.strength, timer
         self._rate, self._colour = source.rate, source.colour
         config = synthesizer.config
+        self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
         self._blend = BlendSettings(config.framing, source.colour, config.image_size, options.strength, options.padding)
 
     def synthesize(self, batch: list[OutputFrame]) -> list[U8]:
@@ -93,11 +102,13 @@ class LipSynthesis:
             transforms = [face_transform(face, config.framing, self._references.size) for _, face in faces]
             pairs = zip(faces, transforms, strict=True)
             crops = np.stack([extract(planes[at], transform, self._colour) for (at, _), transform in pairs])
-            references = self._references.for_faces(crops, [face for _, face in faces], transforms)
+            landmarks = [face for _, face in faces]
+            references = self._references.for_faces(crops, landmarks, transforms)
+            interiors = self._interiors.for_faces(crops, landmarks, transforms, self._references.persons_of(landmarks))
             times_s = np.array([float(batch[at].number / self._rate) for at, _ in faces])
             mels = mel_windows(self._voice, times_s, config.mel_window)
         with self._timer.time("synthesize"):
-            synthesized = self._synthesizer.synthesize(crops, mels, references)
+            synthesized = self._synthesizer.synthesize(crops, mels, references, interiors)
         with self._timer.time("blend"):
             for at in {at for at, _ in faces}:
                 planes[at] = planes[at].copy()
