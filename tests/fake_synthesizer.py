@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from model.arrays import F32, U8
 from model.audio import AROUND_FRAME, MelWindow
+from model.composition import Interior
 from model.framing import LOWER_FACE, Framing
 
 
@@ -40,7 +42,14 @@ class FakeSynthesizer:
     precision: str = "fp32"
     loudness: list[float] = field(default_factory=list)
 
-    def synthesize(self, crops: U8, sound: F32, references: U8 | None = None) -> U8:
+    def synthesize(
+        self,
+        crops: U8,
+        sound: F32,
+        references: U8 | None = None,
+        interiors: Sequence[Interior | None] | None = None,
+        movements: F32 | None = None,
+    ) -> U8:
         """Return the crops, (N, S, S, 3) uint8, changed as the fields say."""
         size, window = self.config.image_size, self.config.mel_window
         assert crops.shape[1:] == (size, size, 3)

@@ -33,6 +33,8 @@ from model.face_points import (
 )
 from model.framing import Framing
 from model.teeth import MouthPlace, model_interior
+from worker.faces.crop import Transform
+from worker.faces.likeness import Likeness
 from worker.faces.pose import Carrier, PosedFace
 
 REACH: Final = 0.09  # how far a layer is continued under the lips, in template units
@@ -62,20 +64,20 @@ class _Mouth:
     """Inside of one person's mouth.
 
     interior: in the pixels of `points`, (468, 2), the landmarks of the crop it belongs to. carrier: the rule that
-    carries those. tone: mean colour (3,) of that crop's upper part.
+    carries those. likeness: the colours of its face.
     """
 
     interior: Interior
     points: F64
     carrier: Carrier
-    tone: F64
+    likeness: Likeness
 
 
 class Interiors:
     """The insides of the mouths of a clip, one for each person."""
 
-    def __init__(self, mouths: dict[int, _Mouth], hidden_from: float) -> None:
-        self._mouths, self._hidden_from = mouths, hidden_from
+    def __init__(self, mouths: dict[int, _Mouth]) -> None:
+        self._mouths = mouths
 
     @classmethod
     def choose(cls, resting: Sequence[FaceCrop], opened: Sequence[FaceCrop], framing: Framing) -> Interiors:
@@ -88,24 +90,30 @@ class Interiors:
             if face.person not in mouths:
                 candidates = [other for other in opened if other.person == face.person]
                 mouths[face.person] = _mouth_of(face, candidates, framing)
-        return cls(mouths, framing.hidden_from)
+        return cls(mouths)
 
-    def for_faces(self, crops: U8, points: Sequence[F32], persons: Sequence[int]) -> list[Interior | None]:
-        """Return the inside of the mouth in each crop (N,P,P,3); None for a person who was not seen before.
+    def for_faces(
+        self, crops: U8, faces: Sequence[F32], transforms: Sequence[Transform], persons: Sequence[int]
+    ) -> list[Interior | None]:
+        """Return the inside of the mouth in each crop (N,P,P,3); None for a face that was not seen before.
 
-        points: landmarks (468, 2) in the pixels of each crop. persons: number of each crop's person.
+        faces: landmarks (468, 2) of each crop in frame pixels. transforms: from the frame to each crop. persons: number
+        of each crop's person.
         """
+        points = [transform.apply(face) for face, transform in zip(faces, transforms, strict=True)]
         return [self._in_crop(*one) for one in zip(crops, points, persons, strict=True)]
 
-    def _in_crop(self, crop: U8, points: F32, person: int) -> Interior | None:
+    def _in_crop(self, crop: U8, points: F64, person: int) -> Interior | None:
         mouth = self._mouths.get(person)
         if mouth is None:
             return None
+        likeness = Likeness.of(crop, points)
+        if not likeness.is_same(mouth.likeness):
+            return None
         rows = list(AROUND_MOUTH)
-        moved = mouth.carrier.carry(points)[rows].astype(np.float64)
-        motion = fit_affine(mouth.points[rows], moved)
-        light = np.clip(_tone(crop, self._hidden_from) / mouth.tone, *TONE_RANGE)
-        return carry_interior(mouth.interior, motion, light)
+        motion = fit_affine(mouth.points[rows], mouth.carrier.carry(points)[rows].astype(np.float64))
+        light = np.clip(likeness.upper.mean(axis=0) / np.maximum(mouth.likeness.upper.mean(axis=0), 1.0), *TONE_RANGE)
+        return carry_interior(mouth.interior, motion, light.astype(np.float64))
 
 
 def carry_interior(interior: Interior, motion: F64, light: F64) -> Interior:
@@ -151,7 +159,7 @@ def _mouth_of(resting: FaceCrop, opened: Sequence[FaceCrop], framing: Framing) -
         chosen = resting
         points = np.asarray(chosen.landmarks, np.float64)
         interior = model_interior(mouth_place(chosen.crop, points, framing, teeth_colour(opened, framing)))
-    return _Mouth(interior, points, Carrier.of(chosen), _tone(chosen.crop, framing.hidden_from))
+    return _Mouth(interior, points, Carrier.of(chosen), Likeness.of(chosen.crop, points))
 
 
 def mouth_place(crop: U8, points: F64, framing: Framing, teeth: F64 | None) -> MouthPlace:
@@ -179,7 +187,7 @@ def teeth_colour(faces: Sequence[FaceCrop], framing: Framing) -> F64 | None:
         points = np.asarray(face.landmarks, np.float64)
         lips = lip_contours(points, len(face.crop))
         rows = np.arange(len(face.crop))[:, None] + 0.5
-        teeth = (likeness(face.crop, points)[0] > 0.6) & (rows > lips.top) & (rows < lips.bottom)
+        teeth = (tooth_and_lip(face.crop, points)[0] > 0.6) & (rows > lips.top) & (rows < lips.bottom)
         found.append(face.crop[teeth])
         area += float(teeth.sum()) * (framing.side / len(face.crop)) ** 2
     if area < ENOUGH_COLOUR:
@@ -194,13 +202,6 @@ def _patch(crop: U8, at: F64, radius: float) -> F64:
     x, y = np.clip(np.rint(at).astype(int), 0, len(crop) - 1)
     reach = max(1, round(radius))
     return np.asarray(crop[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].mean(axis=(0, 1)))
-
-
-def _tone(crop: U8, hidden_from: float) -> F64:
-    """Return the mean colour (3,) of the middle of the upper part of a crop."""
-    size = len(crop)
-    upper = crop[: round(size * hidden_from), size // 4 : size - size // 4]
-    return np.asarray(np.maximum(1.0, cv2.mean(upper)[:3]), np.float64)
 
 
 @dataclass(frozen=True)
@@ -235,11 +236,11 @@ def teeth_score(crop: U8, points: F64, framing: Framing) -> float:
     inside = (share > 0) & (share < 1)
     if inside.sum() < 0.002 * unit**2:
         return 0.0
-    teeth, _ = likeness(crop, points)
+    teeth, _ = tooth_and_lip(crop, points)
     return float((teeth * inside * np.where(share < 0.6, 1.0, 0.4)).sum() / unit**2)
 
 
-def likeness(crop: U8, points: F64) -> tuple[F32, F32]:
+def tooth_and_lip(crop: U8, points: F64) -> tuple[F32, F32]:
     """Return how much each pixel looks like a tooth, and how much like lips, both (P,P) 0..1.
 
     Teeth are as bright as lips and less red; what is dark is neither.
@@ -264,7 +265,7 @@ def borrow(crop: U8, points: F64, framing: Framing) -> Interior:
     top, bottom = int(lips.top[left:right].min() - reach), int(np.ceil(lips.bottom[left:right].max() + reach))
     top, bottom = max(0, top), min(size, bottom)
     columns = slice(left, right)
-    up, low = _between_lips(likeness(crop, points)[1], lips, columns, LIP_REACH * unit)
+    up, low = _between_lips(tooth_and_lip(crop, points)[1], lips, columns, LIP_REACH * unit)
     up, low = up + inset, low - inset
     low = np.maximum(low, up)
     split = split_rows(crop, up, low, left)

@@ -193,9 +193,13 @@ class ReferenceCrops:
 
         faces: landmarks (468, 2) of each crop in frame pixels. transforms: from the frame to each crop.
         """
-        persons = [self._chooser.person_of((face.min(axis=0) + face.max(axis=0)) / 2) for face in faces]
+        persons = self.persons_of(faces)
         points = [transform.apply(face).astype(np.float32) for face, transform in zip(faces, transforms, strict=True)]
         return np.stack([self._for_crop(*one) for one in zip(crops, points, persons, strict=True)])
+
+    def persons_of(self, faces: Sequence[F32]) -> list[int]:
+        """Return the number of the person of each face (468, 2), in frame pixels."""
+        return [self._chooser.person_of((face.min(axis=0) + face.max(axis=0)) / 2) for face in faces]
 
     def _for_crop(self, crop: U8, points: F32, person: int) -> U8:
         likeness = Likeness.of(crop, points)

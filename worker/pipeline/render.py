@@ -56,7 +56,7 @@ def render(
     (first, last), source, monitor, options = span, plan.source, context.monitor, context.options
     monitor.stage("synthesize")
     synthesizer, stats = context.synthesizer, FaceStats()
-    synthesis = LipSynthesis(synthesizer, plan.sound, plan.references, source, options, timer)
+    synthesis = LipSynthesis(synthesizer, plan, options, timer)
 
     def tracked(check: Check) -> Iterator[TrackedFrame]:
         return tracked_frames(source, plan.timeline[first:last], detector, plan.chooser, timer, check)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -11,10 +11,13 @@ import numpy as np
 from app.core.jobs import JobOptions
 from model.arrays import F32, U8
 from model.audio import MelWindow
+from model.composition import Interior
 from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder
 from worker.faces.blend import BlendSettings, SynthesizedCrop, blend
 from worker.faces.crop import extract, face_transform
+from worker.faces.interior import Interiors
+from worker.faces.lip_range import Movements
 from worker.faces.reference import CropShape, ReferenceCrops
 from worker.faces.track import TrackedFrame
 from worker.media.decode import Source
@@ -58,8 +61,15 @@ class FaceSynthesizer(Protocol):
     def precision(self) -> str:
         """Return the name of the number format it computes in."""
 
-    def synthesize(self, crops: U8, sound: F32, references: U8 | None = None) -> U8:
-        """Return the crops with the lips of the sound."""
+    def synthesize(
+        self,
+        crops: U8,
+        sound: F32,
+        references: U8 | None = None,
+        interiors: Sequence[Interior | None] | None = None,
+        movements: F32 | None = None,
+    ) -> U8:
+        """Return the crops with the lips of the sound, and the given insides of their mouths."""
 
 
 @dataclass
@@ -70,23 +80,38 @@ class OutputFrame:
     tracked: TrackedFrame
 
 
+class ClipDecisions(Protocol):
+    """Decisions that all frames of a clip share; a plan has them."""
+
+    @property
+    def source(self) -> Source:
+        """Return the video."""
+
+    @property
+    def sound(self) -> Sound:
+        """Return what the network hears of the voice."""
+
+    @property
+    def references(self) -> ReferenceCrops:
+        """Return the references of all people."""
+
+    @property
+    def movements(self) -> Movements:
+        """Return how far each person opens and spreads the lips."""
+
+
 class LipSynthesis:
     """Synthesis and blending of the faces of one clip."""
 
     def __init__(
-        self,
-        synthesizer: FaceSynthesizer,
-        sound: Sound,
-        references: ReferenceCrops,
-        source: Source,
-        options: JobOptions,
-        timer: StageTimer,
+        self, synthesizer: FaceSynthesizer, decisions: ClipDecisions, options: JobOptions, timer: StageTimer
     ) -> None:
-        self._synthesizer, self._sound, self._references = synthesizer, sound, references
-        self._strength, self._timer = options.strength, timer
-        self._rate, self._colour = source.rate, source.colour
-        config = synthesizer.config
-        self._blend = BlendSettings(config.framing, source.colour, config.image_size, options.strength, options.padding)
+        self._synthesizer, self._sound, self._references = synthesizer, decisions.sound, decisions.references
+        self._movements, self._strength, self._timer = decisions.movements, options.strength, timer
+        self._rate, self._colour = decisions.source.rate, decisions.source.colour
+        config, references = synthesizer.config, decisions.references
+        self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
+        self._blend = BlendSettings(config.framing, self._colour, config.image_size, options.strength, options.padding)
 
     def synthesize(self, batch: list[OutputFrame]) -> list[U8]:
         """Return the planes of each frame with synthesized lips, (H * 3/2, W) uint8; the input is not changed."""
@@ -99,11 +124,16 @@ class LipSynthesis:
             transforms = [face_transform(face, config.framing, self._references.size) for _, face in faces]
             pairs = zip(faces, transforms, strict=True)
             crops = np.stack([extract(planes[at], transform, self._colour) for (at, _), transform in pairs])
-            references = self._references.for_faces(crops, [face for _, face in faces], transforms)
+            landmarks = [face for _, face in faces]
+            references = self._references.for_faces(crops, landmarks, transforms)
+            persons = self._references.persons_of(landmarks)
+            interiors = self._interiors.for_faces(crops, landmarks, transforms, persons)
+            usual = (1.0, 1.0)
+            movements = np.array([self._movements.get(person, usual) for person in persons], np.float32)
             times_s = np.array([float(batch[at].number / self._rate) for at, _ in faces])
             sound = self._sound.windows(times_s)
         with self._timer.time("synthesize"):
-            synthesized = self._synthesizer.synthesize(crops, sound, references)
+            synthesized = self._synthesizer.synthesize(crops, sound, references, interiors, movements)
         with self._timer.time("blend"):
             for at in {at for at, _ in faces}:
                 planes[at] = planes[at].copy()

@@ -33,7 +33,7 @@ from worker.pipeline.segments import begin, count_segments, join_segments, rende
 class SensitiveSynthesizer(FakeSynthesizer):
     """Synthesizer whose output depends on both its sound and its references."""
 
-    def synthesize(self, crops: np.ndarray, sound: np.ndarray, references: np.ndarray | None = None) -> np.ndarray:
+    def synthesize(self, crops, sound, references=None, interiors=None, movements=None) -> np.ndarray:
         assert references is not None
         drawn = super().synthesize(crops, sound)
         loud = (sound.mean(axis=(1, 2)) * 32 + 128).clip(0, 255).astype(np.uint8)
