@@ -26,6 +26,7 @@ from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
 from worker.media.voice import VOICE_FILE, read_voice
 from worker.pipeline.run_context import FilePair, RunContext
+from worker.pipeline.sync_confidence import LookedAt, choose_frames
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Plan:
     """Decisions that hold for every frame of a clip.
 
     voice: (n,) int16 at 16 kHz, silent wherever the gate is closed, mapped from `voice_file`. timeline: the source
-    frame of each output frame, (N,) int64.
+    frame of each output frame, (N,) int64. looked_at: the output frames whose lips are compared with the voice.
     """
 
     source: Source
@@ -42,6 +43,7 @@ class Plan:
     timeline: I64
     chooser: Chooser
     references: ReferenceCrops
+    looked_at: LookedAt
 
     @property
     def frames(self) -> int:
@@ -65,13 +67,16 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
         sparse = find_sparse_faces(source, timeline, detector, monitor.check)
         chooser = choose_subject(options.face, [frame.faces for frame in sparse])
         references = ReferenceCrops.choose(sparse, context.synthesizer.config, source.colour)
-    return Plan(source, voice, work_dir / name, timeline, chooser, references)
+    with timer.time("sound"):
+        looked_at = choose_frames(voice, len(timeline), source.rate)
+    return Plan(source, voice, work_dir / name, timeline, chooser, references, looked_at)
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:
     """Save a plan, and the seconds of each stage of making it, into a folder; the voice stays in its own file."""
     facts = folder / "plan.npz"
-    decisions = json.dumps({"chooser": asdict(plan.chooser), "stage_seconds": dict(stage_seconds)})
+    chosen = {"chooser": asdict(plan.chooser), "looked_at": asdict(plan.looked_at)}
+    decisions = json.dumps({**chosen, "stage_seconds": dict(stage_seconds)})
     with facts.open("wb") as file:
         np.savez(file, words=np.array(decisions), rest=np.array(plan.references.crops, np.uint8))
     return FilePair(plan.voice_file, facts)
@@ -89,4 +94,6 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
     sources, check = context.sources, context.monitor.check
     source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check)
     timeline = plan_timeline(context.options, source, len(voice) / SAMPLE_RATE_HZ)
-    return Plan(source, voice, saved.media, timeline, chooser, references), decisions["stage_seconds"]
+    looked_at = LookedAt(**decisions["looked_at"])
+    plan = Plan(source, voice, saved.media, timeline, chooser, references, looked_at)
+    return plan, decisions["stage_seconds"]
