@@ -27,7 +27,7 @@ for command in (
     clip.sync,
     benchmark.bench,
     *(training.corpus, training.prepare, training.train),
-    *(evaluation.evaluate, evaluation.ablate),
+    *(evaluation.evaluate, evaluation.ablate, evaluation.fit_sync),
 ):
     main.add_command(command)
 

@@ -186,3 +186,21 @@ def ablate(choice: AblationChoice) -> None:
         rows = read_rows(choice.config or shipped_recipe("ablation"))
         table = run(rows, settings, MeshReader(detector), choice.only, log_line)
     click.echo(as_markdown(table))
+
+
+@click.command()
+@click.option("--corpus", "corpus_dir", required=True, type=FILE, help="Clips of real talkers, from `lipsync prepare`.")
+@click.option("--out", required=True, type=FILE_TO_WRITE, help="The model, a .safetensors file.")
+def fit_sync(corpus_dir: Path, out: Path) -> None:
+    """Fit the model that tells how well lips fit a voice, and show what it says of speakers it has not seen."""
+    from model.evaluation.lip_voice import save_model
+    from model.evaluation.lip_voice_fit import account, fit, judge_held_out, read_talks
+    from worker.evaluation.video_cases import MeshReader
+    from worker.faces.detect import FaceDetector
+
+    with FaceDetector() as detector:
+        talks = read_talks(corpus_dir, MeshReader(detector), log_line)
+    for line in account(judge_held_out(talks)):
+        click.echo(line)
+    save_model(out, fit(talks.train))
+    click.echo(str(out))

@@ -31,6 +31,7 @@ from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
 from worker.media.voice import VOICE_FILE, read_voice
 from worker.pipeline.run_context import FilePair, RunContext
+from worker.pipeline.sync_confidence import FrameChoice, LookedAt, choose_frames
 from worker.pipeline.synthesis import FaceSynthesizer
 
 
@@ -40,7 +41,8 @@ class Plan:
 
     sound: what the network hears of the voice, mapped from `sound_file`; the voice is silent wherever the gate is
     closed. voice_s: its duration in seconds. timeline: the source frame of each output frame, (N,) int64.
-    movements: how far each person opens and spreads the lips.
+    movements: how far each person opens and spreads the lips. looked_at: the output frames whose lips are compared with
+    the voice.
     """
 
     source: Source
@@ -51,6 +53,7 @@ class Plan:
     chooser: Chooser
     references: ReferenceCrops
     movements: Movements
+    looked_at: LookedAt
 
     @property
     def frames(self) -> int:
@@ -80,7 +83,9 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
         chooser = choose_subject(options.face, [frame.faces for frame in sparse])
         references = ReferenceCrops.choose(sparse, context.synthesizer.config, source.colour, chooser)
         movements = lip_movements(sparse, chooser)
-    return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references, movements)
+    with timer.time("sound"):
+        looked_at = choose_frames(voice, len(timeline), source.rate)
+    return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references, movements, looked_at)
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:
@@ -91,11 +96,13 @@ def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> F
             "chooser": asdict(plan.chooser),
             "voice_s": plan.voice_s,
             "movements": plan.movements,
+            "looked_at": asdict(plan.looked_at.frames),
+            "heard_from_s": plan.looked_at.from_s,
             "stage_seconds": dict(stage_seconds),
         }
     )
     with facts.open("wb") as file:
-        np.savez(file, words=np.array(decisions), **plan.references.arrays())
+        np.savez(file, words=np.array(decisions), heard=plan.looked_at.voice, **plan.references.arrays())
     return FilePair(plan.sound_file, facts)
 
 
@@ -103,17 +110,18 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
     """Return a saved plan, and the seconds of each stage of making it; raises InputError."""
     with np.load(saved.facts, allow_pickle=False) as arrays:
         decisions = json.loads(str(arrays["words"]))
-        saved_references = {name: arrays[name] for name in arrays.files}
+        saved_arrays = {name: arrays[name] for name in arrays.files}
     people = tuple(Subject(**person) for person in decisions["chooser"].pop("people"))
     target = decisions["chooser"].pop("target")
     chooser = Chooser(people=people, target=None if target is None else Subject(**target), **decisions["chooser"])
     sound, voice_s = _saved_sound(saved.media, context.synthesizer), float(decisions["voice_s"])
-    references = ReferenceCrops.of_arrays(saved_references, context.synthesizer.config, chooser)
+    references = ReferenceCrops.of_arrays(saved_arrays, context.synthesizer.config, chooser)
     sources, check = context.sources, context.monitor.check
     source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check)
     timeline = plan_timeline(context.options, source, voice_s)
     movements = {int(person): (float(a), float(b)) for person, (a, b) in decisions["movements"].items()}
-    plan = Plan(source, sound, saved.media, voice_s, timeline, chooser, references, movements)
+    looked_at = LookedAt(FrameChoice(**decisions["looked_at"]), saved_arrays["heard"], decisions["heard_from_s"])
+    plan = Plan(source, sound, saved.media, voice_s, timeline, chooser, references, movements, looked_at)
     return plan, decisions["stage_seconds"]
 
 
