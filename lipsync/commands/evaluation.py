@@ -60,7 +60,7 @@ class EvaluationChoice:
     "--lpips-backbone",
     help=(
         "Of LPIPS: 'hed-vgg16', 'random', 'none' for no LPIPS, or torchvision's AlexNet weights; "
-        "else hed-vgg16 if its package is installed."
+        "else hed-vgg16 if its packages are installed."
     ),
 )
 @click.option("--inception", type=FILE, help="torchvision's Inception v3 weights, for FID instead of FED.")

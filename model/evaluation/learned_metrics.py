@@ -26,7 +26,7 @@ from model.evaluation.frechet import (
 from model.evaluation.lse import LEAST_S, at_25_fps, scores, sync_distances
 from model.network.syncnet_v2 import SyncNetV2
 from model.training.backbones import load_whole
-from model.training.perceptual import HED_VGG16, HED_WEIGHTS, Lpips, backbone_name, load_lpips
+from model.training.perceptual import HED_VGG16, Lpips, backbone_name, hed_vgg16_is_installed, load_lpips
 from model.training.tensors import to_faces
 
 _LPIPS_BATCH = 16
@@ -73,8 +73,8 @@ def load_learned_metrics(
 
 
 def default_backbone() -> str | None:
-    """Return the backbone of LPIPS that is used unless another is asked for, None if its package is not installed."""
-    return HED_VGG16 if HED_WEIGHTS.is_installed else None
+    """Return the backbone of LPIPS that is used unless another is asked for, None if its packages are missing."""
+    return HED_VGG16 if hed_vgg16_is_installed() else None
 
 
 def _lpips(network: Lpips) -> Callable[[U8, U8], float]:

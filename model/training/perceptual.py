@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -109,6 +110,11 @@ def load_lpips(backbone: str, stages: int = STAGES) -> Lpips:
     if backbone != RANDOM:
         _load_alexnet(network, Path(backbone))
     return Lpips(network, _load_heads("alex", stages), TORCHVISION)
+
+
+def hed_vgg16_is_installed() -> bool:
+    """Return whether all packages are installed that LPIPS on HED-VGG16 reads or needs."""
+    return all(find_spec(package) for package in (HED_WEIGHTS.package, "lpips", "h5py"))
 
 
 def backbone_name(backbone: str) -> str:

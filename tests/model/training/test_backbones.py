@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ FILE = PackagedFile("carrier", "weights/w.bin", hashlib.sha256(CONTENT).hexdiges
 
 
 @pytest.fixture
-def carrier(tmp_path: Path) -> Path:
+def carrier(tmp_path: Path) -> Iterator[Path]:
     """Make a package on the search path that cannot be imported."""
     (tmp_path / "carrier" / "weights").mkdir(parents=True)
     (tmp_path / "carrier" / "__init__.py").write_text("raise RuntimeError('this package must not be imported')")

@@ -22,15 +22,14 @@ from model.training.perceptual import (
     Lpips,
     alexnet_stages,
     backbone_name,
+    hed_vgg16_is_installed,
     load_lpips,
     vgg16_stages,
 )
 
 # Found, not imported: importing lpips needs operators of torchvision that `build_inception` declares.
 pytestmark = pytest.mark.skipif(find_spec("lpips") is None, reason="lpips comes with the extra [train]")
-needs_hed = pytest.mark.skipif(
-    not HED_WEIGHTS.is_installed or find_spec("h5py") is None, reason=f"{HED_WEIGHTS.install}, and the extra [train]"
-)
+needs_hed = pytest.mark.skipif(not hed_vgg16_is_installed(), reason=f"{HED_WEIGHTS.install}, and the extra [train]")
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ def test_shipped_recipes_can_be_read(name: str) -> None:
     recipe = read_recipe(shipped_recipe(name))
     assert recipe.run.objective == name
     assert recipe.network.image_size == 96
+    assert not recipe.losses.lpips or recipe.lpips.backbone == "hed-vgg16"
 
 
 @pytest.mark.parametrize(
