@@ -28,7 +28,7 @@ from worker.faces.closing import close_lips
 from worker.faces.crop import Transform, extract, face_transform
 from worker.faces.detect import face_height, mouth_size
 from worker.faces.likeness import Likeness, covered_mouths
-from worker.faces.pose import Carrier, pose_angles, warp_map
+from worker.faces.pose import TEMPLES, Carrier, pose_angles, warp_map
 from worker.faces.subject import Chooser, SparseFrame
 from worker.media.colour import ColourMatrix
 
@@ -41,6 +41,10 @@ NEW_POSE: Final = 10.0  # degrees from all other references of a person from whi
 HOLD: Final = 6.0  # by how many degrees another reference must be nearer than the main one to take its place
 FADE: Final = 3.0  # difference in degrees over which one reference fades into another
 AGREE: Final = 7.0  # mean difference in 8-bit levels up to which two warped references may be mixed
+BAND: Final = 0.03  # height of the rows above the first hidden row whose tone is continued, in sides of the crop
+SPREAD: Final = 0.04  # sigma along the row over which their tone is smoothed, in sides of the crop
+FADE_OUT: Final = 0.25  # height over which the continued tone fades out, in sides of the crop
+MAX_STEP: Final = 20.0  # largest change of tone at the row, in 8-bit levels
 APERTURE_DEGREES: Final = 250.0  # what opening costs when a reference is chosen: degrees for one face height
 
 
@@ -203,8 +207,9 @@ class ReferenceCrops:
         if not alike:
             own = ReferenceFace(crop, points, np.zeros(len(points), np.float32), _aperture(points))
             return own.with_closed_lips().crop
-        best, *others = (_drawn(face, points, likeness) for cost, face in alike if cost - alike[0][0] < FADE)
         row = round(len(crop) * self._hidden_from)
+        near = [face for cost, face in alike[:2] if cost - alike[0][0] < FADE]
+        best, *others = (join_tone(_drawn(face, points, likeness), crop, points, row) for face in near)
         if not others or float(cv2.absdiff(best[row:], others[0][row:]).mean()) > AGREE:
             return best
         share = 0.5 + 0.5 * (alike[1][0] - alike[0][0]) / FADE
@@ -222,6 +227,29 @@ class ReferenceCrops:
 def _drawn(face: ReferenceFace, points: F32, wanted: Likeness) -> U8:
     """Return a reference in the pose of a crop with these landmarks, and in the tone of its face."""
     return np.asarray(cv2.LUT(face.warped_to(points), face.likeness.tone_table(wanted)), np.uint8)
+
+
+def join_tone(reference: U8, crop: U8, points: F32, row: int) -> U8:
+    """Return a reference whose colours below a row continue those of the crop above it, both (S, S, 3) uint8 RGB.
+
+    points: landmarks (468, 2) in crop pixels. What differs just above the row is smoothed along it, is added below it,
+    and fades out.
+    """
+    size = len(crop)
+    band = slice(row - max(2, round(BAND * size)), row)
+    difference = crop[band].mean(axis=0) - reference[band].mean(axis=0)
+    at = np.arange(size) + 0.5
+    low, high = np.sort(points[list(TEMPLES), 0])[[2, 3]]
+    inside = ((at > low) & (at < high)).astype(np.float64)[:, None]
+    stacked = np.concatenate([np.clip(difference, -MAX_STEP, MAX_STEP) * inside, inside], axis=1)
+    smooth = cv2.GaussianBlur(stacked[None], (0, 0), SPREAD * size, borderType=cv2.BORDER_CONSTANT)[0]
+    step = smooth[:, :3] / (smooth[:, 3:] + 0.05)
+    rows = min(round(FADE_OUT * size), size - row)
+    share = (0.5 + 0.5 * np.cos(np.pi * np.arange(rows) / rows)).astype(np.float32)
+    joined = reference.copy()
+    added = share[:, None, None] * step.astype(np.float32)
+    joined[row : row + rows] = np.clip(np.rint(reference[row : row + rows] + added), 0, 255).astype(np.uint8)
+    return joined
 
 
 def crop_size(faces: Sequence[F32], shape: CropShape) -> int:
