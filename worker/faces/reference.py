@@ -35,6 +35,7 @@ from worker.media.colour import ColourMatrix
 MAX_DETAIL: Final = 5  # largest width of crops, in widths of the network
 SLACK: Final = 0.05  # how much smaller than the filmed face a crop may be, in widths of the network
 CLOSED: Final = 0.012  # lips less open than this, in face heights, count as closed
+PROFILE: Final = 35.0  # degrees of yaw beyond which half of the mouth is hardly seen
 MAX_REFERENCES: Final = 4  # of one person
 MAX_OPEN: Final = 4  # of one person
 NEW_POSE: Final = 10.0  # degrees from all other references of a person from which on a pose gets its own reference
@@ -121,7 +122,7 @@ class ReferenceCrops:
 
     resting: faces with closed lips, the main one of each person first. open_candidates: faces as filmed, the most open
     mouth first. size: side of all crops of the clip in pixels. covered: share of the sparse faces whose mouth something
-    covers.
+    covers. in_profile: share of those that are turned farther than PROFILE degrees to the side.
     """
 
     def __init__(
@@ -131,10 +132,11 @@ class ReferenceCrops:
         shape: CropShape,
         chooser: Chooser,
         size: int,
-        covered: float = 0.0,
+        limits: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.resting, self.open_candidates = list(resting), list(open_candidates)
-        self.size, self.covered = size, covered
+        self.size = size
+        self.covered, self.in_profile = limits
         self._hidden_from, self._chooser = shape.framing.hidden_from, chooser
 
     @classmethod
@@ -166,7 +168,9 @@ class ReferenceCrops:
             free = [face for face, is_hidden in zip(faces, hidden, strict=True) if not is_hidden]
             resting += [face.with_closed_lips() for face in _cover_poses(free)]
             opened += sorted(free, key=lambda face: -face.aperture)[:MAX_OPEN]
-        return cls(resting, opened, shape, chooser, size, covered / max(1, len(seen)))
+        count = max(1, len(seen))
+        in_profile = sum(abs(face.angles[0]) > PROFILE for faces in people.values() for face in faces)
+        return cls(resting, opened, shape, chooser, size, (covered / count, in_profile / count))
 
     def arrays(self) -> dict[str, Any]:
         """Return everything as arrays, for a file."""
@@ -178,7 +182,7 @@ class ReferenceCrops:
             "apertures": np.array([face.aperture for face in faces], np.float64),
             "persons": np.array([face.person for face in faces], np.int64),
             "resting": np.array([len(self.resting), self.size], np.int64),
-            "covered": np.array(self.covered, np.float64),
+            "limits": np.array([self.covered, self.in_profile], np.float64),
         }
 
     @classmethod
@@ -190,7 +194,8 @@ class ReferenceCrops:
             for crop, points, depths, aperture, person in zip(*columns, strict=True)
         ]
         resting, size = (int(number) for number in arrays["resting"])
-        return cls(faces[:resting], faces[resting:], shape, chooser, size, float(arrays["covered"]))
+        covered, in_profile = (float(share) for share in arrays["limits"])
+        return cls(faces[:resting], faces[resting:], shape, chooser, size, (covered, in_profile))
 
     def for_faces(self, crops: U8, faces: Sequence[F32], transforms: Sequence[Transform]) -> U8:
         """Return the reference of each crop in the pose of the crop, both (N, S, S, 3) uint8 RGB.
