@@ -26,26 +26,33 @@ PAD: Final = 3  # network pixels around a box that belong to it, so that enlargi
 # Height of the opening in a column, in network pixels at 96, up to which its inside is the network's own, and from
 # which on it is the interior. Closed lips have a thin mask too: it draws the line between them.
 THIN, OPEN = 1.4, 3.6
-EDGE_PX: Final = 2.0  # width of the edge of the opening, in pixels of the crop
+EDGE_PX: Final = 3.0  # width of the edge of the opening, in pixels of the crop
 NETWORK_EDGE: Final = 2.6  # width of the edge of the network's mask, in network pixels
 LIP_SHADOW: Final = 0.2  # how much darker the interior is right under the upper lip
 SHADOW_REACH: Final = 1.3  # how far that shadow reaches, in network pixels
 
 
 @dataclass(frozen=True)
+class Layer:
+    """Picture that covers a part of a crop: pixels (h,w,4) uint8 RGB and opacity; left, top: its place in pixels."""
+
+    pixels: U8
+    left: int
+    top: int
+
+
+@dataclass(frozen=True)
 class Interior:
     """Inside of a mouth at the size of a crop, in two layers.
 
-    upper, lower: (h,w,4) uint8 RGB and opacity. left, top: place of both layers in the crop, in pixels. lip_y: height
-    of the middle of the lower lip's inner edge in the crop, in pixels, for which `lower` is in place. cavity: colour of
-    the depth of the mouth, RGB 0..255; it replaces the teeth that the network draws, and leaves its tongue.
+    upper: the upper teeth, in place. lower: lower teeth and tongue, in place when the middle of the lower lip's inner
+    edge is at `lip`, x and y in pixels of the crop. cavity: colour of the depth of the mouth, RGB 0..255; it replaces
+    the teeth that the network draws, and leaves its tongue.
     """
 
-    upper: U8
-    lower: U8
-    left: int
-    top: int
-    lip_y: float
+    upper: Layer
+    lower: Layer
+    lip: tuple[float, float]
     cavity: tuple[float, float, float]
 
 
@@ -149,15 +156,16 @@ def _with_interior(colours: U8, mask: F32, box: _Box, interior: Interior) -> tup
     drawn = np.asarray(_enlarge(np.rint(cleaned).astype(np.uint8), box), np.uint8)
     fine = np.asarray(_enlarge(mask, box), np.float32)
     share = cv2.resize(open_here[None], (box.size[0], 1))
-    drop = box.top * box.factor + _lower_edge(mask, within) * box.factor - interior.lip_y
+    drop = box.top * box.factor + _lower_edge(mask, within) * box.factor - interior.lip[1]
     for layer, down in ((interior.lower, drop), (interior.upper, 0.0)):
-        place = (interior.left - box.left * box.factor, interior.top - box.top * box.factor + down)
+        place = (layer.left - box.left * box.factor, layer.top - box.top * box.factor + down)
         shift = np.array([[1.0, 0.0, place[0]], [0.0, 1.0, place[1]]])
-        placed = cv2.warpAffine(layer, shift, box.size, flags=cv2.INTER_LINEAR)
+        placed = cv2.warpAffine(layer.pixels, shift, box.size, flags=cv2.INTER_LINEAR)
         opacity = placed[..., 3] * (share / np.float32(255))
         drawn = cv2.blendLinear(np.ascontiguousarray(placed[..., :3]), drawn, opacity, 1 - opacity)
     shadow = _lip_shadow(fine, box.factor) * share
-    drawn = cv2.blendLinear(np.zeros_like(drawn), drawn, shadow, 1 - shadow)
+    dark = np.broadcast_to(np.rint(cavity).astype(np.uint8), drawn.shape)
+    drawn = cv2.blendLinear(np.ascontiguousarray(dark), drawn, shadow, 1 - shadow)
     weight = fine + (_ramp(fine, *_edge(box.factor)) - fine) * share
     return np.asarray(drawn, np.uint8), np.asarray(weight, np.float32)
 
