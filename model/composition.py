@@ -25,8 +25,8 @@ INSIDE: Final = 0.1  # an opening is where the mask is at least this
 PAD: Final = 3  # network pixels around a box that belong to it, so that enlarging needs nothing outside
 # Height of the opening in a column, in network pixels at 96, up to which its inside is the network's own, and from
 # which on it is the interior. Closed lips have a thin mask too: it draws the line between them.
-THIN, OPEN = 1.4, 3.6
-EDGE_PX: Final = 3.0  # width of the edge of the opening, in pixels of the crop
+THIN, OPEN = 1.5, 5.5
+EDGE_PX: Final = 5.0  # width of the edge of the opening, in pixels of the crop
 NETWORK_EDGE: Final = 2.6  # width of the edge of the network's mask, in network pixels
 LIP_SHADOW: Final = 0.2  # how much darker the interior is right under the upper lip
 SHADOW_REACH: Final = 1.3  # how far that shadow reaches, in network pixels
