@@ -10,10 +10,11 @@ from app.core.checks import Check
 from app.core.jobs import Report, ResultFacts
 from model.arrays import U8
 from worker.faces.detect import FaceDetector
+from worker.faces.reference import ReferenceCrops
 from worker.faces.track import TrackedFrame, tracked_frames
 from worker.media.encode import Encoder
 from worker.media.stage_timer import StageTimer
-from worker.pipeline.face_stats import FaceStats, check_faces, count_faces, face_warnings
+from worker.pipeline.face_stats import FaceStats, check_faces, count_faces, face_warnings, limit_warnings
 from worker.pipeline.plan import Plan, make_plan
 from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FinishedClip, RunContext
@@ -38,7 +39,7 @@ def run_plan(plan: Plan, context: RunContext, output: Path, detector: FaceDetect
         monitor.stage("finish")
         with timer.time("finish"):
             result = encoder.finish()
-    return finished_clip(result, stats, context.synthesizer, timer.seconds(), timer.elapsed_s)
+    return finished_clip(result, stats, context.synthesizer, timer.seconds(), timer.elapsed_s, plan.references)
 
 
 def render(
@@ -77,6 +78,7 @@ def finished_clip(
     synthesizer: FaceSynthesizer,
     stage_seconds: dict[str, float],
     wall_s: float,
+    references: ReferenceCrops,
 ) -> FinishedClip:
     """Return the finished clip with its report; wall_s: seconds from the start of the run to its end."""
     report = Report(
@@ -87,4 +89,4 @@ def finished_clip(
         checkpoint=f"{synthesizer.config.architecture}-{synthesizer.config.image_size}",
         device=synthesizer.device_name,
     )
-    return FinishedClip(result, report, face_warnings(stats))
+    return FinishedClip(result, report, [*face_warnings(stats), *limit_warnings(references)])
