@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -18,6 +18,7 @@ from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import JobOptions
 from model.arrays import U8
 from model.checkpoint import default_checkpoint
+from model.composition import Interior
 from model.synthesizer import load_synthesizer
 from tests.fake_synthesizer import FakeSynthesizer
 from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of, write_clip, write_voice
@@ -31,13 +32,21 @@ from worker.pipeline.segments import begin, count_segments, join_segments, rende
 
 
 class SensitiveSynthesizer(FakeSynthesizer):
-    """Synthesizer whose output depends on both its mels and its references."""
+    """Synthesizer whose output depends on its mels, its references and the insides of mouths."""
 
-    def synthesize(self, crops: np.ndarray, mels: np.ndarray, references: np.ndarray | None = None) -> np.ndarray:
-        assert references is not None
+    def synthesize(
+        self,
+        crops: np.ndarray,
+        mels: np.ndarray,
+        references: np.ndarray | None = None,
+        interiors: Sequence[Interior | None] | None = None,
+    ) -> np.ndarray:
+        assert references is not None and interiors is not None
         drawn = super().synthesize(crops, mels)
         loud = (mels.mean(axis=(1, 2)) * 32 + 128).clip(0, 255).astype(np.uint8)
         drawn[:, 48:] = references[:, 48:] // 2 + loud[:, None, None, None] // 2
+        for crop, interior in zip(drawn, interiors, strict=True):
+            crop[64:72] = 0 if interior is None else interior.upper.pixels[..., :3].mean(axis=(0, 1))
         return drawn
 
 
