@@ -17,7 +17,7 @@ from model.arrays import F32
 from model.composition import Layer
 
 FINER: Final = 3  # samples for each pixel of the crop, in both directions
-SOFTNESS_PX: Final = 0.5
+SOFTNESS_PX: Final = 0.8  # sigma of the blur of a layer: few films are sharp in every pixel
 # One half of a row from the midline outwards, as seen from the front: two incisors, the canine, two premolars. Outer
 # edge; length of the crown; how much higher the lower edge lies than that of the first incisor; how far its corners are
 # rounded; how broad the flat part of the edge is (exponent).
