@@ -115,6 +115,11 @@ def match_lips(model: LipVoiceModel, shapes: Floats, times_s: F64, voice: I16) -
     return LipVoiceMatch(float(curve[in_sync].max()), best, curve, len(steps) / GRID_HZ)
 
 
+def match_reading(model: LipVoiceModel, lips: Floats, fps: float, voice: I16) -> LipVoiceMatch | None:
+    """Match lips (T, 40, 2) at a constant frame rate with a voice, as `match_lips` does."""
+    return match_lips(model, model.shapes(lips), np.arange(len(lips)) / fps, voice)
+
+
 def lip_runs(shapes: Floats, times_s: F64) -> Iterator[tuple[I64, F64]]:
     """Yield, for each unbroken run of frames, the steps of the grid (S,) in it, and their rows (S, 24).
 

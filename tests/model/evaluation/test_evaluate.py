@@ -13,6 +13,7 @@ import pytest
 from model.corpus.speech.speech import Phone
 from model.evaluation.cases import FaceCrops, Reading
 from model.evaluation.evaluate import OWN, REAL, ROWS, SHUFFLED, SILENT, evaluate
+from model.evaluation.heard import Hear
 from model.evaluation.learned_metrics import LearnedMetrics
 from model.evaluation.tables import rows, summarise, table
 from model.framing import LOWER_FACE, Framing
@@ -61,6 +62,7 @@ class Actor:
     sex: str | None = None
     speaker: str = ""
     labels: np.ndarray | None = None
+    hear: Hear | None = None
     asked: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
