@@ -73,7 +73,7 @@ class LipVoiceModel:
 
     def shapes(self, lips: Floats) -> F64:
         """Return the shapes (T, 8) of lips (T, 40, 2) in template face units."""
-        return np.asarray(lips.reshape(len(lips), -1).astype(np.float64) @ self.basis)
+        return np.asarray(lips.reshape(len(lips), 2 * len(LIP_EDGES)).astype(np.float64) @ self.basis)
 
 
 @dataclass(frozen=True)
