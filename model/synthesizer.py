@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.arrays import F32, U8
+from model.arrays import F32, F64, I16, U8
 from model.checkpoint import CheckpointConfig, default_checkpoint, load_network
 from model.composition import Interior, compose, shrink
 from model.network.folding import fold_batch_norms
@@ -96,6 +96,22 @@ class Synthesizer:
                 continue
             start = stop
         return done
+
+    @torch.inference_mode()
+    def hear(self, samples: I16, times_s: F64) -> F32 | None:
+        """Return the normal articulation (N,7) that the network hears at each time (N,) in seconds.
+
+        samples: (n,) int16 at 16 kHz. Returns None if the network draws without an articulation.
+        """
+        if not isinstance(self._network, Generator):
+            return None
+        hearing, sound = self._network.hearing, self.reader.read(samples).windows(times_s)
+        rows: list[F32] = []
+        for start in range(0, len(sound), self.batch_size):
+            part = torch.from_numpy(np.nan_to_num(sound[start : start + self.batch_size, None]))
+            _, predicted = hearing(part.to(self._device, self._dtype))
+            rows.append(hearing.emphasised(predicted).float().cpu().numpy())
+        return np.concatenate(rows)
 
     def _check(self, crops: U8, sound: F32) -> None:
         size, (rows, columns) = self.config.image_size, self.config.sound_shape

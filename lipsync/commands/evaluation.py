@@ -97,7 +97,14 @@ def _judge(choice: EvaluationChoice) -> None:
     from model.evaluation.html_report import write_report
     from model.evaluation.learned_metrics import default_backbone, load_learned_metrics
     from model.evaluation.tables import summarise, table
-    from model.evaluation.thresholds import PUPPET_THRESHOLDS, VIDEO_THRESHOLDS, failures, one_line_summary
+    from model.evaluation.thresholds import (
+        FINISHED_THRESHOLDS,
+        PUPPET_THRESHOLDS,
+        VIDEO_THRESHOLDS,
+        failures,
+        group_failures,
+        one_line_summary,
+    )
     from worker.evaluation.request import Request, opened_cases
 
     settings = load_settings_with(choice.checkpoint)
@@ -120,8 +127,11 @@ def _judge(choice: EvaluationChoice) -> None:
     if choice.html_dir is not None:
         click.echo(write_report(choice.html_dir, figures, measurements, figures["judged"]))
     click.echo(table(figures))
-    thresholds = PUPPET_THRESHOLDS if choice.corpus_dir else VIDEO_THRESHOLDS
-    failed = failures(figures["rows"], thresholds) if choice.check else []
+    failed: list[str] = []
+    if choice.check:
+        real = FINISHED_THRESHOLDS if choice.results else VIDEO_THRESHOLDS
+        thresholds = PUPPET_THRESHOLDS if choice.corpus_dir else real
+        failed = failures(figures["rows"], thresholds) + group_failures(figures["by"], thresholds)
     print_broken(failed)
     click.echo(one_line_summary(figures["rows"]))
     sys.exit(1 if failed else 0)

@@ -29,6 +29,15 @@ EXPLANATIONS: Final = {
     "label_width_r": "width against exact labels",
     "owner_aperture_r": "with another voice: correlation with the lips of that voice's owner",
     "chance_aperture_r": "the owner's own lips against this film: what two sentences have in common by chance",
+    "lip_voice": "canonical correlation of lip shape and voice, at the best lag in sync",
+    "lip_voice_lag_ms": "shift at which that is highest; positive: the lips are late",
+    "chance_lip_voice": "the same with another speaker's voice, which these lips do not say",
+    "heard_aperture_r": "aperture that the network hears against the filmed one, at the best lag",
+    "heard_width_r": "the same for the width",
+    "drawn_heard_aperture_r": "drawn aperture against the heard one",
+    "drawn_heard_width_r": "the same for the width",
+    "mel_aperture_r": "aperture that a linear regression hears, fitted on the other speakers, against the filmed one",
+    "mel_width_r": "the same for the width",
     "voice_r": "aperture against the loudness of the voice",
     "voice_lag_frames": "shift at which that correlation is highest",
     "silent_aperture_ratio": "how far lips stay open in silence, in speaking ranges",
@@ -42,6 +51,7 @@ EXPLANATIONS: Final = {
     "fed": "Frechet distance of the distributions of crops; too large for few crops",
     "fid": "Frechet distance of the distributions of crops; too large for few crops",
     "frechet_crops": "number of crops in that distance, and about as many filmed ones",
+    "mouth_sharpness": "variance of the Laplacian at filmed size, mouth over upper face, drawn over filmed",
     "sharpness_ratio": "gradient energy of the mouth, drawn over filmed",
     "detail_ratio": "finest structure (variance of the Laplacian) of the mouth, drawn over filmed",
     "jitter_ratio": "frame-to-frame change of the speed of the lip landmarks, drawn over filmed",
@@ -52,9 +62,9 @@ EXPLANATIONS: Final = {
 }
 _BY_GROUP: Final = (
     *("clips", "aperture_r", "width_r", "opening_ratio", "silent_aperture_ratio", "bilabials_closed", "lmd"),
-    *("psnr", "ssim", "sharpness_ratio", "jitter_ratio"),
+    *("lip_voice", "heard_aperture_r", "psnr", "ssim", "mouth_sharpness", "jitter_ratio"),
 )
-_OF_CLIP: Final = ("aperture_r", "width_r", "opening_ratio", "psnr", "ssim", "sharpness_ratio")
+_OF_CLIP: Final = ("aperture_r", "width_r", "opening_ratio", "lip_voice", "psnr", "ssim", "mouth_sharpness")
 _SHEET_PX = 1040
 
 

@@ -23,6 +23,7 @@ from model.evaluation.frechet import (
     frechet_distance,
     inception_features,
 )
+from model.evaluation.lip_voice import LipVoiceModel, load_model
 from model.evaluation.lse import LEAST_S, at_25_fps, scores, sync_distances
 from model.network.syncnet_v2 import SyncNetV2
 from model.training.backbones import load_whole
@@ -39,7 +40,7 @@ class LearnedMetrics:
 
     lpips: drawn and filmed crops, both (T, S, S, 3) uint8 RGB -> distance. sync: face crops, voice, fps -> LSE-D and
     LSE-C. features: crops (T, S, S, 3) -> (T, D). frechet: distance between two sets of features. frechet_name: "fed"
-    or "fid". backbone: of LPIPS, as a table names it.
+    or "fid". backbone: of LPIPS, as a table names it. lip_voice: model that tells how well lips fit a voice.
     """
 
     lpips: Callable[[U8, U8], float] | None = None
@@ -48,6 +49,7 @@ class LearnedMetrics:
     frechet: Callable[[F64, F64], float] = frechet_distance
     frechet_name: str = FED
     backbone: str | None = None
+    lip_voice: LipVoiceModel | None = None
 
 
 def load_learned_metrics(
@@ -69,6 +71,7 @@ def load_learned_metrics(
         features,
         frechet_name=FED if inception is None else FID,
         backbone=None if lpips is None else backbone_name(lpips),
+        lip_voice=load_model(),
     )
 
 

@@ -73,7 +73,7 @@ class LipVoiceModel:
 
     def shapes(self, lips: Floats) -> F64:
         """Return the shapes (T, 8) of lips (T, 40, 2) in template face units."""
-        return np.asarray(lips.reshape(len(lips), -1).astype(np.float64) @ self.basis)
+        return np.asarray(lips.reshape(len(lips), 2 * len(LIP_EDGES)).astype(np.float64) @ self.basis)
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,11 @@ def match_lips(model: LipVoiceModel, shapes: Floats, times_s: F64, voice: I16) -
     in_sync = (lags >= IN_SYNC_COLUMNS[0]) & (lags <= IN_SYNC_COLUMNS[1])
     best = float(lags[np.argmax(curve)]) / MEL_RATE_HZ
     return LipVoiceMatch(float(curve[in_sync].max()), best, curve, len(steps) / GRID_HZ)
+
+
+def match_reading(model: LipVoiceModel, lips: Floats, fps: float, voice: I16) -> LipVoiceMatch | None:
+    """Match lips (T, 40, 2) at a constant frame rate with a voice, as `match_lips` does."""
+    return match_lips(model, model.shapes(lips), np.arange(len(lips)) / fps, voice)
 
 
 def lip_runs(shapes: Floats, times_s: F64) -> Iterator[tuple[I64, F64]]:

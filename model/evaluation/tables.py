@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from model.audio import MEL_RATE_HZ
 from model.evaluation import metrics
 from model.evaluation.evaluate import OWN, REAL, ROWS, SILENT, Measurement
 from model.evaluation.frechet import FED, FID
@@ -16,10 +17,22 @@ from model.evaluation.learned_metrics import LearnedMetrics
 _MEDIANS = (
     *("aperture_r", "width_r", "label_aperture_r", "label_width_r"),
     *("owner_aperture_r", "chance_aperture_r", "voice_r"),
+    *("lip_voice", "chance_lip_voice", "heard_aperture_r", "heard_width_r"),
+    *("drawn_heard_aperture_r", "drawn_heard_width_r", "mel_aperture_r", "mel_width_r"),
 )
 _MEANS = (
     *("silent_aperture_ratio", "opening_ratio", "bilabials_closed", "others_closed", "faces_found"),
-    *("lmd", "psnr", "ssim", "lpips", "sharpness_ratio", "detail_ratio", "jitter_ratio", "flicker_ratio"),
+    *(
+        "lmd",
+        "psnr",
+        "ssim",
+        "lpips",
+        "mouth_sharpness",
+        "sharpness_ratio",
+        "detail_ratio",
+        "jitter_ratio",
+        "flicker_ratio",
+    ),
     *("lse_d", "lse_c"),
 )
 _FRECHET = (FED, FID)
@@ -52,6 +65,8 @@ def rows(measurements: Sequence[Measurement], learned: LearnedMetrics) -> list[d
             row[measure] = _number(float(average(known))) if known else None
         for lag, curve in _LAGS.items():
             row[lag] = _number(metrics.best_lag([one.lags[curve] for one in mine if curve in one.lags]))
+        late = metrics.best_lag([one.lags["lip_voice"] for one in mine if "lip_voice" in one.lags])
+        row["lip_voice_lag_ms"] = _number(late * 1000 / MEL_RATE_HZ)
         drawn = [one.features for one in mine if one.features is not None]
         row |= dict.fromkeys((*_FRECHET, "frechet_crops"))
         if drawn and real:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -65,6 +65,7 @@ def _cases(settings: Settings, request: Request, detector: FaceDetector) -> list
     paths = video_paths(request.clips)[: request.limit] if request.clips else []
     verify_checkpoint(settings)
     synthesizer = load_generator(settings)
+    tools = replace(tools, hear=synthesizer.hear)
     if request.corpus is not None:
         return [*prepared_cases(request.corpus, synthesizer, MeshReader(detector), request.limit)]
     return [_named(path, partial(open_video_case, path, synthesizer, tools)) for path in paths]

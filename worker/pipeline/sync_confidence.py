@@ -26,6 +26,9 @@ from worker.media.silence_gate import levels_db
 
 STRETCH_S: Final = 8.0  # enough to tell a voice from another; more would make a job slower
 SPACING_S: Final = 0.08  # between frames that are looked at: two frames at 25 a second
+MARGIN_S: Final = (
+    2.0  # of the voice that is kept on both sides: lags, mel windows and the drift of the sound reach there
+)
 SPOKEN_BELOW_DB: Final = 30.0  # below the loud parts of the voice
 LOW_CONFIDENCE: Final = 0.2  # nine of ten real talkers have more, three of four strangers' voices have less
 _DIGITS: Final = 5  # of a shape in the file of a segment
@@ -49,7 +52,7 @@ class FrameChoice:
 class LookedAt:
     """Stretch of a clip whose lips are compared with the voice.
 
-    voice: (n,) int16 at 16 kHz of the stretch and a second around it, from `from_s` seconds of the clip on.
+    voice: (n,) int16 at 16 kHz of the stretch and MARGIN_S around it, from `from_s` seconds of the clip on.
     """
 
     frames: FrameChoice
@@ -69,7 +72,8 @@ def choose_frames(voice: I16, frames: int, rate: Fraction) -> LookedAt:
         for at in (starts, starts + length)
     ]
     first = int(starts[np.argmax(spoken[edges[1]] - spoken[edges[0]])])
-    heard = [round((at / float(rate) + more) * SAMPLE_RATE_HZ) for at, more in ((first, -1.0), (first + length, 1.0))]
+    ends_s = first / float(rate) - MARGIN_S, (first + length) / float(rate) + MARGIN_S
+    heard = [round(at_s * SAMPLE_RATE_HZ) for at_s in ends_s]
     begin = max(0, heard[0])
     return LookedAt(FrameChoice(first, first + length, step), np.array(voice[begin : heard[1]]), begin / SAMPLE_RATE_HZ)
 

@@ -48,7 +48,7 @@ behind = 0.0
 def read_dark(crops: np.ndarray, framing: Framing) -> Reading:
     """Read how much of each crop is dark as aperture and width, and where the lips are from it."""
     dark = (crops < 90).all(axis=3).mean(axis=(1, 2)).astype(np.float32)
-    lips = np.stack([np.stack([dark * k, dark * (k + 1)], axis=1) for k in range(4)], axis=1)
+    lips = np.stack([np.stack([dark * k, dark * (k + 1)], axis=1) for k in range(40)], axis=1)
     return Reading(np.stack([dark, dark], axis=1), lips)
 
 

@@ -27,7 +27,7 @@ def face_crops(wide: np.ndarray | None) -> FaceCrops:
 
 def test_without_weights_there_is_no_metric() -> None:
     found = load_learned_metrics()
-    assert replace(found, features=None) == LearnedMetrics()
+    assert replace(found, features=None, lip_voice=None) == LearnedMetrics()
     assert (found.features is not None) == EFFICIENTNET_WEIGHTS.is_installed
 
 
