@@ -23,7 +23,7 @@ Movements = Mapping[int, tuple[float, float]]
 USUAL: Final = (0.022, 0.018)
 STILL: Final = 0.004  # lips whose aperture varies less do not speak
 LEAST_FRAMES: Final = 6  # fewer frames show no range
-BOUNDS: Final = ((0.85, 1.5), (1.0, 1.5))  # smallest and largest factor of opening and of spreading
+BOUNDS: Final = ((0.85, 1.5), (0.9, 1.4))  # smallest and largest factor of opening and of spreading
 
 
 def lip_movements(sparse: Sequence[SparseFrame], chooser: Chooser) -> Movements:
