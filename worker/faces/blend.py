@@ -143,7 +143,8 @@ def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
     margin = np.minimum(SIDE_MARGIN * unit_px, NARROW * to_mouth) * (1.0 - drop)
     outward = outline - mouth
     outward /= np.maximum(np.hypot(outward[:, 0], outward[:, 1]), 1e-6)[:, None]
-    outline += outward * (padding * FACE_HEIGHT * unit_px - margin)[:, None]
+    growth = padding * FACE_HEIGHT * unit_px
+    outline += outward * (np.minimum(growth, -margin) if growth < 0 else growth - margin)[:, None]
     mask = np.zeros((size, size), np.uint8)
     fixed = np.rint((outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
     cv2.fillPoly(mask, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)
