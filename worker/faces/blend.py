@@ -144,8 +144,9 @@ def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
     margin = np.minimum(SIDE_MARGIN * unit_px, NARROW * to_mouth) * (1.0 - drop)
     outward = outline - mouth
     distance = np.maximum(np.hypot(outward[:, 0], outward[:, 1]), 1e-6)
-    wanted = np.maximum(distance + padding * FACE_HEIGHT * unit_px - margin, LEAST_SHARE * distance)
-    outline = mouth + outward * (wanted / distance)[:, None]
+    growth = padding * FACE_HEIGHT * unit_px
+    wanted = distance + (np.minimum(growth, -margin) if growth < 0 else growth - margin)
+    outline = mouth + outward * (np.maximum(wanted, LEAST_SHARE * distance) / distance)[:, None]
     mask = np.zeros((size, size), np.uint8)
     fixed = np.rint((outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
     cv2.fillPoly(mask, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)
