@@ -26,7 +26,7 @@ def test_lips_are_read_where_the_detector_sees_them(shift: float, detector: Face
     seen = transform.apply(face[list(LIP_EDGES)]) * LOWER_FACE.side / 96 + (LOWER_FACE.left, LOWER_FACE.top)
     assert np.abs(lips - seen).mean() < 0.03
     again = read_lips(detector.placed_mesh, planes, ColourMatrix.BT709, face)
-    assert np.array_equal(lips, again), "calls are independent"
+    assert again is not None and np.array_equal(lips, again), "calls are independent"
 
 
 def test_a_square_without_a_face_has_no_landmarks(detector: FaceDetector) -> None:
