@@ -22,7 +22,7 @@ def main() -> None:
 
 
 for command in (
-    *(service.serve, service.api, service.worker, service.doctor),
+    *(service.serve, service.api, service.worker, service.doctor, service.fetch_encoder),
     *(client.submit, client.status, client.wait, client.cancel, client.retry, client.download),
     clip.sync,
     benchmark.bench,

@@ -25,27 +25,34 @@ INSIDE: Final = 0.1  # an opening is where the mask is at least this
 PAD: Final = 3  # network pixels around a box that belong to it, so that enlarging needs nothing outside
 # Height of the opening in a column, in network pixels at 96, up to which its inside is the network's own, and from
 # which on it is the interior. Closed lips have a thin mask too: it draws the line between them.
-THIN, OPEN = 1.4, 3.6
-EDGE_PX: Final = 2.0  # width of the edge of the opening, in pixels of the crop
+THIN, OPEN = 1.5, 5.5
+EDGE_PX: Final = 5.0  # width of the edge of the opening, in pixels of the crop
 NETWORK_EDGE: Final = 2.6  # width of the edge of the network's mask, in network pixels
 LIP_SHADOW: Final = 0.2  # how much darker the interior is right under the upper lip
 SHADOW_REACH: Final = 1.3  # how far that shadow reaches, in network pixels
 
 
 @dataclass(frozen=True)
+class Layer:
+    """Picture that covers a part of a crop: pixels (h,w,4) uint8 RGB and opacity; left, top: its place in pixels."""
+
+    pixels: U8
+    left: int
+    top: int
+
+
+@dataclass(frozen=True)
 class Interior:
     """Inside of a mouth at the size of a crop, in two layers.
 
-    upper, lower: (h,w,4) uint8 RGB and opacity. left, top: place of both layers in the crop, in pixels. lip_y: height
-    of the middle of the lower lip's inner edge in the crop, in pixels, for which `lower` is in place. cavity: colour of
-    the depth of the mouth, RGB 0..255; it replaces the teeth that the network draws, and leaves its tongue.
+    upper: the upper teeth, in place. lower: lower teeth and tongue, in place when the middle of the lower lip's inner
+    edge is at `lip`, x and y in pixels of the crop. cavity: colour of the depth of the mouth, RGB 0..255; it replaces
+    the teeth that the network draws, and leaves its tongue.
     """
 
-    upper: U8
-    lower: U8
-    left: int
-    top: int
-    lip_y: float
+    upper: Layer
+    lower: Layer
+    lip: tuple[float, float]
     cavity: tuple[float, float, float]
 
 
@@ -116,11 +123,11 @@ def compose(
     opening = None if interior is None else _box_of(mask > INSIDE, box.factor)
     behind = None if opening is None else shown[opening.large].copy()
     weight = np.asarray(cv2.resize(mask[box.small], box.size), np.float32)
-    drawn = cv2.resize(colours[box.small], box.size, interpolation=cv2.INTER_CUBIC)
-    shown[box.large] = cv2.blendLinear(drawn, shown[box.large].copy(), weight, 1 - weight)
+    drawn = np.asarray(cv2.resize(colours[box.small], box.size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    shown[box.large] = _blend(drawn, shown[box.large].copy(), weight)
     if interior is not None and opening is not None and behind is not None:
         inside, weight = _with_interior(colours[opening.small], mask[opening.small], opening, interior)
-        shown[opening.large] = cv2.blendLinear(inside, behind, weight, 1 - weight)
+        shown[opening.large] = _blend(inside, behind, weight)
     return shown
 
 
@@ -142,28 +149,38 @@ def _with_interior(colours: U8, mask: F32, box: _Box, interior: Interior) -> tup
     heights = cv2.blur(mask.sum(axis=0)[None], (5, 1), borderType=cv2.BORDER_REPLICATE)[0]  # of the opening
     open_here = _ramp(heights, THIN, OPEN)
     within = mask * open_here
-    # Teeth are pale: their least channel is bright. That of a tongue is dark.
     cavity = np.array(interior.cavity, np.float32)
-    pale = _ramp(colours.min(axis=2).astype(np.float32), 1.5 * float(cavity.mean()), 3.5 * float(cavity.mean()))
-    cleaned = colours + (cavity - colours) * (pale * open_here)[..., None]
-    drawn = np.asarray(_enlarge(np.rint(cleaned).astype(np.uint8), box), np.uint8)
-    fine = np.asarray(_enlarge(mask, box), np.float32)
+    emptied = colours + (cavity - colours) * (_paleness(colours, float(cavity.mean())) * open_here)[..., None]
+    drawn = np.asarray(cv2.resize(np.rint(emptied).astype(np.uint8), box.size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    fine = np.asarray(cv2.resize(mask, box.size, interpolation=cv2.INTER_CUBIC), np.float32)
+    soft = np.asarray(cv2.resize(mask, box.size), np.float32)
     share = cv2.resize(open_here[None], (box.size[0], 1))
-    drop = box.top * box.factor + _lower_edge(mask, within) * box.factor - interior.lip_y
+    drop = box.top * box.factor + _lower_edge(mask, within) * box.factor - interior.lip[1]
     for layer, down in ((interior.lower, drop), (interior.upper, 0.0)):
-        place = (interior.left - box.left * box.factor, interior.top - box.top * box.factor + down)
+        place = (layer.left - box.left * box.factor, layer.top - box.top * box.factor + down)
         shift = np.array([[1.0, 0.0, place[0]], [0.0, 1.0, place[1]]])
-        placed = cv2.warpAffine(layer, shift, box.size, flags=cv2.INTER_LINEAR)
+        placed = cv2.warpAffine(layer.pixels, shift, box.size, flags=cv2.INTER_LINEAR)
         opacity = placed[..., 3] * (share / np.float32(255))
-        drawn = cv2.blendLinear(np.ascontiguousarray(placed[..., :3]), drawn, opacity, 1 - opacity)
+        drawn = _blend(np.ascontiguousarray(placed[..., :3]), drawn, opacity)
     shadow = _lip_shadow(fine, box.factor) * share
-    drawn = cv2.blendLinear(np.zeros_like(drawn), drawn, shadow, 1 - shadow)
-    weight = fine + (_ramp(fine, *_edge(box.factor)) - fine) * share
-    return np.asarray(drawn, np.uint8), np.asarray(weight, np.float32)
+    dark = np.broadcast_to(np.rint(cavity).astype(np.uint8), drawn.shape)
+    drawn = _blend(np.ascontiguousarray(dark), drawn, shadow)
+    weight = soft + (_ramp(fine, *_edge(box.factor)) - soft) * share
+    return drawn, np.asarray(weight, np.float32)
 
 
-def _enlarge(part: U8 | F32, box: _Box) -> U8 | F32:
-    return cv2.resize(part, box.size, interpolation=cv2.INTER_CUBIC)
+def _blend(above: U8, below: U8, share: F32) -> U8:
+    """Lay one picture (h,w,3) over another; share (h,w): how much of the upper one is seen, 0..1."""
+    return np.asarray(cv2.blendLinear(above, below, share, 1 - share), np.uint8)
+
+
+def _paleness(colours: U8, dark: float) -> F32:
+    """Return how much colours (h,w,3) look like teeth, 0..1; dark: the level of the depth of the mouth.
+
+    Teeth have little colour. The tongue has much of it, and the depth of the mouth is dark.
+    """
+    least, most = (np.asarray(edge(axis=2), np.float32) for edge in (colours.min, colours.max))
+    return _ramp(least, 1.2 * dark, 2.2 * dark) * _ramp(least / np.maximum(most, 1), 0.5, 0.7)
 
 
 def _lower_edge(mask: F32, within: F32) -> float:
@@ -191,8 +208,7 @@ def _lip_shadow(mask: F32, factor: int) -> F32:
     reach = max(1, round(SHADOW_REACH * factor))
     above = np.zeros_like(mask)
     above[reach:] = mask[:-reach]
-    above = cv2.blur(above, (1, 2 * reach + 1))
-    return np.asarray(LIP_SHADOW * (1 - above).clip(0, 1), np.float32)
+    return np.asarray(LIP_SHADOW * (1 - cv2.blur(above, (1, 2 * reach + 1))).clip(0, 1), np.float32)
 
 
 def _ramp(values: F32, low: float, high: float) -> F32:

@@ -171,6 +171,7 @@ class AblationChoice:
     out_dir: Path
     config: Path | None
     hearing: Path | None
+    mel_hearing: Path | None
     expert: Path | None
     minutes: float | None
     limit: int
@@ -182,6 +183,7 @@ class AblationChoice:
 @click.option("--out", "out_dir", required=True, type=FILE, help="Folder of the runs, table.md and sheet.png.")
 @click.option("--config", type=FILE, help="Rows of a table; else model/configs/ablation.toml.")
 @click.option("--hearing", type=FILE, help="The trained hearing; generators keep it.")
+@click.option("--mel-hearing", type=FILE, help="The same for rows that hear mels.")
 @click.option("--expert", type=FILE, help="The trained sync expert, needed if a row sets losses.sync.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Train each row so long; else all its steps.")
 @click.option("--limit", type=click.IntRange(1), default=24, show_default=True, help="Judge at most so many clips.")
@@ -196,7 +198,13 @@ def ablate(choice: AblationChoice) -> None:
     from worker.faces.detect import FaceDetector
 
     settings = AblationSettings(
-        choice.corpus_dir, choice.out_dir, choice.hearing, choice.expert, choice.minutes, choice.limit
+        choice.corpus_dir,
+        choice.out_dir,
+        choice.hearing,
+        choice.mel_hearing,
+        choice.expert,
+        choice.minutes,
+        choice.limit,
     )
     with FaceDetector() as detector:
         rows = read_rows(choice.config or shipped_recipe("ablation"))

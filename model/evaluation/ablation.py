@@ -63,13 +63,14 @@ class AblationSettings:
     """Settings that all rows share.
 
     out: folder of the table and of all rows. minutes: of training for each row; None for the steps of the recipe.
-    limit: most held-out clips to evaluate. hearing, expert: as for `train`; the rows of Wav2Lip use no hearing, because
-    that network has no input for it.
+    limit: most held-out clips to evaluate. hearing, expert: as for `train`. mel_hearing: hearing for the rows whose
+    network hears mels. The rows of Wav2Lip use no hearing, because that network has no input for it.
     """
 
     corpus: Path
     out: Path
     hearing: Path | None = None
+    mel_hearing: Path | None = None
     expert: Path | None = None
     minutes: float | None = None
     limit: int = 24
@@ -163,7 +164,9 @@ def _finish(
     """Train a row to its end, evaluate it and write its figures; a row that has figures is left as it is."""
     if (folder / _FIGURES).is_file():
         return
-    hearing = None if recipe.network.architecture == "wav2lip" else settings.hearing
+    hearing = settings.hearing if recipe.network.speech_encoder else settings.mel_hearing
+    if recipe.network.architecture == "wav2lip":
+        hearing = None
     sources = TrainingSources(settings.expert, hearing)
     checkpoint = train(recipe, settings.corpus, folder, sources, minutes=settings.minutes, log=log)
     synthesizer = load_synthesizer(checkpoint, recipe.run.device, recipe.run.precision)

@@ -40,7 +40,7 @@ def encoder_folder(chosen: Path | None) -> Path:
     """
     folder = chosen or _package_folder()
     if folder is None or not (folder / WEIGHTS).is_file():
-        place = "" if folder is None else f" in {folder}"
+        place = "" if folder is None else f" in the folder {folder.name}"
         raise CheckpointError(f"there is no speech encoder{place}; {_ADVICE}")
     return folder
 
@@ -55,7 +55,7 @@ def verify_encoder(name: str, chosen: Path | None) -> Path:
         raise CheckpointError(f"it needs the speech encoder {name!r}, which this version does not know")
     folder = encoder_folder(chosen)
     if file_sha256(folder / WEIGHTS) != SHA256[name]:
-        raise CheckpointError(f"{folder / WEIGHTS} is not the speech encoder {name}; {_ADVICE}")
+        raise CheckpointError(f"{WEIGHTS} in the folder {folder.name} is not the speech encoder {name}; {_ADVICE}")
     return folder
 
 

@@ -42,7 +42,7 @@ class WhisperEncoder:
                 str(folder), device="cpu", compute_type="float32", intra_threads=threads
             )
         except (RuntimeError, ValueError) as error:
-            raise CheckpointError(f"the speech encoder in {folder} cannot be loaded ({error})") from error
+            raise CheckpointError(f"the speech encoder in the folder {folder.name} cannot be loaded") from error
 
     def encode(self, samples: Samples) -> Iterator[F32]:
         """Yield the features of a recording, eight seconds at a time; see `SpeechEncoder`."""

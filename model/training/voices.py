@@ -7,7 +7,9 @@ else is known. Synthetic voices know closures, tongue and many languages; filmed
 into each other.
 
 Filmed voices are drawn by speaker, so that a speaker with many clips counts no more than one with a single clip. How
-far somebody opens the mouth cannot be heard. The lips of a filmed clip are therefore scaled to the usual movement.
+far somebody opens the mouth cannot be heard. The lips of a filmed clip are therefore scaled to the usual movement. Some
+people keep their lips apart in pauses. Nobody can hear that either, and a drawn mouth shall rest in silence, so filmed
+lips count as closed wherever the silence gate is closed.
 """
 
 from __future__ import annotations
@@ -19,10 +21,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from model.arrays import F32, F64, I64
+from model.arrays import F32, F64, I16, I64
 from model.articulation import CHANNELS, Channel
+from model.audio import SAMPLE_RATE_HZ
 from model.errors import CorpusError
+from model.silence_gate import STEP, gate_gain, levels_db
 from model.sound import Sound, SoundReader
 from model.training.batches import Rng
 from model.training.clips import folders_with, heard, read_articulation, read_labels, read_meta, read_samples
@@ -131,5 +136,13 @@ def _load(folder: Path, reader: SoundReader) -> VoiceClip:
         if labels is None or not np.isfinite(labels).all():
             raise CorpusError(f"{folder.name}: its labels must be finite")
         rows = filmed_articulation(labels)
+        rows[~_speaks(read_samples(folder, frames, fps), frames, fps)[:, None] & np.isfinite(rows)] = 0.0
     sound = heard(folder, read_samples(folder, len(rows), fps), reader)
     return VoiceClip(sound, np.arange(len(rows)) / fps, rows)
+
+
+def _speaks(samples: I16, frames: int, fps: float) -> NDArray[np.bool_]:
+    """Return whether the silence gate is open in each frame, (frames,)."""
+    gain = gate_gain(levels_db(samples))
+    steps = (np.arange(frames) / fps * SAMPLE_RATE_HZ / STEP).astype(np.int64)
+    return np.asarray(gain[np.minimum(steps, len(gain) - 1)] > 0)

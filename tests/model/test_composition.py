@@ -1,10 +1,13 @@
 """Composition on arrays gives the same pictures as composition in training."""
 
+import itertools
+
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from model.composition import compose, shrink
+from model.composition import Interior, Layer, compose, shrink
 from model.network.generator import Drawing, known_face
 
 SIZE = 32
@@ -48,3 +51,85 @@ def test_shrinking_is_the_mean() -> None:
     wanted = crops.reshape(2, 32, 2, 32, 2, 3).mean(axis=(2, 4))
     assert np.abs(shrink(crops, SIZE) - wanted).max() <= 0.5
     assert shrink(crops, 64) is crops
+
+
+FACTOR = 3
+LARGE = SIZE * FACTOR
+SKIN, WHITE, DARK, PINK = (190, 140, 120), (225, 215, 205), (40, 15, 15), (170, 80, 80)
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def block(colour: tuple[int, int, int], top: int, bottom: int) -> Layer:
+    """Return an opaque layer over the middle of the crop, between two rows."""
+    pixels = np.empty((bottom - top, LARGE // 2, 4), np.uint8)
+    pixels[...] = (*colour, 255)
+    return Layer(pixels, LARGE // 4, top)
+
+
+def mouth(height: float, bottom: float = 24.0) -> np.ndarray:
+    """Return a mask of the network, open between two rows; height and bottom in its pixels."""
+    rows, columns = np.arange(SIZE)[:, None] + 0.5, np.arange(SIZE)[None] + 0.5
+    inside = np.clip(rows - (bottom - height) + 0.5, 0, 1) * np.clip(bottom - rows + 0.5, 0, 1)
+    across = np.clip(columns - 6 + 0.5, 0, 1) * np.clip(26 - columns + 0.5, 0, 1)
+    return (inside * across * min(1.0, height)).astype(np.float32)
+
+
+def composed(mask: np.ndarray, interior: Interior | None, colour: tuple[int, int, int] = DARK) -> np.ndarray:
+    face = np.full((LARGE, LARGE, 3), SKIN, np.uint8)
+    still = np.zeros((2, SIZE // 2, SIZE // 2), np.float32)
+    colours = np.full((SIZE, SIZE, 3), colour, np.uint8)
+    return compose(face, face, 0.4, still, colours, mask, interior).astype(int)
+
+
+NOTHING = Layer(np.zeros((4, 4, 4), np.uint8), 0, 0)
+# The upper layer reaches 3 network pixels into the opening of 8 that ends at row 24, the lower one 2.
+TEETH = Interior(block(RED, 40, 57), block(BLUE, 66, 90), (LARGE / 2, 24.0 * FACTOR), DARK)
+MIDDLE = LARGE // 2
+
+
+def test_an_interior_is_seen_inside_the_opening_only() -> None:
+    mask = mouth(8.0)
+    near = cv2.dilate(mask, np.ones((3, 3), np.uint8))
+    outside = np.repeat(np.repeat(near, FACTOR, 0), FACTOR, 1) == 0
+    with_teeth, without = composed(mask, TEETH), composed(mask, None)
+    np.testing.assert_array_equal(with_teeth[outside], np.broadcast_to(SKIN, (outside.sum(), 3)))
+    column = with_teeth[:, MIDDLE]
+    assert column[54, 0] > 180 and column[54, 2] < 30  # upper layer
+    assert column[69, 2] > 200  # lower layer
+    assert np.abs(column[61] - without[61, MIDDLE]).max() < 20  # between the two, the network's own colours
+
+
+@pytest.mark.parametrize("down", [0.0, 1.0, 3.0])
+def test_the_lower_layer_moves_with_the_lower_lip(down: float) -> None:
+    column = composed(mouth(8.0 + down, 24.0 + down), TEETH)[:, MIDDLE]
+    blue = np.flatnonzero(column[:, 2] > 150)
+    assert blue[0] == pytest.approx(66 + down * FACTOR, abs=1)
+    red = np.flatnonzero((column[:, 0] > 150) & (column[:, 1] < 60))
+    assert red[-1] == pytest.approx(56, abs=1)
+
+
+@pytest.mark.parametrize("height", [0.3, 0.8, 1.2])
+def test_closed_lips_hide_an_interior(height: float) -> None:
+    assert np.abs(composed(mouth(height), TEETH) - composed(mouth(height), None)).max() <= 1
+
+
+def test_an_interior_comes_in_slowly() -> None:
+    heights = np.arange(0.0, 8.0, 0.1)
+    pictures = [composed(mouth(height), TEETH) for height in heights]
+    steps = [np.abs(after - before).max() for before, after in itertools.pairwise(pictures)]
+    assert max(steps) < 40
+
+
+@pytest.mark.parametrize(("colour", "stays"), [(WHITE, False), (PINK, True), (DARK, True)])
+def test_an_interior_replaces_the_teeth_of_the_network_but_not_its_tongue(
+    colour: tuple[int, int, int], stays: bool
+) -> None:
+    empty = Interior(NOTHING, NOTHING, (LARGE / 2, 24.0 * FACTOR), DARK)
+    seen = composed(mouth(8.0), empty, colour)[66, MIDDLE]
+    wanted = colour if stays else DARK
+    assert np.abs(seen - wanted).max() < 12
+
+
+def test_the_upper_lip_shades_the_interior() -> None:
+    column = composed(mouth(8.0), TEETH)[:, MIDDLE, 0]
+    assert column[51] < column[55] - 8

@@ -2,9 +2,10 @@
 
 The mask is drawn in the crop, from the mesh of the face in the frame. It follows the lower outline of the face from
 cheek to cheek and extends below the chin, which leaves space for an opening jaw. It fades in below the nose and fades
-out before the border of the crop. Crop and mask are mapped to the frame by the inverse of the transform of the crop,
-plane by plane. Only the box around the mask is written, and the bytes of the planes stay the same wherever the mask is
-zero.
+out before the border of the crop. The tone of the drawing is fitted to the film in the rim of the mask, and its
+sharpness to that of the film's skin, because moving and resampling pixels softens them. Crop and mask are mapped to the
+frame by the inverse of the transform of the crop, plane by plane. Only the box around the mask is written, and the
+bytes of the planes stay the same wherever the mask is zero.
 """
 
 from __future__ import annotations
@@ -14,23 +15,50 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from model.arrays import F32, F64, U8
-from model.face_points import JAW_OUTLINE, LEFT_CORNER, RIGHT_CORNER
+from model.face_points import (
+    JAW_OUTLINE,
+    LEFT_CORNER,
+    LEFT_CORNERS,
+    LOWER_LIP_RINGS,
+    RIGHT_CORNER,
+    RIGHT_CORNERS,
+    UPPER_LIP_RINGS,
+)
 from model.framing import Framing
 from worker.faces.crop import Transform
 from worker.media.colour import ColourMatrix, split_planes, ycc_of_rgb
 
 CHIN_EXTENSION: Final = 0.10  # how far the mask reaches below the chin, in template units
-SIDE_MARGIN: Final = 0.05  # how far it stays inside the cheeks, whose filmed outline is sharper; in template units
+SIDE_MARGIN: Final = 0.08  # how far it stays inside the cheeks, before ears and hair; in template units
+NARROW: Final = (
+    0.35  # the same, at most as this share of the way to the mouth: the far cheek of a turned head is narrow
+)
 FACE_HEIGHT: Final = 1.5  # forehead to chin in template units
 FADE_IN: Final = (-0.07, 0.085)  # around the first hidden row, in template units: from the base of the nose to the lip
 TONE_Y: Final = 0.85  # the tone is matched above this template y; below it, an opening jaw moves the shadow of the chin
 BORDER: Final = 0.06  # share of the crop at its left, right and lower border in which the mask fades out
+LEAST_SHARE: Final = 0.4  # of its distance from the mouth that an outline point keeps with any negative padding
 FEATHER: Final = 0.035  # sigma of the edge of the mask, as a share of the crop
 MAX_ZOOM: Final = 4  # largest factor by which the crop is enlarged before it is mapped to the frame
 SUBPIXEL_BITS: Final = 4
-MAX_SHIFT: Final = 12.0  # largest correction of the tone, in 8-bit levels
+MAX_SHIFT: Final = 40.0  # largest change of the mean tone, in 8-bit levels
+TONE_PX: Final = 96  # side to which crops are reduced before their tone is compared
+GAIN: Final = (0.75, 1.33)  # smallest and largest gain of the tone
+STEADY: Final = 150.0  # squared levels: keeps the gain near 1 where the rim has little contrast
+OUTLIER: Final = 2.5  # mean deviations from which on a pixel does not count for the tone
+MOUTH: Final = (*UPPER_LIP_RINGS[3], RIGHT_CORNERS[3], *LOWER_LIP_RINGS[3][::-1], LEFT_CORNERS[3])  # its outline
+MOUTH_MARGIN: Final = 1.3  # size of the part that is not skin, in sizes of the mouth
+DETAIL_PX: Final = 1.0  # sigma of the blur that separates fine detail
+MAX_SHARPENING: Final = 1.2  # largest amount of fine detail that is added
+TRACE: Final = 0.01  # weights and amounts below this do not matter
+SOLID: Final = 0.8  # share of the mask's largest value from which on a pixel counts as drawn
+OVERSHOOT: Final = 3  # how far a sharpened pixel may lie outside its neighbours' range, in 8-bit levels
+
+
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -73,11 +101,12 @@ def blend(planes: U8, crop: SynthesizedCrop, settings: BlendSettings) -> None:
         return
     if transform.scale * settings.network_px > transform.size:  # finer than the frame: blurred against aliasing
         drawn = np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.5 * transform.scale), np.float32)
-    _place(planes, np.dstack([drawn, mask * 255.0]), transform, box)
+    _place(planes, np.dstack([drawn, mask * 255.0]), crop, box)
 
 
-def _place(planes: U8, layers: F32, transform: Transform, box: tuple[int, int, int, int]) -> None:
+def _place(planes: U8, layers: F32, crop: SynthesizedCrop, box: tuple[int, int, int, int]) -> None:
     """Blend Y, Cb, Cr and mask (S, S, 4), all 0..255, into the part `box` of the frame."""
+    transform = crop.transform
     zoom = min(MAX_ZOOM, max(1, round(1.0 / transform.scale)))
     levels = np.asarray(np.clip(np.rint(layers), 0, 255), np.uint8)
     fine = cv2.resize(levels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
@@ -95,6 +124,9 @@ def _place(planes: U8, layers: F32, transform: Transform, box: tuple[int, int, i
             source, matrix, (right - left, bottom - top), flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
         )
         weight = warped[..., -1].astype(np.float32) / 255
+        if step == 1:
+            skin = _skin(weight, crop.face[list(MOUTH)] - np.array([left, top], np.float32))
+            warped[..., 0] = sharpen(np.asarray(warped[..., 0], np.uint8), y[top:bottom, left:right], skin)
         rest = 1.0 - weight
         for number, plane in enumerate(targets):
             part = plane[top:bottom, left:right]
@@ -108,9 +140,12 @@ def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
     mouth = points[[LEFT_CORNER, RIGHT_CORNER]].mean(axis=0)
     drop = np.clip((outline[:, 1] - mouth[1]) / max(1.0, outline[:, 1].max() - mouth[1]), 0.0, 1.0)
     outline[:, 1] += drop * CHIN_EXTENSION * unit_px
+    to_mouth = np.hypot(*(outline[:, None] - points[[LEFT_CORNER, RIGHT_CORNER]]).transpose(2, 0, 1)).min(axis=1)
+    margin = np.minimum(SIDE_MARGIN * unit_px, NARROW * to_mouth) * (1.0 - drop)
     outward = outline - mouth
-    outward /= np.maximum(np.hypot(outward[:, 0], outward[:, 1]), 1e-6)[:, None]
-    outline += outward * ((padding * FACE_HEIGHT - SIDE_MARGIN * (1.0 - drop)) * unit_px)[:, None]
+    distance = np.maximum(np.hypot(outward[:, 0], outward[:, 1]), 1e-6)
+    wanted = np.maximum(distance + padding * FACE_HEIGHT * unit_px - margin, LEAST_SHARE * distance)
+    outline = mouth + outward * (wanted / distance)[:, None]
     mask = np.zeros((size, size), np.uint8)
     fixed = np.rint((outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
     cv2.fillPoly(mask, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)
@@ -127,17 +162,73 @@ def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
 
 
 def match_tone(drawn: F32, filmed: F32, mask: F32, framing: Framing) -> F32:
-    """Shift Y, Cb and Cr of the drawn crop (S, S, 3) to those of the filmed crop.
+    """Give Y, Cb and Cr of the drawn crop (S, S, 3) the tone of the filmed crop.
 
-    The shift is measured beside the mouth, in the soft edge of the mask.
+    Gain and offset of each channel are fitted beside the mouth, in the soft edge of the mask, without pixels that show
+    different things. Both are bounded.
     """
-    rows = np.arange(mask.shape[0])[:, None] / mask.shape[0]
-    weight = mask * (1.0 - mask) * (rows < np.float32(framing.row(TONE_Y)))
-    total = float(weight.sum())
-    if total < 1.0:
+    side = min(TONE_PX, len(mask))
+    small, wanted, soft = (
+        np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+        for image in (drawn, filmed, mask)
+    )
+    rows = np.arange(side)[:, None] / side
+    weight = soft * (1.0 - soft) * (rows < np.float32(framing.row(TONE_Y)))
+    if float(weight.sum()) < 1.0:
         return drawn
-    shift = ((filmed - drawn) * weight[..., None]).sum(axis=(0, 1)) / total
-    return np.asarray(drawn + np.clip(shift, -MAX_SHIFT, MAX_SHIFT), np.float32)
+    rim = weight > TRACE
+    shares = np.repeat(weight[rim][:, None], 3, axis=1)
+    x, y = small[rim], wanted[rim]
+    gain, offset = _fit_line(x, y, shares)
+    error = np.abs(gain * x + offset - y)
+    limit = OUTLIER * (error * shares).sum(axis=0) / shares.sum(axis=0) + 1.0
+    gain, offset = _fit_line(x, y, shares * (error <= limit))
+    return np.asarray(drawn * gain.astype(np.float32) + offset.astype(np.float32), np.float32)
+
+
+def _fit_line(x: F32, y: F32, shares: F32) -> tuple[F32, F32]:
+    """Return gain and offset (3,) of the best line from x to y (N, 3) with weights (N, 3), bounded."""
+    total = shares.sum(axis=0)
+    mean_x, mean_y = (x * shares).sum(axis=0) / total, (y * shares).sum(axis=0) / total
+    away = (x - mean_x) * shares
+    variance, covariance = (away * (x - mean_x)).sum(axis=0) / total, (away * (y - mean_y)).sum(axis=0) / total
+    gain = np.clip((covariance + STEADY) / (variance + STEADY), *GAIN)
+    return gain, mean_x + np.clip(mean_y - mean_x, -MAX_SHIFT, MAX_SHIFT) - gain * mean_x
+
+
+def sharpen(drawn: U8, filmed: U8, skin: Bools) -> U8:
+    """Return drawn luma (H, W) uint8 with as much fine detail on the skin as the film has there.
+
+    Detail is only added, up to a bound, and no pixel leaves the range of its neighbours by more than a trace: nothing
+    rings. skin: (H, W) bool.
+    """
+    if not skin.any():
+        return drawn
+    exact = drawn.astype(np.float32)
+    detail = np.asarray(exact - cv2.GaussianBlur(exact, (0, 0), DETAIL_PX), np.float32)
+    missing = _roughness(filmed.astype(np.float32), skin) - _roughness(exact, skin)
+    strength = np.clip(missing / max(_roughness(detail, skin), 1e-3), 0.0, MAX_SHARPENING)
+    if strength < TRACE:
+        return drawn
+    near = np.ones((3, 3), np.uint8)
+    low = cv2.erode(drawn, near).astype(np.float32) - OVERSHOOT
+    high = cv2.dilate(drawn, near).astype(np.float32) + OVERSHOOT
+    sharp = np.clip(exact + np.float32(strength) * detail, low, high)
+    return np.asarray(np.clip(np.rint(sharp), 0, 255), np.uint8)
+
+
+def _roughness(luma: F32, skin: Bools) -> float:
+    """Return the root mean square of the Laplacian of luma (H, W) on the skin."""
+    return float(np.sqrt(np.square(cv2.Laplacian(luma, cv2.CV_32F)[skin]).mean()))
+
+
+def _skin(weight: F32, mouth: F32) -> Bools:
+    """Return where the mask (H, W) is solid, without the mouth, whose outline is given in pixels, (N, 2)."""
+    skin = (weight > SOLID * weight.max()).astype(np.uint8)
+    middle = mouth.mean(axis=0)
+    outline = np.rint(middle + (mouth - middle) * MOUTH_MARGIN).astype(np.int32)
+    cv2.fillPoly(skin, [outline], (0.0,))
+    return np.asarray(skin, bool)
 
 
 def _ramp(at: F32, low: float, high: float) -> F32:

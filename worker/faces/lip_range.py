@@ -23,7 +23,7 @@ Movements = Mapping[int, tuple[float, float]]
 USUAL: Final = (0.022, 0.018)
 STILL: Final = 0.004  # lips whose aperture varies less do not speak
 LEAST_FRAMES: Final = 6  # fewer frames show no range
-BOUNDS: Final = (0.6, 1.5)  # smallest and largest factor
+BOUNDS: Final = ((0.85, 1.5), (0.9, 1.4))  # smallest and largest factor of opening and of spreading
 
 
 def lip_movements(sparse: Sequence[SparseFrame], chooser: Chooser) -> Movements:
@@ -46,7 +46,7 @@ def lip_movement(faces: Sequence[F32]) -> tuple[float, float]:
     spread = sizes.std(axis=0)
     if spread[0] < STILL:
         return 1.0, 1.0
-    opening, spreading = np.clip(spread / USUAL, *BOUNDS)
+    opening, spreading = np.clip(spread / USUAL, *np.transpose(BOUNDS))
     return float(opening), float(spreading)
 
 

@@ -28,19 +28,24 @@ from worker.faces.closing import close_lips
 from worker.faces.crop import Transform, extract, face_transform
 from worker.faces.detect import face_height, mouth_size
 from worker.faces.likeness import Likeness, covered_mouths
-from worker.faces.pose import Carrier, pose_angles, warp_map
+from worker.faces.pose import TEMPLES, Carrier, pose_angles, warp_map
 from worker.faces.subject import Chooser, SparseFrame
 from worker.media.colour import ColourMatrix
 
 MAX_DETAIL: Final = 5  # largest width of crops, in widths of the network
 SLACK: Final = 0.05  # how much smaller than the filmed face a crop may be, in widths of the network
 CLOSED: Final = 0.012  # lips less open than this, in face heights, count as closed
+PROFILE: Final = 35.0  # degrees of yaw beyond which half of the mouth is hardly seen
 MAX_REFERENCES: Final = 4  # of one person
 MAX_OPEN: Final = 4  # of one person
 NEW_POSE: Final = 10.0  # degrees from all other references of a person from which on a pose gets its own reference
 HOLD: Final = 6.0  # by how many degrees another reference must be nearer than the main one to take its place
 FADE: Final = 3.0  # difference in degrees over which one reference fades into another
 AGREE: Final = 7.0  # mean difference in 8-bit levels up to which two warped references may be mixed
+BAND: Final = 0.03  # height of the rows above the first hidden row whose tone is continued, in sides of the crop
+SPREAD: Final = 0.04  # sigma along the row over which their tone is smoothed, in sides of the crop
+FADE_OUT: Final = 0.25  # height over which the continued tone fades out, in sides of the crop
+MAX_STEP: Final = 20.0  # largest change of tone at the row, in 8-bit levels
 APERTURE_DEGREES: Final = 250.0  # what opening costs when a reference is chosen: degrees for one face height
 
 
@@ -117,7 +122,7 @@ class ReferenceCrops:
 
     resting: faces with closed lips, the main one of each person first. open_candidates: faces as filmed, the most open
     mouth first. size: side of all crops of the clip in pixels. covered: share of the sparse faces whose mouth something
-    covers.
+    covers. in_profile: share of those that are turned farther than PROFILE degrees to the side.
     """
 
     def __init__(
@@ -127,10 +132,11 @@ class ReferenceCrops:
         shape: CropShape,
         chooser: Chooser,
         size: int,
-        covered: float = 0.0,
+        limits: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.resting, self.open_candidates = list(resting), list(open_candidates)
-        self.size, self.covered = size, covered
+        self.size = size
+        self.covered, self.in_profile = limits
         self._hidden_from, self._chooser = shape.framing.hidden_from, chooser
 
     @classmethod
@@ -162,7 +168,9 @@ class ReferenceCrops:
             free = [face for face, is_hidden in zip(faces, hidden, strict=True) if not is_hidden]
             resting += [face.with_closed_lips() for face in _cover_poses(free)]
             opened += sorted(free, key=lambda face: -face.aperture)[:MAX_OPEN]
-        return cls(resting, opened, shape, chooser, size, covered / max(1, len(seen)))
+        count = max(1, len(seen))
+        in_profile = sum(abs(face.angles[0]) > PROFILE for faces in people.values() for face in faces)
+        return cls(resting, opened, shape, chooser, size, (covered / count, in_profile / count))
 
     def arrays(self) -> dict[str, Any]:
         """Return everything as arrays, for a file."""
@@ -174,7 +182,7 @@ class ReferenceCrops:
             "apertures": np.array([face.aperture for face in faces], np.float64),
             "persons": np.array([face.person for face in faces], np.int64),
             "resting": np.array([len(self.resting), self.size], np.int64),
-            "covered": np.array(self.covered, np.float64),
+            "limits": np.array([self.covered, self.in_profile], np.float64),
         }
 
     @classmethod
@@ -186,7 +194,8 @@ class ReferenceCrops:
             for crop, points, depths, aperture, person in zip(*columns, strict=True)
         ]
         resting, size = (int(number) for number in arrays["resting"])
-        return cls(faces[:resting], faces[resting:], shape, chooser, size, float(arrays["covered"]))
+        covered, in_profile = (float(share) for share in arrays["limits"])
+        return cls(faces[:resting], faces[resting:], shape, chooser, size, (covered, in_profile))
 
     def for_faces(self, crops: U8, faces: Sequence[F32], transforms: Sequence[Transform]) -> U8:
         """Return the reference of each crop in the pose of the crop, both (N, S, S, 3) uint8 RGB.
@@ -207,8 +216,9 @@ class ReferenceCrops:
         if not alike:
             own = ReferenceFace(crop, points, np.zeros(len(points), np.float32), _aperture(points))
             return own.with_closed_lips().crop
-        best, *others = (_drawn(face, points, likeness) for cost, face in alike if cost - alike[0][0] < FADE)
         row = round(len(crop) * self._hidden_from)
+        near = [face for cost, face in alike[:2] if cost - alike[0][0] < FADE]
+        best, *others = (join_tone(_drawn(face, points, likeness), crop, points, row) for face in near)
         if not others or float(cv2.absdiff(best[row:], others[0][row:]).mean()) > AGREE:
             return best
         share = 0.5 + 0.5 * (alike[1][0] - alike[0][0]) / FADE
@@ -226,6 +236,29 @@ class ReferenceCrops:
 def _drawn(face: ReferenceFace, points: F32, wanted: Likeness) -> U8:
     """Return a reference in the pose of a crop with these landmarks, and in the tone of its face."""
     return np.asarray(cv2.LUT(face.warped_to(points), face.likeness.tone_table(wanted)), np.uint8)
+
+
+def join_tone(reference: U8, crop: U8, points: F32, row: int) -> U8:
+    """Return a reference whose colours below a row continue those of the crop above it, both (S, S, 3) uint8 RGB.
+
+    points: landmarks (468, 2) in crop pixels. What differs just above the row is smoothed along it, is added below it,
+    and fades out.
+    """
+    size = len(crop)
+    band = slice(row - max(2, round(BAND * size)), row)
+    difference = crop[band].mean(axis=0) - reference[band].mean(axis=0)
+    at = np.arange(size) + 0.5
+    low, high = np.sort(points[list(TEMPLES), 0])[[2, 3]]
+    inside = ((at > low) & (at < high)).astype(np.float64)[:, None]
+    stacked = np.concatenate([np.clip(difference, -MAX_STEP, MAX_STEP) * inside, inside], axis=1)
+    smooth = cv2.GaussianBlur(stacked[None], (0, 0), SPREAD * size, borderType=cv2.BORDER_CONSTANT)[0]
+    step = smooth[:, :3] / (smooth[:, 3:] + 0.05)
+    rows = min(round(FADE_OUT * size), size - row)
+    share = (0.5 + 0.5 * np.cos(np.pi * np.arange(rows) / rows)).astype(np.float32)
+    joined = reference.copy()
+    added = share[:, None, None] * step.astype(np.float32)
+    joined[row : row + rows] = np.clip(np.rint(reference[row : row + rows] + added), 0, 255).astype(np.uint8)
+    return joined
 
 
 def crop_size(faces: Sequence[F32], shape: CropShape) -> int:

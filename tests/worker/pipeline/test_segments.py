@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -18,6 +18,7 @@ from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import JobOptions
 from model.arrays import U8
 from model.checkpoint import default_checkpoint
+from model.composition import Interior
 from model.synthesizer import load_synthesizer
 from tests.fake_synthesizer import FakeSynthesizer
 from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of, write_clip, write_voice
@@ -31,13 +32,23 @@ from worker.pipeline.segments import begin, count_segments, join_segments, rende
 
 
 class SensitiveSynthesizer(FakeSynthesizer):
-    """Synthesizer whose output depends on both its sound and its references."""
+    """Synthesizer whose output depends on its sound, its references, the insides of mouths and movements."""
 
-    def synthesize(self, crops, sound, references=None, interiors=None, movements=None) -> np.ndarray:
-        assert references is not None
+    def synthesize(
+        self,
+        crops: np.ndarray,
+        sound: np.ndarray,
+        references: np.ndarray | None = None,
+        interiors: Sequence[Interior | None] | None = None,
+        movements: np.ndarray | None = None,
+    ) -> np.ndarray:
+        assert references is not None and interiors is not None and movements is not None
         drawn = super().synthesize(crops, sound)
         loud = (sound.mean(axis=(1, 2)) * 32 + 128).clip(0, 255).astype(np.uint8)
         drawn[:, 48:] = references[:, 48:] // 2 + loud[:, None, None, None] // 2
+        drawn[:, 72:80] = (movements.mean(axis=1) * 80).astype(np.uint8)[:, None, None, None]
+        for crop, interior in zip(drawn, interiors, strict=True):
+            crop[64:72] = 0 if interior is None else interior.upper.pixels[..., :3].mean(axis=(0, 1))
         return drawn
 
 

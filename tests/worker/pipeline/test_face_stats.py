@@ -1,0 +1,26 @@
+"""Warnings about faces that are hard to redraw."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fake_synthesizer import FakeConfig
+from worker.faces.reference import ReferenceCrops
+from worker.faces.subject import Chooser
+from worker.pipeline.face_stats import LOW_HEIGHT_PX, FaceStats, face_warnings, limit_warnings
+
+
+@pytest.mark.parametrize(
+    ("covered", "in_profile", "words"),
+    [(0.0, 0.0, []), (0.05, 0.05, []), (0.25, 0.0, ["covers", "25 %"]), (0.0, 0.5, ["35 degrees", "50 %"])],
+)
+def test_covered_mouths_and_profiles_are_named(covered: float, in_profile: float, words: list[str]) -> None:
+    references = ReferenceCrops([], [], FakeConfig(), Chooser(False), 96, (covered, in_profile))
+    found = limit_warnings(references)
+    assert len(found) == bool(words)
+    assert all(word in found[0] for word in words)
+
+
+@pytest.mark.parametrize(("height_px", "count"), [(LOW_HEIGHT_PX - 1, 1), (LOW_HEIGHT_PX, 0)])
+def test_small_faces_are_named(height_px: float, count: int) -> None:
+    assert len(face_warnings(FaceStats(frames=1, with_face=1, heights_px=[height_px]))) == count
