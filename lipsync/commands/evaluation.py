@@ -52,7 +52,13 @@ class EvaluationChoice:
     help="Real videos or folders of them, redrawn by their own sound through the whole pipeline; repeatable.",
 )
 @click.option("--result", "results", multiple=True, type=FILE, help="A finished video.")
-@click.option("--reference", "references", multiple=True, type=FILE, help="The film of a finished video.")
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    type=FILE,
+    help="Its film; without films, only the match of lips and voice is known.",
+)
 @click.option("--checkpoint", type=FILE, help="Generator weights; else LIPSYNC_CHECKPOINT's.")
 @click.option("--limit", type=click.IntRange(1), default=48, show_default=True, help="Judge at most so many clips.")
 @click.option("--seconds", type=click.FloatRange(0.5, 3600), default=20.0, show_default=True, help="Of each video.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.errors import CheckpointError
+from model.arrays import U8
+from model.errors import CheckpointError, CorpusError
+from model.evaluation.cases import Reading
 from model.evaluation.lip_voice import (
     LipVoiceMatch,
     LipVoiceModel,
@@ -18,7 +21,8 @@ from model.evaluation.lip_voice import (
     sound_bands,
     sound_rows,
 )
-from model.evaluation.lip_voice_fit import Talk, Talks, account, fit, judge_held_out, separation
+from model.evaluation.lip_voice_fit import Talk, Talks, account, fit, judge_held_out, read_talks, separation
+from model.framing import Framing
 from tests.model.evaluation.talks import talk
 
 
@@ -129,3 +133,27 @@ def test_the_account_of_held_out_speakers_tells_voices_apart() -> None:
 
 def test_separation_is_the_share_of_pairs_in_order() -> None:
     assert separation([0.5, 0.4], [0.1, 0.4]) == pytest.approx(0.875)
+
+
+def test_talks_are_read_by_split_and_speaker(tmp_path: Path) -> None:
+    for number in range(6):
+        folder = tmp_path / f"clip_{number}"
+        folder.mkdir()
+        meta = {"fps": 25, "identity": f"speaker {min(number, 4)}", "split": "val" if number == 0 else "train"}
+        (folder / "meta.json").write_text(json.dumps(meta))
+        np.save(folder / "audio.npy", talk(number).voice)
+        np.save(folder / "crops.npy", np.full((100, 8, 8, 3), number, np.uint8))
+
+    def read_lips(crops: U8, framing: Framing) -> Reading:
+        number = int(crops[0, 0, 0, 0])
+        lips = talk(number).lips.copy()
+        lips[: 100 if number == 5 else 5] = np.nan  # lips are never seen in the last clip
+        return Reading(np.zeros((100, 2), np.float32), lips)
+
+    talks = read_talks(tmp_path, read_lips)
+    assert [one.speaker for one in talks.train] == [f"speaker {number}" for number in (1, 2, 3, 4)]
+    assert [one.speaker for one in talks.held_out] == ["speaker 0"]
+    assert np.array_equal(talks.train[0].voice, talk(1).voice) and talks.train[0].fps == 25
+    (tmp_path / "clip_1" / "meta.json").unlink()
+    with pytest.raises(CorpusError, match="shows 3 speakers to learn from, 4 are needed"):
+        read_talks(tmp_path, read_lips)
