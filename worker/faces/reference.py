@@ -2,11 +2,12 @@
 
 A network that is shown the frame it has to redraw can copy the old mouth from it. The reference is therefore another
 crop of the same person, with its lips as closed as in any of a few sparse frames of the clip. Lips that are apart in
-all of them are closed in the reference. One reference is the main one; further ones show the head in other poses. Each
-frame takes the main reference unless another one is clearly nearer to the pose of its head. The reference is
-warped onto the pose of the frame, and its tone is matched to that of the frame. If no reference looks like the face in
-the frame (another person, a shot that was not among the sparse frames), the frame's own crop is used, with its lips
-closed. Each crop is judged alone, so the result is local in time.
+all of them are closed in the reference. One reference is the main one; further ones show the head in other poses. A
+person may look different in some shots; each look has its own references. Each frame takes the main reference unless
+another one is clearly nearer to the pose of its head. The reference is warped onto the pose of the frame, and its tone
+is matched to that of the frame. If no reference looks like the face in the frame (another person, a shot that was not
+among the sparse frames), the frame's own crop is used, with its lips closed. Each crop is judged alone, so the result
+is local in time.
 
 The sparse frames also show how large the faces are, and how large crops must be to keep the filmed detail. A network
 that composes its output with the pixels of the crop gets crops of that size.
@@ -36,7 +37,8 @@ MAX_DETAIL: Final = 5  # largest width of crops, in widths of the network
 SLACK: Final = 0.05  # how much smaller than the filmed face a crop may be, in widths of the network
 CLOSED: Final = 0.012  # lips less open than this, in face heights, count as closed
 PROFILE: Final = 35.0  # degrees of yaw beyond which half of the mouth is hardly seen
-MAX_REFERENCES: Final = 4  # of one person
+MAX_LOOKS: Final = 4  # of one person
+MAX_REFERENCES: Final = 4  # of one look
 MAX_OPEN: Final = 4  # of one person
 NEW_POSE: Final = 10.0  # degrees from all other references of a person from which on a pose gets its own reference
 HOLD: Final = 6.0  # by how many degrees another reference must be nearer than the main one to take its place
@@ -120,9 +122,9 @@ class ReferenceFace:
 class ReferenceCrops:
     """References of a clip.
 
-    resting: faces with closed lips, the main one of each person first. open_candidates: faces as filmed, the most open
-    mouth first. size: side of all crops of the clip in pixels. covered: share of the sparse faces whose mouth something
-    covers. in_profile: share of those that are turned farther than PROFILE degrees to the side.
+    resting: faces with closed lips, the main one of each look of a person first. open_candidates: faces as filmed, the
+    most open mouth first. size: side of all crops of the clip in pixels. covered: share of the sparse faces whose mouth
+    something covers. in_profile: share of those that are turned farther than PROFILE degrees to the side.
     """
 
     def __init__(
@@ -166,7 +168,7 @@ class ReferenceCrops:
             hidden = covered_mouths([face.likeness for face in faces])
             covered += sum(hidden)
             free = [face for face, is_hidden in zip(faces, hidden, strict=True) if not is_hidden]
-            resting += [face.with_closed_lips() for face in _cover_poses(free)]
+            resting += [face.with_closed_lips() for look in _looks(free) for face in _cover_poses(look)]
             opened += sorted(free, key=lambda face: -face.aperture)[:MAX_OPEN]
         count = max(1, len(seen))
         in_profile = sum(abs(face.angles[0]) > PROFILE for faces in people.values() for face in faces)
@@ -212,25 +214,23 @@ class ReferenceCrops:
 
     def _for_crop(self, crop: U8, points: F32, person: int) -> U8:
         likeness = Likeness.of(crop, points)
-        alike = [(cost, face) for cost, face in self._by_pose(points, person) if likeness.is_same(face.likeness)]
+        alike = [face for face in self.resting if face.person == person and likeness.is_same(face.likeness)]
         if not alike:
             own = ReferenceFace(crop, points, np.zeros(len(points), np.float32), _aperture(points))
             return own.with_closed_lips().crop
+        turns = np.array([np.hypot(*face.carrier.turn(points)) for face in alike])
+        turns[1:] += HOLD
+        first, *further = (int(number) for number in np.argsort(turns, kind="stable"))
         row = round(len(crop) * self._hidden_from)
-        near = [face for cost, face in alike[:2] if cost - alike[0][0] < FADE]
-        best, *others = (join_tone(_drawn(face, points, likeness), crop, points, row) for face in near)
-        if not others or float(cv2.absdiff(best[row:], others[0][row:]).mean()) > AGREE:
+        best = join_tone(_drawn(alike[first], points, likeness), crop, points, row)
+        lead = float(turns[further[0]] - turns[first]) if further else FADE
+        if lead >= FADE:
             return best
-        share = 0.5 + 0.5 * (alike[1][0] - alike[0][0]) / FADE
-        return np.asarray(cv2.addWeighted(best, share, others[0], 1.0 - share, 0.0), np.uint8)
-
-    def _by_pose(self, points: F32, person: int) -> list[tuple[float, ReferenceFace]]:
-        """Return the references of a person from the best to the worst, each with its distance in degrees."""
-        order: list[tuple[float, ReferenceFace]] = []
-        for face in self.resting:
-            if face.person == person:
-                order.append((float(np.hypot(*face.carrier.turn(points))) + (HOLD if order else 0.0), face))
-        return sorted(order, key=lambda entry: entry[0])
+        other = join_tone(_drawn(alike[further[0]], points, likeness), crop, points, row)
+        if float(cv2.absdiff(best[row:], other[row:]).mean()) > AGREE:
+            return best
+        share = 0.5 + 0.5 * lead / FADE
+        return np.asarray(cv2.addWeighted(best, share, other, 1.0 - share, 0.0), np.uint8)
 
 
 def _drawn(face: ReferenceFace, points: F32, wanted: Likeness) -> U8:
@@ -274,8 +274,20 @@ def _aperture(points: F32) -> float:
     return mouth_size(points)[0] / face_height(points)
 
 
+def _looks(faces: Sequence[ReferenceFace]) -> list[list[ReferenceFace]]:
+    """Group faces that look alike, the largest group first: shots in another light, or another person in this place."""
+    looks: list[list[ReferenceFace]] = []
+    for face in faces:
+        alike = next((look for look in looks if look[0].likeness.is_same(face.likeness)), None)
+        if alike is None:
+            looks.append([face])
+        else:
+            alike.append(face)
+    return sorted(looks, key=len, reverse=True)[:MAX_LOOKS]
+
+
 def _cover_poses(faces: Sequence[ReferenceFace]) -> list[ReferenceFace]:
-    """Return the best references of one person: the main one, then further ones for other poses."""
+    """Return the best references of one look: the main one, then further ones for other poses."""
     if not faces:
         return []
     angles = np.array([face.angles for face in faces])

@@ -157,6 +157,15 @@ def test_the_references_cover_the_poses_and_the_nearest_one_is_taken(seen: Spars
     assert abs(yaws[0] - np.median(yaws)) < 15
 
 
+def test_each_look_has_its_own_reference(detector: FaceDetector, seen: SparseFrame) -> None:
+    blue = sparse_frame(detector, np.asarray(portrait() * np.array([0.4, 0.9, 0.9]), np.uint8))
+    references = choose([seen, seen, blue])
+    assert len(references.resting) == 2
+    for frame in (seen, blue):
+        found = reference_for(references, frame)
+        assert difference(found[:ROW], crop_of(frame, frame.faces[0])[:ROW]) < 3.0
+
+
 def test_arrays_hold_everything(detector: FaceDetector) -> None:
     frame = pair(detector)
     references = choose([frame, frame], "all")
