@@ -48,7 +48,7 @@ FINISHED_THRESHOLDS: Final = (
     Threshold("lip_voice_lag_ms", -40, 40),
     Threshold("aperture_r", low=0.55),
     Threshold("width_r", low=0.3),
-    Threshold("mouth_sharpness", low=0.9),
+    Threshold("mouth_sharpness", 0.9, 1.4),  # more is noise or an edge that the film does not have
     Threshold("jitter_ratio", high=1.15),
 )
 VIDEO_THRESHOLDS: Final = (
