@@ -2,7 +2,7 @@
 features.
 
 A checkpoint says which of the two it was trained with. Both are arrays (rows, columns) for one frame, so that nothing
-else has to know the difference: (80, columns) for mels, (16, 384) for the features of Whisper tiny.en.
+else has to know the difference: (80, columns) for mels, (20, 384) for the features of Whisper tiny.en.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class EncodedSound:
     features: F16 | F32
 
     def windows(self, times_s: F64) -> F32:
-        """Return the features around each frame time, (N, 16, 384)."""
+        """Return the features around each frame time, (N, 20, 384)."""
         return feature_windows(self.features, times_s)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from model.network.attention import ResidualCBAM, conv_norm
-from model.speech_encoder.port import FEATURES, WINDOW_STEPS
+from model.speech_encoder.port import FEATURES, HEARD_STEPS
 
 LATENT = 512
 _STEP_VALUES = 64  # to which the features of one step are reduced
@@ -75,7 +75,7 @@ class FeatureEncoder(nn.Module):
         self.norm = nn.LayerNorm(FEATURES)
         self.reduce = nn.Linear(FEATURES, _STEP_VALUES)
         self.dropout = nn.Dropout(_DROPPED)
-        self.hidden = nn.Linear(WINDOW_STEPS * _STEP_VALUES, _HIDDEN)
+        self.hidden = nn.Linear(HEARD_STEPS * _STEP_VALUES, _HIDDEN)
         self.head = nn.Linear(_HIDDEN, latent)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ class Displacement(nn.Module):
 class Generator(nn.Module):
     """Network that draws faces which say a sound. faces (N,6,S,S) in 0..1, sound -> `Drawing`.
 
-    sound: mels (N,1,80,32) in -4..4, or features (N,1,16,384) of a speech encoder, as the config says.
+    sound: mels (N,1,80,32) in -4..4, or features (N,1,20,384) of a speech encoder, as the config says.
     movement: see `Hearing.emphasised`.
 
     LPIPS-AttnWav2Lip, https://arxiv.org/abs/2602.00189, with the additions above.

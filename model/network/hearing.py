@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from model.articulation import CHANNELS, OPENING, SPREADING
 from model.network.encoders import LATENT, AudioEncoder, FeatureEncoder
+from model.speech_encoder.port import MARGIN_STEPS
 from model.typed_config import STRICT
 
 CALIBRATED = ("emphasis", "silence")  # buffers that are measured, not learned
@@ -38,7 +39,7 @@ class HearingConfig:
 class Hearing(nn.Module):
     """Network that predicts the articulation. sound (N,1,rows,columns) -> latent (N,512), normal articulation (N,7).
 
-    sound: mels (N,1,80,32) in -4..4, or features (N,1,16,384) of a speech encoder, as the config says.
+    sound: mels (N,1,80,32) in -4..4, or features (N,1,20,384) of a speech encoder, as the config says.
 
     A normal articulation has about zero mean and unit spread, see `normal_articulation`. A prediction is an average
     over every movement that the sound allows. It therefore moves less than real lips, and in silence it does not quite
@@ -60,6 +61,18 @@ class Hearing(nn.Module):
         self.register_buffer("silence", normal_articulation(torch.zeros(CHANNELS)))
 
     def forward(self, sound: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.config.speech_encoder:
+            return self._predict(sound)
+        latent, predicted = self._predict(sound[:, :, MARGIN_STEPS:-MARGIN_STEPS])
+        if self.training:
+            return latent, predicted
+        # Single predictions tremble from frame to frame. Their mean over 40 ms on each side is as steady as filmed
+        # lips.
+        _, before = self._predict(sound[:, :, : -2 * MARGIN_STEPS])
+        _, after = self._predict(sound[:, :, 2 * MARGIN_STEPS :])
+        return latent, (before + 2 * predicted + after) / 4
+
+    def _predict(self, sound: Tensor) -> tuple[Tensor, Tensor]:
         latent: Tensor = self.level(self.audio(sound))
         return latent, self.articulation(torch.relu(latent))
 

@@ -21,10 +21,13 @@ from model.audio import SAMPLE_RATE_HZ, Samples
 FEATURES: Final = 384  # values of one step
 FEATURE_RATE_HZ: Final = 50  # steps a second
 SAMPLES_PER_STEP: Final = SAMPLE_RATE_HZ // FEATURE_RATE_HZ
-# A frame hears 16 steps: from 120 ms before it to 180 ms after it, because lips take the shape of the sound that
-# follows.
-WINDOW_STEPS: Final = 16
-FIRST_STEP: Final = -6
+# Hearing takes 16 steps at a time: from 120 ms before a moment to 180 ms after it, because lips take the shape of the
+# sound that follows. A frame's window has two steps more on each side, so that it also holds the moments 40 ms before
+# and after the frame.
+HEARD_STEPS: Final = 16
+MARGIN_STEPS: Final = 2
+WINDOW_STEPS: Final = HEARD_STEPS + 2 * MARGIN_STEPS
+FIRST_STEP: Final = -6 - MARGIN_STEPS
 
 
 class SpeechEncoder(Protocol):
@@ -51,7 +54,7 @@ def feature_windows(features: F16 | F32, times_s: F64) -> F32:
     """Cut the window of each frame time from the features of a recording, between steps by interpolation.
 
     features: (T, 384) float16 or float32, T of at least 1; a memory map will do. times_s: (N,) seconds. Returns
-    (N, 16, 384) float32. Before the first and after the last step the windows repeat that step.
+    (N, 20, 384) float32. Before the first and after the last step the windows repeat that step.
     """
     steps = (np.arange(WINDOW_STEPS) + FIRST_STEP) / FEATURE_RATE_HZ
     place = (np.asarray(times_s, np.float64)[:, None] + steps) * FEATURE_RATE_HZ - 0.5

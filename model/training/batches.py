@@ -25,7 +25,7 @@ class FaceBatch:
 
     targets, references (N,S,S,3) uint8 RGB; mels (N,80,columns); articulation (N,7) of the targets; target_mesh and
     reference_mesh (N,468,2). The first `runs` * 5 items are runs of five consecutive frames, which share a reference.
-    others (runs,K,80,columns): mel windows of other moments of each run's clip. features (N,16,384) of a speech
+    others (runs,K,80,columns): mel windows of other moments of each run's clip. features (N,20,384) of a speech
     encoder; None if the corpus was opened without one.
     """
 

@@ -45,7 +45,7 @@ class Clip:
 
     crops (T,S,S,3) uint8 RGB at the network's size; mels (T,80,columns) float32 in -4..4; articulation (T,7) float32;
     mesh (T,468,2) float32, in -1..1 of the crop. Articulation and mesh are NaN if the clip has none. features
-    (T,16,384) float16 of a speech encoder; None if the corpus was opened without one.
+    (T,20,384) float16 of a speech encoder; None if the corpus was opened without one.
     """
 
     crops: U8
