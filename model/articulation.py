@@ -24,3 +24,5 @@ class Channel(IntEnum):
 
 
 CHANNELS = len(Channel)
+OPENING = (Channel.APERTURE, Channel.JAW)  # channels that one person moves farther than another: up and down
+SPREADING = (Channel.WIDTH, Channel.PROTRUSION)  # and sideways

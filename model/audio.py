@@ -141,9 +141,13 @@ def _hann() -> F64:
 
 @lru_cache(maxsize=1)
 def _mel_bank() -> F64:
-    """Return triangular bands of equal area on Slaney's mel scale, (80, 401)."""
-    fft_hz = np.arange(FFT_SIZE // 2 + 1) * SAMPLE_RATE_HZ / FFT_SIZE
-    edge_hz = _mel_to_hz(np.linspace(_hz_to_mel(_LOWEST_HZ), _hz_to_mel(_HIGHEST_HZ), MEL_BANDS + 2))
+    return mel_bank(MEL_BANDS, FFT_SIZE, _LOWEST_HZ, _HIGHEST_HZ)
+
+
+def mel_bank(bands: int, fft_size: int, lowest_hz: float, highest_hz: float) -> F64:
+    """Return triangular bands of equal area on Slaney's mel scale for sound at 16 kHz, (bands, fft_size / 2 + 1)."""
+    fft_hz = np.arange(fft_size // 2 + 1) * SAMPLE_RATE_HZ / fft_size
+    edge_hz = _mel_to_hz(np.linspace(_hz_to_mel(lowest_hz), _hz_to_mel(highest_hz), bands + 2))
     rising = (fft_hz - edge_hz[:-2, None]) / np.diff(edge_hz)[:-1, None]
     falling = (edge_hz[2:, None] - fft_hz) / np.diff(edge_hz)[1:, None]
     triangles = np.maximum(0.0, np.minimum(rising, falling))

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.audio import AROUND_FRAME, STARTING_AT_FRAME, MelWindow
+from model.audio import AROUND_FRAME, MEL_BANDS, STARTING_AT_FRAME, MelWindow
 from model.errors import CheckpointError
 from model.files import replacing
 from model.framing import FOREHEAD_TO_CHIN, LOWER_FACE, Framing
@@ -31,6 +31,7 @@ from model.network.hearing import Hearing, HearingConfig
 from model.network.sync_expert import SyncExpert, SyncExpertConfig
 from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
 from model.network.wav2lip import Wav2Lip
+from model.speech_encoder.port import FEATURES, WINDOW_STEPS
 from model.typed_config import STRICT, ImageSize, Width, config_from
 
 FORMAT = "lipsync-checkpoint/1"
@@ -55,6 +56,8 @@ class CheckpointConfig:
     """Architecture of a checkpoint's network, and how crops and sound must be cut for it.
 
     image_size in pixels. The ablation flags and the width only matter to lpips_attnwav2lip; notes are for people.
+    speech_encoder: name of the pretrained encoder whose features the network hears; "": it hears mels, cut as
+    mel_window says.
     Raises pydantic's ValidationError, a ValueError, for a value out of range.
     """
 
@@ -67,6 +70,7 @@ class CheckpointConfig:
     framing: Framing = field(default_factory=lambda: LOWER_FACE)
     mel_window: MelWindow = field(default_factory=lambda: AROUND_FRAME)
     channel_order: Literal["rgb", "bgr"] = "rgb"
+    speech_encoder: str = ""
     notes: str = ""
 
     @model_validator(mode="after")
@@ -74,6 +78,8 @@ class CheckpointConfig:
         """Raise ValueError if size or mel window do not fit the architecture."""
         if self.architecture == "wav2lip" and self.image_size != WAV2LIP_IMAGE_SIZE:
             raise ValueError(f"wav2lip draws {WAV2LIP_IMAGE_SIZE} px, not {self.image_size}")
+        if self.architecture == "wav2lip" and self.speech_encoder:
+            raise ValueError("wav2lip hears mels, not a speech encoder")
         window, columns = self.mel_window, _COLUMNS[self.architecture]
         if window.columns != columns:
             raise ValueError(f"mel_window.columns must be {columns} for {self.architecture}, not {window.columns}")
@@ -81,6 +87,11 @@ class CheckpointConfig:
             allowed = f"from {-_MOST_OFFSET_COLUMNS} to {_MOST_OFFSET_COLUMNS}"
             raise ValueError(f"mel_window.offset_columns must be {allowed}, not {window.offset_columns}")
         return self
+
+    @property
+    def sound_shape(self) -> tuple[int, int]:
+        """Return rows and columns of the sound of one frame."""
+        return (WINDOW_STEPS, FEATURES) if self.speech_encoder else (MEL_BANDS, self.mel_window.columns)
 
     @property
     def keeps_detail(self) -> bool:
@@ -125,8 +136,8 @@ def build_network(config: CheckpointConfig) -> nn.Module:
     """Build the network that a config describes, with fresh weights, on torch's default device."""
     if config.architecture == "wav2lip":
         return Wav2Lip()
-    shape = GeneratorConfig(config.image_size, config.width, config.use_cbam, config.use_ffc, config.use_adain)
-    return Generator(shape)
+    flags = config.use_cbam, config.use_ffc, config.use_adain
+    return Generator(GeneratorConfig(config.image_size, config.width, *flags, config.speech_encoder))
 
 
 def save_checkpoint(

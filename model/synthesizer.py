@@ -16,25 +16,34 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.arrays import F32, U8
-from model.audio import MEL_BANDS
+from model.arrays import F32, F64, I16, U8
 from model.checkpoint import CheckpointConfig, default_checkpoint, load_network
 from model.composition import Interior, compose, shrink
 from model.network.folding import fold_batch_norms
-from model.network.generator import Drawing
+from model.network.generator import Drawing, Generator
+from model.sound import EncoderReader, MelReader, SoundReader
+from model.speech_encoder.port import SpeechEncoder
+from model.speech_encoder.sources import load_encoder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Synthesizer:
-    """Network, ready to draw the face in each crop as it looks while saying the sound of its mel window.
+    """Network, ready to draw the face in each crop as it looks while saying the sound around its frame.
 
-    The network must be in eval mode. The constructor changes it: folds its batch norms, moves it to the device and
-    converts it to the precision. The caller must not use it afterwards.
+    encoder: the speech encoder that the config names; None if it names none. The network must be in eval mode. The
+    constructor changes it: folds its batch norms, moves it to the device and converts it to the precision. The caller
+    must not use it afterwards.
     """
 
     def __init__(
-        self, network: nn.Module, config: CheckpointConfig, device: str, precision: str, batch_size: int
+        self,
+        network: nn.Module,
+        config: CheckpointConfig,
+        device: str,
+        precision: str,
+        batch_size: int,
+        encoder: SpeechEncoder | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"the batch size must be at least 1, not {batch_size}")
@@ -42,52 +51,77 @@ class Synthesizer:
         self._device, self._dtype = torch.device(device), DTYPES[precision]
         network.to(self._device, self._dtype).requires_grad_(False)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.config = config
+        self.config, self.encoder = config, encoder
         self.device_name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
         self.precision = precision
         self.batch_size = batch_size
 
+    @property
+    def reader(self) -> SoundReader:
+        """Return the front end that turns a recording into what the network hears."""
+        return MelReader(self.config.mel_window) if self.encoder is None else EncoderReader(self.encoder)
+
     def synthesize(
         self,
         crops: U8,
-        mels: F32,
+        sound: F32,
         references: U8 | None = None,
         interiors: Sequence[Interior | None] | None = None,
+        movements: F32 | None = None,
     ) -> U8:
         """Synthesize N faces from the upper part of each crop and its whole reference.
 
         Without references, each crop is its own reference. crops, references: (N,P,P,3) uint8 RGB, P a multiple of
-        config.image_size if config.keeps_detail, else config.image_size itself. mels: (N,80,columns) float32 in -4..4.
-        interiors: the inside of each mouth, if known; only a network that draws a `Drawing` shows it.
-        Returns (N,P,P,3) uint8 RGB. If memory runs out, the batch size is halved, and stays so. Raises MemoryError if a
-        single crop needs too much memory, and ValueError for wrong shapes or types.
+        config.image_size if config.keeps_detail, else config.image_size itself. sound: (N,rows,columns) float32, rows
+        and columns as config.sound_shape says, see model/sound.py. interiors: the inside of each mouth, if known; only
+        a network that draws a `Drawing` shows it. movements: how far each person opens and spreads the lips, (N,2)
+        float32 with 1 for the usual; only a network with a hearing network uses it. Returns (N,P,P,3) uint8 RGB. If
+        memory runs out, the batch size is halved, and stays so. Raises MemoryError if a single crop needs too much
+        memory, and ValueError for wrong shapes or types.
         """
         references = crops if references is None else references
+        moves = np.ones((len(crops), 2), np.float32) if movements is None else movements
         insides = [None] * len(crops) if interiors is None else list(interiors)
         for pixels in (crops, references):
-            self._check(pixels, mels)
+            self._check(pixels, sound)
         done = np.empty_like(crops)
         start = 0
         while start < len(crops):
             stop = min(start + self.batch_size, len(crops))
             try:
                 part = slice(start, stop)
-                done[part] = self._batch(crops[part], references[part], mels[part], insides[part])
+                done[part] = self._batch(crops[part], references[part], sound[part], moves[part], insides[part])
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 self._shrink(error)
                 continue
             start = stop
         return done
 
-    def _check(self, crops: U8, mels: F32) -> None:
-        size, columns = self.config.image_size, self.config.mel_window.columns
+    @torch.inference_mode()
+    def hear(self, samples: I16, times_s: F64) -> F32 | None:
+        """Return the normal articulation (N,7) that the network hears at each time (N,) in seconds.
+
+        samples: (n,) int16 at 16 kHz. Returns None if the network draws without an articulation.
+        """
+        if not isinstance(self._network, Generator):
+            return None
+        hearing, sound = self._network.hearing, self.reader.read(samples).windows(times_s)
+        rows: list[F32] = []
+        for start in range(0, len(sound), self.batch_size):
+            part = torch.from_numpy(np.nan_to_num(sound[start : start + self.batch_size, None]))
+            _, predicted = hearing(part.to(self._device, self._dtype))
+            rows.append(hearing.emphasised(predicted).float().cpu().numpy())
+        return np.concatenate(rows)
+
+    def _check(self, crops: U8, sound: F32) -> None:
+        size, (rows, columns) = self.config.image_size, self.config.sound_shape
         fits = crops.ndim == 4 and crops.shape[1:] == (crops.shape[1], crops.shape[1], 3)
         if crops.dtype != np.uint8 or not fits or crops.shape[1] % size or crops.shape[1] < size:
             raise ValueError(f"crops must be (N,{size},{size},3) uint8, not {crops.shape} {crops.dtype}")
         if crops.shape[1] > size and not self.config.keeps_detail:
             raise ValueError(f"{self.config.architecture} takes crops of {size} px, not {crops.shape[1]}")
-        if mels.shape != (len(crops), MEL_BANDS, columns):
-            raise ValueError(f"mels must be ({len(crops)},{MEL_BANDS},{columns}), not {mels.shape}")
+        if sound.shape != (len(crops), rows, columns):
+            raise ValueError(f"the sound must be ({len(crops)},{rows},{columns}), not {sound.shape}")
 
     def _shrink(self, error: Exception) -> None:
         """Halve the batch size after an error that means too little memory; raise any other error again."""
@@ -100,13 +134,18 @@ class Synthesizer:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _batch(self, crops: U8, references: U8, mels: F32, interiors: Sequence[Interior | None]) -> U8:
+    def _batch(self, crops: U8, references: U8, sound: F32, movements: F32, interiors: Sequence[Interior | None]) -> U8:
         count, size = len(crops), self.config.image_size
-        sound = torch.zeros(self.batch_size, 1, *mels.shape[1:])
-        sound[:count, 0] = torch.from_numpy(np.nan_to_num(mels))
+        heard = torch.zeros(self.batch_size, 1, *sound.shape[1:])
+        heard[:count, 0] = torch.from_numpy(np.nan_to_num(sound))
         target, reference = self._pixels(shrink(crops, size)), self._pixels(shrink(references, size))
         faces = join_faces(target, reference, self.config.framing.hidden_from)
-        drawn = self._network(faces, sound.to(self._device, self._dtype))
+        inputs = [faces, heard.to(self._device, self._dtype)]
+        if isinstance(self._network, Generator):
+            moves = torch.ones(self.batch_size, 2)
+            moves[:count] = torch.from_numpy(movements)
+            inputs.append(moves.to(self._device))
+        drawn = self._network(*inputs)
         if isinstance(drawn, Drawing):
             return self._composed(drawn, crops, references, interiors)
         return self._levels(drawn)[:count]
@@ -148,16 +187,24 @@ def join_faces(target: Tensor, reference: Tensor, hidden_from: float) -> Tensor:
 
 
 def load_synthesizer(
-    path: Path | None, device: str = "auto", precision: str = "auto", batch_size: int = 16
+    path: Path | None,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int = 16,
+    encoder_folder: Path | None = None,
 ) -> Synthesizer:
     """Load a checkpoint for use; None is the checkpoint that comes with the package.
 
-    device: auto, cpu, cuda or cuda:N. precision: auto, fp32, bf16 or fp16. Raises CheckpointError for a file that
+    device: auto, cpu, cuda or cuda:N. precision: auto, fp32, bf16 or fp16. encoder_folder: of the speech encoder that
+    the checkpoint may name; None is the one of the installed package. Raises CheckpointError for a file that
     cannot be used, and ValueError for a device or a precision that this machine does not have.
     """
     config, network = load_network(path or default_checkpoint())
     chosen = choose_device(device)
-    return Synthesizer(network, config, chosen, choose_precision(precision, chosen), batch_size)
+    encoder = None
+    if config.speech_encoder:
+        encoder = load_encoder(config.speech_encoder, encoder_folder, torch.get_num_threads())
+    return Synthesizer(network, config, chosen, choose_precision(precision, chosen), batch_size, encoder)
 
 
 def choose_device(device: str) -> str:

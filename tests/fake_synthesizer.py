@@ -21,6 +21,7 @@ class FakeConfig:
     image_size: int = 96
     framing: Framing = LOWER_FACE
     mel_window: MelWindow = AROUND_FRAME
+    speech_encoder: str = ""
     keeps_detail: bool = False
 
 
@@ -35,6 +36,7 @@ class FakeSynthesizer:
     paint: tuple[int, int, int] | None = None
     darkens: bool = False
     config: FakeConfig = field(default_factory=FakeConfig)
+    encoder: None = None
     batch_size: int = 16
     device_name: str = "cpu"
     precision: str = "fp32"
@@ -43,21 +45,22 @@ class FakeSynthesizer:
     def synthesize(
         self,
         crops: U8,
-        mels: F32,
+        sound: F32,
         references: U8 | None = None,
         interiors: Sequence[Interior | None] | None = None,
+        movements: F32 | None = None,
     ) -> U8:
         """Return the crops, (N, S, S, 3) uint8, changed as the fields say."""
         size, window = self.config.image_size, self.config.mel_window
         assert crops.shape[1:] == (size, size, 3)
-        assert mels.shape == (len(crops), 80, window.columns)
-        assert np.isfinite(mels).all()
+        assert sound.shape == (len(crops), 80, window.columns)
+        assert np.isfinite(sound).all()
         middle = -window.offset_columns
-        self.loudness += [float(mel[:, middle - 1 : middle + 1].mean()) for mel in mels]
+        self.loudness += [float(mel[:, middle - 1 : middle + 1].mean()) for mel in sound]
         drawn = crops.copy()
         hidden = np.s_[:, round(size * self.config.framing.hidden_from) :]
         if self.darkens:
-            shade = np.clip((mels.mean(axis=(1, 2)) + 4.0) / 8.0, 0.0, 0.9)
+            shade = np.clip((sound.mean(axis=(1, 2)) + 4.0) / 8.0, 0.0, 0.9)
             drawn[hidden] = (crops[hidden] * (1.0 - shade[:, None, None, None])).astype(np.uint8)
         if self.paint is not None:
             drawn[hidden] = self.paint

@@ -34,6 +34,7 @@ def examine(settings: Settings) -> list[Finding]:
         "encoder": _encoder,
         "device": _device,
         "weights": _weights,
+        "speech encoder": _speech_encoder,
         "face models": _face_models,
         "redis": _redis,
         "storage": _storage,
@@ -78,6 +79,14 @@ def _weights(settings: Settings) -> str:
     verify_checkpoint(settings)
     path = checkpoint_path(settings)
     return f"{path.name}, sha256 {file_sha256(path)}"
+
+
+def _speech_encoder(settings: Settings) -> str:
+    from model.checkpoint import verify_checkpoint
+    from worker.loaded_network import checkpoint_path, verify_speech_encoder
+
+    name = verify_checkpoint(checkpoint_path(settings)).speech_encoder
+    return f"{name} in {verify_speech_encoder(name, settings)}" if name else "none, the weights hear mel spectrograms"
 
 
 def _face_models(_: Settings) -> str:

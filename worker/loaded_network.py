@@ -1,4 +1,4 @@
-"""Find, verify and load the generator's checkpoint as the settings say."""
+"""Find, verify and load the generator's checkpoint, and the speech encoder that it names, as the settings say."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.settings import Settings
 from model.checkpoint import default_checkpoint, read_checkpoint
 from model.errors import CheckpointError
+from model.speech_encoder.sources import encoder_folder, verify_encoder
 from model.synthesizer import Synthesizer, load_synthesizer
 
 
@@ -20,18 +21,35 @@ def checkpoint_path(settings: Settings) -> Path:
 
 
 def verify_checkpoint(settings: Settings) -> None:
-    """Raise ServiceError(checkpoint_missing, checkpoint_invalid) if the checkpoint cannot be used; load nothing."""
+    """Raise ServiceError if the checkpoint or the speech encoder that it names cannot be used; load nothing.
+
+    Its code is checkpoint_missing if a file is missing, else checkpoint_invalid.
+    """
     path = checkpoint_path(settings)
     if not path.is_file():
         raise ServiceError(ErrorCode.CHECKPOINT_MISSING, f"There is no checkpoint named {path.name}.")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the parent of the pool forks after this, and threads of OpenMP do not survive a fork
     try:
-        read_checkpoint(path)
+        config, _ = read_checkpoint(path)
     except CheckpointError as error:
         raise _invalid(error) from None
     finally:
         torch.set_num_threads(threads)
+    if config.speech_encoder:
+        verify_speech_encoder(config.speech_encoder, settings)
+
+
+def verify_speech_encoder(name: str, settings: Settings) -> Path:
+    """Return the folder of the named speech encoder; raises ServiceError as `verify_checkpoint` does."""
+    try:
+        encoder_folder(settings.speech_encoder)
+    except CheckpointError as error:
+        raise ServiceError(ErrorCode.CHECKPOINT_MISSING, f"The checkpoint cannot be used: {error}.") from None
+    try:
+        return verify_encoder(name, settings.speech_encoder)
+    except CheckpointError as error:
+        raise _invalid(error) from None
 
 
 def _invalid(error: CheckpointError) -> ServiceError:
@@ -58,7 +76,11 @@ def load_generator(settings: Settings) -> Synthesizer:
     path = checkpoint_path(settings)
     try:
         return load_synthesizer(
-            path, device=settings.device, precision=settings.precision, batch_size=settings.batch_size
+            path,
+            device=settings.device,
+            precision=settings.precision,
+            batch_size=settings.batch_size,
+            encoder_folder=settings.speech_encoder,
         )
     except CheckpointError as error:
         raise _invalid(error) from None

@@ -205,6 +205,13 @@ class Report(BaseModel):
 
     face_coverage: float  # share of frames in which the chosen face was synthesized
     face_height_px: float  # median, forehead to chin
+    sync_confidence: float | None = Field(
+        None,
+        description=(
+            "How well the drawn lips fit the voice, 0..1: about 0.4 for filmed talkers with their own voice, about 0.1 "
+            "with the voice of somebody else. Null if the clip is too short, or shows no face, or has no voice."
+        ),
+    )
     stage_seconds: dict[str, float]
     realtime_factor: float  # wall seconds per second of output
     checkpoint: str

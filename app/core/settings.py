@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     checkpoint: Path | None = Field(None, description="Weights of the network; unset: those in the package.")
+    speech_encoder: Path | None = Field(
+        None, description="Folder of the speech encoder that the weights name; unset: the installed package's."
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: Positive = 1

@@ -84,11 +84,11 @@ def measure_generator(settings: Settings) -> dict[str, Any]:
     size, batch = synthesizer.config.image_size, settings.batch_size
     random = np.random.default_rng(0)
     crops = random.integers(0, 255, (batch, size, size, 3), np.uint8)
-    mels = random.standard_normal((batch, 80, synthesizer.config.mel_window.columns)).astype(np.float32)
-    synthesizer.synthesize(crops, mels)
+    sound = random.standard_normal((batch, *synthesizer.config.sound_shape)).astype(np.float32)
+    synthesizer.synthesize(crops, sound)
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < GENERATOR_SECONDS:
-        synthesizer.synthesize(crops, mels)
+        synthesizer.synthesize(crops, sound)
         done += batch
     return {
         "crops_per_s": done / (time.perf_counter() - started),

@@ -11,7 +11,7 @@ from app.core.errors import ErrorCode, LipSyncError
 
 EXIT_REFUSED: Final = 2
 # Packages of the extra `train`. An image that only serves does not have them.
-TRAINING_PACKAGES: Final = ("skimage", "lpips", "torchvision", "espeakng_loader", "tensorboard")
+TRAINING_PACKAGES: Final = ("skimage", "lpips", "h5py", "torchvision", "espeakng_loader", "tensorboard")
 
 
 class CommandError(click.ClickException):

@@ -52,12 +52,24 @@ class EvaluationChoice:
     help="Real videos or folders of them, redrawn by their own sound through the whole pipeline; repeatable.",
 )
 @click.option("--result", "results", multiple=True, type=FILE, help="A finished video.")
-@click.option("--reference", "references", multiple=True, type=FILE, help="The film of a finished video.")
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    type=FILE,
+    help="Its film; without films, only the match of lips and voice is known.",
+)
 @click.option("--checkpoint", type=FILE, help="Generator weights; else LIPSYNC_CHECKPOINT's.")
 @click.option("--limit", type=click.IntRange(1), default=48, show_default=True, help="Judge at most so many clips.")
 @click.option("--seconds", type=click.FloatRange(0.5, 3600), default=20.0, show_default=True, help="Of each video.")
-@click.option("--lpips-backbone", help="torchvision's AlexNet weights, for LPIPS; or 'random'.")
-@click.option("--inception", type=FILE, help="torchvision's Inception v3 weights, for FID.")
+@click.option(
+    "--lpips-backbone",
+    help=(
+        "Of LPIPS: 'hed-vgg16', 'random', 'none' for no LPIPS, or torchvision's AlexNet weights; "
+        "else hed-vgg16 if its packages are installed."
+    ),
+)
+@click.option("--inception", type=FILE, help="torchvision's Inception v3 weights, for FID instead of FED.")
 @click.option("--syncnet", type=FILE, help="syncnet_v2 weights, for LSE-D and LSE-C.")
 @click.option("--json", "json_path", type=FILE_TO_WRITE, help="Write the figures here.")
 @click.option("--html", "html_dir", type=FOLDER_TO_WRITE, help="Write a page with pictures and plots here.")
@@ -89,13 +101,21 @@ def _judge(choice: EvaluationChoice) -> None:
     """Measure the lips, write and print the figures, and exit 1 if a promise is broken."""
     from model.evaluation.evaluate import evaluate as run
     from model.evaluation.html_report import write_report
-    from model.evaluation.learned_metrics import load_learned_metrics
+    from model.evaluation.learned_metrics import default_backbone, load_learned_metrics
     from model.evaluation.tables import summarise, table
-    from model.evaluation.thresholds import PUPPET_THRESHOLDS, VIDEO_THRESHOLDS, failures, one_line_summary
+    from model.evaluation.thresholds import (
+        FINISHED_THRESHOLDS,
+        PUPPET_THRESHOLDS,
+        VIDEO_THRESHOLDS,
+        failures,
+        group_failures,
+        one_line_summary,
+    )
     from worker.evaluation.request import Request, opened_cases
 
     settings = load_settings_with(choice.checkpoint)
-    learned = load_learned_metrics(choice.lpips_backbone, choice.inception, choice.syncnet)
+    backbone = choice.lpips_backbone or default_backbone()
+    learned = load_learned_metrics(None if backbone == "none" else backbone, choice.inception, choice.syncnet)
     request = Request(
         choice.corpus_dir,
         choice.clips,
@@ -113,8 +133,11 @@ def _judge(choice: EvaluationChoice) -> None:
     if choice.html_dir is not None:
         click.echo(write_report(choice.html_dir, figures, measurements, figures["judged"]))
     click.echo(table(figures))
-    thresholds = PUPPET_THRESHOLDS if choice.corpus_dir else VIDEO_THRESHOLDS
-    failed = failures(figures["rows"], thresholds) if choice.check else []
+    failed: list[str] = []
+    if choice.check:
+        real = FINISHED_THRESHOLDS if choice.results else VIDEO_THRESHOLDS
+        thresholds = PUPPET_THRESHOLDS if choice.corpus_dir else real
+        failed = failures(figures["rows"], thresholds) + group_failures(figures["by"], thresholds)
     print_broken(failed)
     click.echo(one_line_summary(figures["rows"]))
     sys.exit(1 if failed else 0)
@@ -148,6 +171,7 @@ class AblationChoice:
     out_dir: Path
     config: Path | None
     hearing: Path | None
+    mel_hearing: Path | None
     expert: Path | None
     minutes: float | None
     limit: int
@@ -159,6 +183,7 @@ class AblationChoice:
 @click.option("--out", "out_dir", required=True, type=FILE, help="Folder of the runs, table.md and sheet.png.")
 @click.option("--config", type=FILE, help="Rows of a table; else model/configs/ablation.toml.")
 @click.option("--hearing", type=FILE, help="The trained hearing; generators keep it.")
+@click.option("--mel-hearing", type=FILE, help="The same for rows that hear mels.")
 @click.option("--expert", type=FILE, help="The trained sync expert, needed if a row sets losses.sync.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Train each row so long; else all its steps.")
 @click.option("--limit", type=click.IntRange(1), default=24, show_default=True, help="Judge at most so many clips.")
@@ -173,9 +198,33 @@ def ablate(choice: AblationChoice) -> None:
     from worker.faces.detect import FaceDetector
 
     settings = AblationSettings(
-        choice.corpus_dir, choice.out_dir, choice.hearing, choice.expert, choice.minutes, choice.limit
+        choice.corpus_dir,
+        choice.out_dir,
+        choice.hearing,
+        choice.mel_hearing,
+        choice.expert,
+        choice.minutes,
+        choice.limit,
     )
     with FaceDetector() as detector:
         rows = read_rows(choice.config or shipped_recipe("ablation"))
         table = run(rows, settings, MeshReader(detector), choice.only, log_line)
     click.echo(as_markdown(table))
+
+
+@click.command()
+@click.option("--corpus", "corpus_dir", required=True, type=FILE, help="Clips of real talkers, from `lipsync prepare`.")
+@click.option("--out", required=True, type=FILE_TO_WRITE, help="The model, a .safetensors file.")
+def fit_sync(corpus_dir: Path, out: Path) -> None:
+    """Fit the model that tells how well lips fit a voice, and show what it says of speakers it has not seen."""
+    from model.evaluation.lip_voice import save_model
+    from model.evaluation.lip_voice_fit import account, fit, judge_held_out, read_talks
+    from worker.evaluation.video_cases import MeshReader
+    from worker.faces.detect import FaceDetector
+
+    with FaceDetector() as detector:
+        talks = read_talks(corpus_dir, MeshReader(detector), log_line)
+    for line in account(judge_held_out(talks)):
+        click.echo(line)
+    save_model(out, fit(talks.train))
+    click.echo(str(out))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from tqdm import tqdm
 
 from app.core.errors import ErrorCode, InputError
 from lipsync.commands.errors import EXIT_REFUSED
-from lipsync.commands.options import load_settings
+from lipsync.commands.options import FILE, check_can_be_folder, load_settings
 
 if TYPE_CHECKING:
     from app.core.settings import Settings
@@ -60,6 +62,20 @@ def doctor() -> None:
 
     findings = examine(load_settings())
     for finding in findings:
-        click.echo(f"{'ok   ' if finding.good else 'WRONG'} {finding.name:<12} {finding.text}")
+        click.echo(f"{'ok   ' if finding.good else 'WRONG'} {finding.name:<14} {finding.text}")
     if not all(finding.good for finding in findings):
         sys.exit(EXIT_REFUSED)
+
+
+@click.command()
+@click.option("--out", "out_dir", required=True, type=FILE, help="Folder of the encoder; see LIPSYNC_SPEECH_ENCODER.")
+@click.option("--from", "address", default=None, help="Another address than that of the Hugging Face hub.")
+def fetch_encoder(out_dir: Path, address: str | None) -> None:
+    """Download the speech encoder, for an installation without the package that carries it."""
+    from model.speech_encoder.sources import HUB
+    from model.speech_encoder.sources import fetch_encoder as fetch
+
+    check_can_be_folder(out_dir)
+    with tqdm(unit="B", unit_scale=True, desc="speech encoder") as bar:
+        fetch(out_dir, address or HUB, bar.update)
+    click.echo(f"{out_dir}: set LIPSYNC_SPEECH_ENCODER to this folder")

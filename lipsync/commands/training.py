@@ -110,35 +110,47 @@ def prepare(folder: Path, out_dir: Path, val_share: float, seed: int, workers: i
         raise InputError(ErrorCode.NO_FACE_DETECTED, "No clip could be made of any film.")
 
 
+@dataclass(frozen=True)
+class TrainChoice:
+    """Options of `lipsync train`."""
+
+    config: Path
+    corpus_dir: Path
+    run_dir: Path
+    expert: Path | None
+    hearing: Path | None
+    filmed: Path | None
+    start: Path | None
+    encoder: Path | None
+    minutes: float | None
+    resume: bool
+
+
 @click.command()
 @click.option("--config", required=True, type=FILE, help="A recipe: model/configs/*.toml.")
 @click.option("--corpus", "corpus_dir", required=True, type=FILE, help="A folder of clips.")
 @click.option("--run", "run_dir", required=True, type=FILE, help="Folder for state, curves and samples.")
 @click.option("--expert", type=FILE, help="The trained sync expert, for a generator.")
 @click.option("--hearing", type=FILE, help="The trained hearing; a generator keeps it.")
+@click.option("--filmed", type=FILE, help="Prepared films of real speakers, from whose lips hearing learns too.")
+@click.option("--start", type=FILE, help="A checkpoint whose drawing a generator continues.")
+@click.option("--encoder", type=FILE, help="Folder of the speech encoder; else the installed package's.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this long, all starts together.")
 @click.option("--resume/--anew", default=True, help="Continue a stopped run, or begin again.")
-def train(
-    config: Path,
-    corpus_dir: Path,
-    run_dir: Path,
-    expert: Path | None,
-    hearing: Path | None,
-    minutes: float | None,
-    resume: bool,
-) -> None:
+@grouped(TrainChoice)
+def train(choice: TrainChoice) -> None:
     """Train hearing, sync expert or generator from a recipe; can be stopped at any moment and resumed."""
     from model.training.recipe import read_recipe
-    from model.training.train import Pretrained
+    from model.training.train import TrainingSources
     from model.training.train import train as run
 
     exported = run(
-        read_recipe(config),
-        corpus_dir,
-        run_dir,
-        Pretrained(expert, hearing),
-        minutes=minutes,
-        resume=resume,
+        read_recipe(choice.config),
+        choice.corpus_dir,
+        choice.run_dir,
+        TrainingSources(choice.expert, choice.hearing, choice.encoder, choice.start, choice.filmed),
+        minutes=choice.minutes,
+        resume=choice.resume,
         log=log_line,
     )
     click.echo(str(exported))

@@ -28,6 +28,7 @@ from model.evaluation.learned_metrics import LearnedMetrics, load_learned_metric
 from model.evaluation.tables import rows
 from model.files import replacing
 from model.synthesizer import load_synthesizer
+from model.training.perceptual import backbone_name
 from model.training.recipe import (
     LpipsPart,
     Recipe,
@@ -36,13 +37,14 @@ from model.training.recipe import (
     recipe_of,
 )
 from model.training.run_log import LOG
-from model.training.train import Pretrained, train
+from model.training.train import TrainingSources, train
 
 Row = dict[str, Any]
 MEASURES: Final = {  # heading: name of the measure in model/evaluation/evaluate.py
     "PSNR": "psnr",
     "SSIM": "ssim",
     "LPIPS": "lpips",
+    "FED (EfficientNet-Lite0)": "fed",
     "aperture r": "aperture_r",
     "width r": "width_r",
     "lag": "aperture_lag_frames",
@@ -61,13 +63,14 @@ class AblationSettings:
     """Settings that all rows share.
 
     out: folder of the table and of all rows. minutes: of training for each row; None for the steps of the recipe.
-    limit: most held-out clips to evaluate. hearing, expert: as for `train`; the rows of Wav2Lip use no hearing, because
-    that network has no input for it.
+    limit: most held-out clips to evaluate. hearing, expert: as for `train`. mel_hearing: hearing for the rows whose
+    network hears mels. The rows of Wav2Lip use no hearing, because that network has no input for it.
     """
 
     corpus: Path
     out: Path
     hearing: Path | None = None
+    mel_hearing: Path | None = None
     expert: Path | None = None
     minutes: float | None = None
     limit: int = 24
@@ -161,9 +164,11 @@ def _finish(
     """Train a row to its end, evaluate it and write its figures; a row that has figures is left as it is."""
     if (folder / _FIGURES).is_file():
         return
-    hearing = None if recipe.network.architecture == "wav2lip" else settings.hearing
-    pretrained = Pretrained(settings.expert, hearing)
-    checkpoint = train(recipe, settings.corpus, folder, pretrained, minutes=settings.minutes, log=log)
+    hearing = settings.hearing if recipe.network.speech_encoder else settings.mel_hearing
+    if recipe.network.architecture == "wav2lip":
+        hearing = None
+    sources = TrainingSources(settings.expert, hearing)
+    checkpoint = train(recipe, settings.corpus, folder, sources, minutes=settings.minutes, log=log)
     synthesizer = load_synthesizer(checkpoint, recipe.run.device, recipe.run.precision)
     cases = prepared_cases(settings.corpus, synthesizer, read_lips, settings.limit)
     measurements = evaluate(cases, learned, lambda name: log(f"judging {name}"))
@@ -173,7 +178,7 @@ def _finish(
     figures = {
         "device": synthesizer.device_name,
         "clips": own["clips"],
-        **{measure: own[measure] for measure in MEASURES.values()},
+        **{measure: own[measure] for measure in (*MEASURES.values(), "frechet_crops")},
         "gflop_per_crop": round(gflop_per_crop(checkpoint), 3),
         **_speed(folder / LOG),
     }
@@ -211,7 +216,7 @@ def _gather(recipes: Mapping[str, Recipe], settings: AblationSettings, backbone:
         "corpus": settings.corpus.name,
         "minutes": settings.minutes,
         "seed": next(iter(recipes.values())).run.seed,
-        "lpips_backbone": Path(backbone).name if backbone else None,
+        "lpips_backbone": backbone_name(backbone) if backbone else None,
         "hearing": settings.hearing.name if settings.hearing else None,
         "rows": finished,
     }
@@ -226,17 +231,18 @@ def _gather(recipes: Mapping[str, Recipe], settings: AblationSettings, backbone:
 def as_markdown(table: Mapping[str, Any]) -> str:
     """Return the table as Markdown, with a paragraph on how it was made; measures without any value are left out."""
     finished = table["rows"]
-    shown = {
-        head: name for head, name in {**MEASURES, **COSTS}.items() if any(row[name] is not None for row in finished)
-    }
+    backbone = table["lpips_backbone"]
+    heads = {f"LPIPS ({backbone})" if head == "LPIPS" else head: name for head, name in {**MEASURES, **COSTS}.items()}
+    shown = {head: name for head, name in heads.items() if any(row[name] is not None for row in finished)}
     budget = f"{table['minutes']:g} minutes" if table["minutes"] else "the recipe's steps"
     facts = [f"Each row: {budget} of training on {table['corpus']}, seed {table['seed']}."]
     if table["hearing"]:
         facts.append(f"All but Wav2Lip use {table['hearing']}, which was trained before.")
-    if table["lpips_backbone"]:
-        weights = {"random": "random weights, asked for"}.get(table["lpips_backbone"], table["lpips_backbone"])
-        facts.append(f"Backbone of LPIPS: {weights}.")
+    if backbone:
+        facts.append(f"Backbone of LPIPS: {'random weights, asked for' if backbone == 'random' else backbone}.")
     facts.append(f"Evaluated on {max(row['clips'] for row in finished)} held-out clips with their own voice.")
+    if crops := max(row["frechet_crops"] or 0 for row in finished):
+        facts.append(f"FED is the Frechet distance of {crops} drawn crops; it shrinks as the number grows.")
     lines = [["row", *shown], ["---"] + ["---:"] * len(shown)]
     lines += [[row["name"], *(_text(row[name]) for name in shown.values())] for row in finished]
     return "\n".join([" ".join(facts), "", *(f"| {' | '.join(line)} |" for line in lines), ""])

@@ -23,7 +23,7 @@ from model.audio import MEL_RATE_HZ, SAMPLE_RATE_HZ, MelWindow, mel_spectrogram,
 from model.evaluation.metrics import lag_curve
 from model.network.sync_expert import FRAMES, stack_lower_halves
 from model.training.clips import resized
-from model.training.tensors import to_faces, to_mels
+from model.training.tensors import to_faces, to_sound
 
 REACH_FRAMES = 6  # largest offset that is tried; a peak at this offset does not count
 LEAST_FRAMES = 60  # of a recording; with fewer the evidence is too weak
@@ -156,6 +156,6 @@ def _by_expert(piece: Piece, fps: float, expert: OffsetExpert) -> F64:
     for batch in np.split(starts, range(_BATCH, len(starts), _BATCH)):
         runs = to_faces(np.concatenate([crops[start : start + FRAMES] for start in batch]), cpu)
         faces.append(expert.network.embed_face(stack_lower_halves(runs.reshape(len(batch), FRAMES, *runs.shape[1:]))))
-        sounds.append(expert.network.embed_audio(to_mels(mels[batch + FRAMES // 2], cpu)))
+        sounds.append(expert.network.embed_audio(to_sound(mels[batch + FRAMES // 2], cpu)))
     cosine = (torch.cat(faces) @ torch.cat(sounds).T).double().numpy()  # (lips, sounds)
     return np.array([np.diagonal(cosine, -lag).mean() for lag in range(-REACH_FRAMES, REACH_FRAMES + 1)])

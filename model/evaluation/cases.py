@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 
 from model.arrays import F32, I16, I64, U8, Floats
-from model.audio import SAMPLE_RATE_HZ, mel_windows
+from model.audio import SAMPLE_RATE_HZ
 from model.corpus.speech.speech import Phone
 from model.errors import CorpusError
+from model.evaluation.heard import Hear
 from model.framing import LOWER_FACE, Framing
 from model.synthesizer import Synthesizer
 from model.training.clips import (
@@ -30,6 +31,7 @@ from model.training.clips import (
 
 _REST_FRAMES = 8  # sparse frames from which a reference at rest is chosen, as in serving
 _APART_FRAMES = 5  # fewest frames between a frame and its reference
+_SEXES = {"man": "man", "woman": "woman", "m": "man", "w": "woman"}
 _SILENCE = "silence"  # the voice of a puppet that says nothing
 
 
@@ -49,13 +51,15 @@ class FaceCrops:
     """Crops (T, S, S, 3) uint8 RGB of one face in consecutive frames, with the lips that were read from them.
 
     wide: (T, 224, 224, 3) uint8 RGB in the framing of SyncNet, if whole frames were available. voice: the voice that
-    the crops were drawn with, if it is not the one that was asked for.
+    the crops were drawn with, if it is not the one that was asked for. detail: (T, 2) as `metrics.face_detail` returns
+    it, measured at the size of the picture, not a number in frames that were not measured; None: crops have that size.
     """
 
     crops: U8
     reading: Reading
     wide: U8 | None = None
     voice: I16 | None = None
+    detail: F32 | None = None
 
 
 class Case(Protocol):
@@ -97,6 +101,10 @@ class Case(Protocol):
     def is_finished(self) -> bool:
         """Return whether the case is a finished video, which can be measured with its own voice only."""
 
+    @property
+    def hear(self) -> Hear | None:
+        """Return what predicts the articulation from a voice; None without a network that hears."""
+
     def filmed(self) -> FaceCrops:
         """Return the crops as they were filmed."""
 
@@ -132,6 +140,11 @@ class PreparedCase:
         return False
 
     @property
+    def hear(self) -> Hear:
+        """Return the hearing of the synthesizer."""
+        return self.synthesizer.hear
+
+    @property
     def name(self) -> str:
         """Return the name of the folder."""
         return self.folder.name
@@ -146,11 +159,10 @@ class PreparedCase:
 
     def redraw(self, filmed: FaceCrops, voice: I16) -> FaceCrops:
         """Return the crops redrawn with a voice, cut to the shorter of the two."""
-        config = self.synthesizer.config
         frames = min(len(filmed.crops), int(len(voice) * self.fps / SAMPLE_RATE_HZ))
-        mels = mel_windows(voice, np.arange(frames) / self.fps, config.mel_window)
+        sound = self.synthesizer.reader.read(voice).windows(np.arange(frames) / self.fps)
         references = filmed.crops[resting_frames(filmed.reading.mouth[:, 0])][:frames]
-        crops = self.synthesizer.synthesize(filmed.crops[:frames], mels, references)
+        crops = self.synthesizer.synthesize(filmed.crops[:frames], sound, references)
         return FaceCrops(crops, self.read_lips(crops, self.framing))
 
 
@@ -237,8 +249,8 @@ def phones_of(meta: Mapping[str, Any], name: str) -> tuple[Phone, ...]:
 def sex_of(identity: str) -> str | None:
     """Return "man" or "woman" if the name of every face of an identity says so, else None.
 
-    The faces of a blend are joined by +.
+    The faces of a blend are joined by +. The words of a name are joined by _; m and w stand for man and woman.
     """
-    found = {word for part in identity.split("+") for word in part.split("_") if word in ("man", "woman")}
-    parts = [any(word in ("man", "woman") for word in part.split("_")) for part in identity.split("+")]
+    parts = [{_SEXES[word] for word in part.split("_") if word in _SEXES} for part in identity.split("+")]
+    found = set().union(*parts)
     return found.pop() if len(found) == 1 and all(parts) else None

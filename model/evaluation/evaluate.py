@@ -6,8 +6,10 @@ this: in silence the lips must rest, and with another voice they must follow tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Final
 
 import numpy as np
@@ -15,7 +17,9 @@ import numpy as np
 from model.arrays import F64, I16, U8, Floats
 from model.evaluation import metrics
 from model.evaluation.cases import Case, FaceCrops
+from model.evaluation.heard import FilmedTalk, baseline, compare_with_heard
 from model.evaluation.learned_metrics import LearnedMetrics
+from model.evaluation.lip_voice import match_reading
 
 REAL, OWN, SILENT, SHUFFLED = "real video", "own audio", "silent audio", "shuffled audio"
 ROWS: Final = (REAL, OWN, SILENT, SHUFFLED)
@@ -54,10 +58,20 @@ def evaluate(
         log(case.name)
         voice = None if other is None else cases[other].voice
         measured.append(list(_ClipMeasurer(case, learned).rows(voice)))
+    _add_baseline(cases, measured)
     for mine, other in zip(measured, others, strict=True):
         if mine[-1].row == SHUFFLED and other is not None:
             _compare_with_owner(mine[-1], measured[other][0])
     return [measurement for mine in measured for measurement in mine]
+
+
+def _add_baseline(cases: Sequence[Case], measured: Sequence[Sequence[Measurement]]) -> None:
+    """Add to the values of each row with its own voice what a linear regression hears of the filmed lips."""
+    spoken = {at: one for at, mine in enumerate(measured) for one in mine if one.row == OWN and cases[at].speaker}
+    known = {at: one for at, one in spoken.items() if metrics.moves(one.filmed[:, _APERTURE])}
+    talks = [FilmedTalk(cases[at].speaker, one.filmed, one.fps, cases[at].voice) for at, one in known.items()]
+    for one, values in zip(known.values(), baseline(talks), strict=True):
+        one.values.update(values)
 
 
 def _other_speaker(cases: Sequence[Case], number: int) -> int | None:
@@ -91,17 +105,19 @@ class _ClipMeasurer:
         self._case, self._learned = case, learned
         self._filmed = case.filmed()
         self._groups = {"skin tone": metrics.skin_tone(self._filmed.crops, case.framing)}
+        if case.speaker:
+            self._groups["speaker"] = PurePath(case.speaker).stem
         if case.sex is not None:
             self._groups["sex"] = case.sex
 
     def rows(self, other_voice: I16 | None) -> Iterator[Measurement]:
         """Yield each row that is available: the real video first, and the one with another voice last."""
         own_voice, filmed = self._case.voice, self._filmed
-        yield self._measure(REAL, filmed, own_voice)
+        yield self._with_chance(self._measure(REAL, filmed, own_voice), filmed, other_voice)
         spoken = self._case.redraw(filmed, own_voice)
         if spoken is None:
             return
-        yield self._measure(OWN, spoken, own_voice)
+        yield self._with_chance(self._measure(OWN, spoken, own_voice), spoken, other_voice)
         if self._case.is_finished:
             return
         silence = np.zeros_like(own_voice)
@@ -116,6 +132,13 @@ class _ClipMeasurer:
         if shuffled is not None and other_voice is not None:
             yield self._measure(SHUFFLED, shuffled, other_voice)
 
+    def _with_chance(self, measurement: Measurement, drawn: FaceCrops, other_voice: I16 | None) -> Measurement:
+        """Add how well the lips fit another speaker's voice, which they do not say: what two voices have in common."""
+        if self._learned.lip_voice is not None and other_voice is not None:
+            found = match_reading(self._learned.lip_voice, drawn.reading.lips, self._case.fps, other_voice)
+            measurement.values["chance_lip_voice"] = math.nan if found is None else found.match
+        return measurement
+
     def _measure(self, row: str, drawn: FaceCrops, voice: I16) -> Measurement:
         """Measure drawn crops against the filmed ones, both cut to the shorter of the two."""
         length = min(len(drawn.crops), len(self._filmed.crops))
@@ -123,6 +146,12 @@ class _ClipMeasurer:
         filmed, drawn = _cut(self._filmed, length), _cut(drawn, length)
         values, lags = self._measure_lips(filmed, drawn, voice)
         values |= self._measure_picture(filmed, drawn)
+        if self._learned.lip_voice is not None and np.any(voice):
+            match = match_reading(self._learned.lip_voice, drawn.reading.lips, self._case.fps, voice)
+            if match is not None:
+                values["lip_voice"], lags["lip_voice"] = match.match, match.curve
+        if row == OWN:
+            values |= self._measure_heard(filmed, drawn, voice)
         if self._learned.sync is not None and np.any(voice):
             values["lse_d"], values["lse_c"] = self._learned.sync(drawn, voice, self._case.fps)
         return Measurement(
@@ -177,6 +206,14 @@ class _ClipMeasurer:
             shares[name] = metrics.closed_share(aperture, moments, fps)
         return shares
 
+    def _measure_heard(self, filmed: FaceCrops, drawn: FaceCrops, voice: I16) -> dict[str, float]:
+        """Compare what the network hears of the voice with the lips, if it hears and if the filmed lips move."""
+        seen, reference, fps = drawn.reading.mouth, filmed.reading.mouth, self._case.fps
+        if self._case.hear is None or not np.any(voice) or not metrics.moves(reference[:, _APERTURE]):
+            return {}
+        heard = self._case.hear(voice, np.arange(len(seen)) / fps)
+        return {} if heard is None else compare_with_heard(heard, reference, seen, fps)
+
     def _measure_picture(self, filmed: FaceCrops, drawn: FaceCrops) -> dict[str, float]:
         """Compare the pixels of drawn and filmed crops."""
         framing = self._case.framing
@@ -187,6 +224,10 @@ class _ClipMeasurer:
             "flicker_ratio": metrics.flicker,
         }
         values = {name: _ratio(*(measure(mouth) for mouth in mouths)) for name, measure in ratios.items()}
+        pair = [
+            metrics.face_detail(one.crops, framing) if one.detail is None else one.detail for one in (drawn, filmed)
+        ]
+        values["mouth_sharpness"] = metrics.mouth_sharpness(*pair)
         values["psnr"] = metrics.psnr_db(drawn.crops, filmed.crops)
         values["ssim"] = metrics.ssim(drawn.crops, filmed.crops)
         if self._learned.lpips is not None:
@@ -202,6 +243,7 @@ def _cut(face: FaceCrops, length: int) -> FaceCrops:
         crops=face.crops[:length],
         reading=replace(reading, mouth=reading.mouth[:length], lips=reading.lips[:length]),
         wide=None if face.wide is None else face.wide[:length],
+        detail=None if face.detail is None else face.detail[:length],
     )
 
 

@@ -7,15 +7,17 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.audio import MEL_BANDS
 from model.checkpoint import load_network
 
 
 def gflop_per_crop(checkpoint: Path) -> float:
-    """Count the operations that one crop takes, in 10^9, with two for each multiply-add. Raises CheckpointError."""
+    """Count the operations that one crop takes, without a speech encoder, in 10^9, with two for each multiply-add.
+
+    Raises CheckpointError.
+    """
     config, network = load_network(checkpoint)
     faces = torch.zeros(1, 6, config.image_size, config.image_size)
-    mels = torch.zeros(1, 1, MEL_BANDS, config.mel_window.columns)
+    sound = torch.zeros(1, 1, *config.sound_shape)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network(faces, mels)
+        network(faces, sound)
     return float(counter.get_total_flops()) / 1e9

@@ -18,6 +18,7 @@ from model.arrays import U8
 from model.evaluation.evaluate import OWN, REAL, SILENT, Measurement
 from model.evaluation.pages import render
 from model.evaluation.svg_curves import curves_svg
+from model.evaluation.tables import heading
 
 EXPLANATIONS: Final = {
     "clips": "number of clips",
@@ -28,6 +29,15 @@ EXPLANATIONS: Final = {
     "label_width_r": "width against exact labels",
     "owner_aperture_r": "with another voice: correlation with the lips of that voice's owner",
     "chance_aperture_r": "the owner's own lips against this film: what two sentences have in common by chance",
+    "lip_voice": "canonical correlation of lip shape and voice, at the best lag in sync",
+    "lip_voice_lag_ms": "shift at which that is highest; positive: the lips are late",
+    "chance_lip_voice": "the same with another speaker's voice, which these lips do not say",
+    "heard_aperture_r": "aperture that the network hears against the filmed one, at the best lag",
+    "heard_width_r": "the same for the width",
+    "drawn_heard_aperture_r": "drawn aperture against the heard one",
+    "drawn_heard_width_r": "the same for the width",
+    "mel_aperture_r": "aperture that a linear regression hears, fitted on the other speakers, against the filmed one",
+    "mel_width_r": "the same for the width",
     "voice_r": "aperture against the loudness of the voice",
     "voice_lag_frames": "shift at which that correlation is highest",
     "silent_aperture_ratio": "how far lips stay open in silence, in speaking ranges",
@@ -38,7 +48,10 @@ EXPLANATIONS: Final = {
     "psnr": "peak signal-to-noise ratio over the crop, dB",
     "ssim": "structural similarity over the crop",
     "lpips": "perceptual distance over the crop",
-    "fid": "distance of the distributions of crops",
+    "fed": "Frechet distance of the distributions of crops; too large for few crops",
+    "fid": "Frechet distance of the distributions of crops; too large for few crops",
+    "frechet_crops": "number of crops in that distance, and about as many filmed ones",
+    "mouth_sharpness": "variance of the Laplacian at filmed size, mouth over upper face, drawn over filmed",
     "sharpness_ratio": "gradient energy of the mouth, drawn over filmed",
     "detail_ratio": "finest structure (variance of the Laplacian) of the mouth, drawn over filmed",
     "jitter_ratio": "frame-to-frame change of the speed of the lip landmarks, drawn over filmed",
@@ -49,9 +62,9 @@ EXPLANATIONS: Final = {
 }
 _BY_GROUP: Final = (
     *("clips", "aperture_r", "width_r", "opening_ratio", "silent_aperture_ratio", "bilabials_closed", "lmd"),
-    *("psnr", "ssim", "sharpness_ratio", "jitter_ratio"),
+    *("lip_voice", "heard_aperture_r", "psnr", "ssim", "mouth_sharpness", "jitter_ratio"),
 )
-_OF_CLIP: Final = ("aperture_r", "width_r", "opening_ratio", "psnr", "ssim", "sharpness_ratio")
+_OF_CLIP: Final = ("aperture_r", "width_r", "opening_ratio", "lip_voice", "psnr", "ssim", "mouth_sharpness")
 _SHEET_PX = 1040
 
 
@@ -95,7 +108,7 @@ def write_report(folder: Path, figures: Mapping[str, Any], measurements: Sequenc
         own=OWN,
         rows=[row["name"] for row in rows],
         lines=[
-            _Line(name, [_text(row[name]) for row in rows], explanation)
+            _Line(heading(name, figures["lpips_backbone"]), [_text(row[name]) for row in rows], explanation)
             for name, explanation in EXPLANATIONS.items()
             if any(row[name] is not None for row in rows)
         ],

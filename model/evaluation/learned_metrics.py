@@ -1,4 +1,7 @@
-"""Metrics that need a trained network: LPIPS, FID and SyncNet. Each is available if a file of its weights is given."""
+"""Metrics that need a trained network: LPIPS, a Frechet distance and SyncNet.
+
+The first two are available if the extra `train` is installed, SyncNet if a file of its weights is given.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,23 @@ import torch
 from model.arrays import F64, I16, U8
 from model.audio import SAMPLE_RATE_HZ
 from model.evaluation.cases import FaceCrops
-from model.evaluation.fid import frechet_distance, inception_features
+from model.evaluation.frechet import (
+    EFFICIENTNET_WEIGHTS,
+    FED,
+    FID,
+    efficientnet_features,
+    frechet_distance,
+    inception_features,
+)
+from model.evaluation.lip_voice import LipVoiceModel, load_model
 from model.evaluation.lse import LEAST_S, at_25_fps, scores, sync_distances
 from model.network.syncnet_v2 import SyncNetV2
-from model.training.perceptual import Lpips, load_lpips, load_whole
+from model.training.backbones import load_whole
+from model.training.perceptual import HED_VGG16, Lpips, backbone_name, hed_vgg16_is_installed, load_lpips
 from model.training.tensors import to_faces
 
 _LPIPS_BATCH = 16
+_LPIPS_FRAMES = 24  # of each clip; VGG16 takes longer for a frame than all other metrics together
 
 
 @dataclass(frozen=True)
@@ -26,41 +39,62 @@ class LearnedMetrics:
     """Metrics that need a trained network, None for those without weights.
 
     lpips: drawn and filmed crops, both (T, S, S, 3) uint8 RGB -> distance. sync: face crops, voice, fps -> LSE-D and
-    LSE-C. features: crops (T, S, S, 3) -> (T, D). fid: distance between two sets of features.
+    LSE-C. features: crops (T, S, S, 3) -> (T, D). frechet: distance between two sets of features. frechet_name: "fed"
+    or "fid". backbone: of LPIPS, as a table names it. lip_voice: model that tells how well lips fit a voice.
     """
 
     lpips: Callable[[U8, U8], float] | None = None
     sync: Callable[[FaceCrops, I16, float], tuple[float, float]] | None = None
     features: Callable[[U8], F64] | None = None
-    fid: Callable[[F64, F64], float] = frechet_distance
+    frechet: Callable[[F64, F64], float] = frechet_distance
+    frechet_name: str = FED
+    backbone: str | None = None
+    lip_voice: LipVoiceModel | None = None
 
 
 def load_learned_metrics(
     lpips: str | None = None, inception: Path | None = None, syncnet: Path | None = None
 ) -> LearnedMetrics:
-    """Load the metrics whose weights are given.
+    """Load the metrics whose weights are given, and the Frechet distance FED if its package is installed.
 
-    lpips: file of the backbone, or "random". inception: file of Inception v3, for FID. syncnet: file of SyncNet. Raises
-    BackboneError.
+    lpips: backbone as for `load_lpips`. inception: file of Inception v3, for FID instead of FED. syncnet: file of
+    SyncNet. Raises BackboneError.
     """
+    features: Callable[[U8], F64] | None = None
+    if inception is not None:
+        features = inception_features(inception)
+    elif EFFICIENTNET_WEIGHTS.is_installed:
+        features = efficientnet_features()
     return LearnedMetrics(
         None if lpips is None else _lpips(load_lpips(lpips)),
         None if syncnet is None else _sync(syncnet),
-        None if inception is None else inception_features(inception),
+        features,
+        frechet_name=FED if inception is None else FID,
+        backbone=None if lpips is None else backbone_name(lpips),
+        lip_voice=load_model(),
     )
 
 
+def default_backbone() -> str | None:
+    """Return the backbone of LPIPS that is used unless another is asked for, None if its packages are missing."""
+    return HED_VGG16 if hed_vgg16_is_installed() else None
+
+
 def _lpips(network: Lpips) -> Callable[[U8, U8], float]:
-    """Return a function for the mean LPIPS of two sets of crops (T, S, S, 3)."""
+    """Return a function for the mean LPIPS of two sets of crops (T, S, S, 3), over evenly spaced frames."""
     cpu = torch.device("cpu")
 
     @torch.no_grad()
     def distance(drawn: U8, filmed: U8) -> float:
+        if np.array_equal(drawn, filmed):
+            return 0.0  # the film beside itself, which is in every evaluation
+        chosen = np.unique(np.linspace(0, len(drawn) - 1, _LPIPS_FRAMES).round().astype(int))
         total = 0.0
-        for at in range(0, len(drawn), _LPIPS_BATCH):
-            pair = [to_faces(np.ascontiguousarray(one[at : at + _LPIPS_BATCH]), cpu) for one in (drawn, filmed)]
-            total += float(network(*pair)) * len(pair[0])
-        return total / len(drawn)
+        for at in range(0, len(chosen), _LPIPS_BATCH):
+            part = chosen[at : at + _LPIPS_BATCH]
+            pair = [to_faces(np.ascontiguousarray(one[part]), cpu) for one in (drawn, filmed)]
+            total += float(network(*pair)) * len(part)
+        return total / len(chosen)
 
     return distance
 

@@ -25,7 +25,8 @@ _LEAST_MOTION = 0.015  # noise of the face mesh on lips that do not move
 _QUIET_BELOW_DB = 40.0
 _SSIM_FRAMES = 25  # SSIM is slow, and neighbouring frames look alike
 _CLOSED_SHARE = 0.15  # of the speaking range
-_MOUTH = (0.36, 0.44, 0.90)  # half width, top and bottom of the region of the mouth
+_MOUTH = (0.36, 0.44, 0.90)  # half width, top and bottom of a region
+_UPPER_FACE = (0.5, -0.12, 0.34)  # eyes, bridge and tip of the nose
 _CHEEKS = ((-0.34, 0.34), (0.34, 0.34))  # x, y
 _CHEEK_RADIUS = 0.07
 
@@ -155,7 +156,12 @@ def ssim(drawn: U8, reference: U8) -> float:
 
 def mouth_region(crops: U8, framing: Framing) -> U8:
     """Return the part of crops (T, S, S, 3) that shows the mouth, (T, H, W, 3)."""
-    size, (half, top, bottom) = crops.shape[1], _MOUTH
+    return np.asarray(_box(crops, framing, _MOUTH), np.uint8)
+
+
+def _box(crops: U8 | F32, framing: Framing, box: tuple[float, float, float]) -> U8 | F32:
+    """Return a region of crops (T, S, S, ...), given by half width, top and bottom in template face units."""
+    size, (half, top, bottom) = crops.shape[1], box
     rows = [round(framing.row(y) * size) for y in (top, bottom)]
     columns = [round((x - framing.left) / framing.side * size) for x in (-half, half)]
     return crops[:, max(0, rows[0]) : min(size, rows[1]), max(0, columns[0]) : min(size, columns[1])]
@@ -169,6 +175,28 @@ def sharpness(crops: U8) -> float:
 def detail(crops: U8) -> float:
     """Return the mean variance of the Laplacian of crops (T, H, W, 3): their finest structure, with any noise."""
     return _mean(np.array([cv2.Laplacian(_grey(crop), cv2.CV_32F).var() for crop in crops]))
+
+
+def face_detail(crops: U8, framing: Framing) -> F32:
+    """Return the variance of the Laplacian in the mouth and in the upper face of crops (T, S, S, 3), (T, 2)."""
+    found = np.full((len(crops), 2), np.nan, np.float32)
+    for index, crop in enumerate(crops):
+        edges = np.asarray(cv2.Laplacian(_grey(crop), cv2.CV_32F), np.float32)
+        for column, box in enumerate((_MOUTH, _UPPER_FACE)):
+            found[index, column] = _box(edges[None], framing, box).var()
+    return found
+
+
+def mouth_sharpness(drawn: Floats, filmed: Floats) -> float:
+    """Return the detail of the mouth, in shares of the detail of the upper face, drawn over filmed.
+
+    drawn, filmed: (T, 2) as `face_detail` returns them, not a number in frames that were not measured. The upper face
+    is not redrawn, so what encoding and noise do to both cancels.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = (drawn[:, 0] / drawn[:, 1]) / (filmed[:, 0] / filmed[:, 1])
+    known = ratio[np.isfinite(ratio)]
+    return float(np.median(known)) if known.size else float("nan")
 
 
 def flicker(crops: U8) -> float:

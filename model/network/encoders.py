@@ -1,18 +1,24 @@
-"""The generator's encoders: a face becomes one feature map per scale, for the skips; a mel window becomes one vector.
+"""The generator's encoders: a face becomes one feature map per scale, for the skips; a window of sound one vector.
 
-Both follow the encoders of Wav2Lip (Prajwal et al. 2020, https://arxiv.org/abs/2008.10010), with the residual CBAM
-blocks of LPIPS-AttnWav2Lip (https://arxiv.org/abs/2602.00189).
+Faces and mel windows are encoded as in Wav2Lip (Prajwal et al. 2020, https://arxiv.org/abs/2008.10010), with the
+residual CBAM blocks of LPIPS-AttnWav2Lip (https://arxiv.org/abs/2602.00189). The features of a speech encoder are
+already the work of a large network, so a small perceptron suffices for them.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from model.network.attention import ResidualCBAM, conv_norm
+from model.speech_encoder.port import FEATURES, WINDOW_STEPS
 
 LATENT = 512
+_STEP_VALUES = 64  # to which the features of one step are reduced
+_HIDDEN = 256
+_DROPPED = 0.4  # share of the values that are left out in training, since there are few real voices
 
 
 class FaceEncoder(nn.Module):
@@ -55,4 +61,24 @@ class AudioEncoder(nn.Module):
 
     def forward(self, mels: Tensor) -> Tensor:
         vector: Tensor = self.head(self.stages(self.stem(mels / 4)))
+        return vector
+
+
+class FeatureEncoder(nn.Module):
+    """Encoder of a window of a speech encoder's features. (N,1,16,384) -> (N,latent).
+
+    The same map reduces every step, so that the window is described by few numbers, whatever the speaker.
+    """
+
+    def __init__(self, latent: int = LATENT) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(FEATURES)
+        self.reduce = nn.Linear(FEATURES, _STEP_VALUES)
+        self.dropout = nn.Dropout(_DROPPED)
+        self.hidden = nn.Linear(WINDOW_STEPS * _STEP_VALUES, _HIDDEN)
+        self.head = nn.Linear(_HIDDEN, latent)
+
+    def forward(self, features: Tensor) -> Tensor:
+        steps = self.dropout(torch.relu(self.reduce(self.norm(features))))
+        vector: Tensor = self.head(self.dropout(torch.relu(self.hidden(steps.flatten(1)))))
         return vector

@@ -1,9 +1,9 @@
 """The generator of LPIPS-AttnWav2Lip (https://arxiv.org/abs/2602.00189), reconstructed from its published description.
 
 A U-Net of residual CBAM blocks takes a face with its lower rows hidden and a reference crop of the same person. It
-draws the whole face as it looks while saying the sound of the mel window. The audio is fused with the visual features
-at the coarsest scale. It enters again through semantic alignment at grids of 6, 12 and 24 (for 96 px), so that its
-effect does not fade with decoder depth. The grids of 3 and 1 that Wav2Lip has are left out.
+draws the whole face as it looks while saying the sound of a window around the frame. The audio is fused with the visual
+features at the coarsest scale. It enters again through semantic alignment at grids of 6, 12 and 24 (for 96 px), so that
+its effect does not fade with decoder depth. The grids of 3 and 1 that Wav2Lip has are left out.
 
 Two additions are our own. First, known pixels (the target above, the reference below) are kept wherever possible.
 Half-size features displace the known pixels, so that lips and jaw move together with their skin texture. Beside the
@@ -42,6 +42,8 @@ _ALIGNED_SCALES = (2, 3, 4)  # grids of 24, 12 and 6 for 96 px
 class GeneratorConfig:
     """Shape of a generator. image_size in pixels; width multiplies the channels; the flags are ablations.
 
+    speech_encoder: name of the encoder whose features it hears; "": it hears mels.
+
     Raises pydantic's ValidationError, a ValueError, for a value out of range.
     """
 
@@ -50,6 +52,7 @@ class GeneratorConfig:
     use_cbam: bool = True
     use_ffc: bool = True
     use_adain: bool = True
+    speech_encoder: str = ""
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -154,7 +157,10 @@ class Displacement(nn.Module):
 
 
 class Generator(nn.Module):
-    """Network that draws faces which say a sound. faces (N,6,S,S) in 0..1, mels (N,1,80,32) in -4..4 -> `Drawing`.
+    """Network that draws faces which say a sound. faces (N,6,S,S) in 0..1, sound -> `Drawing`.
+
+    sound: mels (N,1,80,32) in -4..4, or features (N,1,16,384) of a speech encoder, as the config says.
+    movement: see `Hearing.emphasised`.
 
     LPIPS-AttnWav2Lip, https://arxiv.org/abs/2602.00189, with the additions above.
     """
@@ -164,7 +170,8 @@ class Generator(nn.Module):
         self.config = config
         channels = config.channels
         self.faces = FaceEncoder(channels, use_cbam=config.use_cbam)
-        self.hearing = Hearing(HearingConfig())  # trained separately, and the same in all ablations
+        # Trained separately, and the same in all ablations.
+        self.hearing = Hearing(HearingConfig(speech_encoder=config.speech_encoder))
         audio = channels[-1] // 2
         self.cue = nn.Linear(CHANNELS, LATENT)
         self.hear = nn.Linear(LATENT, audio)  # its name is part of the file format
@@ -190,9 +197,9 @@ class Generator(nn.Module):
         if self.head.bias is not None:
             nn.init.constant_(self.head.bias[3], -2.0)
 
-    def forward(self, faces: Tensor, mels: Tensor) -> Drawing:
-        latent, predicted = self.hearing(mels)
-        return self.draw(faces, latent, self.hearing.emphasised(predicted))
+    def forward(self, faces: Tensor, sound: Tensor, movement: Tensor | None = None) -> Drawing:
+        latent, predicted = self.hearing(sound)
+        return self.draw(faces, latent, self.hearing.emphasised(predicted, movement))
 
     def draw(self, faces: Tensor, latent: Tensor, articulation: Tensor) -> Drawing:
         """Draw faces (N,6,S,S) with an audio latent (N,512) and a normal articulation (N,7), predicted or known."""

@@ -1,9 +1,10 @@
 """Hearing: the network that predicts the articulation from sound, before anything is drawn.
 
-From the audio encoder's latent it predicts the seven channels of model/articulation.py: aperture, width, protrusion,
-jaw, tongue, press and tuck. It is trained on voices alone, which cost little to make, so that the generator starts from
-an audio encoder that already maps speech to lips. The explicit articulation is our own addition to the audio latent of
-the paper (LPIPS-AttnWav2Lip, https://arxiv.org/abs/2602.00189).
+From a latent of the sound it predicts the seven channels of model/articulation.py: aperture, width, protrusion, jaw,
+tongue, press and tuck. The sound is a window of a pretrained speech encoder's features or of the mel spectrogram. It is
+trained on voices alone, which cost little to make, so that the generator starts from an audio encoder that already maps
+speech to lips. The explicit articulation is our own addition to the audio latent of the paper (LPIPS-AttnWav2Lip,
+https://arxiv.org/abs/2602.00189).
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from model.articulation import CHANNELS
-from model.network.encoders import LATENT, AudioEncoder
+from model.articulation import CHANNELS, OPENING, SPREADING
+from model.network.encoders import LATENT, AudioEncoder, FeatureEncoder
 from model.typed_config import STRICT
 
 CALIBRATED = ("emphasis", "silence")  # buffers that are measured, not learned
@@ -23,18 +24,21 @@ _MOST_EMPHASIS = 2.5
 # Drawn lips move less than the articulation asks, so it is multiplied by these factors. They were raised until a face
 # mesh measured puppets that open as far as they should (aperture and jaw), and a width of real speakers that moves
 # clearly more than its noise (width, protrusion).
-_DRAWN_FOR = (1.4, 1.5, 1.5, 1.4, 1.0, 1.0, 1.0)
+_DRAWN_FOR = (1.3, 1.7, 1.7, 1.3, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, config=STRICT)
 class HearingConfig:
-    """Shape of a hearing network."""
+    """Shape of a hearing network. speech_encoder: name of the encoder whose features it hears; "": it hears mels."""
 
     use_cbam: bool = True
+    speech_encoder: str = ""
 
 
 class Hearing(nn.Module):
-    """Network that predicts the articulation. mels (N,1,80,32) in -4..4 -> latent (N,512), normal articulation (N,7).
+    """Network that predicts the articulation. sound (N,1,rows,columns) -> latent (N,512), normal articulation (N,7).
+
+    sound: mels (N,1,80,32) in -4..4, or features (N,1,16,384) of a speech encoder, as the config says.
 
     A normal articulation has about zero mean and unit spread, see `normal_articulation`. A prediction is an average
     over every movement that the sound allows. It therefore moves less than real lips, and in silence it does not quite
@@ -48,22 +52,29 @@ class Hearing(nn.Module):
     def __init__(self, config: HearingConfig) -> None:
         super().__init__()
         self.config = config
-        self.audio = AudioEncoder(use_cbam=config.use_cbam)
+        self.audio = FeatureEncoder() if config.speech_encoder else AudioEncoder(use_cbam=config.use_cbam)
         # Normalised, so that the generator can add its cue from the articulation, whatever the latent's size.
         self.level = nn.LayerNorm(LATENT)
         self.articulation = nn.Linear(LATENT, CHANNELS)
         self.register_buffer("emphasis", torch.ones(CHANNELS))
         self.register_buffer("silence", normal_articulation(torch.zeros(CHANNELS)))
 
-    def forward(self, mels: Tensor) -> tuple[Tensor, Tensor]:
-        latent: Tensor = self.level(self.audio(mels))
+    def forward(self, sound: Tensor) -> tuple[Tensor, Tensor]:
+        latent: Tensor = self.level(self.audio(sound))
         return latent, self.articulation(torch.relu(latent))
 
-    def emphasised(self, predicted: Tensor) -> Tensor:
-        """Return a normal articulation (N,7) that moves as far from rest as real lips, and rests in silence."""
+    def emphasised(self, predicted: Tensor, movement: Tensor | None = None) -> Tensor:
+        """Return a normal articulation (N,7) that moves as far from rest as real lips, and rests in silence.
+
+        movement: how far each person opens and spreads the lips, (N,2) with 1 for the usual; None: all move as usual.
+        """
         rest = normal_articulation(torch.zeros_like(self.silence))
         silence, emphasis = self.silence.to(predicted.dtype), self.emphasis.to(predicted.dtype)
-        return rest.to(predicted.dtype) + (predicted - silence) * emphasis
+        moved = (predicted - silence) * emphasis
+        if movement is not None:
+            for column, channels in enumerate((OPENING, SPREADING)):
+                moved[:, channels] *= movement[:, column, None].to(moved.dtype)
+        return rest.to(predicted.dtype) + moved
 
     def calibrate(self, predicted: Tensor, known: Tensor, silence: Tensor) -> None:
         """Set the buffers of `emphasised`.

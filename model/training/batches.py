@@ -25,7 +25,8 @@ class FaceBatch:
 
     targets, references (N,S,S,3) uint8 RGB; mels (N,80,columns); articulation (N,7) of the targets; target_mesh and
     reference_mesh (N,468,2). The first `runs` * 5 items are runs of five consecutive frames, which share a reference.
-    others (runs,K,80,columns): mel windows of other moments of each run's clip.
+    others (runs,K,80,columns): mel windows of other moments of each run's clip. features (N,16,384) of a speech
+    encoder; None if the corpus was opened without one.
     """
 
     targets: U8
@@ -36,6 +37,7 @@ class FaceBatch:
     reference_mesh: F32
     runs: int
     others: F32
+    features: F32 | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,14 @@ def draw_faces(corpus: Corpus, rng: Rng, runs: int, singles: int, others: int = 
         np.concatenate([one.clip.mesh[one.references] for one in chosen]),
         runs,
         np.stack(apart) if apart else np.zeros((0, others, MEL_BANDS, corpus.window.columns), np.float32),
+        _features(chosen),
     )
+
+
+def _features(chosen: list[_Choice]) -> F32 | None:
+    """Return the speech encoder's features of all chosen frames, None if the clips have none."""
+    parts = [one.clip.features[one.frames] for one in chosen if one.clip.features is not None]
+    return np.concatenate(parts).astype(np.float32) if len(parts) == len(chosen) else None
 
 
 def _choose(corpus: Corpus, rng: Rng, length: int) -> _Choice:

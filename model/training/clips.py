@@ -9,6 +9,7 @@ of each point of the mesh in the crop, in -1..1.
 from __future__ import annotations
 
 import json
+import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from model.arrays import F32, I16, I64, U8
+from model.arrays import F16, F32, I16, I64, U8
 from model.articulation import CHANNELS, FULL_APERTURE, FULL_WIDTH, Channel
 from model.audio import SAMPLE_RATE_HZ, SILENCE, MelWindow, first_columns, mel_spectrogram
 from model.errors import CorpusError
 from model.face_points import POINTS
+from model.silence_gate import gated
+from model.sound import EncoderReader, MelReader, Sound, SoundReader
+from model.speech_encoder.port import SpeechEncoder
 
 RUN = 5  # consecutive frames in one input of the sync expert
 _CACHE_BYTES = 6 * 2**30
@@ -40,30 +44,48 @@ class Clip:
     """One clip in memory, one entry per frame.
 
     crops (T,S,S,3) uint8 RGB at the network's size; mels (T,80,columns) float32 in -4..4; articulation (T,7) float32;
-    mesh (T,468,2) float32, in -1..1 of the crop. Articulation and mesh are NaN if the clip has none.
+    mesh (T,468,2) float32, in -1..1 of the crop. Articulation and mesh are NaN if the clip has none. features
+    (T,16,384) float16 of a speech encoder; None if the corpus was opened without one.
     """
 
     crops: U8
     mels: F32
     articulation: F32
     mesh: F32
+    features: F16 | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Return the memory of the largest arrays in bytes."""
+        return self.crops.nbytes + self.mels.nbytes + (0 if self.features is None else self.features.nbytes)
 
 
 class Corpus:
     """Clips of one split, each loaded at its first use and kept in memory up to `cache_bytes` together."""
 
     def __init__(
-        self, folders: Sequence[Path], image_size: int, window: MelWindow, cache_bytes: int = _CACHE_BYTES
+        self,
+        folders: Sequence[Path],
+        image_size: int,
+        window: MelWindow,
+        encoder: SpeechEncoder | None = None,
+        cache_bytes: int = _CACHE_BYTES,
     ) -> None:
         self.folders = folders
-        self.window = window
+        self.window, self.encoder = window, encoder
         self._image_size, self._cache_bytes = image_size, cache_bytes
         self._cache: OrderedDict[Path, Clip] = OrderedDict()
         self._cached_bytes = 0
 
     @classmethod
     def open(
-        cls, folder: Path, split: str, image_size: int, window: MelWindow, cache_bytes: int = _CACHE_BYTES
+        cls,
+        folder: Path,
+        split: str,
+        image_size: int,
+        window: MelWindow,
+        encoder: SpeechEncoder | None = None,
+        cache_bytes: int = _CACHE_BYTES,
     ) -> Corpus:
         """List the clips of one split of a folder.
 
@@ -75,7 +97,12 @@ class Corpus:
         chosen = [clip for clip in clips if read_meta(clip).split == split]
         if not chosen:
             raise CorpusError(f"{folder} holds {len(clips)} clips, none of them for {split!r}")
-        return cls(chosen, image_size, window, cache_bytes)
+        return cls(chosen, image_size, window, encoder, cache_bytes)
+
+    @property
+    def reader(self) -> SoundReader:
+        """Return the front end of a network that learns from this corpus."""
+        return MelReader(self.window) if self.encoder is None else EncoderReader(self.encoder)
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -84,12 +111,12 @@ class Corpus:
         """Return a clip by number, from memory or from disk. Raises CorpusError naming a broken clip."""
         folder = self.folders[number]
         if folder not in self._cache:
-            clip = load_clip(folder, self._image_size, self.window)
+            clip = load_clip(folder, self._image_size, self.window, self.encoder)
             self._cache[folder] = clip
-            self._cached_bytes += clip.crops.nbytes + clip.mels.nbytes
+            self._cached_bytes += clip.nbytes
             while self._cached_bytes > self._cache_bytes and len(self._cache) > 1:
                 _, oldest = self._cache.popitem(last=False)
-                self._cached_bytes -= oldest.crops.nbytes + oldest.mels.nbytes
+                self._cached_bytes -= oldest.nbytes
         self._cache.move_to_end(folder)
         return self._cache[folder]
 
@@ -105,8 +132,8 @@ def folders_with(folder: Path, name: str) -> list[Path]:
     return [path.parent for path in sorted(folder.glob(f"*/{name}")) if not path.parent.name.startswith(".")]
 
 
-def load_clip(folder: Path, image_size: int, window: MelWindow) -> Clip:
-    """Read a clip, resize its crops by area and compute its mel windows. Raises CorpusError naming the clip."""
+def load_clip(folder: Path, image_size: int, window: MelWindow, encoder: SpeechEncoder | None = None) -> Clip:
+    """Read a clip, resize its crops by area and cut the windows of its sound. Raises CorpusError naming the clip."""
     meta = read_meta(folder)
     try:
         crops = np.load(folder / "crops.npy", mmap_mode="r")
@@ -119,7 +146,14 @@ def load_clip(folder: Path, image_size: int, window: MelWindow) -> Clip:
     samples = read_samples(folder, len(crops), meta.fps)
     times_s = np.arange(len(crops)) / meta.fps
     mels = cut_windows(mel_spectrogram(samples), first_columns(times_s, window), window)
-    return Clip(resized(crops, image_size), mels, _articulation(folder, len(crops)), _mesh(folder, len(crops)))
+    features = None if encoder is None else heard(folder, samples, EncoderReader(encoder)).windows(times_s)
+    return Clip(
+        resized(crops, image_size),
+        mels,
+        _articulation(folder, len(crops)),
+        _mesh(folder, len(crops)),
+        None if features is None else features.astype(np.float16),
+    )
 
 
 def read_meta(folder: Path) -> ClipMeta:
@@ -145,6 +179,15 @@ def read_samples(folder: Path, frames: int, fps: float) -> I16:
     if len(samples) < 0.5 * frames / fps * SAMPLE_RATE_HZ:
         raise CorpusError(f"{folder.name}: its sound is less than half as long as its {frames} frames")
     return samples
+
+
+def heard(folder: Path, samples: I16, reader: SoundReader) -> Sound:
+    """Return the sound of a clip or voice as a network hears it in training.
+
+    Half of the recordings, chosen by name, pass the silence gate first: in serving it is used unless a job turns it
+    off.
+    """
+    return reader.read(gated(samples) if zlib.crc32(folder.name.encode()) % 2 else samples)
 
 
 def read_labels(folder: Path, frames: int) -> F32 | None:

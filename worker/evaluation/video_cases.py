@@ -29,7 +29,9 @@ from model.corpus.speech.speech import Phone
 from model.corpus.speech.timing import align
 from model.corpus.speech.transcripts import spoken_words
 from model.errors import EspeakError, TimingError
-from model.evaluation.cases import FaceCrops, Reading
+from model.evaluation.cases import FaceCrops, Reading, sex_of
+from model.evaluation.heard import Hear
+from model.evaluation.metrics import face_detail
 from model.face_points import LIP_EDGES
 from model.framing import LOWER_FACE, Framing
 from worker.faces.crop import extract, face_transform
@@ -46,6 +48,8 @@ from worker.pipeline.synthesis import FaceSynthesizer
 
 _MESH_SIDE, _MESH_CENTER_Y = 2.4, 0.35  # the square given to the mesh, in template face units
 _CROP_PX = (96, 384)  # smallest and largest side of the crops
+_DETAIL_FRAMES = 5  # detail is measured in one of so many frames, at the size of the picture
+_MOST_DETAIL_PX = 1536
 SYNCNET_FRAMING: Final = Framing(side=1.9, center_y=0.6)  # SyncNet's: the face box, padded by 0.4 and moved down by 0.4
 _SYNCNET_PX = 224
 
@@ -76,13 +80,14 @@ class MeasuringTools:
     """Tools and settings that all cases share.
 
     detector: for the measurements. seconds: longest part of each video that is used. wide: also cut the crops that
-    SyncNet needs. detectors: for the runs of the pipeline.
+    SyncNet needs. hear: what the network hears. detectors: for the runs of the pipeline.
     """
 
     settings: Settings
     detector: FaceDetector
     seconds: float = 20.0
     wide: bool = False
+    hear: Hear | None = None
     detectors: DetectorPool = field(default_factory=DetectorPool)
 
 
@@ -123,12 +128,12 @@ class VideoCase:
     """Case of a filmed video that the whole pipeline redraws with other voices."""
 
     framing: Framing = LOWER_FACE
-    sex: str | None = None
     labels: F32 | None = None
     is_finished: bool = False
 
     def __init__(self, video: OpenedVideo, synthesizer: FaceSynthesizer | None, tools: MeasuringTools) -> None:
         self.path, self.name, self.speaker = video.path, video.path.stem, str(video.path)
+        self.sex, self.hear = sex_of(video.path.stem), tools.hear
         self.fps = float(Fraction(video.facts.video.fps))
         self._video, self._synthesizer, self._tools = video, synthesizer, tools
 
@@ -194,10 +199,15 @@ class VideoCase:
         return [known[min(known, key=lambda at: abs(at - index))] for index in range(len(self._faces))]
 
     @cached_property
+    def _filmed_px(self) -> int:
+        """Return the side in pixels that the crops have in the picture."""
+        scales = [face_transform(face, self.framing, _CROP_PX[0]).scale for face in self._positions]
+        return round(_CROP_PX[0] / float(np.median(scales)) / 2) * 2
+
+    @cached_property
     def _size(self) -> int:
         """Return the side of the crops in pixels, about as large as the face in the picture."""
-        scales = [face_transform(face, self.framing, _CROP_PX[0]).scale for face in self._positions]
-        return int(np.clip(round(_CROP_PX[0] / float(np.median(scales)) / 2) * 2, *_CROP_PX))
+        return int(np.clip(self._filmed_px, *_CROP_PX))
 
     def _sound(self, path: Path, facts: AudioFacts) -> I16:
         with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
@@ -207,14 +217,21 @@ class VideoCase:
 
     def _face_crops(self, source: Source, frames: int) -> FaceCrops:
         crops, wide = [], []
-        for planes, face in zip(decode(source, 0, frames, never_stop), self._positions, strict=False):
+        detail = np.full((frames, 2), np.nan, np.float32)
+        pictures = zip(decode(source, 0, frames, never_stop), self._positions, strict=False)
+        for index, (planes, face) in enumerate(pictures):
+            if index % _DETAIL_FRAMES == 0:
+                size = min(self._filmed_px, _MOST_DETAIL_PX)
+                filmed = extract(planes, face_transform(face, self.framing, size), source.colour)
+                detail[index] = face_detail(filmed[None], self.framing)[0]
             crops.append(extract(planes, face_transform(face, self.framing, self._size), source.colour))
             if self._tools.wide:
                 wide.append(extract(planes, face_transform(face, SYNCNET_FRAMING, _SYNCNET_PX), source.colour))
         reading = MeshReader(self._tools.detector)(np.stack(crops), self.framing)
         absent = [face is None for face in self._faces[: len(crops)]]
         reading.mouth[absent], reading.lips[absent] = np.nan, np.nan
-        return FaceCrops(np.stack(crops), reading, np.stack(wide) if self._tools.wide else None)
+        shown = np.stack(wide) if self._tools.wide else None
+        return FaceCrops(np.stack(crops), reading, shown, detail=detail[: len(crops)])
 
 
 class FinishedCase(VideoCase):

@@ -40,6 +40,7 @@ FACE_HEIGHT: Final = 1.5  # forehead to chin in template units
 FADE_IN: Final = (-0.07, 0.085)  # around the first hidden row, in template units: from the base of the nose to the lip
 TONE_Y: Final = 0.85  # the tone is matched above this template y; below it, an opening jaw moves the shadow of the chin
 BORDER: Final = 0.06  # share of the crop at its left, right and lower border in which the mask fades out
+LEAST_SHARE: Final = 0.4  # of its distance from the mouth that an outline point keeps with any negative padding
 FEATHER: Final = 0.035  # sigma of the edge of the mask, as a share of the crop
 MAX_ZOOM: Final = 4  # largest factor by which the crop is enlarged before it is mapped to the frame
 SUBPIXEL_BITS: Final = 4
@@ -142,8 +143,10 @@ def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
     to_mouth = np.hypot(*(outline[:, None] - points[[LEFT_CORNER, RIGHT_CORNER]]).transpose(2, 0, 1)).min(axis=1)
     margin = np.minimum(SIDE_MARGIN * unit_px, NARROW * to_mouth) * (1.0 - drop)
     outward = outline - mouth
-    outward /= np.maximum(np.hypot(outward[:, 0], outward[:, 1]), 1e-6)[:, None]
-    outline += outward * (padding * FACE_HEIGHT * unit_px - margin)[:, None]
+    distance = np.maximum(np.hypot(outward[:, 0], outward[:, 1]), 1e-6)
+    growth = padding * FACE_HEIGHT * unit_px
+    wanted = distance + (np.minimum(growth, -margin) if growth < 0 else growth - margin)
+    outline = mouth + outward * (np.maximum(wanted, LEAST_SHARE * distance) / distance)[:, None]
     mask = np.zeros((size, size), np.uint8)
     fixed = np.rint((outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
     cv2.fillPoly(mask, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)

@@ -22,6 +22,7 @@ from model.arrays import F32, U8, Floats
 from model.face_points import CHIN, FOREHEAD, LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP
 from worker.faces.crop import square_transform
 from worker.faces.frame_view import FrameView, RgbView
+from worker.faces.placed_mesh import PlacedMesh
 
 OVERVIEW_PX: Final = 400  # longest side of the frame given to the detector, which reduces it to 192 px
 MESH_PX: Final = 256  # side of the square given to the mesh, which reduces it to 192 px
@@ -78,8 +79,11 @@ def mouth_size(landmarks: Floats) -> tuple[float, float]:
 class FaceDetector:
     """Detector of faces and their meshes in single frames, for one thread at a time.
 
-    Its native graphs exist between `open` and `close`; as a context manager it opens and closes itself.
+    Its native graphs exist between `open` and `close`; as a context manager it opens and closes itself. Another thread
+    may use `placed_mesh` at the same time.
     """
+
+    placed_mesh: PlacedMesh
 
     def __init__(self) -> None:
         self._is_warm = False
@@ -96,6 +100,7 @@ class FaceDetector:
             blank = np.zeros((MESH_PX, MESH_PX, 3), np.uint8)
             self._detector.process(blank)  # the first call of each graph still logs and allocates
             self._mesh.process(blank)
+            self.placed_mesh = PlacedMesh()
 
     def __enter__(self) -> FaceDetector:
         self.open()
@@ -110,6 +115,7 @@ class FaceDetector:
         """Free the native graphs."""
         self._detector.close()
         self._mesh.close()
+        self.placed_mesh.close()
 
     def detect(self, rgb: U8) -> list[Face]:
         """Return the faces of an RGB frame (H, W, 3) uint8, from left to right."""

@@ -3,9 +3,9 @@
 Each point of the reference's mesh has a depth, so the motion of the head can be fitted in three dimensions. The fit
 uses the upper face alone, because speech does not move it: weak perspective, which is a similarity of the picture plus
 small terms for what a turn changes. The fitted motion carries all points of the reference, those of its resting mouth
-too. The fit leaves a small difference at the upper face and at the temples. It is added, and fades out towards
-the mouth. So the carried face agrees with the picture wherever the picture itself stays visible. All this is linear in
-the points of the picture: one matrix for each reference holds it, and a frame costs one small product.
+too. The fit leaves a small difference at the upper face and at the sides of the jaw. It is added, and fades out towards
+the mouth and the chin. So the carried face agrees with the picture wherever the picture itself stays visible. All this
+is linear in the points of the picture: one matrix for each reference holds it, and a frame costs one small product.
 
 The two sets of points then give a dense map for the pixels: the best affine map, plus what is left, spread smoothly
 over a coarse grid.
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import F32, F64, Floats
-from model.face_points import FACE_OVAL, LOWER_LIDS, POINTS, UPPER_LIDS
+from model.face_points import FACE_OVAL, JAW_OUTLINE, LOWER_LIDS, POINTS, UPPER_LIDS
 from worker.faces.crop import RIGID, TEMPLATE, fit_similarity, map_points
 
 C128 = npt.NDArray[np.complex128]
@@ -29,6 +29,7 @@ C128 = npt.NDArray[np.complex128]
 FITTED_Y: Final = 0.40  # the motion is fitted to the points above this template y, which is the base of the nose
 AGREES_Y: Final = 0.46  # down to this template y the carried face agrees with the picture
 TEMPLES: Final = (234, 93, 127, 454, 323, 356)  # the outline of the face in front of the ears; the jaw hardly moves it
+JAW_Y: Final = (0.55, 0.95)  # template y over which the jaw's outline becomes free: there the mask reaches beyond it
 SQUEEZE_RIDGE: Final = 0.03  # how strongly the fit avoids to change the proportions of the picture
 TURN_RIDGE: Final = 0.002  # how strongly it avoids to turn the head
 REACH: Final = 0.22  # distance over which the difference at the upper face fades out, in template units
@@ -74,6 +75,11 @@ class Carrier:
         still = np.ones(POINTS, bool)
         still[[*FACE_OVAL, *UPPER_LIDS, *LOWER_LIDS]] = False
         agrees = still & (at[:, 1] < AGREES_Y)
+        looseness = np.full(POINTS, LOOSENESS)
+        outline = list(JAW_OUTLINE)
+        bound = np.clip((JAW_Y[1] - at[outline, 1]) / (JAW_Y[1] - JAW_Y[0]), 0.0, 1.0)
+        agrees[outline] = bound > 0.1
+        looseness[outline] = LOOSENESS / np.maximum(bound, 0.1) ** 2
         agrees[list(TEMPLES)] = True
         used = np.flatnonzero(agrees)
         fitted = (still & (at[:, 1] < FITTED_Y))[used]
@@ -81,7 +87,7 @@ class Carrier:
         solution = np.zeros((4, len(used)), np.complex128)
         solution[:, fitted] = _least_squares(terms[used[fitted]])
         rest = np.eye(len(used)) - terms[used] @ solution
-        carried = terms @ solution + _fading(at, used) @ rest
+        carried = terms @ solution + _fading(at, used, looseness[used]) @ rest
         return cls(used, carried, solution[[0, 3]])
 
     def carry(self, landmarks: Floats) -> F32:
@@ -155,11 +161,11 @@ def _least_squares(terms: C128) -> C128:
     return np.asarray(np.linalg.solve(terms.conj().T @ terms + ridge, terms.conj().T))
 
 
-def _fading(at: F64, used: npt.NDArray[np.int64]) -> F64:
+def _fading(at: F64, used: npt.NDArray[np.int64], looseness: F64) -> F64:
     """Return the shares (468, K) by which each point takes part in the differences at the K used points."""
     distance = np.linalg.norm(at[:, None] - at[None, used], axis=2)
     near = np.exp(-distance / REACH)
-    return np.asarray(np.linalg.solve(near[used] + LOOSENESS * np.eye(len(used)), near.T).T)
+    return np.asarray(np.linalg.solve(near[used] + np.diag(looseness), near.T).T)
 
 
 def _spread(at: F64, values: F64) -> F64:

@@ -15,6 +15,7 @@ from worker.faces.detect import face_height
 from worker.faces.reference import PROFILE, ReferenceCrops
 from worker.faces.subject import MIN_HEIGHT_PX
 from worker.faces.track import TrackedFrame
+from worker.pipeline.sync_confidence import LipShapes
 
 LOW_HEIGHT_PX: Final = 64.0
 LOW_COVERAGE: Final = 0.9
@@ -25,12 +26,14 @@ class FaceStats(BaseModel):
     """Counts of the frames of a clip or of a segment, and the heights of the chosen faces in pixels.
 
     frames: all frames. with_face: frames with a chosen face. too_small: frames whose chosen faces are all too small.
+    lip_shapes: shapes of the lips in some frames of the output, by number.
     """
 
     frames: int = 0
     with_face: int = 0
     too_small: int = 0
     heights_px: list[float] = Field(default_factory=list)
+    lip_shapes: LipShapes = Field(default_factory=dict)
 
     def add(self, other: FaceStats) -> None:
         """Add the counts and heights of another segment."""
@@ -38,6 +41,7 @@ class FaceStats(BaseModel):
         self.with_face += other.with_face
         self.too_small += other.too_small
         self.heights_px += other.heights_px
+        self.lip_shapes |= other.lip_shapes
 
     @property
     def coverage(self) -> float:

@@ -1,8 +1,9 @@
-"""Plan of a clip: the decisions that all its frames share, which are the voice, the timeline and the chosen faces.
+"""Plan of a clip: the decisions that all its frames share, which are the sound, the timeline and the chosen faces.
 
-A plan can be saved for segments that other processes render. They use the same samples, tell people apart by the same
-anchors and give the network the same reference crops. So each frame is the same as in one pass over the whole clip. The
-voice is read through a memory map, so the plan of an hour takes no more memory than the plan of a minute.
+A plan can be saved for segments that other processes render. They hear the same sound, tell people apart by the same
+anchors and give the network the same reference crops. So each frame is the same as in one pass over the whole clip. A
+speech encoder runs once, and its features are saved in half precision (38 kB a second). Voice and features are read
+through a memory map, so the plan of an hour takes no more memory than the plan of a minute.
 """
 
 from __future__ import annotations
@@ -15,33 +16,44 @@ from pathlib import Path
 import numpy as np
 
 from app.core.probing.probe import find_ffmpeg
-from model.arrays import I16, I64
+from model.arrays import I64
 from model.audio import SAMPLE_RATE_HZ
+from model.sound import EncodedSound, MelSound, Sound
+from model.speech_encoder.port import FEATURES
 from worker.faces.detect import FaceDetector
+from worker.faces.lip_range import Movements, lip_movements
 from worker.faces.reference import ReferenceCrops
 from worker.faces.subject import Chooser, Subject, choose_subject, find_sparse_faces
 from worker.media.decode import Source, open_source
+from worker.media.encoded_voice import FEATURES_FILE, encode_voice
 from worker.media.silence_gate import GATED_FILE, gate_silence
 from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
 from worker.media.voice import VOICE_FILE, read_voice
 from worker.pipeline.run_context import FilePair, RunContext
+from worker.pipeline.sync_confidence import FrameChoice, LookedAt, choose_frames
+from worker.pipeline.synthesis import FaceSynthesizer
 
 
 @dataclass(frozen=True)
 class Plan:
     """Decisions that hold for every frame of a clip.
 
-    voice: (n,) int16 at 16 kHz, silent wherever the gate is closed, mapped from `voice_file`. timeline: the source
-    frame of each output frame, (N,) int64.
+    sound: what the network hears of the voice, mapped from `sound_file`; the voice is silent wherever the gate is
+    closed. voice_s: its duration in seconds. timeline: the source frame of each output frame, (N,) int64.
+    movements: how far each person opens and spreads the lips. looked_at: the output frames whose lips are compared with
+    the voice.
     """
 
     source: Source
-    voice: I16
-    voice_file: Path
+    sound: Sound
+    sound_file: Path
+    voice_s: float
     timeline: I64
     chooser: Chooser
     references: ReferenceCrops
+    movements: Movements
+    looked_at: LookedAt
 
     @property
     def frames(self) -> int:
@@ -58,36 +70,63 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
         voice, name = read_voice(sources.audio, sources.input.audio, work_dir, binary, monitor.check), VOICE_FILE
         if options.silence_gate:
             voice, name = gate_silence(voice, work_dir), GATED_FILE
+        voice_s = len(voice) / SAMPLE_RATE_HZ
+        if context.synthesizer.encoder is None:
+            sound: Sound = MelSound(voice, context.synthesizer.config.mel_window)
+        else:
+            sound, name = encode_voice(context.synthesizer.encoder, voice, work_dir, monitor.check), FEATURES_FILE
     monitor.stage("faces")
     with timer.time("faces"):
         source = open_source(sources.video, sources.input.video, binary, monitor.check)
-        timeline = plan_timeline(options, source, len(voice) / SAMPLE_RATE_HZ)
+        timeline = plan_timeline(options, source, voice_s)
         sparse = find_sparse_faces(source, timeline, detector, monitor.check)
         chooser = choose_subject(options.face, [frame.faces for frame in sparse])
         references = ReferenceCrops.choose(sparse, context.synthesizer.config, source.colour, chooser)
-    return Plan(source, voice, work_dir / name, timeline, chooser, references)
+        movements = lip_movements(sparse, chooser)
+    with timer.time("sound"):
+        looked_at = choose_frames(voice, len(timeline), source.rate)
+    return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references, movements, looked_at)
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:
-    """Save a plan, and the seconds of each stage of making it, into a folder; the voice stays in its own file."""
+    """Save a plan, and the seconds of each stage of making it, into a folder; the sound stays in its own file."""
     facts = folder / "plan.npz"
-    decisions = json.dumps({"chooser": asdict(plan.chooser), "stage_seconds": dict(stage_seconds)})
+    decisions = json.dumps(
+        {
+            "chooser": asdict(plan.chooser),
+            "voice_s": plan.voice_s,
+            "movements": plan.movements,
+            "looked_at": asdict(plan.looked_at.frames),
+            "heard_from_s": plan.looked_at.from_s,
+            "stage_seconds": dict(stage_seconds),
+        }
+    )
     with facts.open("wb") as file:
-        np.savez(file, words=np.array(decisions), **plan.references.arrays())
-    return FilePair(plan.voice_file, facts)
+        np.savez(file, words=np.array(decisions), heard=plan.looked_at.voice, **plan.references.arrays())
+    return FilePair(plan.sound_file, facts)
 
 
 def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, float]]:
     """Return a saved plan, and the seconds of each stage of making it; raises InputError."""
     with np.load(saved.facts, allow_pickle=False) as arrays:
         decisions = json.loads(str(arrays["words"]))
-        saved_references = {name: arrays[name] for name in arrays.files}
+        saved_arrays = {name: arrays[name] for name in arrays.files}
     people = tuple(Subject(**person) for person in decisions["chooser"].pop("people"))
     target = decisions["chooser"].pop("target")
     chooser = Chooser(people=people, target=None if target is None else Subject(**target), **decisions["chooser"])
-    references = ReferenceCrops.of_arrays(saved_references, context.synthesizer.config, chooser)
-    voice = np.memmap(saved.media, np.int16, "r")
+    sound, voice_s = _saved_sound(saved.media, context.synthesizer), float(decisions["voice_s"])
+    references = ReferenceCrops.of_arrays(saved_arrays, context.synthesizer.config, chooser)
     sources, check = context.sources, context.monitor.check
     source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check)
-    timeline = plan_timeline(context.options, source, len(voice) / SAMPLE_RATE_HZ)
-    return Plan(source, voice, saved.media, timeline, chooser, references), decisions["stage_seconds"]
+    timeline = plan_timeline(context.options, source, voice_s)
+    movements = {int(person): (float(a), float(b)) for person, (a, b) in decisions["movements"].items()}
+    looked_at = LookedAt(FrameChoice(**decisions["looked_at"]), saved_arrays["heard"], decisions["heard_from_s"])
+    plan = Plan(source, sound, saved.media, voice_s, timeline, chooser, references, movements, looked_at)
+    return plan, decisions["stage_seconds"]
+
+
+def _saved_sound(path: Path, synthesizer: FaceSynthesizer) -> Sound:
+    """Return the sound that `make_plan` left in a file, through a memory map."""
+    if synthesizer.encoder is None:
+        return MelSound(np.memmap(path, np.int16, "r"), synthesizer.config.mel_window)
+    return EncodedSound(np.memmap(path, np.float16, "r").reshape(-1, FEATURES))

@@ -10,7 +10,6 @@ from app.core.checks import Check
 from app.core.jobs import Report, ResultFacts
 from model.arrays import U8
 from worker.faces.detect import FaceDetector
-from worker.faces.reference import ReferenceCrops
 from worker.faces.track import TrackedFrame, tracked_frames
 from worker.media.encode import Encoder
 from worker.media.stage_timer import StageTimer
@@ -18,6 +17,7 @@ from worker.pipeline.face_stats import FaceStats, check_faces, count_faces, face
 from worker.pipeline.plan import Plan, make_plan
 from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FinishedClip, RunContext
+from worker.pipeline.sync_confidence import LipReader, sync_confidence, sync_warnings
 from worker.pipeline.synthesis import FaceSynthesizer, LipSynthesis, batches
 
 PREFETCHED_FRAMES: Final = 8
@@ -39,7 +39,7 @@ def run_plan(plan: Plan, context: RunContext, output: Path, detector: FaceDetect
         monitor.stage("finish")
         with timer.time("finish"):
             result = encoder.finish()
-    return finished_clip(result, stats, context.synthesizer, timer.seconds(), timer.elapsed_s, plan.references)
+    return finished_clip(plan, result, stats, context.synthesizer, timer.seconds(), timer.elapsed_s)
 
 
 def render(
@@ -57,36 +57,44 @@ def render(
     (first, last), source, monitor, options = span, plan.source, context.monitor, context.options
     monitor.stage("synthesize")
     synthesizer, stats = context.synthesizer, FaceStats()
-    synthesis = LipSynthesis(synthesizer, plan.voice, plan.references, source, options, timer)
+    synthesis = LipSynthesis(synthesizer, plan, options, timer)
+    lips = LipReader(plan.looked_at.frames, detector.placed_mesh, source.colour)
 
     def tracked(check: Check) -> Iterator[TrackedFrame]:
         return tracked_frames(source, plan.timeline[first:last], detector, plan.chooser, timer, check)
 
     with Prefetch(tracked, PREFETCHED_FRAMES, monitor.check) as frames:
         for batch in batches(count_faces(frames, stats, options, source.rate, first), synthesizer.batch_size, first):
-            for planes in synthesis.synthesize(batch):
+            for frame, planes in zip(batch, synthesis.synthesize(batch), strict=True):
+                if options.strength > 0:
+                    with timer.time("lips"):
+                        lips.read(frame.number, planes, frame.tracked.faces)
                 with timer.time("encode"):
                     write(planes)
             monitor.frames(batch[-1].number + 1 - first, last - first)
             monitor.check()
+    stats.lip_shapes = lips.shapes
     return stats
 
 
 def finished_clip(
+    plan: Plan,
     result: ResultFacts,
     stats: FaceStats,
     synthesizer: FaceSynthesizer,
     stage_seconds: dict[str, float],
     wall_s: float,
-    references: ReferenceCrops,
 ) -> FinishedClip:
     """Return the finished clip with its report; wall_s: seconds from the start of the run to its end."""
+    confidence = sync_confidence(stats.lip_shapes, plan.looked_at, plan.source.rate)
     report = Report(
         face_coverage=round(stats.coverage, 4),
         face_height_px=stats.height_px,
+        sync_confidence=confidence,
         stage_seconds=stage_seconds,
         realtime_factor=round(wall_s / result.duration_s, 4),
         checkpoint=f"{synthesizer.config.architecture}-{synthesizer.config.image_size}",
         device=synthesizer.device_name,
     )
-    return FinishedClip(result, report, [*face_warnings(stats), *limit_warnings(references)])
+    warnings = [*face_warnings(stats), *limit_warnings(plan.references), *sync_warnings(confidence)]
+    return FinishedClip(result, report, warnings)

@@ -1,4 +1,4 @@
-"""Synthesize the lips of a batch of frames: crops, mel windows, network, blending."""
+"""Synthesize the lips of a batch of frames: crops, sound, network, blending."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Final, Protocol
 import numpy as np
 
 from app.core.jobs import JobOptions
-from model.arrays import F32, I16, U8
-from model.audio import MelWindow, mel_windows
+from model.arrays import F32, U8
+from model.audio import MelWindow
 from model.composition import Interior
+from model.sound import Sound
+from model.speech_encoder.port import SpeechEncoder
 from worker.faces.blend import BlendSettings, SynthesizedCrop, blend
 from worker.faces.crop import extract, face_transform
 from worker.faces.interior import Interiors
+from worker.faces.lip_range import Movements
 from worker.faces.reference import CropShape, ReferenceCrops
 from worker.faces.track import TrackedFrame
 from worker.media.decode import Source
@@ -24,7 +27,7 @@ BATCH_BYTES: Final = 96 * 1024**2  # most bytes of frames that wait for their ba
 
 
 class SynthesizerConfig(CropShape, Protocol):
-    """Shape of the crops and of the mel windows that a network takes, and its name."""
+    """Shape of the crops and of the sound that a network takes, and its name."""
 
     @property
     def architecture(self) -> str:
@@ -32,15 +35,19 @@ class SynthesizerConfig(CropShape, Protocol):
 
     @property
     def mel_window(self) -> MelWindow:
-        """Return which mel columns belong to a frame."""
+        """Return which mel columns belong to a frame, if the network hears mels."""
 
 
 class FaceSynthesizer(Protocol):
-    """Loaded network: crops and references (N, P, P, 3) uint8, mels (N, 80, T) float32 -> crops (N, P, P, 3) uint8."""
+    """Loaded network: crops and references (N, P, P, 3) uint8, sound (N, rows, columns) -> crops (N, P, P, 3) uint8."""
 
     @property
     def config(self) -> SynthesizerConfig:
         """Return the shape of its input."""
+
+    @property
+    def encoder(self) -> SpeechEncoder | None:
+        """Return the speech encoder through which it hears; None if it hears mels."""
 
     @property
     def batch_size(self) -> int:
@@ -57,9 +64,10 @@ class FaceSynthesizer(Protocol):
     def synthesize(
         self,
         crops: U8,
-        mels: F32,
+        sound: F32,
         references: U8 | None = None,
         interiors: Sequence[Interior | None] | None = None,
+        movements: F32 | None = None,
     ) -> U8:
         """Return the crops with the lips of the sound, and the given insides of their mouths."""
 
@@ -72,24 +80,38 @@ class OutputFrame:
     tracked: TrackedFrame
 
 
+class ClipDecisions(Protocol):
+    """Decisions that all frames of a clip share; a plan has them."""
+
+    @property
+    def source(self) -> Source:
+        """Return the video."""
+
+    @property
+    def sound(self) -> Sound:
+        """Return what the network hears of the voice."""
+
+    @property
+    def references(self) -> ReferenceCrops:
+        """Return the references of all people."""
+
+    @property
+    def movements(self) -> Movements:
+        """Return how far each person opens and spreads the lips."""
+
+
 class LipSynthesis:
     """Synthesis and blending of the faces of one clip."""
 
     def __init__(
-        self,
-        synthesizer: FaceSynthesizer,
-        voice: I16,
-        references: ReferenceCrops,
-        source: Source,
-        options: JobOptions,
-        timer: StageTimer,
+        self, synthesizer: FaceSynthesizer, decisions: ClipDecisions, options: JobOptions, timer: StageTimer
     ) -> None:
-        self._synthesizer, self._voice, self._references = synthesizer, voice, references
-        self._strength, self._timer = options.strength, timer
-        self._rate, self._colour = source.rate, source.colour
-        config = synthesizer.config
+        self._synthesizer, self._sound, self._references = synthesizer, decisions.sound, decisions.references
+        self._movements, self._strength, self._timer = decisions.movements, options.strength, timer
+        self._rate, self._colour = decisions.source.rate, decisions.source.colour
+        config, references = synthesizer.config, decisions.references
         self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
-        self._blend = BlendSettings(config.framing, source.colour, config.image_size, options.strength, options.padding)
+        self._blend = BlendSettings(config.framing, self._colour, config.image_size, options.strength, options.padding)
 
     def synthesize(self, batch: list[OutputFrame]) -> list[U8]:
         """Return the planes of each frame with synthesized lips, (H * 3/2, W) uint8; the input is not changed."""
@@ -104,11 +126,14 @@ class LipSynthesis:
             crops = np.stack([extract(planes[at], transform, self._colour) for (at, _), transform in pairs])
             landmarks = [face for _, face in faces]
             references = self._references.for_faces(crops, landmarks, transforms)
-            interiors = self._interiors.for_faces(crops, landmarks, transforms, self._references.persons_of(landmarks))
+            persons = self._references.persons_of(landmarks)
+            interiors = self._interiors.for_faces(crops, landmarks, transforms, persons)
+            usual = (1.0, 1.0)
+            movements = np.array([self._movements.get(person, usual) for person in persons], np.float32)
             times_s = np.array([float(batch[at].number / self._rate) for at, _ in faces])
-            mels = mel_windows(self._voice, times_s, config.mel_window)
+            sound = self._sound.windows(times_s)
         with self._timer.time("synthesize"):
-            synthesized = self._synthesizer.synthesize(crops, mels, references, interiors)
+            synthesized = self._synthesizer.synthesize(crops, sound, references, interiors, movements)
         with self._timer.time("blend"):
             for at in {at for at, _ in faces}:
                 planes[at] = planes[at].copy()

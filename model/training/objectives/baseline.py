@@ -19,7 +19,7 @@ from model.training.clips import Corpus
 from model.training.objectives.faces import FacesObjective, LossNetworks, Scene
 from model.training.objectives.protocol import Terms
 from model.training.recipe import Recipe
-from model.training.tensors import to_faces, to_mels
+from model.training.tensors import to_faces, to_sound
 
 _FIRST = STARTING_AT_FRAME.offset_columns - AROUND_FRAME.offset_columns
 _COLUMNS = slice(_FIRST, _FIRST + STARTING_AT_FRAME.columns)
@@ -37,10 +37,10 @@ class BaselineObjective(FacesObjective):
         """Draw a batch in training mode; this network has no terms of its own."""
         return self._draw(self.network, scene.target, scene.reference, scene.mels), {}
 
-    def drawn(self, network: nn.Module, batch: FaceBatch, mels: F32) -> Tensor:
+    def drawn(self, network: nn.Module, batch: FaceBatch, sound: F32) -> Tensor:
         """Draw a batch as in serving."""
         target, reference = to_faces(batch.targets, self._device), to_faces(batch.references, self._device)
-        return self._draw(network, target, reference, to_mels(mels, self._device))
+        return self._draw(network, target, reference, to_sound(sound, self._device))
 
     def _draw(self, network: nn.Module, target: Tensor, reference: Tensor, mels: Tensor) -> Tensor:
         faces: Tensor = network(join_faces(target, reference, self._hidden_from), mels[..., _COLUMNS])

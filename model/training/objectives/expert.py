@@ -16,7 +16,7 @@ from model.training.clips import RUN, Corpus
 from model.training.losses import matching_loss
 from model.training.objectives.protocol import VALIDATION_SEED, Terms
 from model.training.recipe import Recipe
-from model.training.tensors import to_faces, to_mels, vary_faces
+from model.training.tensors import to_faces, to_sound, vary_faces
 
 _OFFSET_CLIPS, _OFFSET_STRIDE, _MOST_OFFSET = 24, 3, 15
 
@@ -64,7 +64,7 @@ class ExpertObjective:
         starts = np.arange(0, len(clip.crops) - RUN + 1, _OFFSET_STRIDE)
         faces = to_faces(np.concatenate([clip.crops[start : start + RUN] for start in starts]), self._device)
         face = expert.embed_face(stack_lower_halves(faces.reshape(len(starts), RUN, *faces.shape[1:])))
-        audio = expert.embed_audio(to_mels(clip.mels, self._device))
+        audio = expert.embed_audio(to_sound(clip.mels, self._device))
         likeness = face @ audio.T  # (runs, frames)
         middle = torch.from_numpy(starts + RUN // 2).to(self._device)
         own = likeness.gather(1, middle[:, None])[:, 0]
@@ -88,7 +88,7 @@ class ExpertObjective:
         if vary:
             faces = vary_faces(rng, [faces], [moments * RUN] * clips)[0]
         halves = stack_lower_halves(faces.reshape(clips * moments, RUN, *faces.shape[1:]))
-        audio, face = network(halves, to_mels(mels.reshape(-1, *mels.shape[2:]), self._device))
+        audio, face = network(halves, to_sound(mels.reshape(-1, *mels.shape[2:]), self._device))
         return matching_loss(
             audio.reshape(clips, moments, -1), face.reshape(clips, moments, -1), network.log_scale.exp()
         )

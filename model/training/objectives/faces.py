@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from model.arrays import F32, U8
-from model.audio import SILENCE
 from model.checkpoint import save_checkpoint
 from model.network.critic import Critic, reverse_gradient
 from model.network.sync_expert import SyncExpert, stack_lower_halves
+from model.sound import silent_window
 from model.training.batches import FaceBatch, Rng, draw_faces, vary_mels
 from model.training.clips import RUN, Corpus
 from model.training.losses import (
@@ -35,7 +35,7 @@ from model.training.losses import (
 from model.training.objectives.protocol import VALIDATION_SEED, Terms
 from model.training.perceptual import Lpips
 from model.training.recipe import Recipe
-from model.training.tensors import to_faces, to_mels, vary_faces
+from model.training.tensors import to_faces, to_sound, vary_faces
 
 _VALIDATION_FACES, _SHEET_FACES = 48, 10
 
@@ -52,11 +52,12 @@ class LossNetworks:
 class Scene:
     """Batch as tensors, with random changes of sound and colour.
 
-    mels (N,1,80,32) in -4..4; target and reference (N,3,S,S) in 0..1; changed (N,1,S,S): weight of each place, see
-    `change_weights`.
+    sound: what the drawing network hears, (N,1,rows,columns), see model/sound.py; mels (N,1,80,32) in -4..4; target and
+    reference (N,3,S,S) in 0..1; changed (N,1,S,S): weight of each place, see `change_weights`.
     """
 
     batch: FaceBatch
+    sound: Tensor
     mels: Tensor
     target: Tensor
     reference: Tensor
@@ -83,6 +84,7 @@ class FacesObjective(ABC):
         expert, lpips = loss_networks.expert, loss_networks.lpips
         self._expert = None if expert is None else expert.to(device).requires_grad_(False).eval()
         self._lpips = None if lpips is None else lpips.to(device)
+        self._silence = silent_window(train.reader)
         self._critic = Critic() if recipe.losses.adversarial else None
 
     @property
@@ -95,8 +97,8 @@ class FacesObjective(ABC):
         """Draw a batch in training mode; return the faces (N,3,S,S) in 0..1 and the terms of this network alone."""
 
     @abstractmethod
-    def drawn(self, network: nn.Module, batch: FaceBatch, mels: F32) -> Tensor:
-        """Draw a batch as in serving, with mels (N,80,32) in place of its own. Returns (N,3,S,S) in 0..1."""
+    def drawn(self, network: nn.Module, batch: FaceBatch, sound: F32) -> Tensor:
+        """Draw a batch as in serving, with sound (N,rows,columns) in place of its own. Returns (N,3,S,S) in 0..1."""
 
     def losses(self, rng: Rng) -> Terms:
         """Draw faces; return every term by name, and their weighted total."""
@@ -106,7 +108,8 @@ class FacesObjective(ABC):
         mels, others = self._vary_sound(rng, batch, groups)
         pixels = [to_faces(batch.targets, self._device), to_faces(batch.references, self._device)]
         target, reference = vary_faces(rng, pixels, groups)
-        scene = Scene(batch, mels, target, reference, change_weights(target, reference, self._weights))
+        sound = mels if batch.features is None else to_sound(batch.features, self._device)
+        scene = Scene(batch, sound, mels, target, reference, change_weights(target, reference, self._weights))
         faces, terms = self.draw_scene(rng, scene)
         terms = {
             "mouth": mouth_loss(faces, target, scene.changed),
@@ -131,7 +134,7 @@ class FacesObjective(ABC):
             for k, (start, length) in enumerate(zip(starts, groups, strict=False))
         ]
         own = np.concatenate([mel[:length] for mel, length in zip(varied, groups, strict=True)])
-        return to_mels(own, self._device), [to_mels(mel[RUN:], self._device) for mel in varied[: batch.runs]]
+        return to_sound(own, self._device), [to_sound(mel[RUN:], self._device) for mel in varied[: batch.runs]]
 
     def _picture_terms(self, faces: Tensor, target: Tensor) -> Terms:
         """Return the terms that compare single pictures."""
@@ -144,7 +147,8 @@ class FacesObjective(ABC):
         row, column = round(size * self._hidden_from), size // 6
         drawn, filmed = (face[:, :, row:, column:-column] for face in (faces, target))
         if self._lpips is not None:
-            terms["lpips"] = self._lpips(drawn, filmed)
+            every = self._recipe.lpips.every
+            terms["lpips"] = self._lpips(drawn[::every], filmed[::every])
         if self._critic is not None:
             # Both in one pass, because spectral norm changes the critic a little at every pass.
             scores = self._critic(torch.cat([filmed, reverse_gradient(drawn.to(filmed.dtype))]))
@@ -176,8 +180,9 @@ class FacesObjective(ABC):
         """
         batch = self._held_out(_VALIDATION_FACES)
         target = to_faces(batch.targets, self._device)
-        drawings = {"val_mouth": self.drawn(network, batch, batch.mels)}
-        drawings["val_mouth_wrong_sound"] = self.drawn(network, batch, np.roll(batch.mels, 1, axis=0))
+        sound = heard_in(batch)
+        drawings = {"val_mouth": self.drawn(network, batch, sound)}
+        drawings["val_mouth_wrong_sound"] = self.drawn(network, batch, np.roll(sound, 1, axis=0))
         drawings |= {f"val_mouth_{name}": faces for name, faces in self.drawn_from_labels(network, batch).items()}
         return {name: float(mouth_loss(faces, target, self._weights)) for name, faces in drawings.items()}
 
@@ -193,9 +198,10 @@ class FacesObjective(ABC):
         another face's sound.
         """
         batch = self._held_out(_SHEET_FACES)
-        sounds = (batch.mels, np.full_like(batch.mels, SILENCE), np.roll(batch.mels, 1, axis=0))
+        sound = heard_in(batch)
+        sounds = (sound, np.broadcast_to(self._silence, sound.shape), np.roll(sound, 1, axis=0))
         from_labels = self.drawn_from_labels(network, batch).values()
-        drawn = [*from_labels, *(self.drawn(network, batch, mels) for mels in sounds)]
+        drawn = [*from_labels, *(self.drawn(network, batch, one) for one in sounds)]
         rows = [batch.targets, batch.references]
         rows += [(faces * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy() for faces in drawn]
         return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
@@ -207,6 +213,11 @@ class FacesObjective(ABC):
     def _held_out(self, count: int) -> FaceBatch:
         """Draw faces from the validation split, the same at every call."""
         return draw_faces(self._val, np.random.default_rng(VALIDATION_SEED), 0, count)
+
+
+def heard_in(batch: FaceBatch) -> F32:
+    """Return what a network hears in a batch, (N,rows,columns): features of a speech encoder if there are any."""
+    return batch.mels if batch.features is None else batch.features
 
 
 def _runs(items: Tensor, count: int) -> Tensor:

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 
 from model.arrays import F32
 from model.corpus.puppet.mesh import INNER_LOWER, INNER_UPPER
+from model.errors import RecipeError
 from model.network.generator import Drawing, Generator, known_face
 from model.network.hearing import Hearing, normal_articulation
 from model.synthesizer import join_faces
 from model.training.batches import FaceBatch, Rng
 from model.training.clips import Corpus
 from model.training.losses import flow_loss, mask_loss, mouth_loss, opening_masks
-from model.training.objectives.faces import FacesObjective, LossNetworks, Scene
+from model.training.objectives.faces import FacesObjective, LossNetworks, Scene, heard_in
 from model.training.objectives.protocol import Terms
 from model.training.recipe import Recipe
-from model.training.tensors import to_faces, to_mels
+from model.training.tensors import to_faces, to_sound
 
 _CONTOUR = [*INNER_UPPER, *INNER_LOWER[-2:0:-1]]  # points of the mesh once around the opening
 _OUTSIDE_OPENING = 0.25  # weight of the mask's error outside the opening, against 1 inside
@@ -51,11 +52,24 @@ class GeneratorObjective(FacesObjective):
             self._generator.hearing.requires_grad_(False)
         super().__init__(recipe, train, val, device, self._generator, loss_networks)
 
+    def continue_drawing(self, network: nn.Module) -> None:
+        """Take over the weights of a trained generator, except its hearing.
+
+        Raises RecipeError if its shape is not that of the recipe.
+        """
+        own = self._generator.state_dict()
+        taken = {name: value for name, value in network.state_dict().items() if not name.startswith("hearing.")}
+        if {name: value.shape for name, value in taken.items()} != {
+            name: value.shape for name, value in own.items() if not name.startswith("hearing.")
+        }:
+            raise RecipeError("the checkpoint to continue has another shape than the recipe's network")
+        self._generator.load_state_dict(own | taken)
+
     def draw_scene(self, rng: Rng, scene: Scene) -> tuple[Tensor, Terms]:
         """Draw from the known or the predicted articulation; add the terms of colours, displacement and mask."""
         if self._keeps_hearing:
             self._generator.hearing.eval()
-        latent, predicted = self._generator.hearing(scene.mels)
+        latent, predicted = self._generator.hearing(scene.sound)
         articulation = self._known_or_predicted(rng, scene.batch.articulation, predicted)
         target, reference = scene.target, scene.reference
         drawing = self._generator.draw(join_faces(target, reference, self._hidden_from), latent, articulation)
@@ -89,10 +103,10 @@ class GeneratorObjective(FacesObjective):
             "mask": mask_loss(drawing.mask[which], opening, place),
         }
 
-    def drawn(self, network: nn.Module, batch: FaceBatch, mels: F32) -> Tensor:
+    def drawn(self, network: nn.Module, batch: FaceBatch, sound: F32) -> Tensor:
         """Draw a batch as in serving, from the predicted articulation."""
         faces, known = self._inputs(batch)
-        drawing: Drawing = _as_generator(network)(faces, to_mels(mels, self._device))
+        drawing: Drawing = _as_generator(network)(faces, to_sound(sound, self._device))
         return drawing.compose(known)
 
     def drawn_from_labels(self, network: nn.Module, batch: FaceBatch) -> dict[str, Tensor]:
@@ -103,7 +117,7 @@ class GeneratorObjective(FacesObjective):
         if not np.isfinite(batch.articulation).all():
             return {}
         generator, (faces, known) = _as_generator(network), self._inputs(batch)
-        latent, _ = generator.hearing(to_mels(batch.mels, self._device))
+        latent, _ = generator.hearing(to_sound(heard_in(batch), self._device))
         rows = normal_articulation(torch.from_numpy(batch.articulation).to(self._device))
         return {"known": generator.draw(faces, latent, rows).compose(known)}
 

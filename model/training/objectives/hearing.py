@@ -1,8 +1,9 @@
-"""Training of hearing, the network that predicts the articulation from sound."""
+"""Training of hearing, the network that predicts the articulation from sound, on synthetic and on filmed voices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,28 @@ from torch import Tensor, nn
 
 from model.arrays import F32, F64
 from model.articulation import Channel
-from model.audio import MEL_BANDS, SILENCE
 from model.checkpoint import save_hearing
 from model.network.hearing import Hearing, HearingConfig, normal_articulation
+from model.sound import silent_window
 from model.training.batches import Rng, vary_mels
 from model.training.losses import articulation_loss
 from model.training.objectives.protocol import VALIDATION_SEED, Terms
 from model.training.recipe import Recipe
-from model.training.tensors import to_mels
+from model.training.tensors import to_sound
 from model.training.voices import Voices
 
 _VALIDATION_VOICES = 60
 _NAMES = tuple(channel.name.lower() for channel in Channel)
+
+
+@dataclass(frozen=True)
+class HearingVoices:
+    """Voices of both splits. filmed: those of real speakers, None without any."""
+
+    train: Voices
+    val: Voices
+    filmed_train: Voices | None = None
+    filmed_val: Voices | None = None
 
 
 class HearingObjective:
@@ -30,31 +41,44 @@ class HearingObjective:
 
     helpers: Sequence[nn.Module] = ()
 
-    def __init__(self, recipe: Recipe, train: Voices, val: Voices, device: torch.device) -> None:
-        self._recipe, self._train, self._val, self._device = recipe, train, val, device
-        self._columns = recipe.checkpoint_config("").mel_window.columns
-        self.network = Hearing(HearingConfig())
+    def __init__(self, recipe: Recipe, voices: HearingVoices, device: torch.device) -> None:
+        self._recipe, self._voices, self._device = recipe, voices, device
+        self._silence = silent_window(voices.train.reader)
+        self.network = Hearing(HearingConfig(speech_encoder=recipe.network.speech_encoder))
 
     def losses(self, rng: Rng) -> Terms:
         """Draw moments; return the error of the predicted articulation."""
-        part = self._recipe.batch
-        drawn = self._train.draw_moments(rng, part.voices, part.voice_moments)
-        mels = np.concatenate([vary_mels(rng, mel) for mel, _ in drawn])
+        part, voices = self._recipe.batch, self._voices
+        filmed = 0 if voices.filmed_train is None else round(part.voices * part.filmed)
+        drawn = voices.train.draw_moments(rng, part.voices - filmed, part.voice_moments)
+        if voices.filmed_train is not None:
+            drawn += voices.filmed_train.draw_moments(rng, filmed, part.voice_moments)
+        hears_mels = not self._recipe.network.speech_encoder
+        sound = np.concatenate([vary_mels(rng, window) if hears_mels else window for window, _ in drawn])
         rows = torch.from_numpy(np.concatenate([rows for _, rows in drawn])).to(self._device)
-        _, predicted = self.network(to_mels(mels, self._device))
+        _, predicted = self.network(to_sound(sound, self._device))
         return {"total": articulation_loss(predicted.float(), normal_articulation(rows))}
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Calibrate the network; return the correlation of each predicted channel, the median over held-out voices."""
-        hearing = _as_hearing(network)
-        chosen = np.random.default_rng(VALIDATION_SEED).permutation(len(self._val.folders))[:_VALIDATION_VOICES]
-        pairs = [self._predict(hearing, int(number)) for number in chosen]
-        _, silence = hearing(torch.full((1, 1, MEL_BANDS, self._columns), SILENCE, device=self._device))
+        """Calibrate the network; return the correlation of each predicted channel, the median over held-out voices.
+
+        For filmed voices that are held out: the correlation of aperture and width with the film.
+        """
+        hearing, val = _as_hearing(network), self._voices.val
+        chosen = np.random.default_rng(VALIDATION_SEED).permutation(len(val.folders))[:_VALIDATION_VOICES]
+        pairs = [self._predict(hearing, val, int(number)) for number in chosen]
+        _, silence = hearing(to_sound(self._silence[None], self._device))
         predicted, known = (torch.cat(rows) for rows in zip(*pairs, strict=True))
         hearing.calibrate(predicted, known, silence[0].float())
         values = np.array([_correlations(ours.numpy(), theirs.numpy()) for ours, theirs in pairs])
-        return {f"val_{name}_r": _median(values[:, k]) for k, name in enumerate(_NAMES)}
+        found = {f"val_{name}_r": _median(values[:, k]) for k, name in enumerate(_NAMES)}
+        filmed = self._voices.filmed_val
+        if filmed is not None:
+            pairs = [self._predict(hearing, filmed, number) for number in range(len(filmed.folders))]
+            values = np.array([_correlations(ours[:, :2].numpy(), theirs[:, :2].numpy()) for ours, theirs in pairs])
+            found |= {f"val_filmed_{_NAMES[k]}_r": _median(values[:, k]) for k in range(2)}
+        return found
 
     def sheet(self, network: nn.Module) -> None:
         """Return None: hearing draws nothing."""
@@ -63,16 +87,16 @@ class HearingObjective:
         """Write the hearing network; its file has no place for notes."""
         save_hearing(path, _as_hearing(network))
 
-    def _predict(self, hearing: Hearing, number: int) -> tuple[Tensor, Tensor]:
+    def _predict(self, hearing: Hearing, voices: Voices, number: int) -> tuple[Tensor, Tensor]:
         """Return the predicted and the known normal articulation of a held-out voice, (T,7) each."""
-        voice = self._val.voice(number)
-        mels, rows = self._val.at(voice, np.arange(len(voice.rows)))
-        _, predicted = hearing(to_mels(mels, self._device))
+        voice = voices.voice(number)
+        sound, rows = voices.at(voice, np.arange(len(voice.rows)))
+        _, predicted = hearing(to_sound(sound, self._device))
         return predicted.float().cpu(), normal_articulation(torch.from_numpy(rows))
 
 
 def _correlations(predicted: F32, known: F32) -> list[float]:
-    """Correlate channel by channel, (T,7) twice.
+    """Correlate channel by channel, (T,C) twice.
 
     A channel that is known to rest has NaN. A channel that is known to move, but is predicted to rest, has 0.
     """

@@ -20,6 +20,7 @@ from model.corpus.build import BuildSummary, CorpusSettings, build_corpus
 from model.corpus.clip_maker import VAL_EVERY, ClipId, ClipMaker, Landmarks
 from model.corpus.materials.people import astronaut_alone, draw_astronaut, read_people, read_picture
 from model.errors import ClipError
+from model.sound import MelReader
 from model.training.voices import Voices
 from worker.faces.detect import mouth_size
 from worker.training_data.clip_writer import Preparer
@@ -78,7 +79,7 @@ def test_voices_are_sound_with_articulation(corpus: tuple[Path, BuildSummary, li
         audio, rows = np.load(folder / "audio.npy"), np.load(folder / "articulation.npy")
         assert (audio.dtype, audio.shape, rows.shape) == (np.int16, (160_000,), (250, 7))
         assert rows[:, 0].max() > 0.3 and np.abs(audio).max() > 500
-    assert len(Voices.open(corpus[0], "train", AROUND_FRAME).folders) == corpus[1].written
+    assert len(Voices.open(corpus[0], "train", MelReader(AROUND_FRAME)).folders) == corpus[1].written
 
 
 def test_the_mesh_lies_on_the_lips(corpus: tuple[Path, BuildSummary, list[str]]) -> None:

@@ -48,7 +48,7 @@ behind = 0.0
 def read_dark(crops: np.ndarray, framing: Framing) -> Reading:
     """Read how much of each crop is dark as aperture and width, and where the lips are from it."""
     dark = (crops < 90).all(axis=3).mean(axis=(1, 2)).astype(np.float32)
-    lips = np.stack([np.stack([dark * k, dark * (k + 1)], axis=1) for k in range(4)], axis=1)
+    lips = np.stack([np.stack([dark * k, dark * (k + 1)], axis=1) for k in range(40)], axis=1)
     return Reading(np.stack([dark, dark], axis=1), lips)
 
 
@@ -93,9 +93,11 @@ def test_one_command_gives_one_table_and_keeps_what_is_finished(tmp_path: Path, 
 def test_random_weights_of_lpips_are_named_in_the_table(rows_file: Path) -> None:
     row = {"name": "full", "clips": 3, **dict.fromkeys([*MEASURES.values(), *COSTS.values()], 0.5)}
     table = {"corpus": "c", "minutes": 2.0, "seed": 0, "lpips_backbone": "random", "hearing": "h", "rows": [row]}
+    row["frechet_crops"] = 75
     text = as_markdown(table)
     assert "Backbone of LPIPS: random weights, asked for." in text and "Each row: 2 minutes of training" in text
-    assert re.search(r"\| row \| PSNR \| SSIM \| LPIPS \|", text)
+    assert "Frechet distance of 75 drawn crops" in text
+    assert re.search(r"\| row \| PSNR \| SSIM \| LPIPS \(random\) \| FED \(EfficientNet-Lite0\) \|", text)
 
 
 def test_the_shipped_table_has_a_row_for_each_part() -> None:

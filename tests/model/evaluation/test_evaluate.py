@@ -13,9 +13,12 @@ import pytest
 from model.corpus.speech.speech import Phone
 from model.evaluation.cases import FaceCrops, Reading
 from model.evaluation.evaluate import OWN, REAL, ROWS, SHUFFLED, SILENT, evaluate
+from model.evaluation.heard import Hear
 from model.evaluation.learned_metrics import LearnedMetrics
+from model.evaluation.lip_voice_fit import fit
 from model.evaluation.tables import rows, summarise, table
 from model.framing import LOWER_FACE, Framing
+from tests.model.evaluation.talks import talk
 
 FRAMES, SIZE = 70, 40
 
@@ -61,6 +64,7 @@ class Actor:
     sex: str | None = None
     speaker: str = ""
     labels: np.ndarray | None = None
+    hear: Hear | None = None
     asked: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -186,7 +190,7 @@ def test_every_row_is_there_even_without_clips() -> None:
 def test_figures_come_by_skin_tone_and_by_sex_and_by_clip() -> None:
     cases = [Actor(0, sex="man"), Actor(1, sex="woman"), Actor(2)]
     figures = summarise(evaluate(cases, LearnedMetrics()), LearnedMetrics())
-    assert set(figures["by"]) == {"sex", "skin tone"}
+    assert set(figures["by"]) == {"sex", "skin tone", "speaker"}
     assert {sex: found[1]["clips"] for sex, found in figures["by"]["sex"].items()} == {"man": 1, "woman": 1}
     assert len(figures["clips"]) == 12 and figures["clips"][0]["clip"] == "clip_0"
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
@@ -197,15 +201,76 @@ def test_learned_metrics_are_used_if_they_are_there() -> None:
         lpips=lambda drawn, filmed: float(np.abs(drawn.astype(float) - filmed).mean()),
         sync=lambda drawn, voice, fps: (7.0, math.nan),
         features=lambda crops: crops.reshape(len(crops), -1)[:, :3].astype(float),
-        fid=lambda drawn, real: float(len(drawn) + len(real)),
+        frechet=lambda drawn, real: float(len(drawn) + len(real)),
+        backbone="HED-VGG16",
     )
     found = {row["name"]: row for row in rows(evaluate([Actor(0), Actor(1)], learned), learned)}
     assert found[REAL]["lpips"] == 0 < found[OWN]["lpips"] < found[SILENT]["lpips"]
-    assert found[OWN]["fid"] == 4 * FRAMES
+    assert found[OWN]["fed"] == 4 * FRAMES and found[OWN]["frechet_crops"] == 2 * FRAMES
+    assert found[OWN]["fid"] is None
+    text = table(summarise(evaluate([Actor(0)], learned), learned))
+    assert "lpips (HED-VGG16)" in text and "fed (EfficientNet-Lite0)" in text and "frechet_crops" in text
     assert found[OWN]["lse_d"] == 7.0 and found[OWN]["lse_c"] is None and found[SILENT]["lse_d"] is None
 
 
 def test_the_table_leaves_out_measures_without_values() -> None:
     text = table(summarise(evaluate([Actor(0), Actor(1)], LearnedMetrics()), LearnedMetrics()))
-    assert "aperture_r" in text and "lse_d" not in text
+    assert "aperture_r" in text and "lse_d" not in text and "lpips" not in text and "frechet_crops" not in text
     assert len({len(line) for line in text.splitlines()}) == 1
+
+
+@dataclass
+class Talker:
+    """A clip of numbers whose lips say its voice, redrawn by lips that say the voice that is asked for."""
+
+    number: int
+    fps: float = 25.0
+    framing: Framing = LOWER_FACE
+    phones: tuple[Phone, ...] = ()
+    sex: str | None = None
+    labels: np.ndarray | None = None
+    is_finished: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"talk_{self.number}"
+
+    @property
+    def speaker(self) -> str:
+        return f"films/speaker {self.number}.mp4"
+
+    @property
+    def voice(self) -> np.ndarray:
+        return talk(self.number).voice
+
+    def hear(self, voice: np.ndarray, times_s: np.ndarray) -> np.ndarray:
+        articulation = np.zeros((len(times_s), 7), np.float32)
+        articulation[:, :2] = self._said(voice).reading.mouth[: len(times_s)]
+        return articulation
+
+    def filmed(self) -> FaceCrops:
+        return self._said(self.voice)
+
+    def redraw(self, filmed: FaceCrops, voice: np.ndarray) -> FaceCrops | None:
+        return self._said(voice) if voice.any() else filmed
+
+    def _said(self, voice: np.ndarray) -> FaceCrops:
+        lips = next(one.lips for one in map(talk, range(40)) if np.array_equal(one.voice, voice))
+        noise = np.random.default_rng(0).integers(0, 255, (len(lips), SIZE, SIZE, 3)).astype(np.uint8)
+        mouth = np.stack([np.ptp(lips[:, :, 1], axis=1), np.ptp(lips[:, :, 0], axis=1)], axis=1)
+        return FaceCrops(noise, Reading(mouth, lips))
+
+
+def test_lips_are_matched_with_voices_and_with_what_was_heard() -> None:
+    learned = LearnedMetrics(lip_voice=fit([talk(number) for number in range(10, 16)]))
+    figures = summarise(evaluate([Talker(number) for number in range(5)], learned), learned)
+    found = {row["name"]: row for row in figures["rows"]}
+    for row in (REAL, OWN, SHUFFLED):
+        assert found[row]["lip_voice"] > 0.6 and abs(found[row]["lip_voice_lag_ms"]) <= 25
+    assert found[SILENT]["lip_voice"] is None
+    assert found[OWN]["chance_lip_voice"] < 0.4
+    assert found[OWN]["heard_aperture_r"] > 0.99 and found[OWN]["drawn_heard_width_r"] > 0.99
+    assert 0.5 < found[OWN]["mel_aperture_r"] < 1.0
+    assert found[REAL]["heard_aperture_r"] is None
+    assert found[OWN]["mouth_sharpness"] == 1.0
+    assert set(figures["by"]["speaker"]) == {f"speaker {number}" for number in range(5)}

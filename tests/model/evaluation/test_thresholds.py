@@ -7,19 +7,36 @@ import pytest
 from model.evaluation.evaluate import ROWS, evaluate
 from model.evaluation.learned_metrics import LearnedMetrics
 from model.evaluation.tables import rows
-from model.evaluation.thresholds import PUPPET_THRESHOLDS, VIDEO_THRESHOLDS, failures, one_line_summary
+from model.evaluation.thresholds import (
+    FINISHED_THRESHOLDS,
+    PUPPET_THRESHOLDS,
+    VIDEO_THRESHOLDS,
+    failures,
+    group_failures,
+    one_line_summary,
+)
 from tests.model.evaluation.test_evaluate import Actor
+
+# What needs a network, or the lips and the skin of a real face.
+OF_PEOPLE = {
+    "heard_aperture_r": 0.6,
+    "heard_width_r": 0.6,
+    "lip_voice": 0.4,
+    "lip_voice_lag_ms": 12.5,
+    "mouth_sharpness": 0.95,
+}
 
 
 def judged(way: str) -> list[dict]:
-    return rows(evaluate([Actor(0, way), Actor(1, way)], LearnedMetrics()), LearnedMetrics())
+    found = rows(evaluate([Actor(0, way), Actor(1, way)], LearnedMetrics()), LearnedMetrics())
+    return [row | OF_PEOPLE for row in found]
 
 
 def test_lips_that_follow_the_voice_meet_every_threshold() -> None:
     found = judged("follow")
     found[1]["psnr"] = found[1]["psnr"] or 99.0  # nothing differs
     assert failures(found, PUPPET_THRESHOLDS) == failures(found, VIDEO_THRESHOLDS) == []
-    assert one_line_summary(found).startswith("2 clips: aperture r 1 at lag 0, width r 1, silent 0,")
+    assert one_line_summary(found).startswith("2 clips: aperture r 1 at lag 0, width r 1, lip-voice match 0.4,")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +51,25 @@ def test_a_failed_threshold_is_named(way: str, measures: list[str]) -> None:
     found = " ".join(failures(judged(way), VIDEO_THRESHOLDS))
     for measure in measures:
         assert measure in found
+
+
+def test_a_row_has_thresholds_of_its_own() -> None:
+    found = judged("follow")
+    found[3]["lip_voice"] = 0.1
+    assert failures(found, VIDEO_THRESHOLDS) == ["lip_voice with shuffled audio is 0.1, it must be at least 0.35"]
+    assert failures(found, FINISHED_THRESHOLDS) == []
+
+
+def test_a_group_may_miss_a_threshold_by_a_fifth() -> None:
+    one, two = judged("follow"), judged("follow")
+    one[1] |= {"clips": 3, "lip_voice": 0.2, "lip_voice_lag_ms": -45, "heard_aperture_r": None}
+    two[1] |= {"clips": 3, "lip_voice": 0.35, "mouth_sharpness": 0.5}
+    few = [row | {"clips": 2, "lip_voice": 0.0} for row in judged("follow")]
+    by = {"sex": {"man": one, "woman": two}, "skin tone": {"dark": few}, "speaker": {"x": one}}
+    assert group_failures(by, VIDEO_THRESHOLDS) == [
+        "sex man: lip_voice is 0.2, it must be at least 0.304",
+        "sex woman: mouth_sharpness is 0.5, it must be at least 0.72",
+    ]
 
 
 def test_lips_that_close_as_often_at_open_sounds_do_not_close_at_p_b_m() -> None:

@@ -16,6 +16,7 @@ def test_shipped_recipes_can_be_read(name: str) -> None:
     recipe = read_recipe(shipped_recipe(name))
     assert recipe.run.objective == name
     assert recipe.network.image_size == 96
+    assert not recipe.losses.lpips or recipe.lpips.backbone == "hed-vgg16"
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,8 @@ def test_shipped_recipes_can_be_read(name: str) -> None:
         (GENERATOR + "[network]\nuse_cbam = 1", "network.use_cbam must be true or false, not 1"),
         (GENERATOR + "[batch]\nruns = true", "batch.runs must be a whole number of at least 0, not True"),
         (GENERATOR + "[losses]\nlpips = 0.1", "needs lpips.backbone"),
+        (GENERATOR + "[lpips]\nstages = 6", "lpips.stages must be"),
+        (GENERATOR + "[lpips]\nevery = 0", "lpips.every must be"),
         (GENERATOR + "[batch]\nruns = 0\n[losses]\nsync = 0.1", "need batch.runs"),
         (GENERATOR + "[batch]\nruns = 0\nsingles = 0", "nothing to draw"),
         (GENERATOR.replace("generator", "critic"), "must be hearing, expert or generator"),

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from model.training.tensors import to_faces, to_mels, vary_faces
+from model.training.tensors import to_faces, to_sound, vary_faces
 
 
 def test_arrays_become_the_inputs_of_networks() -> None:
@@ -9,7 +9,7 @@ def test_arrays_become_the_inputs_of_networks() -> None:
     faces = to_faces(crops, torch.device("cpu"))
     assert faces.shape == (2, 3, 4, 4)
     assert float(faces[1, 2, 3, 3]) == np.float32(95) / np.float32(255)
-    assert to_mels(np.zeros((2, 80, 16), np.float32), torch.device("cpu")).shape == (2, 1, 80, 16)
+    assert to_sound(np.zeros((2, 80, 16), np.float32), torch.device("cpu")).shape == (2, 1, 80, 16)
 
 
 def test_colours_are_shared_within_a_group() -> None:

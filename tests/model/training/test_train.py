@@ -32,8 +32,8 @@ from model.training.recipe import (
     Recipe,
     RunPart,
 )
-from model.training.tensors import to_faces, to_mels
-from model.training.train import Pretrained, compile_parts, follow, train
+from model.training.tensors import to_faces, to_sound
+from model.training.train import TrainingSources, compile_parts, follow, train
 from tests.model.clips import SIZE, write_corpus
 
 # A learning rate that stays as it is, so that the length of a run does not change its curve.
@@ -85,7 +85,7 @@ def test_one_batch_can_be_overfitted(corpus: Path) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3)  # a higher rate fails on some processors
     errors = []
     for _ in range(60):
-        drawing = network(join_faces(target, faces, 0.5), to_mels(batch.mels, device))
+        drawing = network(join_faces(target, faces, 0.5), to_sound(batch.mels, device))
         error = (drawing.compose(known_face(target, faces, 0.5)) - target).abs().mean()
         optimizer.zero_grad()
         error.backward()
@@ -104,7 +104,9 @@ def test_expert_run_leaves_a_usable_expert(corpus: Path, expert: Path) -> None:
 def test_generator_keeps_the_hearing_of_a_hearing_run(corpus: Path, hearing: Path, tmp_path: Path) -> None:
     row = _log(hearing.parent)[-1]
     assert all(-1 <= float(row[f"val_{name}_r"]) <= 1 for name in ("aperture", "width", "tuck"))
-    kept = load_network(train(GENERATOR, corpus, tmp_path, Pretrained(hearing=hearing)))[1].get_submodule("hearing")
+    kept = load_network(train(GENERATOR, corpus, tmp_path, TrainingSources(hearing=hearing)))[1].get_submodule(
+        "hearing"
+    )
     learned = load_hearing(hearing)
     for name, tensor in learned.state_dict().items():
         torch.testing.assert_close(kept.state_dict()[name], tensor, atol=1e-2, rtol=1e-2)  # stored in bfloat16
@@ -113,7 +115,7 @@ def test_generator_keeps_the_hearing_of_a_hearing_run(corpus: Path, hearing: Pat
 
 def test_generator_run_with_every_term(corpus: Path, expert: Path, hearing: Path, tmp_path: Path) -> None:
     recipe = replace(GENERATOR, losses=replace(GENERATOR.losses, sync=0.1, flow=1.0, mask=0.3))
-    exported = train(recipe, corpus, tmp_path, Pretrained(expert, hearing))
+    exported = train(recipe, corpus, tmp_path, TrainingSources(expert, hearing))
     config = verify_checkpoint(exported)
     assert (config.image_size, config.width, config.notes) == (SIZE, 0.25, "6 steps")
     rows = _log(tmp_path)
@@ -189,7 +191,7 @@ def test_wav2lip_is_trained_on_the_same_crops_and_can_serve(corpus: Path, tmp_pa
     assert drawn.std() > 0
     np.testing.assert_array_equal(drawn[0], drawn[1])  # the hidden rows have no effect
     with pytest.raises(RecipeError, match="leave the hearing out"):
-        train(recipe, corpus, tmp_path, Pretrained(hearing=tmp_path / "hearing.safetensors"))
+        train(recipe, corpus, tmp_path, TrainingSources(hearing=tmp_path / "hearing.safetensors"))
 
 
 def test_finished_run_is_not_trained_further(corpus: Path, tmp_path: Path) -> None:
@@ -225,7 +227,7 @@ def test_calibrated_buffers_of_the_average_stay() -> None:
 
 def test_a_run_with_a_hearing_is_not_resumed_without_it(corpus: Path, hearing: Path, tmp_path: Path) -> None:
     short = replace(GENERATOR, run=replace(GENERATOR.run, steps=2))
-    train(short, corpus, tmp_path, Pretrained(hearing=hearing))
+    train(short, corpus, tmp_path, TrainingSources(hearing=hearing))
     with pytest.raises(TrainingError, match="trained with another hearing; give the same"):
         train(short, corpus, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -280,11 +282,11 @@ def test_impossible_runs_end_with_a_sentence(
 def test_expert_must_fit(corpus: Path, expert: Path, tmp_path: Path) -> None:
     recipe = replace(GENERATOR, losses=LossPart(sync=0.1))
     with pytest.raises(RecipeError, match="32 px, the recipe for 48 px"):
-        train(replace(recipe, network=NetworkPart(48, 0.25)), corpus, tmp_path, Pretrained(expert))
+        train(replace(recipe, network=NetworkPart(48, 0.25)), corpus, tmp_path, TrainingSources(expert))
     (tmp_path / "no.safetensors").write_bytes(b"junk")
     for name in ("no.safetensors", "missing.safetensors"):
         with pytest.raises(CheckpointError, match=name):
-            train(recipe, corpus, tmp_path, Pretrained(tmp_path / name))
+            train(recipe, corpus, tmp_path, TrainingSources(tmp_path / name))
 
 
 def test_state_of_another_shape_is_refused(corpus: Path, tmp_path: Path) -> None:

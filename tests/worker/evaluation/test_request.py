@@ -17,7 +17,7 @@ from worker.evaluation.request import Request, opened_cases, video_paths
     [
         (lambda here: Request(), "name either"),
         (lambda here: Request(corpus=here, clips=[here]), "name either"),
-        (lambda here: Request(results=[here], references=[]), "1 results need as many"),
+        (lambda here: Request(results=[here], references=[here, here]), "1 results need as many"),
         (lambda here: Request(clips=[here / "nothing"]), "no file or folder"),
         (lambda here: Request(clips=[here]), "no video"),
         (lambda here: Request(clips=[here / "broken.txt"]), "broken.txt: "),

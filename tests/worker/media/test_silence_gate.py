@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from model.audio import SAMPLE_RATE_HZ
-from worker.media.silence_gate import STEP, gate_gain, gate_silence, levels_db
+from model.silence_gate import STEP, gate_gain
+from worker.media.silence_gate import gate_silence, levels_db
 
 
 def tone(length_s: float, amplitude: float, noise: float = 0.0) -> np.ndarray:

@@ -32,19 +32,21 @@ from worker.pipeline.segments import begin, count_segments, join_segments, rende
 
 
 class SensitiveSynthesizer(FakeSynthesizer):
-    """Synthesizer whose output depends on its mels, its references and the insides of mouths."""
+    """Synthesizer whose output depends on its sound, its references, the insides of mouths and movements."""
 
     def synthesize(
         self,
         crops: np.ndarray,
-        mels: np.ndarray,
+        sound: np.ndarray,
         references: np.ndarray | None = None,
         interiors: Sequence[Interior | None] | None = None,
+        movements: np.ndarray | None = None,
     ) -> np.ndarray:
-        assert references is not None and interiors is not None
-        drawn = super().synthesize(crops, mels)
-        loud = (mels.mean(axis=(1, 2)) * 32 + 128).clip(0, 255).astype(np.uint8)
+        assert references is not None and interiors is not None and movements is not None
+        drawn = super().synthesize(crops, sound)
+        loud = (sound.mean(axis=(1, 2)) * 32 + 128).clip(0, 255).astype(np.uint8)
         drawn[:, 48:] = references[:, 48:] // 2 + loud[:, None, None, None] // 2
+        drawn[:, 72:80] = (movements.mean(axis=1) * 80).astype(np.uint8)[:, None, None, None]
         for crop, interior in zip(drawn, interiors, strict=True):
             crop[64:72] = 0 if interior is None else interior.upper.pixels[..., :3].mean(axis=(0, 1))
         return drawn

@@ -7,9 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skimage import data
 
 from model.errors import BackboneError
-from model.evaluation.fid import build_inception, frechet_distance, inception_features
+from model.evaluation.efficientnet_lite0 import EfficientNetLite0
+from model.evaluation.frechet import (
+    EFFICIENTNET_WEIGHTS,
+    build_inception,
+    efficientnet_features,
+    frechet_distance,
+    inception_features,
+)
 
 
 def normal(mean: float, deviation: float, count: int = 20_000) -> np.ndarray:
@@ -56,3 +64,33 @@ def test_features_of_equal_pictures_are_equal(tmp_path: Path) -> None:
     scale = np.abs(features).max()
     np.testing.assert_allclose(features[2], features[0], atol=1e-4 * scale)
     assert np.abs(features[1] - features[0]).max() > 0.01 * scale
+
+
+@pytest.mark.parametrize("count", [20, 400])
+def test_distance_is_that_of_the_formula_for_few_and_for_many_pictures(count: int) -> None:
+    rng = np.random.default_rng(1)
+    mixing = rng.normal(size=(40, 40))
+    first, second = rng.normal(0, 1, (count, 40)), rng.normal(0.2, 1, (count + 9, 40)) @ mixing
+    covariances = [np.cov(features, rowvar=False) for features in (first, second)]
+    shared = np.sqrt(np.maximum(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0)).sum()
+    gap = first.mean(axis=0) - second.mean(axis=0)
+    wanted = gap @ gap + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * shared
+    assert frechet_distance(first, second) == pytest.approx(wanted, rel=1e-4)
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-8 * np.trace(covariances[0]))
+
+
+def test_network_takes_any_square() -> None:
+    torch.manual_seed(0)
+    network = EfficientNetLite0().eval()
+    with torch.no_grad():
+        for side in (33, 64):
+            assert network(torch.rand(1, 3, side, side)).shape == (1, 1280)
+
+
+@pytest.mark.skipif(not EFFICIENTNET_WEIGHTS.is_installed, reason="the weights come with the extra [train]")
+def test_trained_features_see_what_is_shown_rather_than_its_colours() -> None:
+    cat, coffee = (picture[:300, 100:400] for picture in (data.chelsea(), data.coffee()))
+    mirrored, darker = cat[:, ::-1], (cat * 0.8).astype(np.uint8)
+    rows = efficientnet_features()(np.stack([cat, mirrored, darker, coffee]))
+    near, dark, far = (np.linalg.norm(rows[0] - row) for row in rows[1:])
+    assert rows.shape == (4, 1280) and max(near, dark) < 0.7 * far

@@ -1,0 +1,47 @@
+"""What a network hears of a recording: mels or the features of a speech encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from model.audio import AROUND_FRAME, mel_windows
+from model.sound import EncoderReader, MelReader, silent_window
+from model.speech_encoder.port import FEATURES, WINDOW_STEPS, feature_count, feature_windows
+
+
+class LevelEncoder:
+    """Speech encoder whose features are the loudness of each step."""
+
+    name = "level"
+
+    def encode(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        steps = feature_count(len(samples))
+        padded = np.zeros(steps * 320)
+        padded[: len(samples)] = samples
+        levels = np.abs(padded.reshape(steps, 320)).mean(axis=1) / 1000
+        for first in range(0, steps, 7):
+            yield np.repeat(levels[first : first + 7, None], FEATURES, axis=1).astype(np.float32)
+
+
+def test_mels_are_the_windows_of_the_mel_front_end() -> None:
+    samples = np.random.default_rng(0).integers(-5000, 5000, 16_000).astype(np.int16)
+    times_s, reader = np.arange(10) / 25, MelReader(AROUND_FRAME)
+    windows = reader.read(samples).windows(times_s)
+    assert windows.shape[1:] == reader.shape == (80, 32)
+    np.testing.assert_array_equal(windows, mel_windows(samples, times_s, AROUND_FRAME))
+
+
+def test_features_are_kept_in_half_precision_and_cut_into_windows() -> None:
+    samples = np.linspace(0, 3000, 16_000).astype(np.int16)
+    reader, times_s = EncoderReader(LevelEncoder()), np.arange(10) / 25
+    windows = reader.read(samples).windows(times_s)
+    assert windows.shape[1:] == reader.shape == (WINDOW_STEPS, FEATURES)
+    kept = np.concatenate(list(LevelEncoder().encode(samples))).astype(np.float16)
+    np.testing.assert_array_equal(windows, feature_windows(kept, times_s))
+
+
+def test_the_silent_window_is_that_of_digital_silence() -> None:
+    np.testing.assert_array_equal(silent_window(MelReader(AROUND_FRAME)), np.full((80, 32), np.float32(-4)))
+    np.testing.assert_array_equal(silent_window(EncoderReader(LevelEncoder())), np.zeros((WINDOW_STEPS, FEATURES)))
