@@ -180,6 +180,7 @@ def _paleness(colours: U8, dark: float) -> F32:
     Teeth have little colour. The tongue has much of it, and the depth of the mouth is dark.
     """
     least, most = (np.asarray(edge(axis=2), np.float32) for edge in (colours.min, colours.max))
+    dark = max(dark, 1.0)  # of a black picture too
     return _ramp(least, 1.2 * dark, 2.2 * dark) * _ramp(least / np.maximum(most, 1), 0.5, 0.7)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from model.audio import AROUND_FRAME, mel_windows
 from model.checkpoint import PUBLISHED_WAV2LIP, CheckpointConfig, build_network, save_checkpoint
+from model.composition import Interior, Layer
 from model.network.generator import Drawing, Generator
 from model.synthesizer import Synthesizer, choose_device, choose_precision, load_synthesizer
 
@@ -190,3 +191,25 @@ def test_default_weights_draw_finite_pixels_for_any_sound() -> None:
     ]
     assert all(faces.std() > 0 for faces in drawn)
     np.testing.assert_array_equal(drawn[0], drawn[3])  # NaN counts as silence
+
+
+class OpenMouth(nn.Module):
+    """Network that opens every mouth wide and paints it black."""
+
+    def forward(self, faces: Tensor, mels: Tensor) -> Drawing:
+        count, mask = len(faces), torch.zeros(len(faces), 1, SIZE, SIZE)
+        mask[:, :, 16:28, 8:24] = 1
+        return Drawing(torch.zeros(count, 2, SIZE // 2, SIZE // 2), torch.zeros(count, 3, SIZE, SIZE), mask)
+
+
+def test_each_crop_gets_its_own_interior() -> None:
+    def interior(level: int) -> Interior:
+        pixels = np.full((SIZE * 2, SIZE * 2, 4), (level, level, level, 255), np.uint8)
+        return Interior(Layer(pixels, 0, 0), Layer(pixels, 0, 0), (SIZE, SIZE * 1.5), (0.0, 0.0, 0.0))
+
+    crops = np.full((5, SIZE * 2, SIZE * 2, 3), 128, np.uint8)
+    interiors = [interior(60), None, interior(120), interior(180), None]
+    drawn = _synthesizer(OpenMouth(), batch_size=2).synthesize(crops, _mels(5), crops, interiors)
+    middle = drawn[:, round(SIZE * 1.5), SIZE, 0]
+    np.testing.assert_allclose(middle, [60, 0, 120, 180, 0], atol=2)
+    assert (drawn[:, : SIZE // 2] == 128).all()

@@ -174,7 +174,7 @@ def mouth_place(mouth: MouthCrop, teeth: F64 | None) -> MouthPlace:
     skin = np.maximum(1.0, (left + right) / 2)
     light = float(skin @ LUMA)
     # Teeth of dark and of light skin are alike, but only the skin tells how much light there is.
-    level = 0.75 * light + 50
+    level = 0.7 * light + 48
     cast = (0.65 + 0.35 * skin / light) * (1.04, 1.0, 0.93)
     if teeth is not None:
         seen = max(1.0, float(teeth @ LUMA))

@@ -51,7 +51,7 @@ def test_the_layers_show_the_mouth_as_filmed(smile: MouthCrop) -> None:
     differences = np.abs(upper.pixels[inside][:, :3].astype(int) - filmed[inside]).max(axis=1)
     assert inside.sum() > 300
     assert (differences <= 1).mean() > 0.6  # the rest were lips, which the layer leaves out
-    assert not upper.pixels[:, [0, -1], 3].any()  # it fades out at the corners
+    assert upper.pixels[:, [0, -1], 3].max() < 15  # it fades out at the corners
     assert lower_area < 0.003  # her teeth are closed: what is seen are upper teeth
 
 
