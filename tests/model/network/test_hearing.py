@@ -23,7 +23,7 @@ def _windows(count: int) -> torch.Tensor:
     return torch.randn(count, 1, WINDOW_STEPS, FEATURES, generator=torch.Generator().manual_seed(1))
 
 
-def test_a_prediction_is_the_mean_of_three_moments(hearing: Hearing) -> None:
+def test_a_prediction_is_a_weighted_mean_of_three_moments(hearing: Hearing) -> None:
     windows = _windows(3)
     with torch.no_grad():
         latent, steady = hearing(windows)
@@ -32,7 +32,7 @@ def test_a_prediction_is_the_mean_of_three_moments(hearing: Hearing) -> None:
             centre = torch.zeros_like(windows)
             centre[:, :, MARGIN_STEPS : MARGIN_STEPS + HEARD_STEPS] = windows[:, :, first : first + HEARD_STEPS]
             parts.append(_single(hearing, centre)[1])
-        torch.testing.assert_close(steady, (parts[0] + 2 * parts[1] + parts[2]) / 4)
+        torch.testing.assert_close(steady, (parts[0] + 4 * parts[1] + parts[2]) / 6)
         torch.testing.assert_close(latent, _single(hearing, windows)[0])
 
 
