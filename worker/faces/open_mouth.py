@@ -33,8 +33,9 @@ BRIGHT_PERCENTILE: Final = 70.0  # teeth brighter than this share of them are we
 
 @dataclass(frozen=True)
 class MouthCrop:
-    """Crop of a face with its landmarks: crop (P,P,3) uint8 RGB; points (468,2) in its pixels; pixels of a template
-    unit.
+    """Crop of a face with its landmarks.
+
+    crop: (P,P,3) uint8 RGB. points: landmarks (468,2) in its pixels. unit_px: pixels of one template unit.
     """
 
     crop: U8
