@@ -55,7 +55,7 @@ class SoundReader(Protocol):
         """Return rows and columns of a window."""
 
     def read(self, samples: Samples) -> Sound:
-        """Return the sound of a recording (n,) at 16 kHz, n of at least 1."""
+        """Return the sound of a recording (n,) at 16 kHz."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,9 @@ class EncoderReader:
         return WINDOW_STEPS, FEATURES
 
     def read(self, samples: Samples) -> Sound:
-        """Encode the recording and keep its features in half precision, as a plan does."""
-        return EncodedSound(np.concatenate(list(self.encoder.encode(samples))).astype(np.float16))
+        """Encode the recording and keep its features in half precision, as a plan does; an empty one is silence."""
+        sound = samples if len(samples) else np.zeros(1, np.int16)
+        return EncodedSound(np.concatenate(list(self.encoder.encode(sound))).astype(np.float16))
 
 
 def silent_window(reader: SoundReader) -> F32:

@@ -25,7 +25,7 @@ _MOST_EMPHASIS = 2.5
 # Drawn lips move less than the articulation asks, so it is multiplied by these factors. They were raised until a face
 # mesh measured puppets that open as far as they should (aperture and jaw), and a width of real speakers that moves
 # clearly more than its noise (width, protrusion).
-_DRAWN_FOR = (1.2, 1.7, 1.7, 1.2, 1.0, 1.0, 1.0)
+_DRAWN_FOR = (1.3, 1.7, 1.7, 1.3, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -82,6 +82,17 @@ def fit_similarity(source: F64, target: F64) -> F64:
     return np.concatenate([linear, (target_mean - linear @ source_mean)[:, None]], axis=1)
 
 
+def fit_affine(source: F64, target: F64) -> F64:
+    """Fit an affine map (2, 3) from source (N, 2) to target (N, 2) by least squares."""
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    a, b = source - source_mean, target - target_mean
+    # By hand: a linear algebra library would wake its threads for this.
+    xx, xy, yy = (float((a[:, i] * a[:, j]).sum()) for i, j in ((0, 0), (0, 1), (1, 1)))
+    crossed = np.array([[float((a[:, i] * b[:, j]).sum()) for i in range(2)] for j in range(2)])
+    linear = crossed @ np.array([[yy, -xy], [-xy, xx]]) / (xx * yy - xy * xy)
+    return np.concatenate([linear, (target_mean - linear @ source_mean)[:, None]], axis=1)
+
+
 def face_transform(landmarks: npt.ArrayLike, framing: Framing, size: int) -> Transform:
     """Return the transform from the frame to the crop of `size` pixels for mesh landmarks (468, 2) in frame pixels."""
     rigid = np.asarray(landmarks, np.float64)[list(RIGID)]

@@ -35,7 +35,7 @@ from model.face_points import (
 )
 from model.framing import Framing
 from model.teeth import MouthPlace, model_lower, model_upper
-from worker.faces.crop import Transform
+from worker.faces.crop import Transform, fit_affine
 from worker.faces.likeness import Likeness
 from worker.faces.open_mouth import LUMA, MouthCrop, bright_colour, cut_layers, teeth_area, teeth_pixels
 from worker.faces.pose import Carrier, PosedFace
@@ -140,14 +140,6 @@ def _carry_layer(layer: Layer, motion: F64, light: F64) -> Layer:
     return Layer(np.asarray(np.clip(np.rint(lit), 0, 255), np.uint8), left, top)
 
 
-def fit_affine(source: F64, target: F64) -> F64:
-    """Fit an affine map (2, 3) from source (N, 2) to target (N, 2) by least squares."""
-    mean, mean_target = source.mean(axis=0), target.mean(axis=0)
-    a, b = source - mean, target - mean_target
-    linear = np.linalg.solve(a.T @ a, a.T @ b).T
-    return np.concatenate([linear, (mean_target - linear @ mean)[:, None]], axis=1)
-
-
 def _mouth_of(resting: FaceCrop, opened: Sequence[FaceCrop], framing: Framing) -> _Mouth:
     """Return the inside of one person's mouth: from the open mouth that shows the most teeth, or modelled."""
     mouths = [_mouth_crop(face, framing) for face in opened]
@@ -199,7 +191,7 @@ def _eye_light(mouth: MouthCrop) -> float:
     inside = np.zeros_like(grey)
     half = len(UPPER_LIDS) // 2
     for eye in (slice(0, half), slice(half, None)):
-        outline = mouth.points[[*UPPER_LIDS[eye], *LOWER_LIDS[eye][::-1]]]
+        outline = mouth.points[[*list(UPPER_LIDS)[eye], *list(LOWER_LIDS)[eye][::-1]]]
         cv2.fillPoly(inside, [np.rint(outline).astype(np.int32)], (1.0,))
     return float(np.percentile(grey[inside > 0], EYE_PERCENTILE)) if inside.any() else 0.0
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from model.arrays import F32, F64, Floats
 from model.face_points import FACE_OVAL, JAW_OUTLINE, LOWER_LIDS, POINTS, UPPER_LIDS
-from worker.faces.crop import RIGID, TEMPLATE, fit_similarity, map_points
+from worker.faces.crop import RIGID, TEMPLATE, fit_affine, fit_similarity, map_points
 
 C128 = npt.NDArray[np.complex128]
 
@@ -92,12 +92,13 @@ class Carrier:
 
     def carry(self, landmarks: Floats) -> F32:
         """Return where the points of the face would lie in a picture with these landmarks, both (468, 2)."""
-        moved = self.carried @ _complex(landmarks[self.used])
+        # Not as a product of matrices: a linear algebra library would wake its threads for this.
+        moved = np.einsum("pk,k->p", self.carried, _complex(landmarks[self.used]))
         return np.asarray(np.stack([moved.real, moved.imag], axis=1), np.float32)
 
     def turn(self, landmarks: Floats) -> tuple[float, float]:
         """Return by how many degrees the head of a picture is turned from this face: to the right and down."""
-        size, turn = self.turned @ _complex(landmarks[self.used])
+        size, turn = np.einsum("pk,k->p", self.turned, _complex(landmarks[self.used]))
         across, along = np.clip(-np.array([turn.real, turn.imag]) / max(abs(size), 1e-9), -1.0, 1.0)
         return float(np.degrees(np.arcsin(across))), float(np.degrees(np.arcsin(along)))
 
@@ -128,12 +129,10 @@ def warp_map(points_in_crop: Floats, points_in_reference: Floats, size: int) -> 
     """
     at = np.asarray(points_in_crop, np.float64) * (GRID / size)
     moved = np.asarray(points_in_reference, np.float64) * (GRID / size) - at
-    design = np.concatenate([at - GRID / 2, np.ones((len(at), 1))], axis=1)
-    affine = np.linalg.solve(design.T @ design, design.T @ moved)
-    rest = _spread(at, moved - design @ affine)
+    affine = fit_affine(at, moved)
+    rest = _spread(at, moved - map_points(at, affine))
     nodes = np.arange(GRID) + 0.5
-    x, y = np.meshgrid(nodes - GRID / 2, nodes - GRID / 2)
-    field = np.stack([x, y, np.ones_like(x)], axis=2) @ affine
+    field = map_points(np.stack(np.meshgrid(nodes, nodes), axis=2).reshape(-1, 2), affine).reshape(GRID, GRID, 2)
     field = _unfolded(field, rest)
     fine: F32 = np.empty((size, size, 2), np.float32)
     coarse = field.astype(np.float32) * np.float32(size / GRID)

@@ -42,13 +42,15 @@ MAX_REFERENCES: Final = 4  # of one look
 MAX_OPEN: Final = 4  # of one person
 NEW_POSE: Final = 10.0  # degrees from all other references of a person from which on a pose gets its own reference
 HOLD: Final = 6.0  # by how many degrees another reference must be nearer than the main one to take its place
-FADE: Final = 3.0  # difference in degrees over which one reference fades into another
+FADE: Final = 2.0  # difference in degrees over which one reference fades into another
 AGREE: Final = 7.0  # mean difference in 8-bit levels up to which two warped references may be mixed
 BAND: Final = 0.03  # height of the rows above the first hidden row whose tone is continued, in sides of the crop
 SPREAD: Final = 0.04  # sigma along the row over which their tone is smoothed, in sides of the crop
 FADE_OUT: Final = 0.25  # height over which the continued tone fades out, in sides of the crop
 MAX_STEP: Final = 20.0  # largest change of tone at the row, in 8-bit levels
 APERTURE_DEGREES: Final = 250.0  # what opening costs when a reference is chosen: degrees for one face height
+
+UNSEEN: Final = 0.08  # share of a crop above the first hidden row; only the network sees what lies above that
 
 
 class CropShape(Protocol):
@@ -102,14 +104,17 @@ class ReferenceFace:
         """Return the colours of the face."""
         return Likeness.of(self.crop, self.points_in_crop)
 
-    def warped_to(self, points: F32) -> U8:
-        """Return the crop, warped onto the pose of a crop with these landmarks (468, 2)."""
-        size = len(self.crop)
-        field = warp_map(self.carrier.carry(points), self.points_in_crop, size)
-        return np.asarray(
-            cv2.remap(self.crop, field, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),  # type: ignore[call-overload]
-            np.uint8,
-        )
+    def warped_to(self, points: F32, sharp_from: int = 0) -> U8:
+        """Return the crop, warped onto the pose of a crop with these landmarks (468, 2).
+
+        sharp_from: rows above this one are less sharp. Only the network sees them, at its own size.
+        """
+        field = warp_map(self.carrier.carry(points), self.points_in_crop, len(self.crop))
+        warped = np.empty_like(self.crop)
+        warped[sharp_from:] = _read(self.crop, field[sharp_from:], cv2.INTER_CUBIC)
+        if sharp_from:
+            warped[:sharp_from] = _read(self.crop, field[:sharp_from], cv2.INTER_LINEAR)
+        return warped
 
     def with_closed_lips(self) -> ReferenceFace:
         """Return the face with its lips closed; a face whose lips are closed stays as it is."""
@@ -222,20 +227,28 @@ class ReferenceCrops:
         turns[1:] += HOLD
         first, *further = (int(number) for number in np.argsort(turns, kind="stable"))
         row = round(len(crop) * self._hidden_from)
-        best = join_tone(_drawn(alike[first], points, likeness), crop, points, row)
+        seen_from = max(0, row - round(len(crop) * UNSEEN))
+        best = join_tone(_drawn(alike[first], points, likeness, seen_from), crop, points, row)
         lead = float(turns[further[0]] - turns[first]) if further else FADE
         if lead >= FADE:
             return best
-        other = join_tone(_drawn(alike[further[0]], points, likeness), crop, points, row)
+        other = join_tone(_drawn(alike[further[0]], points, likeness, seen_from), crop, points, row)
         if float(cv2.absdiff(best[row:], other[row:]).mean()) > AGREE:
             return best
         share = 0.5 + 0.5 * lead / FADE
         return np.asarray(cv2.addWeighted(best, share, other, 1.0 - share, 0.0), np.uint8)
 
 
-def _drawn(face: ReferenceFace, points: F32, wanted: Likeness) -> U8:
+def _read(crop: U8, field: F32, method: int) -> U8:
+    """Read a crop at the places of a field (H, W, 2) in pixels."""
+    places = np.ascontiguousarray(field)
+    return np.asarray(cv2.remap(crop, places, None, method, borderMode=cv2.BORDER_REPLICATE), np.uint8)  # type: ignore[call-overload]
+
+
+def _drawn(face: ReferenceFace, points: F32, wanted: Likeness, sharp_from: int) -> U8:
     """Return a reference in the pose of a crop with these landmarks, and in the tone of its face."""
-    return np.asarray(cv2.LUT(face.warped_to(points), face.likeness.tone_table(wanted)), np.uint8)
+    warped = face.warped_to(points, sharp_from)
+    return np.asarray(cv2.LUT(warped, face.likeness.tone_table(wanted)), np.uint8)
 
 
 def join_tone(reference: U8, crop: U8, points: F32, row: int) -> U8:

@@ -22,7 +22,7 @@ from worker.faces.detect import Face, FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.media.decode import Source, sparse_frames
 
-SPARSE_FRAMES: Final = 16
+SPARSE_FRAMES: Final = 12
 MIN_HEIGHT_PX: Final = 24.0  # smaller faces are not synthesized
 LIKE_SIZE: Final = 0.6  # share of the tallest face in the frame; smaller faces are background
 SAME_PERSON: Final = 0.8  # largest distance between a person's positions in two sparse frames, in face heights

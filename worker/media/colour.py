@@ -6,6 +6,7 @@ Only crops and blended regions are converted; whole frames stay as they were dec
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 import cv2
@@ -49,7 +50,14 @@ class ColourMatrix(Enum):
     @property
     def from_rgb(self) -> F32:
         """Return the (3, 3) inverse of `to_rgb`."""
-        return np.asarray(np.linalg.inv(self.to_rgb.astype(np.float64)), np.float32)
+        return _inverse(self)
+
+
+@lru_cache(maxsize=2)
+def _inverse(colour: ColourMatrix) -> F32:
+    inverse = np.asarray(np.linalg.inv(colour.to_rgb.astype(np.float64)), np.float32)
+    inverse.setflags(write=False)
+    return inverse
 
 
 STRIPE_ROWS: Final = 256

@@ -24,7 +24,7 @@ from worker.faces.placed_mesh import PlacedMesh
 from worker.media.colour import ColourMatrix
 from worker.media.silence_gate import levels_db
 
-STRETCH_S: Final = 8.0  # enough to tell a voice from another; more would make a job slower
+STRETCH_S: Final = 4.0  # enough to tell a voice from another; more would make a job slower
 SPACING_S: Final = 0.08  # between frames that are looked at: two frames at 25 a second
 MARGIN_S: Final = (
     2.0  # of the voice that is kept on both sides: lags, mel windows and the drift of the sound reach there

@@ -11,9 +11,9 @@ from model.composition import Interior, Layer
 from model.face_points import LEFT_CORNERS, LOWER_LIP_RINGS, RIGHT_CORNERS, UPPER_LIP_RINGS
 from model.framing import LOWER_FACE
 from tests.worker.clips import portrait
-from worker.faces.crop import Transform, extract_rgb, face_transform
+from worker.faces.crop import Transform, extract_rgb, face_transform, fit_affine
 from worker.faces.detect import Face, FaceDetector
-from worker.faces.interior import Interiors, carry_interior, fit_affine
+from worker.faces.interior import Interiors, carry_interior
 from worker.faces.reference import ReferenceFace
 
 SIZE = 192

@@ -34,8 +34,9 @@ def _wave(deviation: float, count: int = 16) -> np.ndarray:
     ("opening", "spreading", "wanted"),
     [
         (USUAL[0], USUAL[1], (1.0, 1.0)),
-        (USUAL[0] * 1.3, USUAL[1] * 0.8, (1.3, 0.8)),
-        (USUAL[0] * 4, USUAL[1] * 0.1, (BOUNDS[1], BOUNDS[0])),
+        (USUAL[0] * 1.3, USUAL[1] * 0.95, (1.3, 0.95)),
+        (USUAL[0] * 4, USUAL[1] * 0.1, (BOUNDS[0][1], BOUNDS[1][0])),
+        (USUAL[0] * 0.4, USUAL[1] * 9, (BOUNDS[0][0], BOUNDS[1][1])),
     ],
 )
 def test_lips_move_as_far_as_filmed_within_bounds(
