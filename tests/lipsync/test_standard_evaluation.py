@@ -28,22 +28,22 @@ def evaluate(choice: StandardEvaluation, statuses: Sequence[int]) -> tuple[int, 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
     """Return a folder of reference media with two clips."""
-    clips = tmp_path / "shared" / "media" / "clips"
+    clips = tmp_path / "shared" / "media" / "real"
     clips.mkdir(parents=True)
-    for name in ("grid_b.mpg", "grid_a.mpg", "other.mpg"):
+    for name in ("grid_J_w_one.mp4", "grid_E_m_two.mp4", "grid_s1_learned.mp4"):
         (clips / name).touch()
     return tmp_path / "shared"
 
 
 def test_puppets_and_people_are_evaluated(tmp_path: Path, shared: Path) -> None:
-    out, clips = tmp_path / "out", shared / "media" / "clips"
+    out, clips = tmp_path / "out", shared / "media" / "real"
     choice = StandardEvaluation(out, shared, faces=tmp_path / "faces", arguments=("--limit", "3"))
     status, commands, told = evaluate(choice, [0, 0, 0])
     assert status == 0
     assert commands == [
         f"corpus --out {out}/puppets --clips 12 --voices 0 --held-out --faces {tmp_path}/faces",
         f"evaluate --limit 3 --corpus {out}/puppets --check --json {out}/puppets.json --html {out}/puppets_page",
-        f"evaluate --limit 3 --clips {clips}/grid_a.mpg --clips {clips}/grid_b.mpg --check "
+        f"evaluate --limit 3 --clips {clips}/grid_E_m_two.mp4 --clips {clips}/grid_J_w_one.mp4 --check "
         f"--json {out}/people.json --html {out}/people_page",
     ]
     assert told[-1] == "puppets, figures 2; people, figures 3"
