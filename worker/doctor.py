@@ -74,9 +74,11 @@ def _device(settings: Settings) -> str:
 
 
 def _weights(settings: Settings) -> str:
+    from model.evaluation.lip_voice import load_model
     from worker.loaded_network import checkpoint_path, verify_checkpoint
 
     verify_checkpoint(settings)
+    load_model()
     path = checkpoint_path(settings)
     return f"{path.name}, sha256 {file_sha256(path)}"
 

@@ -208,8 +208,9 @@ class Report(BaseModel):
     sync_confidence: float | None = Field(
         None,
         description=(
-            "How well the drawn lips fit the voice, 0..1: about 0.4 for filmed talkers with their own voice, about 0.1 "
-            "with the voice of somebody else. Null if the clip is too short, or shows no face, or has no voice."
+            "How well the drawn lips fit the voice, 0..1: about 0.4 for filmed talkers with their own voice, about "
+            "0.15 with the voice of somebody else. Null if the clip is too short, shows no face where most is said, or "
+            "has no voice, and if `strength` is below 1."
         ),
     )
     stage_seconds: dict[str, float]

@@ -3,7 +3,7 @@
 A linear model (canonical correlation analysis, Hotelling 1936) was fitted on films of real talkers. It turns the shape
 of the lips and the sound into pairs of curves that go together in real speech. The match of a video is the correlation
 of these pairs, weighted by how strongly each pair goes together in real films. It is about 0.4 for real talkers with
-their own voice, and about 0.1 with the voice of somebody else. It needs no film to compare with.
+their own voice, and about 0.15 with the voice of somebody else. It needs no film to compare with.
 
 Lips count as in sync up to 125 ms before the sound and up to 45 ms after it (ITU-R BT.1359), so the match is the best
 one in that range. The lag with the best match of all is told as well.

@@ -1,4 +1,4 @@
-"""The port of speech encoders: what hearing needs of a sources network that turns sound into features.
+"""The port of speech encoders: what hearing needs of a pretrained network that turns sound into features.
 
 A hearing network that learned to listen from a few hours of speech hears little better than a linear map of the
 spectrum. A speech encoder was trained on a hundred thousand hours and more. Its features already tell sounds, speakers
@@ -31,7 +31,7 @@ FIRST_STEP: Final = -6 - MARGIN_STEPS
 
 
 class SpeechEncoder(Protocol):
-    """TrainingSources network that turns sound into features."""
+    """Pretrained network that turns sound into features."""
 
     @property
     def name(self) -> str:
@@ -41,7 +41,7 @@ class SpeechEncoder(Protocol):
         """Yield the features of a recording in parts (k, 384) float32, in order.
 
         samples: (n,) int16 or float in -1..1, mono at 16 kHz; a memory map will do. All parts together have
-        `feature_count(n)` steps; step k describes the sound around (k + 0.5) * 20 ms.
+        `feature_count(n)` steps; step k is placed at (k + 0.5) * 20 ms, half a step after its centre.
         """
 
 

@@ -52,7 +52,7 @@ def verify_encoder(name: str, chosen: Path | None) -> Path:
     with.
     """
     if name not in SHA256:
-        raise CheckpointError(f"it needs the speech encoder {name!r}, which this version does not know")
+        raise CheckpointError(f"this version knows no speech encoder {name!r}")
     folder = encoder_folder(chosen)
     if file_sha256(folder / WEIGHTS) != SHA256[name]:
         raise CheckpointError(f"{WEIGHTS} in the folder {folder.name} is not the speech encoder {name}; {_ADVICE}")
@@ -69,12 +69,15 @@ def fetch_encoder(folder: Path, address: str = HUB, advance: Callable[[int], Non
 
     advance: called with the number of bytes of each part that arrives. Raises FetchError.
     """
+    weights = folder / WEIGHTS
+    if weights.is_file() and file_sha256(weights) != SHA256[NAME]:
+        raise FetchError(f"{weights} is another file than {NAME}: choose another folder")
     with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
         for name in FILES:
             if not (folder / name).is_file():
                 _download(client, address + name, folder / name, advance or (lambda _: None))
-    if file_sha256(folder / WEIGHTS) != SHA256[NAME]:
-        (folder / WEIGHTS).unlink()
+    if file_sha256(weights) != SHA256[NAME]:
+        weights.unlink()
         raise FetchError(f"the file {WEIGHTS} at {address} is not {NAME}")
 
 

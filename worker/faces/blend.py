@@ -175,9 +175,9 @@ def match_tone(drawn: F32, filmed: F32, mask: F32, framing: Framing) -> F32:
     )
     rows = np.arange(side)[:, None] / side
     weight = soft * (1.0 - soft) * (rows < np.float32(framing.row(TONE_Y)))
-    if float(weight.sum()) < 1.0:
-        return drawn
     rim = weight > TRACE
+    if float(weight[rim].sum()) < 1.0:
+        return drawn
     shares = np.repeat(weight[rim][:, None], 3, axis=1)
     x, y = small[rim], wanted[rim]
     gain, offset = _fit_line(x, y, shares)

@@ -93,7 +93,13 @@ class Interiors:
         mouths: dict[int, _Mouth] = {}
         for face in resting:
             if face.person not in mouths:
-                mouths[face.person] = _mouth_of(face, [one for one in opened if one.person == face.person], framing)
+                own = Likeness.of(face.crop, face.landmarks)
+                alike = [
+                    one
+                    for one in opened
+                    if one.person == face.person and own.is_same(Likeness.of(one.crop, one.landmarks))
+                ]
+                mouths[face.person] = _mouth_of(face, alike, framing)
         return cls(mouths)
 
     def for_faces(

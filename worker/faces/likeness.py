@@ -79,11 +79,16 @@ class Likeness:
 def covered_mouths(faces: Sequence[Likeness]) -> list[bool]:
     """Return for each of several faces of one person whether something covers its mouth.
 
-    A hand or a microphone makes a lower face unlike those of the other frames.
+    A hand or a microphone makes a lower face unlike those of the other frames that show the same upper face.
     """
+    if not faces:
+        return []
     lower = np.array([face.lower - face.upper.mean(axis=0) for face in faces])
-    agreements = np.array([int((np.abs(lower - one).mean(axis=(1, 2)) < UNLIKE).sum()) - 1 for one in lower])
-    return [bool(number < ALONE * agreements.max()) for number in agreements]
+    same = np.array([[one is other or one.is_same(other) for other in faces] for one in faces])
+    near = np.array([np.abs(lower - one).mean(axis=(1, 2)) < UNLIKE for one in lower])
+    agreements = (same & near).sum(axis=1) - 1
+    most = np.where(same, agreements, 0).max(axis=1)
+    return [bool(number < ALONE * best) for number, best in zip(agreements, most, strict=True)]
 
 
 def _fit_line(x: F64, y: F64, weight: F64) -> tuple[F64, F64]:

@@ -15,7 +15,6 @@ import numpy as np
 from model.arrays import F32, F64
 from worker.faces.crop import RIGID, TEMPLATE, fit_similarity
 from worker.faces.detect import mouth_size
-from worker.faces.subject import Chooser, SparseFrame
 
 Movements = Mapping[int, tuple[float, float]]
 
@@ -24,15 +23,6 @@ USUAL: Final = (0.022, 0.018)
 STILL: Final = 0.004  # lips whose aperture varies less do not speak
 LEAST_FRAMES: Final = 6  # fewer frames show no range
 BOUNDS: Final = ((0.85, 1.5), (0.9, 1.4))  # smallest and largest factor of opening and of spreading
-
-
-def lip_movements(sparse: Sequence[SparseFrame], chooser: Chooser) -> Movements:
-    """Return `lip_movement` of each chosen person, by the number of the person."""
-    people: dict[int, list[F32]] = {}
-    for frame in sparse:
-        for face in chooser.pick(frame.faces):
-            people.setdefault(chooser.person_of(face.center), []).append(face.landmarks)
-    return {person: lip_movement(faces) for person, faces in people.items()}
 
 
 def lip_movement(faces: Sequence[F32]) -> tuple[float, float]:

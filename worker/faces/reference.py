@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import cv2
@@ -29,8 +30,9 @@ from worker.faces.closing import close_lips
 from worker.faces.crop import Transform, extract, face_transform
 from worker.faces.detect import face_height, mouth_size
 from worker.faces.likeness import Likeness, covered_mouths
+from worker.faces.lip_range import Movements, lip_movement
 from worker.faces.pose import TEMPLES, Carrier, pose_angles, warp_map
-from worker.faces.subject import Chooser, SparseFrame
+from worker.faces.subject import MIN_HEIGHT_PX, Chooser, SparseFrame
 from worker.media.colour import ColourMatrix
 
 MAX_DETAIL: Final = 5  # largest width of crops, in widths of the network
@@ -39,7 +41,7 @@ CLOSED: Final = 0.012  # lips less open than this, in face heights, count as clo
 PROFILE: Final = 35.0  # degrees of yaw beyond which half of the mouth is hardly seen
 MAX_LOOKS: Final = 4  # of one person
 MAX_REFERENCES: Final = 4  # of one look
-MAX_OPEN: Final = 4  # of one person
+MAX_OPEN: Final = 4  # of one look of a person
 NEW_POSE: Final = 10.0  # degrees from all other references of a person from which on a pose gets its own reference
 HOLD: Final = 6.0  # by how many degrees another reference must be nearer than the main one to take its place
 FADE: Final = 2.0  # difference in degrees over which one reference fades into another
@@ -140,10 +142,12 @@ class ReferenceCrops:
         chooser: Chooser,
         size: int,
         limits: tuple[float, float] = (0.0, 0.0),
+        movements: Movements = MappingProxyType({}),
     ) -> None:
         self.resting, self.open_candidates = list(resting), list(open_candidates)
         self.size = size
         self.covered, self.in_profile = limits
+        self.movements = movements
         self._hidden_from, self._chooser = shape.framing.hidden_from, chooser
 
     @classmethod
@@ -151,7 +155,9 @@ class ReferenceCrops:
         cls, sparse: Sequence[SparseFrame], shape: CropShape, colour: ColourMatrix, chooser: Chooser
     ) -> ReferenceCrops:
         """Choose the references from the sparse frames of a clip: faces of the chosen people only."""
-        seen = [(frame, face) for frame in sparse for face in chooser.pick(frame.faces)]
+        seen = [
+            (frame, face) for frame in sparse for face in chooser.pick(frame.faces) if face.height_px >= MIN_HEIGHT_PX
+        ]
         size = crop_size([face.landmarks for _, face in seen], shape)
         people: dict[int, list[ReferenceFace]] = {}
         for frame, face in seen:
@@ -169,15 +175,20 @@ class ReferenceCrops:
         resting: list[ReferenceFace] = []
         opened: list[ReferenceFace] = []
         covered = 0
-        for faces in people.values():
+        movements: dict[int, tuple[float, float]] = {}
+        for person, faces in people.items():
             hidden = covered_mouths([face.likeness for face in faces])
             covered += sum(hidden)
             free = [face for face, is_hidden in zip(faces, hidden, strict=True) if not is_hidden]
-            resting += [face.with_closed_lips() for look in _looks(free) for face in _cover_poses(look)]
-            opened += sorted(free, key=lambda face: -face.aperture)[:MAX_OPEN]
+            looks = _looks(free)
+            resting += [face.with_closed_lips() for look in looks for face in _cover_poses(look)]
+            for look in looks:
+                opened += sorted(look, key=lambda face: -face.aperture)[:MAX_OPEN]
+            if looks:  # two people who take turns in one place have different lips: only the main look tells the range
+                movements[person] = lip_movement([face.points_in_crop for face in looks[0]])
         count = max(1, len(seen))
         in_profile = sum(abs(face.angles[0]) > PROFILE for faces in people.values() for face in faces)
-        return cls(resting, opened, shape, chooser, size, (covered / count, in_profile / count))
+        return cls(resting, opened, shape, chooser, size, (covered / count, in_profile / count), movements)
 
     def arrays(self) -> dict[str, Any]:
         """Return everything as arrays, for a file."""

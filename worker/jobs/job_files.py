@@ -30,8 +30,8 @@ class JobFiles:
 
     def fetch_plan(self, attempt: int) -> FilePair:
         """Fetch the plan that an attempt made, into the shared folder."""
-        voice, decisions = plan_names(attempt)
-        return FilePair(self._fetch(voice, self._inputs_dir), self._fetch(decisions, self._inputs_dir))
+        sound, decisions = plan_names(attempt)
+        return FilePair(self._fetch(sound, self._inputs_dir), self._fetch(decisions, self._inputs_dir))
 
     def fetch_segment(self, number: int, attempt: int) -> FilePair:
         """Fetch the segment that an attempt made, into the folder of this attempt."""

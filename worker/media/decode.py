@@ -138,9 +138,9 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
 def sparse_frames(source: Source, first: int, last: int, count: int, check: Check) -> Iterator[U8]:
     """Yield up to `count` frames at evenly spaced times of [first, last).
 
-    The choice depends only on the source and the range, not on where its key frames lie. Frames that no other frame
-    needs are passed over, which saves much of the decoding. When no frame is found, the first one of the range is
-    yielded.
+    The choice depends only on the source and the range, not on where its key frames lie, except in long files without
+    an index. Frames that no other frame needs are passed over, which saves much of the decoding. When no frame is
+    found, the first one of the range is yielded.
     """
     found = False
     step = (last - first) / source.rate / count
@@ -203,7 +203,9 @@ def _range_arguments(source: Source, first: int, last: int) -> list[str]:
 
 
 def _sparse_arguments(source: Source, start_s: float, step_s: float, count: int) -> list[str]:
-    options: FfmpegOptions = {"skip_frame": "noref"}
+    # In a long file without an index everything before a frame must be read: of that, only key frames are decoded.
+    is_long = count > 1 and count * step_s > SPARSE_SEEK_S
+    options: FfmpegOptions = {"skip_frame": "nokey" if is_long else "noref"}
     steps = ["setpts=PTS-STARTPTS"]
     if count == 1:
         options |= {"ss": f"{start_s:.6f}"}

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
+from app.core.errors import ErrorCode, ServiceError
 from app.core.probing.probe import find_ffmpeg
 from model.arrays import I64
 from model.audio import SAMPLE_RATE_HZ
 from model.sound import EncodedSound, MelSound, Sound
 from model.speech_encoder.port import FEATURES
 from worker.faces.detect import FaceDetector
-from worker.faces.lip_range import Movements, lip_movements
+from worker.faces.lip_range import Movements
 from worker.faces.reference import ReferenceCrops
 from worker.faces.subject import Chooser, Subject, choose_subject, find_sparse_faces
 from worker.media.decode import Source, open_source
@@ -82,10 +83,9 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
         sparse = find_sparse_faces(source, timeline, detector, monitor.check)
         chooser = choose_subject(options.face, [frame.faces for frame in sparse])
         references = ReferenceCrops.choose(sparse, context.synthesizer.config, source.colour, chooser)
-        movements = lip_movements(sparse, chooser)
     with timer.time("sound"):
         looked_at = choose_frames(voice, len(timeline), source.rate)
-    return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references, movements, looked_at)
+    return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references, references.movements, looked_at)
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:
@@ -94,6 +94,7 @@ def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> F
     decisions = json.dumps(
         {
             "chooser": asdict(plan.chooser),
+            "is_encoded": isinstance(plan.sound, EncodedSound),
             "voice_s": plan.voice_s,
             "movements": plan.movements,
             "looked_at": asdict(plan.looked_at.frames),
@@ -107,13 +108,20 @@ def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> F
 
 
 def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, float]]:
-    """Return a saved plan, and the seconds of each stage of making it; raises InputError."""
+    """Return a saved plan, and the seconds of each stage of making it.
+
+    Raises InputError, and ServiceError if another kind of checkpoint planned the clip.
+    """
     with np.load(saved.facts, allow_pickle=False) as arrays:
         decisions = json.loads(str(arrays["words"]))
         saved_arrays = {name: arrays[name] for name in arrays.files}
     people = tuple(Subject(**person) for person in decisions["chooser"].pop("people"))
     target = decisions["chooser"].pop("target")
     chooser = Chooser(people=people, target=None if target is None else Subject(**target), **decisions["chooser"])
+    if decisions["is_encoded"] != (context.synthesizer.encoder is not None):
+        raise ServiceError(
+            ErrorCode.CHECKPOINT_INVALID, "The job was planned with another checkpoint; submit it again."
+        )
     sound, voice_s = _saved_sound(saved.media, context.synthesizer), float(decisions["voice_s"])
     references = ReferenceCrops.of_arrays(saved_arrays, context.synthesizer.config, chooser)
     sources, check = context.sources, context.monitor.check

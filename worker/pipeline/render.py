@@ -58,7 +58,7 @@ def render(
     monitor.stage("synthesize")
     synthesizer, stats = context.synthesizer, FaceStats()
     synthesis = LipSynthesis(synthesizer, plan, options, timer)
-    lips = LipReader(plan.looked_at.frames, detector.placed_mesh, source.colour)
+    lips = LipReader(plan.looked_at.frames, detector.placed_mesh, source.colour, plan.chooser)
 
     def tracked(check: Check) -> Iterator[TrackedFrame]:
         return tracked_frames(source, plan.timeline[first:last], detector, plan.chooser, timer, check)
@@ -66,7 +66,7 @@ def render(
     with Prefetch(tracked, PREFETCHED_FRAMES, monitor.check) as frames:
         for batch in batches(count_faces(frames, stats, options, source.rate, first), synthesizer.batch_size, first):
             for frame, planes in zip(batch, synthesis.synthesize(batch), strict=True):
-                if options.strength > 0:
+                if options.strength == 1.0:  # lips that shall move less fit the voice less
                     with timer.time("lips"):
                         lips.read(frame.number, planes, frame.tracked.faces)
                 with timer.time("encode"):

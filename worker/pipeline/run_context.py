@@ -54,7 +54,7 @@ class RunContext:
 
 @dataclass(frozen=True)
 class FilePair:
-    """Media file with its file of facts: voice and decisions of a plan, or encoded frames and facts of a segment."""
+    """Media file with its file of facts: sound and decisions of a plan, or encoded frames and facts of a segment."""
 
     media: Path
     facts: Path

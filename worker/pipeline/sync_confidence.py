@@ -21,6 +21,7 @@ from model.silence_gate import QUIET_DB, STEP
 from worker.faces.detect import face_height
 from worker.faces.lips import read_lips
 from worker.faces.placed_mesh import PlacedMesh
+from worker.faces.subject import REACH, Chooser
 from worker.media.colour import ColourMatrix
 from worker.media.silence_gate import levels_db
 
@@ -81,18 +82,27 @@ def choose_frames(voice: I16, frames: int, rate: Fraction) -> LookedAt:
 class LipReader:
     """Reader of the lips of the chosen frames of a clip; `shapes` holds what it has read so far."""
 
-    def __init__(self, chosen: FrameChoice, mesh: PlacedMesh, colour: ColourMatrix) -> None:
+    def __init__(self, chosen: FrameChoice, mesh: PlacedMesh, colour: ColourMatrix, chooser: Chooser) -> None:
         self.shapes: LipShapes = {}
+        self._main = max(chooser.people, key=lambda person: person.height_px * person.sightings, default=None)
         self._chosen, self._mesh, self._colour, self._model = chosen, mesh, colour, load_model()
 
     def read(self, number: int, planes: U8, faces: Sequence[F32]) -> None:
-        """Read the lips of the tallest face in an output frame, (H * 3/2, W) uint8 I420, if the frame is chosen."""
-        if number not in self._chosen or not faces:
-            return
-        lips = read_lips(self._mesh, planes, self._colour, max(faces, key=face_height))
+        """Read the lips of the main person in an output frame, (H * 3/2, W) uint8 I420, if the frame is chosen."""
+        face = self._main_face(faces) if number in self._chosen else None
+        lips = None if face is None else read_lips(self._mesh, planes, self._colour, face)
         if lips is not None:
             shape = self._model.shapes(lips[None])[0]
             self.shapes[number] = [round(float(value), _DIGITS) for value in shape]
+
+    def _main_face(self, faces: Sequence[F32]) -> F32 | None:
+        """Return the face of the main person, None if it is not seen: two people must not take turns."""
+        if len(faces) < 2 or self._main is None:
+            return max(faces, key=face_height, default=None)
+        place = np.array([self._main.x, self._main.y])
+        away = [float(np.hypot(*((face.min(axis=0) + face.max(axis=0)) / 2 - place))) for face in faces]
+        nearest = int(np.argmin(away))
+        return faces[nearest] if away[nearest] <= REACH * self._main.height_px else None
 
 
 def sync_confidence(shapes: Mapping[int, Sequence[float]], looked_at: LookedAt, rate: Fraction) -> float | None:

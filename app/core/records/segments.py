@@ -32,8 +32,8 @@ class SplitFacts:
 
 
 def plan_names(attempt: int) -> tuple[str, str]:
-    """Return the names in the storage of the samples and the decisions of an attempt's plan."""
-    return f"voice-{attempt}.s16", f"plan-{attempt}.npz"
+    """Return the names in the storage of the sound and the decisions of an attempt's plan."""
+    return f"sound-{attempt}.bin", f"plan-{attempt}.npz"
 
 
 def segment_names(number: int, attempt: int) -> tuple[str, str]:

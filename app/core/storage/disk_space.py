@@ -11,7 +11,8 @@ from app.core.errors import CapacityError, ErrorCode
 from app.core.jobs import JobInput, JobOptions
 
 RESERVE_BYTES: Final = 256 * 1024**2  # stays free for results, records and the machine itself
-VOICE_BYTES_PER_S: Final = 4 * 16_000  # 16-bit mono at 16 kHz, twice: decoded, and with its pauses silenced
+# 16-bit mono at 16 kHz, twice: decoded, and with its pauses silenced. Then features: 50 steps of 384 half floats.
+VOICE_BYTES_PER_S: Final = 4 * 16_000 + 50 * 384 * 2
 SOUND_BYTES_PER_S: Final = 48_000
 BITS_PER_PIXEL: Final = 0.15  # of a frame at crf 18 and `veryfast`; the largest of a dozen real clips took 0.12
 CRF_HALVING: Final = 6.0  # x264: a crf higher by this halves the bytes
@@ -35,7 +36,7 @@ def output_bytes(job_input: JobInput, options: JobOptions) -> int:
 
 
 def work_bytes(job_input: JobInput, options: JobOptions) -> int:
-    """Return a generous estimate of what an attempt writes on its host: inputs, decoded voice and result, in bytes."""
+    """Return a generous estimate of what an attempt writes on its host: inputs, voice and result, in bytes."""
     parts = (job_input.video, job_input.audio, job_input.audio_mix)
     fetched = sum(part.bytes for part in parts if part is not None)
     return output_bytes(job_input, options) + fetched + int(job_input.audio.duration_s * VOICE_BYTES_PER_S)

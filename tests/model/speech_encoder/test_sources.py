@@ -42,7 +42,7 @@ def test_other_weights_are_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_an_unknown_encoder_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="needs the speech encoder 'hubert', which this version does not know"):
+    with pytest.raises(CheckpointError, match="this version knows no speech encoder 'hubert'"):
         verify_encoder("hubert", None)
 
 
@@ -91,3 +91,10 @@ def test_wrong_weights_of_a_hub_are_not_kept(tmp_path: Path, hub: tuple[Path, st
 def test_a_hub_without_the_files_is_an_error(tmp_path: Path, hub: tuple[Path, str]) -> None:
     with pytest.raises(FetchError, match="could not be downloaded"):
         fetch_encoder(tmp_path / "encoder", hub[1])
+
+
+def test_weights_of_something_else_are_left_alone(tmp_path: Path, hub: tuple[Path, str]) -> None:
+    (tmp_path / WEIGHTS).write_bytes(b"a model of somebody")
+    with pytest.raises(FetchError, match=rf"is another file than {NAME}: choose another folder"):
+        fetch_encoder(tmp_path, hub[1])
+    assert (tmp_path / WEIGHTS).read_bytes() == b"a model of somebody"

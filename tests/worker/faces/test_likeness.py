@@ -64,3 +64,13 @@ def test_the_odd_ones_out_are_covered(detector: FaceDetector, free: int, hidden:
     face = likeness(detector, portrait())
     hand = Likeness(face.upper, face.lower[::-1] * np.float32(0.4))
     assert covered_mouths([face] * free + [hand] * hidden) == [False] * (free + hidden - expected) + [True] * expected
+
+
+def test_another_person_who_is_seen_less_often_is_not_covered(detector: FaceDetector) -> None:
+    one = likeness(detector, portrait())
+    rng = np.random.default_rng(0)
+    other = Likeness(one.upper[::-1] * 0.8 + rng.normal(0, 4, one.upper.shape).astype(np.float32), one.lower - 60.0)
+    assert not one.is_same(other)
+    assert covered_mouths([one] * 10 + [other] * 2) == [False] * 12
+    hand = Likeness(one.upper, one.lower - 60.0)
+    assert covered_mouths([one] * 10 + [hand]) == [False] * 10 + [True]

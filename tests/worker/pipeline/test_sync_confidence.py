@@ -7,11 +7,16 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from tests.worker.clips import portrait
+from worker.faces.detect import FaceDetector, face_height
+from worker.faces.subject import Chooser, Subject
+from worker.media.colour import ColourMatrix, planes_of_rgb
 from worker.pipeline.sync_confidence import (
     LOW_CONFIDENCE,
     MARGIN_S,
     STRETCH_S,
     FrameChoice,
+    LipReader,
     LookedAt,
     choose_frames,
     sync_confidence,
@@ -63,3 +68,21 @@ def test_only_a_low_figure_gives_a_warning() -> None:
     assert sync_warnings(None) == sync_warnings(LOW_CONFIDENCE) == []
     (warning,) = sync_warnings(0.07)
     assert "sync confidence 0.07" in warning and "without music" in warning
+
+
+def test_lips_are_read_from_the_main_person_alone(detector: FaceDetector) -> None:
+    picture = portrait()
+    face = detector.detect(picture)[0].landmarks
+    people = (
+        Subject(float(face[:, 0].mean()), float(face[:, 1].mean()), face_height(face), 9),
+        Subject(9e3, 9e3, 90, 1),
+    )
+    planes = planes_of_rgb(picture, ColourMatrix.BT709)
+    reader = LipReader(FrameChoice(0, 10, 1), detector.placed_mesh, ColourMatrix.BT709, Chooser(True, people))
+    stranger = face + 5000  # as large, but elsewhere
+    reader.read(0, planes, [stranger, face])
+    reader.read(1, planes, [face])
+    assert reader.shapes[0] == reader.shapes[1]
+    reader.read(2, planes, [stranger, stranger])
+    reader.read(3, planes, [])
+    assert sorted(reader.shapes) == [0, 1]

@@ -29,7 +29,9 @@ def test_the_estimate_grows_with_pixels_frames_and_quality(video, options, expec
 
 
 def test_work_needs_inputs_voice_and_result():
-    assert work_bytes(INPUT, JobOptions()) == output_bytes(INPUT, JobOptions()) + 1000 + 500 + 4 * 4 * 16_000
+    assert work_bytes(INPUT, JobOptions()) == output_bytes(INPUT, JobOptions()) + 1000 + 500 + 4 * (
+        4 * 16_000 + 50 * 384 * 2
+    )
 
 
 def test_space(tmp_path):
