@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from lipsync.commands.options import (
+    ENCODER_HELP,
     FILE,
     FILE_TO_WRITE,
     FOLDER_TO_WRITE,
+    chosen_encoder,
     grouped,
     load_settings_with,
     log_line,
@@ -191,6 +193,7 @@ class AblationChoice:
     hearing: Path | None
     mel_hearing: Path | None
     expert: Path | None
+    encoder: Path | None
     minutes: float | None
     limit: int
     only: tuple[str, ...]
@@ -203,6 +206,7 @@ class AblationChoice:
 @click.option("--hearing", type=FILE, help="The trained hearing; generators keep it.")
 @click.option("--mel-hearing", type=FILE, help="The same for rows that hear mels.")
 @click.option("--expert", type=FILE, help="The trained sync expert, needed if a row sets losses.sync.")
+@click.option("--encoder", type=FILE, help=ENCODER_HELP)
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Train each row so long; else all its steps.")
 @click.option("--limit", type=click.IntRange(1), default=24, show_default=True, help="Judge at most so many clips.")
 @click.option("--only", multiple=True, help="Make this row alone; repeatable. The table shows all finished rows.")
@@ -223,6 +227,7 @@ def ablate(choice: AblationChoice) -> None:
         choice.expert,
         choice.minutes,
         choice.limit,
+        chosen_encoder(choice.encoder),
     )
     with FaceDetector() as detector:
         rows = read_rows(choice.config or shipped_recipe("ablation"))

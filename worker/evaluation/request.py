@@ -24,9 +24,8 @@ from worker.media.decode import VIDEO_SUFFIXES
 class Request:
     """Request for an evaluation: a folder of prepared clips, or videos to redraw, or results with their references.
 
-    references: the film that each result was made from; none: only
-    the match of lips and voice is known of the results. limit: most clips.
-    seconds: longest part of each video that is used. wide: also keep the crops that SyncNet needs.
+    references: the film that each result was made from; none: only the match of lips and voice is known. limit: most
+    clips. seconds: longest part of each video that is used. wide: also keep the crops that SyncNet needs.
     """
 
     corpus: Path | None = None
@@ -45,9 +44,8 @@ class Request:
     def subject(self, settings: Settings) -> str:
         """Return a sentence that names what is evaluated."""
         if self.results:
-            return (
-                f"{len(self.results)} finished videos {'without' if self.is_without_film else 'against'} their films."
-            )
+            how = "without" if self.is_without_film else "against"
+            return f"{len(self.results)} finished videos {how} their films."
         what = f"prepared clips of {self.corpus.name}" if self.corpus else "videos redrawn by the whole pipeline"
         return f"{checkpoint_path(settings).name} on {what}."
 
