@@ -24,7 +24,7 @@ help:
 	@echo "make test           the tests;  make test-slow: the long tests;  make check: format, lint, types, imports, fast tests"
 	@echo "make train          train corpus, hearing, sync expert and generator from nothing (MINUTES=10)"
 	@echo "make evaluate       evaluate the weights on held-out puppets and, if the reference media are present, on real people"
-	@echo "make ablate         compare the network without each of its parts, and Wav2Lip (TAUGHT=, HEARING=, ROW_MINUTES=60)"
+	@echo "make ablate         compare the network without each of its parts, and Wav2Lip (TAUGHT=, HEARING=, MEL_HEARING=, ROW_MINUTES=60)"
 	@echo "make chaos          kill, disconnect and overload a real service; report what became of its jobs (an hour)"
 	@echo "make bench          speed and memory;  make compose-check: the containers on a Docker Engine"
 	@echo "make lock           renew constraints.txt, the lock of all dependencies (ARGS=--upgrade for newer versions)"
@@ -118,13 +118,14 @@ evaluate: $(STAMPS)/train
 		$(MATERIALS) $(if $(CORPUS),--corpus $(CORPUS)) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) -- $(ARGS)
 
 # Every row gets the same budget on this machine. By default the rows learn from the corpus and hearing of `make train`. A
-# stopped run continues.
+# stopped run continues. The row that hears mels needs MEL_HEARING, a hearing that was trained on mels; without it, leave
+# the row out with ARGS="--only ...".
 TAUGHT ?= $(RUN)/corpus
 HEARING ?= $(wildcard $(RUN)/hearing/hearing.safetensors)
 ROW_MINUTES ?= 60
 ablate: $(STAMPS)/train
 	@$(BIN)/lipsync ablate --corpus $(TAUGHT) --out $(RUN)/ablation --minutes $(ROW_MINUTES) \
-		$(if $(HEARING),--hearing $(HEARING)) $(ARGS)
+		$(if $(HEARING),--hearing $(HEARING)) $(if $(MEL_HEARING),--mel-hearing $(MEL_HEARING)) $(ARGS)
 
 bench: setup
 	@$(BIN)/lipsync bench $(ARGS)

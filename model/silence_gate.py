@@ -26,6 +26,8 @@ LATE_STEPS: Final = 15  # the gate stays open for 150 ms after the level falls
 
 def levels_db(samples: I16) -> F32:
     """Return the level of each 10 ms of samples (n,) int16, (ceil(n / 160),) float32 in dB of full scale."""
+    if not len(samples):
+        return np.zeros(0, np.float32)
     sound = np.asarray(samples, np.float32) / 32768
     steps = np.concatenate([sound, np.full(-len(sound) % STEP, sound[-1], np.float32)]).reshape(-1, STEP)
     return np.asarray(20 * np.log10(np.maximum(steps.std(axis=1), 1e-6)), np.float32)
@@ -62,4 +64,4 @@ def apply_gain(samples: I16, gain: F32, first_step: int = 0) -> I16:
 
 def gated(samples: I16) -> I16:
     """Return samples (n,) int16 with silence wherever nobody speaks."""
-    return apply_gain(samples, gate_gain(levels_db(samples)))
+    return apply_gain(samples, gate_gain(levels_db(samples))) if len(samples) else samples

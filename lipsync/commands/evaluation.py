@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lipsync.commands.options import (
+    ENCODER_HELP,
     FILE,
     FILE_TO_WRITE,
     FOLDER_TO_WRITE,
+    chosen_encoder,
     grouped,
     load_settings_with,
     log_line,
     print_broken,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from model.evaluation.thresholds import Threshold
+    from worker.evaluation.request import Request
 
 
 @dataclass(frozen=True)
@@ -100,17 +108,11 @@ def evaluate(choice: EvaluationChoice) -> None:
 def _judge(choice: EvaluationChoice) -> None:
     """Measure the lips, write and print the figures, and exit 1 if a promise is broken."""
     from model.evaluation.evaluate import evaluate as run
+    from model.evaluation.evaluate import without_film
     from model.evaluation.html_report import write_report
     from model.evaluation.learned_metrics import default_backbone, load_learned_metrics
     from model.evaluation.tables import summarise, table
-    from model.evaluation.thresholds import (
-        FINISHED_THRESHOLDS,
-        PUPPET_THRESHOLDS,
-        VIDEO_THRESHOLDS,
-        failures,
-        group_failures,
-        one_line_summary,
-    )
+    from model.evaluation.thresholds import failures, group_failures, one_line_summary
     from worker.evaluation.request import Request, opened_cases
 
     settings = load_settings_with(choice.checkpoint)
@@ -127,6 +129,8 @@ def _judge(choice: EvaluationChoice) -> None:
     )
     with opened_cases(settings, request) as cases:
         measurements = run(cases, learned, log_line)
+    if request.is_without_film:
+        measurements = [without_film(measurement) for measurement in measurements]
     figures = {"judged": request.subject(settings), **summarise(measurements, learned)}
     if choice.json_path is not None:
         write_json(choice.json_path, figures, indent=1)
@@ -135,12 +139,28 @@ def _judge(choice: EvaluationChoice) -> None:
     click.echo(table(figures))
     failed: list[str] = []
     if choice.check:
-        real = FINISHED_THRESHOLDS if choice.results else VIDEO_THRESHOLDS
-        thresholds = PUPPET_THRESHOLDS if choice.corpus_dir else real
-        failed = failures(figures["rows"], thresholds) + group_failures(figures["by"], thresholds)
+        thresholds = _thresholds(request)
+        failed = failures(figures["rows"], thresholds, finished=bool(request.results))
+        failed += group_failures(figures["by"], thresholds)
     print_broken(failed)
     click.echo(one_line_summary(figures["rows"]))
     sys.exit(1 if failed else 0)
+
+
+def _thresholds(request: Request) -> Sequence[Threshold]:
+    """Return what the default weights promise for the kind of videos in a request."""
+    from model.evaluation.thresholds import (
+        ALONE_THRESHOLDS,
+        FINISHED_THRESHOLDS,
+        PUPPET_THRESHOLDS,
+        VIDEO_THRESHOLDS,
+    )
+
+    if request.corpus is not None:
+        return PUPPET_THRESHOLDS
+    if request.results:
+        return ALONE_THRESHOLDS if request.is_without_film else FINISHED_THRESHOLDS
+    return VIDEO_THRESHOLDS
 
 
 def _write_rating_page(folder: Path, choice: EvaluationChoice) -> None:
@@ -173,6 +193,7 @@ class AblationChoice:
     hearing: Path | None
     mel_hearing: Path | None
     expert: Path | None
+    encoder: Path | None
     minutes: float | None
     limit: int
     only: tuple[str, ...]
@@ -185,6 +206,7 @@ class AblationChoice:
 @click.option("--hearing", type=FILE, help="The trained hearing; generators keep it.")
 @click.option("--mel-hearing", type=FILE, help="The same for rows that hear mels.")
 @click.option("--expert", type=FILE, help="The trained sync expert, needed if a row sets losses.sync.")
+@click.option("--encoder", type=FILE, help=ENCODER_HELP)
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Train each row so long; else all its steps.")
 @click.option("--limit", type=click.IntRange(1), default=24, show_default=True, help="Judge at most so many clips.")
 @click.option("--only", multiple=True, help="Make this row alone; repeatable. The table shows all finished rows.")
@@ -205,6 +227,7 @@ def ablate(choice: AblationChoice) -> None:
         choice.expert,
         choice.minutes,
         choice.limit,
+        chosen_encoder(choice.encoder),
     )
     with FaceDetector() as detector:
         rows = read_rows(choice.config or shipped_recipe("ablation"))

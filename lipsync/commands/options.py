@@ -21,6 +21,7 @@ _Options = TypeVar("_Options")
 FILE = click.Path(path_type=Path)
 FILE_TO_WRITE = click.Path(path_type=Path, dir_okay=False)
 FOLDER_TO_WRITE = click.Path(path_type=Path, file_okay=False)
+ENCODER_HELP = "Folder of the speech encoder; else LIPSYNC_SPEECH_ENCODER's, else the installed package's."
 
 
 def load_settings() -> Settings:
@@ -37,6 +38,11 @@ def load_settings() -> Settings:
         raise InputError(ErrorCode.OPTION_INVALID, f"{PREFIX}{name}: {first['msg']}.") from error
     except ValueError as error:
         raise InputError(ErrorCode.OPTION_INVALID, f"{error}.") from error
+
+
+def chosen_encoder(given: Path | None) -> Path | None:
+    """Return the folder of the speech encoder: the given one, else the one of the settings, else None."""
+    return given or load_settings().speech_encoder
 
 
 def load_settings_with(checkpoint: Path | None) -> Settings:

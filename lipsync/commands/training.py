@@ -9,7 +9,7 @@ import click
 
 from app.core.errors import ErrorCode, InputError
 from lipsync.commands.errors import CommandError
-from lipsync.commands.options import FILE, check_can_be_folder, grouped, log_line
+from lipsync.commands.options import ENCODER_HELP, FILE, check_can_be_folder, chosen_encoder, grouped, log_line
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class TrainChoice:
 @click.option("--hearing", type=FILE, help="The trained hearing; a generator keeps it.")
 @click.option("--filmed", type=FILE, help="Prepared films of real speakers, from whose lips hearing learns too.")
 @click.option("--start", type=FILE, help="A checkpoint whose drawing a generator continues.")
-@click.option("--encoder", type=FILE, help="Folder of the speech encoder; else the installed package's.")
+@click.option("--encoder", type=FILE, help=ENCODER_HELP)
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this long, all starts together.")
 @click.option("--resume/--anew", default=True, help="Continue a stopped run, or begin again.")
 @grouped(TrainChoice)
@@ -148,7 +148,7 @@ def train(choice: TrainChoice) -> None:
         read_recipe(choice.config),
         choice.corpus_dir,
         choice.run_dir,
-        TrainingSources(choice.expert, choice.hearing, choice.encoder, choice.start, choice.filmed),
+        TrainingSources(choice.expert, choice.hearing, chosen_encoder(choice.encoder), choice.start, choice.filmed),
         minutes=choice.minutes,
         resume=choice.resume,
         log=log_line,

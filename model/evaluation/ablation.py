@@ -54,6 +54,7 @@ MEASURES: Final = {  # heading: name of the measure in model/evaluation/evaluate
 }
 COSTS: Final = {"GFLOP/crop": "gflop_per_crop", "crops/s": "crops_per_s", "steps": "steps", "seconds": "seconds"}
 _ASKED, _FIGURES, _FILMED, _DRAWN = "asked.json", "figures.json", "filmed.png", "drawn.png"
+_NOT_ASKED = ("out", "encoder")  # where files lie; the encoder is known by its name in the recipe
 _SHOWN_CLIPS, _SHOWN_STILLS = 6, (STILLS // 4, 3 * STILLS // 4)
 _FONT_PX, _MARGIN_PX = 14, 8
 
@@ -63,8 +64,9 @@ class AblationSettings:
     """Settings that all rows share.
 
     out: folder of the table and of all rows. minutes: of training for each row; None for the steps of the recipe.
-    limit: most held-out clips to evaluate. hearing, expert: as for `train`. mel_hearing: hearing for the rows whose
-    network hears mels. The rows of Wav2Lip use no hearing, because that network has no input for it.
+    limit: most held-out clips to evaluate. expert, encoder: as for `train`. hearing: trained before, for the rows whose
+    network hears a speech encoder. mel_hearing: the same for the rows whose network hears mels. The rows of Wav2Lip use
+    no hearing, because that network has no input for it.
     """
 
     corpus: Path
@@ -74,6 +76,7 @@ class AblationSettings:
     expert: Path | None = None
     minutes: float | None = None
     limit: int = 24
+    encoder: Path | None = None
 
 
 def read_rows(path: Path) -> dict[str, Recipe]:
@@ -118,7 +121,8 @@ def ablate(
     """Train and evaluate the rows, then write table.json, table.md and sheet.png of all finished rows.
 
     only: names of rows; if there are any, the other rows are not trained. Returns the table. Raises RecipeError for an
-    unknown row, TrainingError for a folder whose row was made with other settings, and the errors of `train`.
+    unknown row and for a row that lacks its hearing, TrainingError for a folder whose row was made with other settings,
+    and the errors of `train`.
     """
     unknown = sorted(set(only) - set(recipes))
     if unknown:
@@ -127,6 +131,8 @@ def ablate(
     learned = load_learned_metrics(backbone or None)
     chosen = [name for name in recipes if not only or name in only]
     for name in chosen:
+        _check_hearing(name, recipes[name], settings)
+    for name in chosen:
         _begin(recipes[name], settings, settings.out / _folder_name(name))  # all refusals come before any training
     for number, name in enumerate(chosen, start=1):
         log(f"row {number} of {len(chosen)}: {name}")
@@ -134,9 +140,21 @@ def ablate(
     return _gather(recipes, settings, backbone)
 
 
+def _uses_hearing(recipe: Recipe) -> bool:
+    """Return whether the network of a recipe has an input for a hearing that was trained before."""
+    return recipe.network.architecture != "wav2lip"
+
+
+def _check_hearing(name: str, recipe: Recipe, settings: AblationSettings) -> None:
+    """Raise RecipeError for a row that would have to learn to hear, while the others keep a trained hearing."""
+    hears_mels = _uses_hearing(recipe) and not recipe.network.speech_encoder
+    if hears_mels and settings.hearing is not None and settings.mel_hearing is None:
+        raise RecipeError(f"row {name!r} hears mels: give --mel-hearing, or leave the row out with --only")
+
+
 def _begin(recipe: Recipe, settings: AblationSettings, folder: Path) -> None:
     """Record what a row is made with. Raises TrainingError if the row was begun with something else."""
-    shared = {name: _plain(value) for name, value in asdict(settings).items() if name != "out"}
+    shared = {name: _plain(value) for name, value in asdict(settings).items() if name not in _NOT_ASKED}
     asked = {"recipe": asdict(recipe), **shared}
     path = folder / _ASKED
     try:
@@ -165,11 +183,9 @@ def _finish(
     if (folder / _FIGURES).is_file():
         return
     hearing = settings.hearing if recipe.network.speech_encoder else settings.mel_hearing
-    if recipe.network.architecture == "wav2lip":
-        hearing = None
-    sources = TrainingSources(settings.expert, hearing)
+    sources = TrainingSources(settings.expert, hearing if _uses_hearing(recipe) else None, settings.encoder)
     checkpoint = train(recipe, settings.corpus, folder, sources, minutes=settings.minutes, log=log)
-    synthesizer = load_synthesizer(checkpoint, recipe.run.device, recipe.run.precision)
+    synthesizer = load_synthesizer(checkpoint, recipe.run.device, recipe.run.precision, encoder_folder=settings.encoder)
     cases = prepared_cases(settings.corpus, synthesizer, read_lips, settings.limit)
     measurements = evaluate(cases, learned, lambda name: log(f"judging {name}"))
     own = next(row for row in rows(measurements, learned) if row["name"] == OWN)
@@ -218,6 +234,7 @@ def _gather(recipes: Mapping[str, Recipe], settings: AblationSettings, backbone:
         "seed": next(iter(recipes.values())).run.seed,
         "lpips_backbone": backbone_name(backbone) if backbone else None,
         "hearing": settings.hearing.name if settings.hearing else None,
+        "mel_hearing": settings.mel_hearing.name if settings.mel_hearing else None,
         "rows": finished,
     }
     _write(settings.out / "table.json", json.dumps(table, indent=1))
@@ -236,8 +253,9 @@ def as_markdown(table: Mapping[str, Any]) -> str:
     shown = {head: name for head, name in heads.items() if any(row[name] is not None for row in finished)}
     budget = f"{table['minutes']:g} minutes" if table["minutes"] else "the recipe's steps"
     facts = [f"Each row: {budget} of training on {table['corpus']}, seed {table['seed']}."]
-    if table["hearing"]:
-        facts.append(f"All but Wav2Lip use {table['hearing']}, which was trained before.")
+    kinds = {"hearing": "features of a speech encoder", "mel_hearing": "mels"}
+    if uses := [f"{table[name]} in rows that hear {sound}" for name, sound in kinds.items() if table[name]]:
+        facts.append(f"Hearing trained before: {', '.join(uses)}; Wav2Lip uses none.")
     if backbone:
         facts.append(f"Backbone of LPIPS: {'random weights, asked for' if backbone == 'random' else backbone}.")
     facts.append(f"Evaluated on {max(row['clips'] for row in finished)} held-out clips with their own voice.")

@@ -25,6 +25,8 @@ REAL, OWN, SILENT, SHUFFLED = "real video", "own audio", "silent audio", "shuffl
 ROWS: Final = (REAL, OWN, SILENT, SHUFFLED)
 STILLS = 8
 _APERTURE, _WIDTH = 0, 1
+# What is known of a video without its film.
+_ALONE: Final = ("faces_found", "voice_r", "lip_voice", "chance_lip_voice", "lse_d", "lse_c")
 
 
 @dataclass
@@ -63,6 +65,13 @@ def evaluate(
         if mine[-1].row == SHUFFLED and other is not None:
             _compare_with_owner(mine[-1], measured[other][0])
     return [measurement for mine in measured for measurement in mine]
+
+
+def without_film(measurement: Measurement) -> Measurement:
+    """Return what is known of a video without its film: all comparisons with the film are left out."""
+    values = {name: value for name, value in measurement.values.items() if name in _ALONE}
+    lags = {name: curve for name, curve in measurement.lags.items() if name in _ALONE}
+    return replace(measurement, values=values, lags=lags, features=None)
 
 
 def _add_baseline(cases: Sequence[Case], measured: Sequence[Sequence[Measurement]]) -> None:

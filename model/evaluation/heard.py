@@ -2,7 +2,8 @@
 
 It is known before anything is drawn, so it tells which half of a network to improve. A linear regression from mel bands
 is the baseline: a network that hears no better than that has learned little. The baseline is fitted in the same
-evaluation, for each speaker on all other speakers.
+evaluation, for each speaker on all other speakers. Prepared clips name their speaker. A video does not: each counts as a
+speaker of its own, so its regression may have learned from another video of the same person.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def compare_with_heard(heard: F32, filmed: Floats, drawn: Floats, fps: float) ->
 def baseline(talks: Sequence[FilmedTalk]) -> list[dict[str, float]]:
     """Predict the mouth of each clip by a ridge regression from mel bands, and correlate it with the film's.
 
-    The regression of a clip is fitted on the clips of all other speakers. Without enough speakers nothing is returned
-    for a clip.
+    The regression of a clip is fitted on the clips of all other speakers, as the talks name them. Without enough
+    speakers nothing is returned for a clip.
     """
     speakers = sorted({talk.speaker for talk in talks})
     if len(speakers) < LEAST_SPEAKERS:

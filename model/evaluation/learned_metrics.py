@@ -1,6 +1,7 @@
 """Metrics that need a trained network: LPIPS, a Frechet distance and SyncNet.
 
-The first two are available if the extra `train` is installed, SyncNet if a file of its weights is given.
+The first two are available if the packages that `make train` installs are there, SyncNet if a file of its weights is
+given.
 """
 
 from __future__ import annotations

@@ -184,20 +184,23 @@ def read_samples(folder: Path, frames: int, fps: float) -> I16:
 def heard(folder: Path, samples: I16, reader: SoundReader) -> Sound:
     """Return the sound of a clip or voice as a network hears it in training.
 
-    Half of the recordings, chosen by name, pass the silence gate first: in serving it is used unless a job turns it
-    off.
+    Half of the recordings, chosen by name, pass the silence gate first, because in serving it is used unless a job
+    turns it off. This holds for voices and for the features of clips; the mels of clips are never gated.
     """
     return reader.read(gated(samples) if zlib.crc32(folder.name.encode()) % 2 else samples)
 
 
-def read_labels(folder: Path, frames: int) -> F32 | None:
-    """Read the labels of a clip, (T,2) float32; None if it has none. Raises CorpusError."""
+def read_labels(folder: Path, frames: int | None = None) -> F32 | None:
+    """Read the labels of a clip, (T,2) float32; None if it has none.
+
+    frames: how many rows there must be; None: any number but 0. Raises CorpusError.
+    """
     if not (folder / "labels.npy").is_file():
         return None
     labels = _read_floats(folder / "labels.npy")
-    if labels.ndim != 2 or labels.shape[1] != 2:
-        raise CorpusError(f"{folder.name}: labels.npy must be ({frames},2), not {labels.shape}")
-    if len(labels) != frames:
+    if labels.ndim != 2 or labels.shape[1] != 2 or not len(labels):
+        raise CorpusError(f"{folder.name}: labels.npy must be ({frames or 'T'},2), not {labels.shape}")
+    if frames is not None and len(labels) != frames:
         raise CorpusError(f"{folder.name}: its labels are for {len(labels)} frames, not {frames}")
     return labels
 

@@ -80,16 +80,18 @@ class RunState:
         self.progress = TrainingProgress(**state["progress"])
 
 
-def fixed_choices(recipe: Recipe, *, given_hearing: bool) -> dict[str, object]:
+def fixed_choices(recipe: Recipe, *, given_hearing: bool, given_films: bool = False) -> dict[str, object]:
     """Return the choices that must not change between the starts of a run; length, rate and loss weights may change.
 
-    given_hearing: whether the run has the file of a hearing network that was trained before.
+    given_hearing: whether the run has the file of a hearing network that was trained before. given_films: whether
+    hearing learns from films too.
     """
     return {
         "objective": recipe.run.objective,
         "network": asdict(recipe.network),
         "critic": bool(recipe.losses.adversarial),
         "hearing": recipe.run.objective == "generator" and given_hearing,
+        "choice of films": recipe.run.objective == "hearing" and given_films,
     }
 
 
@@ -98,7 +100,7 @@ def _check_same(folder: Path, saved: Mapping[str, Any], fixed: Mapping[str, obje
 
     A choice that did not exist when the state was saved counts as its default; the hearing counts as unchanged.
     """
-    defaults = {"critic": False, "hearing": fixed["hearing"]}
+    defaults = {"critic": False, "hearing": fixed["hearing"], "choice of films": False}
     known = {**defaults, **saved, "network": {**asdict(NetworkPart()), **saved["network"]}}
     changed = [name for name, choice in fixed.items() if known[name] != choice]
     if changed:

@@ -99,7 +99,7 @@ def train(
         raise TrainingError(str(error)) from error
     torch.manual_seed(recipe.run.seed)
     objective = _objective(recipe, corpus_dir, device, sources)
-    fixed = fixed_choices(recipe, given_hearing=sources.hearing is not None)
+    fixed = fixed_choices(recipe, given_hearing=sources.hearing is not None, given_films=sources.filmed is not None)
     run = _Run(recipe, objective, run_dir, device, precision, minutes, fixed)
     if resume and (run_dir / STATE).is_file():
         run.state.restore(run_dir, fixed)
@@ -110,6 +110,7 @@ def train(
 
 def _objective(recipe: Recipe, corpus_dir: Path, device: torch.device, sources: TrainingSources) -> Objective:
     """Open the corpus, load the networks trained before, and build the recipe's objective."""
+    _check_sources(recipe, sources)
     size, name = recipe.network.image_size, recipe.network.speech_encoder
     encoder = load_encoder(name, sources.encoder) if name else None
     if recipe.run.objective == "hearing":
@@ -118,10 +119,6 @@ def _objective(recipe: Recipe, corpus_dir: Path, device: torch.device, sources: 
     if recipe.run.objective == "expert":
         return ExpertObjective(recipe, clips, held_out, device)
     expert = _loaded_expert(recipe, sources.expert)
-    if recipe.network.architecture == "wav2lip" and sources.hearing is not None:
-        raise RecipeError(
-            "network.architecture wav2lip has no place for a trained hearing network: leave the hearing out"
-        )
     lpips = load_lpips(recipe.lpips.backbone, recipe.lpips.stages) if recipe.losses.lpips else None
     loss_networks = LossNetworks(expert, lpips)
     if recipe.network.architecture == "wav2lip":
@@ -134,6 +131,24 @@ def _objective(recipe: Recipe, corpus_dir: Path, device: torch.device, sources: 
     if sources.start is not None:
         objective.continue_drawing(load_network(sources.start)[1])
     return objective
+
+
+def _check_sources(recipe: Recipe, sources: TrainingSources) -> None:
+    """Raise RecipeError for files that the recipe has no place for."""
+    objective, architecture = recipe.run.objective, recipe.network.architecture
+    if sources.filmed is not None and objective != "hearing":
+        raise RecipeError(f"only hearing learns from films: leave them out for {objective}")
+    if objective == "generator" and architecture == "wav2lip" and sources.hearing is not None:
+        raise RecipeError(
+            "network.architecture wav2lip has no place for a trained hearing network: leave the hearing out"
+        )
+    if sources.start is None:
+        return
+    if objective != "generator" or architecture == "wav2lip":
+        what = objective if objective != "generator" else architecture
+        raise RecipeError(f"only our own generator can continue a drawing: leave the start out for {what}")
+    if sources.hearing is None:
+        raise RecipeError("to continue a drawing, name its hearing too")
 
 
 def _hearing_voices(corpus_dir: Path, filmed_dir: Path | None, encoder: SpeechEncoder | None) -> HearingVoices:

@@ -131,11 +131,10 @@ def _load(folder: Path, reader: SoundReader) -> VoiceClip:
     if (folder / "articulation.npy").is_file():
         rows = read_articulation(folder)
     else:
-        frames = len(np.load(folder / "labels.npy", mmap_mode="r"))
-        labels = read_labels(folder, frames)
+        labels = read_labels(folder)
         if labels is None or not np.isfinite(labels).all():
             raise CorpusError(f"{folder.name}: its labels must be finite")
-        rows = filmed_articulation(labels)
+        rows, frames = filmed_articulation(labels), len(labels)
         rows[~_speaks(read_samples(folder, frames, fps), frames, fps)[:, None] & np.isfinite(rows)] = 0.0
     sound = heard(folder, read_samples(folder, len(rows), fps), reader)
     return VoiceClip(sound, np.arange(len(rows)) / fps, rows)

@@ -72,7 +72,12 @@ def test_prepared_clips_are_judged_and_promises_held(tmp_path: Path) -> None:
 def test_a_finished_video_needs_no_weights(talk: Path) -> None:
     code, said, _ = call("--result", talk, "--reference", talk, "--checkpoint", "nowhere.safetensors")
     assert code == 0 and "ssim" in said
-    assert call("--result", talk, "--checkpoint", "nowhere.safetensors")[0] == 0, "nor a film"
+
+
+def test_a_finished_video_without_its_film_is_not_compared_with_itself(talk: Path) -> None:
+    code, said, told = call("--result", talk, "--check")
+    assert "faces_found" in said and "ssim" not in said and "aperture_r" not in said
+    assert code == 1 and "error: lip_voice is" in told and "aperture_r" not in told, "a still face does not talk"
 
 
 def test_an_installation_that_only_serves_says_what_is_missing(tmp_path: Path) -> None:

@@ -20,6 +20,12 @@ def test_speech_stays_and_pauses_are_silent() -> None:
     assert not heard[:12_000].any() and not heard[38_000:].any()
 
 
+def test_an_empty_recording_stays_empty() -> None:
+    empty = np.zeros(0, np.int16)
+    assert levels_db(empty).shape == gate_gain(levels_db(empty)).shape == (0,)
+    assert gated(empty).shape == (0,) and gated(empty).dtype == np.int16
+
+
 def test_parts_are_gated_as_the_whole() -> None:
     samples = _speech_between_pauses()
     gain = gate_gain(levels_db(samples))

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from model.audio import AROUND_FRAME, mel_windows
 from model.sound import EncoderReader, MelReader, silent_window
-from model.speech_encoder.port import FEATURES, WINDOW_STEPS, feature_count, feature_windows
-
-
-class LevelEncoder:
-    """Speech encoder whose features are the loudness of each step."""
-
-    name = "level"
-
-    def encode(self, samples: np.ndarray) -> Iterator[np.ndarray]:
-        steps = feature_count(len(samples))
-        padded = np.zeros(steps * 320)
-        padded[: len(samples)] = samples
-        levels = np.abs(padded.reshape(steps, 320)).mean(axis=1) / 1000
-        for first in range(0, steps, 7):
-            yield np.repeat(levels[first : first + 7, None], FEATURES, axis=1).astype(np.float32)
+from model.speech_encoder.port import FEATURES, WINDOW_STEPS, feature_windows
+from tests.model.level_encoder import LevelEncoder
 
 
 def test_mels_are_the_windows_of_the_mel_front_end() -> None:

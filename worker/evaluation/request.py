@@ -12,6 +12,8 @@ from app.core.errors import ErrorCode, InputError
 from app.core.options import option_error
 from app.core.settings import Settings
 from model.evaluation.cases import Case, prepared_cases
+from model.evaluation.heard import Hear
+from model.silence_gate import gated
 from worker.evaluation.video_cases import MeasuringTools, MeshReader, open_finished_case, open_video_case
 from worker.faces.detect import FaceDetector
 from worker.loaded_network import checkpoint_path, load_generator, verify_checkpoint
@@ -22,8 +24,8 @@ from worker.media.decode import VIDEO_SUFFIXES
 class Request:
     """Request for an evaluation: a folder of prepared clips, or videos to redraw, or results with their references.
 
-    references: the film that each result was made from; none: results are compared with themselves. limit: most clips.
-    seconds: longest part of each video that is used. wide: also keep the crops that SyncNet needs.
+    references: the film that each result was made from; none: only the match of lips and voice is known. limit: most
+    clips. seconds: longest part of each video that is used. wide: also keep the crops that SyncNet needs.
     """
 
     corpus: Path | None = None
@@ -34,10 +36,16 @@ class Request:
     seconds: float = 20.0
     wide: bool = False
 
+    @property
+    def is_without_film(self) -> bool:
+        """Return whether finished videos are evaluated without the films that they were made from."""
+        return bool(self.results) and not self.references
+
     def subject(self, settings: Settings) -> str:
         """Return a sentence that names what is evaluated."""
         if self.results:
-            return f"{len(self.results)} finished videos against their films."
+            how = "without" if self.is_without_film else "against"
+            return f"{len(self.results)} finished videos {how} their films."
         what = f"prepared clips of {self.corpus.name}" if self.corpus else "videos redrawn by the whole pipeline"
         return f"{checkpoint_path(settings).name} on {what}."
 
@@ -57,7 +65,7 @@ def opened_cases(settings: Settings, request: Request) -> Iterator[list[Case]]:
 def _cases(settings: Settings, request: Request, detector: FaceDetector) -> list[Case]:
     tools = MeasuringTools(settings, detector, request.seconds, request.wide)
     if request.results:
-        films = request.references or request.results  # without a film, only the match with the voice tells something
+        films = request.references or request.results  # a result without a film gives the place of the face itself
         counts = len(request.results), len(films)
         if counts[0] != counts[1]:
             raise option_error(f"reference: {counts[0]} results need as many references, not {counts[1]}.")
@@ -66,10 +74,15 @@ def _cases(settings: Settings, request: Request, detector: FaceDetector) -> list
     paths = video_paths(request.clips)[: request.limit] if request.clips else []
     verify_checkpoint(settings)
     synthesizer = load_generator(settings)
-    tools = replace(tools, hear=synthesizer.hear)
+    tools = replace(tools, hear=gated_hearing(synthesizer.hear))
     if request.corpus is not None:
         return [*prepared_cases(request.corpus, synthesizer, MeshReader(detector), request.limit)]
     return [_named(path, partial(open_video_case, path, synthesizer, tools)) for path in paths]
+
+
+def gated_hearing(hear: Hear) -> Hear:
+    """Return the hearing of a network as a job uses it: the voice passes the silence gate first."""
+    return lambda voice, times_s: hear(gated(voice), times_s)
 
 
 def _named(path: Path, open_case: Callable[[], Case]) -> Case:

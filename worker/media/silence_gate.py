@@ -34,7 +34,7 @@ def gate_silence(samples: I16, work_dir: Path) -> I16:
 
 def levels_db(samples: I16) -> F32:
     """Return the level of each 10 ms of samples (n,) int16, (ceil(n / 160),) float32 in dB of full scale."""
-    levels = []
+    levels = [np.zeros(0, np.float32)]  # an empty recording has no levels
     for start in range(0, len(samples), STEP * BLOCK_STEPS):
         levels.append(block_levels_db(samples[start : start + STEP * BLOCK_STEPS]))
         release_pages(samples)

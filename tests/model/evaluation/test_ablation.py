@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lipsync.__main__ import main
-from model.errors import RecipeError, TrainingError
+from model.errors import CheckpointError, CorpusError, RecipeError, TrainingError
 from model.evaluation.ablation import COSTS, MEASURES, AblationSettings, ablate, as_markdown, read_rows
 from model.evaluation.cases import Reading
 from model.framing import Framing
+from model.speech_encoder.whisper import NAME
 from model.training.recipe import shipped_recipe
 from tests.model.clips import write_corpus
 
@@ -39,6 +41,7 @@ use_cbam = false
 adversarial = 0.1
 [rows."Wav2Lip".network]
 architecture = "wav2lip"
+speech_encoder = ""
 [rows."Wav2Lip".losses]
 mouth = 0.0
 behind = 0.0
@@ -92,12 +95,61 @@ def test_one_command_gives_one_table_and_keeps_what_is_finished(tmp_path: Path, 
 
 def test_random_weights_of_lpips_are_named_in_the_table(rows_file: Path) -> None:
     row = {"name": "full", "clips": 3, **dict.fromkeys([*MEASURES.values(), *COSTS.values()], 0.5)}
-    table = {"corpus": "c", "minutes": 2.0, "seed": 0, "lpips_backbone": "random", "hearing": "h", "rows": [row]}
+    table = {"corpus": "c", "minutes": 2.0, "seed": 0, "lpips_backbone": "random", "rows": [row]}
+    table |= {"hearing": "h", "mel_hearing": None}
     row["frechet_crops"] = 75
     text = as_markdown(table)
     assert "Backbone of LPIPS: random weights, asked for." in text and "Each row: 2 minutes of training" in text
     assert "Frechet distance of 75 drawn crops" in text
     assert re.search(r"\| row \| PSNR \| SSIM \| LPIPS \(random\) \| FED \(EfficientNet-Lite0\) \|", text)
+
+
+@pytest.mark.parametrize(
+    ("hearing", "mel_hearing", "sentence"),
+    [
+        (None, None, ""),
+        ("h", None, "Hearing trained before: h in rows that hear features of a speech encoder; Wav2Lip uses none."),
+        (None, "m", "Hearing trained before: m in rows that hear mels; Wav2Lip uses none."),
+        (
+            *("h", "m"),
+            "Hearing trained before: h in rows that hear features of a speech encoder, m in rows that hear mels; "
+            "Wav2Lip uses none.",
+        ),
+    ],
+)
+def test_the_table_says_which_rows_use_which_hearing(
+    hearing: str | None, mel_hearing: str | None, sentence: str
+) -> None:
+    row = {"name": "full", "clips": 3, **dict.fromkeys([*MEASURES.values(), *COSTS.values()], 0.5)}
+    row["frechet_crops"] = 75
+    table = {"corpus": "c", "minutes": 2.0, "seed": 0, "lpips_backbone": None, "rows": [row]}
+    text = as_markdown(table | {"hearing": hearing, "mel_hearing": mel_hearing})
+    assert sentence in text and ("Hearing" in text) == bool(sentence)
+
+
+def test_a_row_that_hears_mels_needs_a_hearing_of_mels_before_anything_is_trained(
+    tmp_path: Path, rows_file: Path
+) -> None:
+    recipes = read_rows(rows_file)
+    settings = AblationSettings(tmp_path, tmp_path / "out", hearing=tmp_path / "hearing.safetensors")
+    words = "row 'no CBAM, with a critic' hears mels: give --mel-hearing, or leave the row out with --only"
+    with pytest.raises(RecipeError, match=words):
+        ablate(recipes, settings, read_dark, only=["no CBAM, with a critic", "Wav2Lip"])
+    assert not settings.out.exists()
+    with pytest.raises(CorpusError, match="none of them"):  # Wav2Lip hears mels too, with no hearing
+        ablate(recipes, settings, read_dark, only=["Wav2Lip"])
+    given = replace(settings, mel_hearing=tmp_path / "mels.safetensors")
+    with pytest.raises(CorpusError, match="none of them"):
+        ablate(recipes, given, read_dark, only=["full"])
+
+
+def test_the_place_of_the_encoder_may_change(tmp_path: Path, rows_file: Path) -> None:
+    rows_file.write_text(TINY.replace("width = 0.25", f'width = 0.25\nspeech_encoder = "{NAME}"', 1))
+    recipes = {"full": read_rows(rows_file)["full"]}
+    for name in ("one", "other"):
+        settings = AblationSettings(tmp_path, tmp_path / "out", encoder=tmp_path / name)
+        with pytest.raises(CheckpointError, match=f"no speech encoder in the folder {name}"):
+            ablate(recipes, settings, read_dark)
 
 
 def test_the_shipped_table_has_a_row_for_each_part() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from model.evaluation.evaluate import ROWS, evaluate
+from model.evaluation.evaluate import ROWS, evaluate, without_film
 from model.evaluation.learned_metrics import LearnedMetrics
 from model.evaluation.tables import rows
 from model.evaluation.thresholds import (
+    ALONE_THRESHOLDS,
     FINISHED_THRESHOLDS,
     PUPPET_THRESHOLDS,
     VIDEO_THRESHOLDS,
@@ -57,7 +58,29 @@ def test_a_row_has_thresholds_of_its_own() -> None:
     found = judged("follow")
     found[3]["lip_voice"] = 0.1
     assert failures(found, VIDEO_THRESHOLDS) == ["lip_voice with shuffled audio is 0.1, it must be at least 0.35"]
-    assert failures(found, FINISHED_THRESHOLDS) == []
+    assert failures(found, FINISHED_THRESHOLDS, finished=True) == []
+
+
+def test_a_video_without_its_film_is_judged_by_its_lips_and_voice_alone() -> None:
+    measured = [without_film(one) for one in evaluate([Actor(0, "finished"), Actor(1, "finished")], LearnedMetrics())]
+    assert all(set(one.values) <= {"faces_found", "voice_r"} and one.features is None for one in measured)
+    found = rows(measured, LearnedMetrics())
+    assert found[1]["aperture_r"] is found[1]["ssim"] is found[1]["aperture_lag_frames"] is None
+    assert found[1]["voice_r"] is not None
+    assert failures(found, ALONE_THRESHOLDS, finished=True) == [
+        "lip_voice is unknown, it must be at least 0.38",
+        "lip_voice_lag_ms is unknown, it must be -40 to 40",
+    ]
+    matching = [row | {"lip_voice": 0.5, "lip_voice_lag_ms": 12.5} for row in found]
+    assert failures(matching, ALONE_THRESHOLDS, finished=True) == []
+
+
+def test_what_is_not_finished_is_judged_with_other_voices_under_any_thresholds() -> None:
+    found = judged("finished")
+    assert failures(found, FINISHED_THRESHOLDS, finished=True) == []
+    assert failures(found, FINISHED_THRESHOLDS) == [
+        "with another voice nothing is known: judge at least two clips with voices"
+    ]
 
 
 def test_a_group_may_miss_a_threshold_by_a_fifth() -> None:

@@ -60,6 +60,18 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path, recipe: Recipe, giv
         _state(8).restore(tmp_path, fixed_choices(recipe, given_hearing=given_hearing))
 
 
+@pytest.mark.parametrize(("before", "now"), [(True, False), (False, True), (None, True)])
+def test_hearing_is_not_resumed_with_or_without_films(tmp_path: Path, before: bool | None, now: bool) -> None:
+    recipe = replace(RECIPE, run=replace(RECIPE.run, objective="hearing"))
+    saved, asked = (fixed_choices(recipe, given_hearing=False, given_films=bool(films)) for films in (before, now))
+    if before is None:
+        del saved["choice of films"]  # as saved before this field existed
+    _state(7).save(tmp_path, saved)
+    with pytest.raises(TrainingError, match="trained with another choice of films; give the same"):
+        _state(8).restore(tmp_path, asked)
+    _state(8).restore(tmp_path, fixed_choices(recipe, given_hearing=False, given_films=bool(before)))
+
+
 def test_length_rate_and_weights_of_losses_may_change() -> None:
     changed = replace(RECIPE, run=RunPart("generator", steps=9, learning_rate=1e-4), losses=LossPart(l1=3.0))
     assert fixed_choices(changed, given_hearing=True) == FIXED

@@ -16,15 +16,19 @@ from model.checkpoint import (
     load_expert,
     load_hearing,
     load_network,
+    save_hearing,
     verify_checkpoint,
 )
 from model.errors import CheckpointError, CorpusError, RecipeError, TrainingError
 from model.framing import LOWER_FACE
 from model.network.generator import Generator, GeneratorConfig, known_face
 from model.network.hearing import Hearing, HearingConfig
+from model.speech_encoder.whisper import NAME
 from model.synthesizer import join_faces, load_synthesizer
 from model.training.batches import draw_faces
 from model.training.clips import Corpus
+from model.training.objectives.faces import LossNetworks
+from model.training.objectives.generator import GeneratorObjective
 from model.training.recipe import (
     BatchPart,
     LossPart,
@@ -35,6 +39,7 @@ from model.training.recipe import (
 from model.training.tensors import to_faces, to_sound
 from model.training.train import TrainingSources, compile_parts, follow, train
 from tests.model.clips import SIZE, write_corpus
+from tests.model.level_encoder import LevelEncoder
 
 # A learning rate that stays as it is, so that the length of a run does not change its curve.
 GENERATOR = Recipe(
@@ -54,6 +59,12 @@ GENERATOR = Recipe(
 )
 EXPERT = replace(GENERATOR, run=replace(GENERATOR.run, objective="expert"))
 HEARING = replace(GENERATOR, run=replace(GENERATOR.run, objective="hearing"))
+WAV2LIP = replace(
+    GENERATOR,
+    run=replace(GENERATOR.run, steps=2),
+    network=NetworkPart(architecture="wav2lip"),
+    losses=LossPart(l1=1.0, mouth=0.0, behind=0.0, motion=0.5),
+)
 
 
 @pytest.fixture(scope="module")
@@ -173,14 +184,8 @@ def test_a_state_from_before_critic_and_architecture_existed_is_resumed(corpus: 
 
 @pytest.mark.timeout(900)  # a network of full size
 def test_wav2lip_is_trained_on_the_same_crops_and_can_serve(corpus: Path, tmp_path: Path) -> None:
-    recipe = replace(
-        GENERATOR,
-        run=replace(GENERATOR.run, steps=2),
-        network=NetworkPart(architecture="wav2lip"),
-        losses=LossPart(l1=1.0, mouth=0.0, behind=0.0, motion=0.5),
-    )
-    exported = train(recipe, corpus, tmp_path)
-    assert verify_checkpoint(exported) == recipe.checkpoint_config("2 steps")
+    exported = train(WAV2LIP, corpus, tmp_path)
+    assert verify_checkpoint(exported) == WAV2LIP.checkpoint_config("2 steps")
     with Image.open(tmp_path / "sheet_000002.png") as sheet:
         assert sheet.size == (10 * 96, 5 * 96)
     synthesizer = load_synthesizer(exported, "cpu", "fp32", batch_size=1)
@@ -191,7 +196,7 @@ def test_wav2lip_is_trained_on_the_same_crops_and_can_serve(corpus: Path, tmp_pa
     assert drawn.std() > 0
     np.testing.assert_array_equal(drawn[0], drawn[1])  # the hidden rows have no effect
     with pytest.raises(RecipeError, match="leave the hearing out"):
-        train(recipe, corpus, tmp_path, TrainingSources(hearing=tmp_path / "hearing.safetensors"))
+        train(WAV2LIP, corpus, tmp_path, TrainingSources(hearing=tmp_path / "hearing.safetensors"))
 
 
 def test_finished_run_is_not_trained_further(corpus: Path, tmp_path: Path) -> None:
@@ -277,6 +282,74 @@ def test_impossible_runs_end_with_a_sentence(
 ) -> None:
     with pytest.raises(error, match=sentence):
         train(recipe, corpus, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names", "sentence"),
+    [
+        (GENERATOR, ["filmed"], "only hearing learns from films: leave them out for generator"),
+        (EXPERT, ["filmed"], "only hearing learns from films: leave them out for expert"),
+        (EXPERT, ["start", "hearing"], "only our own generator can continue a drawing: leave the start out for expert"),
+        (HEARING, ["start"], "only our own generator can continue a drawing: leave the start out for hearing"),
+        (WAV2LIP, ["start"], "only our own generator can continue a drawing: leave the start out for wav2lip"),
+        (GENERATOR, ["start"], "to continue a drawing, name its hearing too"),
+    ],
+)
+def test_files_without_a_place_in_the_recipe_are_refused(
+    corpus: Path, tmp_path: Path, recipe: Recipe, names: list[str], sentence: str
+) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        train(recipe, corpus, tmp_path / "run", TrainingSources(**dict.fromkeys(names, tmp_path)))
+
+
+def test_a_hearing_of_other_sound_is_refused(corpus: Path, tmp_path: Path) -> None:
+    path = tmp_path / "hearing.safetensors"
+    save_hearing(path, Hearing(HearingConfig(speech_encoder=NAME)))
+    with pytest.raises(RecipeError, match=f"was trained on {NAME}, the recipe asks for mels"):
+        train(GENERATOR, corpus, tmp_path / "run", TrainingSources(hearing=path))
+
+
+def test_a_generator_continues_a_drawing_and_keeps_its_hearing(corpus: Path) -> None:
+    clips = Corpus.open(corpus, "train", SIZE, AROUND_FRAME)
+    hearing = Hearing(HearingConfig())
+    objective = GeneratorObjective(
+        GENERATOR, clips, clips, torch.device("cpu"), LossNetworks(None, None), copy.deepcopy(hearing)
+    )
+    start = Generator(GeneratorConfig(SIZE, 0.25))
+    objective.continue_drawing(start)
+    weights = objective.network.state_dict()
+    for name, theirs in start.state_dict().items():
+        wanted = hearing.state_dict()[name.removeprefix("hearing.")] if name.startswith("hearing.") else theirs
+        torch.testing.assert_close(weights[name], wanted, rtol=0, atol=0)
+    assert any(
+        not torch.equal(theirs, weights[name]) for name, theirs in start.state_dict().items() if "hearing." in name
+    ), "the two hearings differ"
+    with pytest.raises(RecipeError, match="has another shape than the recipe's network"):
+        objective.continue_drawing(Generator(GeneratorConfig(SIZE, 0.5)))
+
+
+def test_hearing_learns_from_films_too(corpus: Path, tmp_path: Path) -> None:
+    films = write_corpus(tmp_path / "films")
+    for folder in films.iterdir():
+        labels = np.random.default_rng(len(folder.name)).random((25, 2)).astype(np.float32)
+        np.save(folder / "labels.npy", labels)
+    short = replace(HEARING, run=replace(HEARING.run, steps=2))
+    train(short, corpus, tmp_path / "run", TrainingSources(filmed=films))
+    row = _log(tmp_path / "run")[-1]
+    assert all(-1 <= float(row[f"val_filmed_{name}_r"]) <= 1 for name in ("aperture", "width"))
+    with pytest.raises(TrainingError, match="trained with another choice of films"):
+        train(HEARING, corpus, tmp_path / "run")
+
+
+def test_a_generator_learns_from_the_features_of_a_speech_encoder(corpus: Path) -> None:
+    clips = Corpus.open(corpus, "train", SIZE, AROUND_FRAME, encoder=LevelEncoder())
+    recipe = replace(GENERATOR, network=replace(GENERATOR.network, speech_encoder=NAME))
+    objective = GeneratorObjective(recipe, clips, clips, torch.device("cpu"), LossNetworks(None, None), None)
+    total = objective.losses(np.random.default_rng(0))["total"]
+    total.backward()
+    assert bool(torch.isfinite(total))
+    gradients = [value.grad for name, value in objective.network.named_parameters() if name.startswith("hearing.")]
+    assert any(gradient is not None and bool(gradient.any()) for gradient in gradients)
 
 
 def test_expert_must_fit(corpus: Path, expert: Path, tmp_path: Path) -> None:

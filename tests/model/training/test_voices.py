@@ -81,6 +81,37 @@ def test_films_without_finite_labels_are_refused(tmp_path: Path) -> None:
         Voices.open_filmed(tmp_path, "train", MelReader(AROUND_FRAME)).voice(0)
 
 
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (b"junk", "its labels.npy cannot be read"),
+        (b"", "its labels.npy cannot be read"),
+        (np.zeros((0, 2), np.float32), r"labels.npy must be \(T,2\), not \(0, 2\)"),
+        (np.float32(3), r"labels.npy must be \(T,2\), not \(\)"),
+    ],
+)
+def test_damaged_labels_are_named(tmp_path: Path, labels: bytes | np.ndarray, sentence: str) -> None:
+    _write_film(tmp_path / "film_3", "someone", 0)
+    if isinstance(labels, bytes):
+        (tmp_path / "film_3" / "labels.npy").write_bytes(labels)
+    else:
+        np.save(tmp_path / "film_3" / "labels.npy", labels)
+    with pytest.raises(CorpusError, match=f"film_3: {sentence}"):
+        Voices.open_filmed(tmp_path, "train", MelReader(AROUND_FRAME)).voice(0)
+
+
+def test_filmed_lips_rest_where_nobody_speaks(tmp_path: Path) -> None:
+    _write_film(tmp_path / "film", "someone", 0)
+    samples = np.load(tmp_path / "film" / "audio.npy")
+    samples[:8000] = 0  # the first half of a second
+    np.save(tmp_path / "film" / "audio.npy", samples)
+    rows = Voices.open_filmed(tmp_path, "train", MelReader(AROUND_FRAME)).voice(0).rows
+    opening = 10  # the gate opens 80 ms early
+    assert not rows[:opening, :2].any(), "nobody speaks, though the labels say that the lips move"
+    assert (rows[13:, :2] != 0).any(axis=0).all() and (rows[13:, :2].std(axis=0) > 0.05).all()
+    assert np.isnan(rows[:, 2:]).all()
+
+
 def test_a_folder_without_films_is_refused(tmp_path: Path) -> None:
     write_corpus(tmp_path / "c", labelled=True)
     with pytest.raises(CorpusError, match=r"holds 0 voices with labels.npy, none of them for 'train'"):

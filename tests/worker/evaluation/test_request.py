@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.core.errors import LipSyncError
 from app.core.settings import Settings
 from model.errors import CorpusError
-from worker.evaluation.request import Request, opened_cases, video_paths
+from model.silence_gate import gated
+from worker.evaluation.request import Request, gated_hearing, opened_cases, video_paths
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,26 @@ def test_a_corrupt_checkpoint_is_an_error(tmp_path: Path) -> None:
     settings = Settings(checkpoint=checkpoint)
     with pytest.raises(LipSyncError, match="checkpoint_invalid"), opened_cases(settings, Request(corpus=tmp_path)):
         pass
+
+
+def test_a_network_hears_the_voice_behind_the_silence_gate() -> None:
+    noise = np.random.default_rng(0).normal(0, 20, 48_000)
+    noise[16_000:32_000] += 9000 * np.sin(np.arange(16_000) * 0.09)
+    voice, heard = noise.astype(np.int16), list[np.ndarray]()
+    gated_hearing(lambda samples, times_s: heard.append(samples))(voice, np.arange(3) / 25)
+    np.testing.assert_array_equal(heard[0], gated(voice))
+    assert not heard[0][:12_000].any() and voice[:12_000].any()
+
+
+@pytest.mark.parametrize(
+    ("references", "sentence"),
+    [([], "1 finished videos without their films."), ([Path("f.mp4")], "1 finished videos against their films.")],
+)
+def test_a_request_knows_whether_films_are_given(references: list[Path], sentence: str) -> None:
+    request = Request(results=[Path("r.mp4")], references=references)
+    assert request.is_without_film == (not references)
+    assert request.subject(Settings()) == sentence
+    assert not Request(clips=[Path("c.mp4")]).is_without_film
 
 
 def test_folders_stand_for_their_videos_in_order(tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ def test_what_does_not_sound_is_silence(samples: np.ndarray) -> None:
     assert open_share(samples) == 0.0
 
 
+def test_an_empty_recording_has_no_levels() -> None:
+    assert levels_db(np.zeros(0, np.int16)).shape == (0,)
+
+
 def test_steady_speech_is_not_taken_for_noise() -> None:
     assert open_share(tone(2.0, 0.3)) == 1.0
 
