@@ -10,7 +10,7 @@ from typing import Any, Final
 from model.evaluation.evaluate import OWN, SHUFFLED
 
 _OTHER_VOICE_GAIN = 0.2  # by how much r with another voice may exceed the r that two sentences have by chance
-_LEAST_OF_GROUP = 3  # clips of a group that is judged alone
+_LEAST_OF_GROUP = 5  # clips of a group that is judged alone; fewer scatter too much
 _GROUP_SLACK = 0.8  # a group may miss a threshold by a fifth, because few clips scatter
 _GROUPS = ("sex", "skin tone")
 _CLOSURE_GAP = 0.25  # by how much more often lips must be closed at p b m than at sounds that leave them open
@@ -55,7 +55,7 @@ FINISHED_THRESHOLDS: Final = (
 ALONE_THRESHOLDS: Final = tuple(one for one in FINISHED_THRESHOLDS if one.measure.startswith("lip_voice"))
 VIDEO_THRESHOLDS: Final = (
     Threshold("heard_aperture_r", low=0.58),
-    Threshold("heard_width_r", low=0.6),
+    Threshold("heard_width_r", low=0.5),
     Threshold("lip_voice", low=0.35, row=SHUFFLED),
     Threshold("aperture_lag_frames", -1, 1),
     Threshold("silent_aperture_ratio", high=0.12),

@@ -85,9 +85,9 @@ def test_what_is_not_finished_is_judged_with_other_voices_under_any_thresholds()
 
 def test_a_group_may_miss_a_threshold_by_a_fifth() -> None:
     one, two = judged("follow"), judged("follow")
-    one[1] |= {"clips": 3, "lip_voice": 0.2, "lip_voice_lag_ms": -45, "heard_aperture_r": None}
-    two[1] |= {"clips": 3, "lip_voice": 0.35, "mouth_sharpness": 0.5}
-    few = [row | {"clips": 2, "lip_voice": 0.0} for row in judged("follow")]
+    one[1] |= {"clips": 5, "lip_voice": 0.2, "lip_voice_lag_ms": -45, "heard_aperture_r": None}
+    two[1] |= {"clips": 5, "lip_voice": 0.35, "mouth_sharpness": 0.5}
+    few = [row | {"clips": 4, "lip_voice": 0.0} for row in judged("follow")]
     by = {"sex": {"man": one, "woman": two}, "skin tone": {"dark": few}, "speaker": {"x": one}}
     assert group_failures(by, VIDEO_THRESHOLDS) == [
         "sex man: lip_voice is 0.2, it must be at least 0.304",
