@@ -7,16 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from app.core.probing.probe import find_ffmpeg
+from app.core.settings import Settings
 from lipsync.__main__ import main
 from lipsync.sample import VOICE
 from model.checkpoint import default_checkpoint
 from model.corpus.build import CorpusSettings, build_corpus
 from model.evaluation.learned_metrics import default_backbone
+from model.silence_gate import gated
 from tests.worker.clips import portrait, write_clip
+from worker.evaluation.request import Request, opened_cases
+from worker.loaded_network import load_generator
 from worker.training_data.clip_writer import Preparer
 
 needs_weights = pytest.mark.skipif(not default_checkpoint().is_file(), reason="no weights in the package")
@@ -56,6 +61,21 @@ def test_a_real_video_gives_every_row_of_the_contract_and_a_page(talk: Path, tmp
     assert all(set(CONTRACT) <= set(row) for row in rows)
     assert rows[1]["psnr"] > 20 and (rows[1]["lpips"] is None) == (default_backbone() is None)
     assert (page / "index.html").stat().st_size > 10_000
+
+
+@needs_weights
+def test_the_network_hears_a_video_behind_the_silence_gate_as_in_a_job(talk: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 20, 32_000)
+    noise[16_000:] += 9000 * np.sin(np.arange(16_000) * 0.09)
+    voice, times_s = noise.astype(np.int16), np.arange(50) / 25
+    with opened_cases(Settings(), Request(clips=[talk])) as cases:
+        assert cases[0].hear is not None
+        heard = cases[0].hear(voice, times_s)
+    network = load_generator(Settings())
+    quiet, noisy = (network.hear(samples, times_s) for samples in (gated(voice), voice))
+    assert heard is not None and quiet is not None and noisy is not None
+    np.testing.assert_allclose(heard, quiet, atol=1e-3)
+    assert np.abs(heard - noisy).max() > 0.02, "noise is not silence to the network"
 
 
 @pytest.mark.slow

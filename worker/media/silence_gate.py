@@ -29,6 +29,8 @@ def gate_silence(samples: I16, work_dir: Path) -> I16:
             part = samples[start * STEP : (start + BLOCK_STEPS) * STEP]
             file.write(apply_gain(part, gain, start).astype("<i2").tobytes())
             release_pages(samples)
+    if not len(samples):
+        return samples  # an empty file cannot be mapped
     return np.memmap(path, np.int16, "r", shape=samples.shape)
 
 

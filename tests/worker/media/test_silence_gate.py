@@ -7,7 +7,7 @@ import pytest
 
 from model.audio import SAMPLE_RATE_HZ
 from model.silence_gate import STEP, gate_gain
-from worker.media.silence_gate import gate_silence, levels_db
+from worker.media.silence_gate import GATED_FILE, gate_silence, levels_db
 
 
 def tone(length_s: float, amplitude: float, noise: float = 0.0) -> np.ndarray:
@@ -37,8 +37,10 @@ def test_what_does_not_sound_is_silence(samples: np.ndarray) -> None:
     assert open_share(samples) == 0.0
 
 
-def test_an_empty_recording_has_no_levels() -> None:
-    assert levels_db(np.zeros(0, np.int16)).shape == (0,)
+def test_an_empty_recording_has_no_levels_and_stays_empty(tmp_path: Path) -> None:
+    empty = np.zeros(0, np.int16)
+    assert levels_db(empty).shape == gate_silence(empty, tmp_path).shape == (0,)
+    assert (tmp_path / GATED_FILE).read_bytes() == b""
 
 
 def test_steady_speech_is_not_taken_for_noise() -> None:
