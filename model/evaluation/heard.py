@@ -2,13 +2,8 @@
 
 It is known before anything is drawn, so it tells which half of a network to improve. A linear regression from mel bands
 is the baseline: a network that hears no better than that has learned little. The baseline is fitted in the same
-<<<<<<< HEAD
-evaluation, for each speaker on all other speakers. Prepared clips name their speaker. A video does not: each counts as
-a speaker of its own, so its regression may have learned from another video of the same person.
-=======
 evaluation, for each speaker on all other speakers. Prepared clips name their speaker. Videos do not: each counts as a
 speaker of its own, so its regression may have learned from another video of the same person.
->>>>>>> mouth-judge
 """
 
 from __future__ import annotations
