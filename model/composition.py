@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.arrays import F32, U8
+from model.smoothstep import ramp
 
 VISIBLE: Final = 1 / 128  # a mask below this changes no pixel by more than a level or two; it is left out
 INSIDE: Final = 0.1  # an opening is where the mask is at least this
@@ -147,7 +148,7 @@ def _with_interior(colours: U8, mask: F32, box: _Box, interior: Interior) -> tup
     Returns colours and mask of the box at the size of the crop, the mask with the sharp edge of the opening.
     """
     heights = cv2.blur(mask.sum(axis=0)[None], (5, 1), borderType=cv2.BORDER_REPLICATE)[0]  # of the opening
-    open_here = _ramp(heights, THIN, OPEN)
+    open_here = ramp(heights, THIN, OPEN)
     within = mask * open_here
     cavity = np.array(interior.cavity, np.float32)
     emptied = colours + (cavity - colours) * (_paleness(colours, float(cavity.mean())) * open_here)[..., None]
@@ -165,7 +166,7 @@ def _with_interior(colours: U8, mask: F32, box: _Box, interior: Interior) -> tup
     shadow = _lip_shadow(fine, box.factor) * share
     dark = np.broadcast_to(np.rint(cavity).astype(np.uint8), drawn.shape)
     drawn = _blend(np.ascontiguousarray(dark), drawn, shadow)
-    weight = soft + (_ramp(fine, *_edge(box.factor)) - soft) * share
+    weight = soft + (ramp(fine, *_edge(box.factor)) - soft) * share
     return drawn, np.asarray(weight, np.float32)
 
 
@@ -181,7 +182,7 @@ def _paleness(colours: U8, dark: float) -> F32:
     """
     least, most = (np.asarray(edge(axis=2), np.float32) for edge in (colours.min, colours.max))
     dark = max(dark, 1.0)  # of a black picture too
-    return _ramp(least, 1.2 * dark, 2.2 * dark) * _ramp(least / np.maximum(most, 1), 0.5, 0.7)
+    return ramp(least, 1.2 * dark, 2.2 * dark) * ramp(least / np.maximum(most, 1), 0.5, 0.7)
 
 
 def _lower_edge(mask: F32, within: F32) -> float:
@@ -210,12 +211,6 @@ def _lip_shadow(mask: F32, factor: int) -> F32:
     above = np.zeros_like(mask)
     above[reach:] = mask[:-reach]
     return np.asarray(LIP_SHADOW * (1 - cv2.blur(above, (1, 2 * reach + 1))).clip(0, 1), np.float32)
-
-
-def _ramp(values: F32, low: float, high: float) -> F32:
-    """Return a smooth step: 0 up to `low`, 1 from `high` on."""
-    share = np.clip((values - low) / (high - low), 0.0, 1.0)
-    return np.asarray(share * share * (3.0 - 2.0 * share), np.float32)
 
 
 @lru_cache(maxsize=8)

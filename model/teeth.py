@@ -15,6 +15,7 @@ import numpy as np
 
 from model.arrays import F32
 from model.composition import Layer
+from model.smoothstep import step
 
 FINER: Final = 3  # samples for each pixel of the crop, in both directions
 SOFTNESS_PX: Final = 0.8  # sigma of the blur of a layer: few films are sharp in every pixel
@@ -125,22 +126,22 @@ def _row(x: F32, up: F32, white: F32, teeth: tuple[tuple[float, ...], ...], soft
         u = (side - (inner + outer) / 2) / half  # -1..1 across the tooth
         within = np.abs(u) <= 1
         edge = rise + ARCH * side**2 + corner * np.abs(u) ** breadth
-        tooth = _step(up - edge, soft + 0.002)
+        tooth = step(up - edge, soft + 0.002)
         cover = np.where(within, tooth, cover)
         along = np.clip((up - edge) / length, 0, 1)
         # Round across, a little translucent at the edge, darker towards the gum and in the gap to the next tooth.
         round_off = 1 - 0.06 * u**2 - 0.08 * np.abs(u) ** 8 - 0.09 * np.clip((np.abs(u) - 0.88) / 0.12, 0, 1)
         gloss = 0.05 * np.exp(-(((u + 0.15) / 0.4) ** 2) - ((along - 0.3) / 0.2) ** 2)
-        light = (round_off + gloss) * (0.94 + 0.06 * _step(along - 0.1, 0.1)) * (1 - 0.10 * along**2)
+        light = (round_off + gloss) * (0.94 + 0.06 * step(along - 0.1, 0.1)) * (1 - 0.10 * along**2)
         light *= 1 + 0.02 * ((number * 7) % 3 - 1)
         shade = np.where(within, light, shade)
         gum_line = np.where(within, length + ARCH * side**2 - 0.012 * (1 - np.sqrt(np.clip(1 - u**2, 0, 1))), gum_line)
         inner = outer
-    gum = _step(up - gum_line, 0.004)[..., None]
+    gum = step(up - gum_line, 0.004)[..., None]
     colour = white * _red_shade(shade)
     colour = colour + (white * np.array(GUM, np.float32) - colour) * gum
-    colour = colour * _red_shade(1 - 0.7 * _step(side - 0.14, 0.1))  # deeper in the mouth
-    cover = cover * _step(inner - side, 0.012)
+    colour = colour * _red_shade(1 - 0.7 * step(side - 0.14, 0.1))  # deeper in the mouth
+    cover = cover * step(inner - side, 0.012)
     return np.dstack([colour * cover[..., None], cover]).astype(np.float32)
 
 
@@ -152,13 +153,7 @@ def _red_shade(light: F32) -> F32:
 def _tongue(x: F32, y: F32, white: F32) -> F32:
     """Draw the tongue behind the lower teeth; returns the same as `_row`."""
     crown = -TONGUE_SHOW + 1.6 * x**2
-    cover = _step(y - crown, 0.014) * _step(0.17 - np.abs(x), 0.03)
+    cover = step(y - crown, 0.014) * step(0.17 - np.abs(x), 0.03)
     light = 0.45 + 0.40 * np.clip((y - crown) / 0.05, 0, 1) - 0.10 * np.exp(-((x / 0.014) ** 2))
     colour = white * np.array(TONGUE, np.float32) * light[..., None]
     return np.dstack([colour * cover[..., None], cover]).astype(np.float32)
-
-
-def _step(distance: F32, soft: float) -> F32:
-    """Return a smooth step from 0 to 1 where a distance passes 0, `soft` wide to both sides."""
-    share = np.clip(distance / (2 * soft) + 0.5, 0, 1)
-    return np.asarray(share * share * (3 - 2 * share), np.float32)

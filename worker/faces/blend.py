@@ -28,7 +28,9 @@ from model.face_points import (
     UPPER_LIP_RINGS,
 )
 from model.framing import Framing
+from model.smoothstep import ramp
 from worker.faces.crop import Transform
+from worker.faces.tone import fit_tone
 from worker.media.colour import ColourMatrix, split_planes, ycc_of_rgb
 
 CHIN_EXTENSION: Final = 0.10  # how far the mask reaches below the chin, in template units
@@ -155,8 +157,8 @@ def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
     grown = max(0.0, padding) * FACE_HEIGHT * unit_px / size
     # with any padding, the mask fades in inside the crop
     first, full = (framing.hidden_from + edge / framing.side for edge in FADE_IN)
-    rows = _ramp(at, first - min(grown, first), full - min(grown, first)) * _ramp(1.0 - at, 0.0, BORDER)
-    columns = _ramp(at, 0.0, BORDER) * _ramp(1.0 - at, 0.0, BORDER)
+    rows = ramp(at, first - min(grown, first), full - min(grown, first)) * ramp(1.0 - at, 0.0, BORDER)
+    columns = ramp(at, 0.0, BORDER) * ramp(1.0 - at, 0.0, BORDER)
     soft *= rows[:, None] * columns[None, :]
     soft[soft < 1.0 / 512] = 0.0  # this changes no pixel by more than half a level
     return soft
@@ -180,20 +182,16 @@ def match_tone(drawn: F32, filmed: F32, mask: F32, framing: Framing) -> F32:
         return drawn
     shares = np.repeat(weight[rim][:, None], 3, axis=1)
     x, y = small[rim], wanted[rim]
-    gain, offset = _fit_line(x, y, shares)
+    gain, offset = _bounded_line(x, y, shares)
     error = np.abs(gain * x + offset - y)
     limit = OUTLIER * (error * shares).sum(axis=0) / shares.sum(axis=0) + 1.0
-    gain, offset = _fit_line(x, y, shares * (error <= limit))
+    gain, offset = _bounded_line(x, y, shares * (error <= limit))
     return np.asarray(drawn * gain.astype(np.float32) + offset.astype(np.float32), np.float32)
 
 
-def _fit_line(x: F32, y: F32, shares: F32) -> tuple[F32, F32]:
+def _bounded_line(x: F32, y: F32, shares: F32) -> tuple[F32, F32]:
     """Return gain and offset (3,) of the best line from x to y (N, 3) with weights (N, 3), bounded."""
-    total = shares.sum(axis=0)
-    mean_x, mean_y = (x * shares).sum(axis=0) / total, (y * shares).sum(axis=0) / total
-    away = (x - mean_x) * shares
-    variance, covariance = (away * (x - mean_x)).sum(axis=0) / total, (away * (y - mean_y)).sum(axis=0) / total
-    gain = np.clip((covariance + STEADY) / (variance + STEADY), *GAIN)
+    gain, mean_x, mean_y = fit_tone(x, y, shares, STEADY, GAIN)
     return gain, mean_x + np.clip(mean_y - mean_x, -MAX_SHIFT, MAX_SHIFT) - gain * mean_x
 
 
@@ -230,12 +228,6 @@ def _skin(weight: F32, mouth: F32) -> Bools:
     outline = np.rint(middle + (mouth - middle) * MOUTH_MARGIN).astype(np.int32)
     cv2.fillPoly(skin, [outline], (0.0,))
     return np.asarray(skin, bool)
-
-
-def _ramp(at: F32, low: float, high: float) -> F32:
-    """Return a smooth step: 0 up to `low`, 1 from `high` on."""
-    share = np.clip((at - low) / (high - low), 0.0, 1.0)
-    return np.asarray(share * share * (3.0 - 2.0 * share), np.float32)
 
 
 def _frame_box(mask: F32, transform: Transform, width: int, height: int) -> tuple[int, int, int, int] | None:

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import cv2
 import numpy as np
 
-from model.arrays import F32, F64, U8
+from model.arrays import F64, U8
 from model.composition import Interior, Layer
 from model.face_points import (
     BELOW_NOSE,
@@ -35,10 +35,11 @@ from model.face_points import (
 )
 from model.framing import Framing
 from model.teeth import MouthPlace, model_lower, model_upper
-from worker.faces.crop import Transform, fit_affine
+from worker.faces.crop import fit_affine
 from worker.faces.likeness import Likeness
 from worker.faces.open_mouth import LUMA, MouthCrop, bright_colour, cut_layers, teeth_area, teeth_pixels
 from worker.faces.pose import Carrier, PosedFace
+from worker.faces.reference import SeenFace
 
 ENOUGH_UPPER: Final = 0.006  # area of teeth from which on they are borrowed, in square template units
 ENOUGH_LOWER: Final = 0.003  # the same for lower teeth
@@ -102,23 +103,16 @@ class Interiors:
                 mouths[face.person] = _mouth_of(face, alike, framing)
         return cls(mouths)
 
-    def for_faces(
-        self, crops: U8, faces: Sequence[F32], transforms: Sequence[Transform], persons: Sequence[int]
-    ) -> list[Interior | None]:
-        """Return the inside of the mouth in each crop (N,P,P,3); None for a face that was not seen before.
+    def for_faces(self, seen: Sequence[SeenFace]) -> list[Interior | None]:
+        """Return the inside of the mouth in the crop of each face; None for a face that was not seen before."""
+        return [self._in_crop(face) for face in seen]
 
-        faces: landmarks (468, 2) of each crop in frame pixels. transforms: from the frame to each crop. persons: number
-        of each crop's person.
-        """
-        points = [transform.apply(face) for face, transform in zip(faces, transforms, strict=True)]
-        return [self._in_crop(*one) for one in zip(crops, points, persons, strict=True)]
-
-    def _in_crop(self, crop: U8, points: F64, person: int) -> Interior | None:
-        mouth, likeness = self._mouths.get(person), Likeness.of(crop, points)
+    def _in_crop(self, seen: SeenFace) -> Interior | None:
+        mouth, likeness = self._mouths.get(seen.person), seen.likeness
         if mouth is None or not likeness.is_same(mouth.likeness):
             return None
         rows = list(AROUND_MOUTH)
-        motion = fit_affine(mouth.points[rows], mouth.carrier.carry(points)[rows].astype(np.float64))
+        motion = fit_affine(mouth.points[rows], mouth.carrier.carry(seen.points)[rows].astype(np.float64))
         light = likeness.upper.mean(axis=0) / np.maximum(mouth.likeness.upper.mean(axis=0), 1.0)
         return carry_interior(mouth.interior, motion, np.clip(light, *TONE_RANGE).astype(np.float64))
 

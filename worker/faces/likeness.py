@@ -12,7 +12,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from model.arrays import F32, F64, U8, Floats
+from model.arrays import F32, U8, Floats
+from worker.faces.tone import fit_tone
 
 # Points of plain skin above the base of the nose, without lids, and below it, without lips.
 # fmt: off
@@ -69,7 +70,8 @@ class Likeness:
         x, y = self.upper.astype(np.float64), wanted.upper.astype(np.float64)
         weight = np.ones_like(x)
         for _ in range(2):
-            gain, offset = _fit_line(x, y, weight)
+            gain, mean_x, mean_y = fit_tone(x, y, weight, STEADY, GAIN)
+            offset = mean_y - gain * mean_x
             error = np.abs(gain * x + offset - y)
             weight = (error <= OUTLIER * np.median(error, axis=0) + 1.0).astype(np.float64)
         levels = np.arange(256)[None, :, None] * gain + offset
@@ -89,13 +91,3 @@ def covered_mouths(faces: Sequence[Likeness]) -> list[bool]:
     agreements = (same & near).sum(axis=1) - 1
     most = np.where(same, agreements, 0).max(axis=1)
     return [bool(number < ALONE * best) for number, best in zip(agreements, most, strict=True)]
-
-
-def _fit_line(x: F64, y: F64, weight: F64) -> tuple[F64, F64]:
-    """Return gain and offset (3,) of the best line from x to y, (N, 3) each."""
-    total = weight.sum(axis=0)
-    mean_x, mean_y = (weight * x).sum(axis=0) / total, (weight * y).sum(axis=0) / total
-    variance = (weight * (x - mean_x) ** 2).sum(axis=0) / total
-    covariance = (weight * (x - mean_x) * (y - mean_y)).sum(axis=0) / total
-    gain = np.clip((covariance + STEADY) / (variance + STEADY), *GAIN)
-    return gain, mean_y - gain * mean_x

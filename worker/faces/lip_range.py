@@ -16,6 +16,7 @@ from model.arrays import F32, F64
 from worker.faces.crop import RIGID, TEMPLATE, fit_similarity
 from worker.faces.detect import mouth_size
 
+USUAL_MOVEMENT: Final = (1.0, 1.0)
 Movements = Mapping[int, tuple[float, float]]
 
 # Standard deviation of aperture and width of people who speak, in template face units: the median of 18 real speakers.
@@ -31,11 +32,11 @@ def lip_movement(faces: Sequence[F32]) -> tuple[float, float]:
     faces: landmarks (468, 2) of the person in sparse frames.
     """
     if len(faces) < LEAST_FRAMES:
-        return 1.0, 1.0
+        return USUAL_MOVEMENT
     sizes = np.array([_mouth_in_face_units(face) for face in faces])
     spread = sizes.std(axis=0)
     if spread[0] < STILL:
-        return 1.0, 1.0
+        return USUAL_MOVEMENT
     opening, spreading = np.clip(spread / USUAL, *np.transpose(BOUNDS))
     return float(opening), float(spreading)
 

@@ -17,6 +17,7 @@ import numpy as np
 from model.arrays import F32, F64, U8, Floats
 from model.composition import Layer
 from model.face_points import LEFT_CORNERS, LOWER_LIP_RINGS, RIGHT_CORNERS, UPPER_LIP_RINGS
+from model.smoothstep import ramp
 
 LUMA: Final = (0.299, 0.587, 0.114)
 REACH: Final = 0.09  # how far a layer is continued under the lips, in template units
@@ -97,8 +98,8 @@ def tooth_and_lip(mouth: MouthCrop) -> tuple[F32, F32]:
     lip_light, lip_red = float(np.median(light[rows, columns])), float(np.median(red[rows, columns]))
     redness = (red - 128) / max(4.0, lip_red - 128)
     brightness = light / max(1.0, lip_light)
-    tooth = _ramp(brightness, 0.6, 0.95) * _ramp(1 - redness, 0.2, 0.5)
-    lip = _ramp(brightness, 0.45, 0.7) * _ramp(redness, 0.6, 0.85)
+    tooth = ramp(brightness, 0.6, 0.95) * ramp(1 - redness, 0.2, 0.5)
+    lip = ramp(brightness, 0.45, 0.7) * ramp(redness, 0.6, 0.85)
     return tooth, lip
 
 
@@ -113,7 +114,7 @@ def cut_layers(mouth: MouthCrop) -> tuple[Layer, Layer, float]:
     split = split_rows(mouth.crop, up, low, columns.start)
     opening = np.clip((low - up) / (LEAST_OPENING * unit), 0, 1)
     at = (np.arange(len(up)) + 0.5) / len(up)
-    sides = _ramp(np.minimum(at, 1 - at).astype(np.float32), 0.0, SIDE_FADE)
+    sides = ramp(np.minimum(at, 1 - at).astype(np.float32), 0.0, SIDE_FADE)
     faint = cv2.blur((opening * sides).astype(np.float32)[None], (max(3, int(0.03 * unit)) | 1, 1))[0]
     reach = REACH * unit
     top, bottom = max(0, int(up.min() - reach)), min(len(mouth.crop), int(np.ceil(low.max() + reach)))
@@ -194,9 +195,3 @@ def _median(values: Floats) -> F64:
     """Return the running median of values (n,), over a sixth of them."""
     reach = max(1, len(values) // 12)
     return np.array([np.median(values[max(0, at - reach) : at + reach + 1]) for at in range(len(values))])
-
-
-def _ramp(values: F32, low: float, high: float) -> F32:
-    """Return a smooth step: 0 up to `low`, 1 from `high` on."""
-    share = np.clip((values - low) / (high - low), 0.0, 1.0)
-    return np.asarray(share * share * (3.0 - 2.0 * share), np.float32)

@@ -24,13 +24,13 @@ from typing import Any, Final, Protocol
 import cv2
 import numpy as np
 
-from model.arrays import F32, U8
+from model.arrays import F32, F64, U8
 from model.framing import Framing
 from worker.faces.closing import close_lips
 from worker.faces.crop import Transform, extract, face_transform
 from worker.faces.detect import face_height, mouth_size
 from worker.faces.likeness import Likeness, covered_mouths
-from worker.faces.lip_range import Movements, lip_movement
+from worker.faces.lip_range import USUAL_MOVEMENT, Movements, lip_movement
 from worker.faces.pose import TEMPLES, Carrier, pose_angles, warp_map
 from worker.faces.subject import MIN_HEIGHT_PX, Chooser, SparseFrame
 from worker.media.colour import ColourMatrix
@@ -126,6 +126,20 @@ class ReferenceFace:
         return ReferenceFace(crop, points, self.depths, self.aperture, self.person)
 
 
+@dataclass(frozen=True)
+class SeenFace:
+    """Face of a frame that is redrawn.
+
+    crop: (S, S, 3) uint8 RGB. points: landmarks (468, 2) in crop pixels. likeness: its colours. person: number of the
+    person.
+    """
+
+    crop: U8
+    points: F64
+    likeness: Likeness
+    person: int
+
+
 class ReferenceCrops:
     """References of a clip.
 
@@ -201,6 +215,8 @@ class ReferenceCrops:
             "persons": np.array([face.person for face in faces], np.int64),
             "resting": np.array([len(self.resting), self.size], np.int64),
             "limits": np.array([self.covered, self.in_profile], np.float64),
+            "movers": np.array(list(self.movements), np.int64),
+            "movements": np.array(list(self.movements.values()), np.float64).reshape(-1, 2),
         }
 
     @classmethod
@@ -213,23 +229,32 @@ class ReferenceCrops:
         ]
         resting, size = (int(number) for number in arrays["resting"])
         covered, in_profile = (float(share) for share in arrays["limits"])
-        return cls(faces[:resting], faces[resting:], shape, chooser, size, (covered, in_profile))
+        moved = zip(arrays["movers"].tolist(), arrays["movements"].tolist(), strict=True)
+        movements = {person: (opening, spreading) for person, (opening, spreading) in moved}
+        return cls(faces[:resting], faces[resting:], shape, chooser, size, (covered, in_profile), movements)
 
-    def for_faces(self, crops: U8, faces: Sequence[F32], transforms: Sequence[Transform]) -> U8:
-        """Return the reference of each crop in the pose of the crop, both (N, S, S, 3) uint8 RGB.
+    def see(self, crops: U8, faces: Sequence[F32], transforms: Sequence[Transform]) -> list[SeenFace]:
+        """Read what is needed of each crop (N, S, S, 3) uint8 RGB to find its reference and its interior.
 
         faces: landmarks (468, 2) of each crop in frame pixels. transforms: from the frame to each crop.
         """
-        persons = self.persons_of(faces)
-        points = [transform.apply(face).astype(np.float32) for face, transform in zip(faces, transforms, strict=True)]
-        return np.stack([self._for_crop(*one) for one in zip(crops, points, persons, strict=True)])
+        seen = []
+        for crop, face, transform in zip(crops, faces, transforms, strict=True):
+            points = transform.apply(face)
+            person = self._chooser.person_of((face.min(axis=0) + face.max(axis=0)) / 2)
+            seen.append(SeenFace(crop, points, Likeness.of(crop, points), person))
+        return seen
 
-    def persons_of(self, faces: Sequence[F32]) -> list[int]:
-        """Return the number of the person of each face (468, 2), in frame pixels."""
-        return [self._chooser.person_of((face.min(axis=0) + face.max(axis=0)) / 2) for face in faces]
+    def movement_of(self, person: int) -> tuple[float, float]:
+        """Return how far a person opens and spreads the lips; one who was not seen before moves as usual."""
+        return self.movements.get(person, USUAL_MOVEMENT)
 
-    def _for_crop(self, crop: U8, points: F32, person: int) -> U8:
-        likeness = Likeness.of(crop, points)
+    def for_faces(self, seen: Sequence[SeenFace]) -> U8:
+        """Return the reference of each face in the pose of its crop, (N, S, S, 3) uint8 RGB."""
+        return np.stack([self._for_face(face) for face in seen])
+
+    def _for_face(self, seen: SeenFace) -> U8:
+        crop, points, likeness, person = seen.crop, seen.points.astype(np.float32), seen.likeness, seen.person
         alike = [face for face in self.resting if face.person == person and likeness.is_same(face.likeness)]
         if not alike:
             own = ReferenceFace(crop, points, np.zeros(len(points), np.float32), _aperture(points))

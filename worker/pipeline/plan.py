@@ -22,7 +22,6 @@ from model.audio import SAMPLE_RATE_HZ
 from model.sound import EncodedSound, MelSound, Sound
 from model.speech_encoder.port import FEATURES
 from worker.faces.detect import FaceDetector
-from worker.faces.lip_range import Movements
 from worker.faces.reference import ReferenceCrops
 from worker.faces.subject import Chooser, Subject, choose_subject, find_sparse_faces
 from worker.media.decode import Source, open_source
@@ -42,8 +41,7 @@ class Plan:
 
     sound: what the network hears of the voice, mapped from `sound_file`; the voice is silent wherever the gate is
     closed. voice_s: its duration in seconds. timeline: the source frame of each output frame, (N,) int64.
-    movements: how far each person opens and spreads the lips. looked_at: the output frames whose lips are compared with
-    the voice.
+    looked_at: the output frames whose lips are compared with the voice.
     """
 
     source: Source
@@ -53,7 +51,6 @@ class Plan:
     timeline: I64
     chooser: Chooser
     references: ReferenceCrops
-    movements: Movements
     looked_at: LookedAt
 
     @property
@@ -85,7 +82,7 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
         references = ReferenceCrops.choose(sparse, context.synthesizer.config, source.colour, chooser)
     with timer.time("sound"):
         looked_at = choose_frames(voice, len(timeline), source.rate)
-    return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references, references.movements, looked_at)
+    return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references, looked_at)
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:
@@ -96,7 +93,6 @@ def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> F
             "chooser": asdict(plan.chooser),
             "is_encoded": isinstance(plan.sound, EncodedSound),
             "voice_s": plan.voice_s,
-            "movements": plan.movements,
             "looked_at": asdict(plan.looked_at.frames),
             "heard_from_s": plan.looked_at.from_s,
             "stage_seconds": dict(stage_seconds),
@@ -127,9 +123,8 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
     sources, check = context.sources, context.monitor.check
     source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check)
     timeline = plan_timeline(context.options, source, voice_s)
-    movements = {int(person): (float(a), float(b)) for person, (a, b) in decisions["movements"].items()}
     looked_at = LookedAt(FrameChoice(**decisions["looked_at"]), saved_arrays["heard"], decisions["heard_from_s"])
-    plan = Plan(source, sound, saved.media, voice_s, timeline, chooser, references, movements, looked_at)
+    plan = Plan(source, sound, saved.media, voice_s, timeline, chooser, references, looked_at)
     return plan, decisions["stage_seconds"]
 
 

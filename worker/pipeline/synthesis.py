@@ -17,7 +17,6 @@ from model.speech_encoder.port import SpeechEncoder
 from worker.faces.blend import BlendSettings, SynthesizedCrop, blend
 from worker.faces.crop import extract, face_transform
 from worker.faces.interior import Interiors
-from worker.faces.lip_range import Movements
 from worker.faces.reference import CropShape, ReferenceCrops
 from worker.faces.track import TrackedFrame
 from worker.media.decode import Source
@@ -95,10 +94,6 @@ class ClipDecisions(Protocol):
     def references(self) -> ReferenceCrops:
         """Return the references of all people."""
 
-    @property
-    def movements(self) -> Movements:
-        """Return how far each person opens and spreads the lips."""
-
 
 class LipSynthesis:
     """Synthesis and blending of the faces of one clip."""
@@ -107,7 +102,7 @@ class LipSynthesis:
         self, synthesizer: FaceSynthesizer, decisions: ClipDecisions, options: JobOptions, timer: StageTimer
     ) -> None:
         self._synthesizer, self._sound, self._references = synthesizer, decisions.sound, decisions.references
-        self._movements, self._strength, self._timer = decisions.movements, options.strength, timer
+        self._strength, self._timer = options.strength, timer
         self._rate, self._colour = decisions.source.rate, decisions.source.colour
         config, references = synthesizer.config, decisions.references
         self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
@@ -124,12 +119,9 @@ class LipSynthesis:
             transforms = [face_transform(face, config.framing, self._references.size) for _, face in faces]
             pairs = zip(faces, transforms, strict=True)
             crops = np.stack([extract(planes[at], transform, self._colour) for (at, _), transform in pairs])
-            landmarks = [face for _, face in faces]
-            references = self._references.for_faces(crops, landmarks, transforms)
-            persons = self._references.persons_of(landmarks)
-            interiors = self._interiors.for_faces(crops, landmarks, transforms, persons)
-            usual = (1.0, 1.0)
-            movements = np.array([self._movements.get(person, usual) for person in persons], np.float32)
+            seen = self._references.see(crops, [face for _, face in faces], transforms)
+            references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
+            movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
             times_s = np.array([float(batch[at].number / self._rate) for at, _ in faces])
             sound = self._sound.windows(times_s)
         with self._timer.time("synthesize"):

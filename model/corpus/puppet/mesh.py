@@ -24,14 +24,9 @@ from model.face_points import (
     UPPER_LIP,
     UPPER_LIP_RINGS,
 )
+from model.smoothstep import smoothstep
 
 EYE_SPAN = 0.83  # distance of the outer corners of the eyes
-
-
-def smoothstep(x: F64) -> F64:
-    """Return a smooth ramp from 0 (x <= 0) to 1 (x >= 1)."""
-    held = np.clip(x, 0.0, 1.0)
-    return np.asarray(held * held * (3.0 - 2.0 * held))
 
 
 @dataclass(frozen=True)

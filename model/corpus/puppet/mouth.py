@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.arrays import F64, U8
-from model.corpus.puppet.mesh import smoothstep
 from model.corpus.puppet.warp import invert_affine
+from model.smoothstep import smoothstep
 
 # Outer edges of two incisors, the canine and two premolars of one half, from the midline outwards, in face units
 _UPPER_EDGES = np.array([0.0, 0.072, 0.126, 0.185, 0.240, 0.29])

@@ -14,7 +14,8 @@ from tests.worker.clips import portrait
 from worker.faces.crop import Transform, extract_rgb, face_transform, fit_affine
 from worker.faces.detect import Face, FaceDetector
 from worker.faces.interior import Interiors, carry_interior
-from worker.faces.reference import ReferenceFace
+from worker.faces.likeness import Likeness
+from worker.faces.reference import ReferenceFace, SeenFace
 
 SIZE = 192
 STILL = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -39,7 +40,8 @@ def smile(face: Face) -> ReferenceFace:
 
 
 def inside(interiors: Interiors, face: Face, crop: np.ndarray, person: int = 0) -> Interior | None:
-    return interiors.for_faces(crop[None], [face.landmarks], [placed(face)], [person])[0]
+    points = placed(face).apply(face.landmarks)
+    return interiors.for_faces([SeenFace(crop, points, Likeness.of(crop, points), person)])[0]
 
 
 def difference(smile: ReferenceFace, layer: Layer) -> float:

@@ -48,7 +48,7 @@ def reference_for(references: ReferenceCrops, frame: SparseFrame, crop: U8 | Non
     face = frame.faces[0]
     transform = face_transform(face.landmarks, LOWER_FACE, 96)
     shown = crop_of(frame, face) if crop is None else crop
-    return np.asarray(references.for_faces(shown[None], [face.landmarks], [transform])[0], np.uint8)
+    return np.asarray(references.for_faces(references.see(shown[None], [face.landmarks], [transform]))[0], np.uint8)
 
 
 def difference(one: U8, two: U8) -> float:
@@ -171,6 +171,7 @@ def test_arrays_hold_everything(detector: FaceDetector) -> None:
     references = choose([frame, frame], "all")
     again = ReferenceCrops.of_arrays(references.arrays(), Shape, choose_subject("all", [frame.faces]))
     assert (again.size, again.covered) == (references.size, references.covered)
+    assert again.movements == references.movements and sorted(again.movements) == [0, 1]
     for one, two in zip(
         [*references.resting, *references.open_candidates], [*again.resting, *again.open_candidates], strict=True
     ):
