@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, cast
+from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, Path, Request
 
+from app.caller import Caller, find_caller
+from app.core.access.api_key import Scope
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job
 from app.core.records.records import Records
@@ -45,8 +47,20 @@ def _accepting(services: ServicesDep) -> None:
         raise stopping_error()
 
 
-def _owner() -> str:
-    return ""  # LIPSYNC_AUTH=off: all callers count as the same one
+def _caller(services: ServicesDep, request: Request) -> Caller:
+    return find_caller(services.keys, request.headers)
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]
+
+
+def needs(scope: Scope) -> Any:
+    """Return the dependency of a route whose caller needs a permission."""
+
+    def check(caller: CallerDep) -> None:
+        caller.check_may(scope)
+
+    return Depends(check)
 
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
@@ -54,24 +68,26 @@ RecordsDep = Annotated[Records, Depends(_records)]
 StorageDep = Annotated[Storage, Depends(_storage)]
 ListenersDep = Annotated[Listeners, Depends(_listeners)]
 ACCEPTING: Final = Depends(_accepting)
-OwnerDep = Annotated[str, Depends(_owner)]
+MAY_SUBMIT: Final = needs(Scope.SUBMIT)
+MAY_READ: Final = needs(Scope.READ)
+MAY_ADMINISTER: Final = needs(Scope.ADMIN)
 
 
-def find_job(records: Records, job_id: str, owner: str | None = None) -> Job:
-    """Return the job; raises RequestError(not_found) if there is none or if it belongs to another owner.
+def find_job(records: Records, job_id: str, caller: Caller | None = None) -> Job:
+    """Return the job; raises RequestError(not_found) if there is none or if it belongs to somebody else.
 
-    Without `owner`, a job of any owner is returned.
+    Without `caller`, a job of any owner is returned.
     """
     job = records.get(job_id) if is_id(job_id) else None
-    if job is None or owner not in (None, job.owner):
+    if job is None or (caller is not None and not caller.owns(job.owner)):
         raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
     return job
 
 
 def _own_job(
-    records: RecordsDep, owner: OwnerDep, job_id: Annotated[str, Path(description="Id of the job.", max_length=200)]
+    records: RecordsDep, caller: CallerDep, job_id: Annotated[str, Path(description="Id of the job.", max_length=200)]
 ) -> Job:
-    return find_job(records, job_id, owner)
+    return find_job(records, job_id, caller)
 
 
 OwnJobDep = Annotated[Job, Depends(_own_job)]

@@ -21,6 +21,7 @@ from fastapi import Request
 from kombu.exceptions import OperationalError
 from starlette.concurrency import run_in_threadpool
 
+from app.caller import Caller
 from app.core.jobs import JobInput, JobOptions, new_job_id
 from app.core.options import check_options_fit, option_error, options_from_text
 from app.core.queue import send_job
@@ -115,7 +116,7 @@ async def _probe(services: Services, form: Form) -> JobInput:
     return JobInput.model_validate({"video": video, "audio": audio, "audio_mix": mix})
 
 
-def save_job(services: Services, intake: Intake, owner: str, idempotency_key: str | None) -> Created:
+def save_job(services: Services, intake: Intake, caller: Caller, idempotency_key: str | None) -> Created:
     """Store the files, save the record and send the message.
 
     With an idempotency key that was used before, return the job of that earlier call.
@@ -125,7 +126,9 @@ def save_job(services: Services, intake: Intake, owner: str, idempotency_key: st
         idempotency = (_checked_key(idempotency_key), _fingerprint(intake))
     intake.store(services)
     try:
-        created = services.records.create(intake.job_id, owner, intake.input, intake.options, idempotency)
+        created = services.records.create(
+            intake.job_id, caller.owner, intake.input, intake.options, idempotency, caller.max_active
+        )
     except redis.RedisError:
         intake.kept = True  # unknown whether it was saved; the sweeper deletes files without a record
         raise

@@ -9,10 +9,12 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 from uvicorn.config import STARTUP_FAILURE
 
+from app.browser_guard import BrowserGuard
 from app.core.settings import Settings
 from app.core.version import service_version
 from app.metrics import Metrics
@@ -53,6 +55,15 @@ def create_app(settings: Settings, prober: Prober | None = None) -> FastAPI:
     for module in (jobs, events, results, health, pages):
         app.include_router(module.router)
     install_handlers(app)
+    app.add_middleware(BrowserGuard, settings=settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "Idempotency-Key", "Last-Event-ID", "Range", "X-Request-ID"],
+            expose_headers=["Location", "Retry-After", "X-Request-ID", "ETag", "Content-Range", "Content-Disposition"],
+        )
     app.add_middleware(RequestMiddleware)
 
     def openapi() -> dict[str, Any]:

@@ -60,6 +60,8 @@ def on_error(request: Request, error: Exception) -> Response:
     if shown.code is ErrorCode.INTERNAL and not isinstance(error, LipSyncError):
         _log.error("unexpected request=%s", request.scope.get("request_id"), exc_info=error)
     headers = {} if shown.retry_after_s is None else {"Retry-After": str(shown.retry_after_s)}
+    if shown.code is ErrorCode.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return problem(request, shown.facts.http_status, shown.code, shown.message, headers)
 
 

@@ -14,6 +14,7 @@ import anyio
 import redis
 from celery import Celery
 
+from app.core.access.key_store import KeyStore
 from app.core.housekeeping.reaper import Reaper
 from app.core.housekeeping.sweeper import Sweeper
 from app.core.jobs import AudioFacts, VideoFacts
@@ -56,6 +57,7 @@ class Services:
     storage: Storage
     workspace: Workspace
     links: LinkSigner
+    keys: KeyStore | None  # None: no call needs a key
     celery: Celery
     prober: Prober
     reaper: Reaper
@@ -83,6 +85,7 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         storage=storage,
         workspace=workspace,
         links=LinkSigner(client),
+        keys=KeyStore(client) if settings.auth == "keys" else None,
         celery=celery,
         prober=prober or Prober.of(settings),
         reaper=Reaper(upkeep, CeleryOutbox(celery), settings.run_timeout_s),

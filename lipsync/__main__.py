@@ -9,7 +9,7 @@ import os
 
 import click
 
-from lipsync.commands import benchmark, client, clip, evaluation, service, training
+from lipsync.commands import benchmark, client, clip, evaluation, keys, service, training
 from lipsync.commands.errors import CommandGroup
 
 
@@ -24,6 +24,7 @@ def main() -> None:
 for command in (
     *(service.serve, service.api, service.worker, service.doctor, service.fetch_encoder),
     *(client.submit, client.status, client.wait, client.cancel, client.retry, client.download),
+    keys.keys,
     clip.sync,
     benchmark.bench,
     *(training.corpus, training.prepare, training.train),

@@ -28,7 +28,7 @@ import redis
 from app.core.errors import ErrorCode, ServiceError
 from app.core.locks import sole_use
 from app.core.parent_death import tied_to_this_process
-from app.core.private_redis import redis_command
+from app.core.private_redis import publish_socket, redis_command, redis_folder
 from app.core.records.connection import connect
 from app.core.settings import PREFIX, Settings
 
@@ -151,8 +151,8 @@ class Supervisor:
                 end_all(parts, private_redis)
 
     def _redis_process(self, unix_socket: Path) -> SupervisedProcess:
-        folder = (self._settings.data_dir / "redis").resolve()
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder = redis_folder(self._settings.data_dir)
+        publish_socket(self._settings.data_dir, unix_socket)
         return SupervisedProcess("redis", redis_command(folder, unix_socket), dict(os.environ))
 
     def _await_redis(self, url: str, private_redis: SupervisedProcess) -> None:

@@ -52,6 +52,7 @@ class ErrorCode(StrEnum):
     CONCURRENCY_LIMITED = "concurrency_limited"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     RESULT_NOT_READY = "result_not_ready"
     RESULT_EXPIRED = "result_expired"
@@ -100,6 +101,7 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.CONCURRENCY_LIMITED: ErrorFacts(429, True, "Wait for one of your jobs to end."),
     ErrorCode.IDEMPOTENCY_CONFLICT: ErrorFacts(409, False, "Use a new Idempotency-Key for a different request."),
     ErrorCode.UNAUTHORIZED: ErrorFacts(401, False, "Send a valid API key."),
+    ErrorCode.FORBIDDEN: ErrorFacts(403, False, "Use a key, an address or a page that is allowed to do this."),
     ErrorCode.NOT_FOUND: ErrorFacts(404, False, "Check the address and the job's id."),
     ErrorCode.RESULT_NOT_READY: ErrorFacts(409, True, "Poll the job until its status is succeeded."),
     ErrorCode.RESULT_EXPIRED: ErrorFacts(410, False, "Create the job again: results are kept for a limited time."),

@@ -1,13 +1,21 @@
-"""A private redis-server for `lipsync serve` and for tests: where its program is found and how it is started."""
+"""A private redis-server for `lipsync serve` and for tests: where its program is found and how it is started.
+
+Its unix socket lies in a temporary folder, because the path of a socket is limited to about 100 bytes. A link in the
+data folder tells other commands where it is.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from app.core.errors import ErrorCode, ServiceError
+
+SOCKET_LINK: Final = "redis.sock"
 
 
 def find_redis_server() -> str:
@@ -52,3 +60,24 @@ def redis_command(folder: Path, unix_socket: Path) -> list[str]:
         "--loglevel",
         "warning",
     ]
+
+
+def redis_folder(data_dir: Path) -> Path:
+    """Return the folder of the private Redis, an absolute path; makes it if it is missing."""
+    folder = (data_dir / "redis").resolve()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def publish_socket(data_dir: Path, unix_socket: Path) -> None:
+    """Leave a link to the socket in the data folder, instead of the link of an earlier run."""
+    link = redis_folder(data_dir) / SOCKET_LINK
+    link.unlink(missing_ok=True)
+    link.symlink_to(unix_socket)
+
+
+def published_socket(data_dir: Path) -> Path | None:
+    """Return the socket that the link in the data folder names, or None if there is none; Redis may have ended."""
+    with suppress(OSError):
+        return (data_dir / "redis" / SOCKET_LINK).readlink()
+    return None

@@ -7,17 +7,29 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.core.hosts import is_loopback
 
 PREFIX: Final = "LIPSYNC_"
 # Read by the command-line client and by the tests, not by the service.
 FOREIGN_NAMES: Final = frozenset({"LIPSYNC_URL", "LIPSYNC_API_KEY", "LIPSYNC_SHARED"})
 
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(name.strip().lower() for name in value.split(",") if name.strip())
+
+
+# Names that are separated by commas in the environment.
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -56,9 +68,27 @@ class Settings(BaseSettings):
     max_active_per_key: Positive = Field(250, description="Most jobs of one caller that have not ended.")
     run_timeout_s: Positive = 2 * 3600
     max_attempts: Positive = 3
-    auth: Literal["off"] = "off"
+    auth: Literal["off", "keys"] = Field(
+        "off", description="`keys`: every call needs an API key (`lipsync keys`). `off`: only for a loopback HOST."
+    )
+    allow_no_auth: bool = Field(False, description="Serve with AUTH=off on an address that other hosts can reach.")
+    allowed_hosts: Names = Field((), description="Host names of this service besides localhost; needed with AUTH=off.")
+    cors_origins: Names = Field((), description="Origins of pages whose scripts may call this service.")
+    public_url: str | None = Field(
+        None, pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?[^/?#\s]$", description="Address of this service, for links."
+    )
     url_inputs: Literal["off"] = "off"
     ffmpeg: str | None = Field(None, description="The ffmpeg program; unset: the one in imageio-ffmpeg.")
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        """Refuse a service without keys that other hosts can reach, unless it is asked for by name."""
+        if self.auth == "off" and not self.allow_no_auth and not is_loopback(self.host):
+            raise ValueError(
+                f"AUTH=off lets everybody who reaches {self.host} use the service; "
+                "set LIPSYNC_AUTH=keys, or LIPSYNC_ALLOW_NO_AUTH=true"
+            )
+        return self
 
     def __init__(self, **values: object) -> None:
         refuse_unknown_names()

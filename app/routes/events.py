@@ -15,7 +15,7 @@ from fastapi import APIRouter, Header, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from app.core.jobs import Job
-from app.dependencies import ListenersDep, OwnJobDep
+from app.dependencies import MAY_READ, ListenersDep, OwnJobDep
 from app.listeners import Event, Listeners, is_before
 from app.openapi import problems
 
@@ -37,6 +37,7 @@ router = APIRouter(tags=["jobs"])
         204: {"description": "The job has ended and `Last-Event-ID` was its last event: do not ask again."},
         **problems(404, 422, 429, 503),
     },
+    dependencies=[MAY_READ],
 )
 async def follow_job(
     job: OwnJobDep,

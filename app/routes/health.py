@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.core.errors import ErrorCode, LipSyncError
 from app.core.version import service_version
-from app.dependencies import RecordsDep, ServicesDep, SettingsDep
+from app.dependencies import MAY_ADMINISTER, CallerDep, RecordsDep, ServicesDep, SettingsDep
 from app.openapi import problems
 from app.problems import STORE_RETRY_AFTER_S, problem
 from app.schemas import InfoView
@@ -60,14 +60,14 @@ def readyz(services: ServicesDep, request: Request) -> Response | dict[str, str]
     return {"status": "ready"}
 
 
-@router.get("/metrics", summary="Get Prometheus metrics", response_class=Response)
+@router.get("/metrics", summary="Get Prometheus metrics", response_class=Response, dependencies=[MAY_ADMINISTER])
 def metrics(request: Request) -> Response:
     """Return the metrics in the text format of Prometheus."""
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/info", summary="Get versions, limits and workers", responses=problems(503))
-def info(settings: SettingsDep, records: RecordsDep) -> InfoView:
+def info(settings: SettingsDep, records: RecordsDep, caller: CallerDep) -> InfoView:
     """Return the versions, the limits and the live workers of this service."""
     names = (
         "max_upload_bytes",

@@ -12,7 +12,17 @@ from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
-from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
+from app.dependencies import (
+    ACCEPTING,
+    MAY_READ,
+    MAY_SUBMIT,
+    CallerDep,
+    ListenersDep,
+    OwnJobDep,
+    RecordsDep,
+    ServicesDep,
+    StorageDep,
+)
 from app.intake import Intake, received_upload, save_job, send_message
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
@@ -41,12 +51,12 @@ def _view(records: Records, job: Job) -> JobView:
     summary="Create a job",
     responses=_FORM_PROBLEMS,
     openapi_extra=form_body(),
-    dependencies=[ACCEPTING],
+    dependencies=[MAY_SUBMIT, ACCEPTING],
 )
 async def create_job(
     request: Request,
     services: ServicesDep,
-    owner: OwnerDep,
+    caller: CallerDep,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -55,9 +65,9 @@ async def create_job(
     ] = None,
 ) -> JSONResponse:
     """Receive a video and a voice, and answer with the queued job. `Location` is the path at which to poll it."""
-    await run_in_threadpool(services.records.check_capacity, owner, idempotency_key)
+    await run_in_threadpool(services.records.check_capacity, caller.owner, idempotency_key, caller.max_active)
     async with received_upload(request, services) as intake:
-        created = await run_in_threadpool(save_job, services, intake, owner, idempotency_key)
+        created = await run_in_threadpool(save_job, services, intake, caller, idempotency_key)
         view = await run_in_threadpool(_current_view, services.records, created.job_id)
     headers = {"Location": view.links.self_}
     if created.replayed:
@@ -78,7 +88,7 @@ def _current_view(records: Records, job_id: str) -> JobView:
     summary="Check files and options without creating a job",
     responses=problems(413, 415, 422, 503, 507),
     openapi_extra=form_body(),
-    dependencies=[ACCEPTING],
+    dependencies=[MAY_SUBMIT, ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
     """Do all checks of a new job, and detect the faces in one frame. The files are deleted afterwards."""
@@ -101,10 +111,10 @@ def _find_faces(services: Services, intake: Intake) -> list[FaceView] | None:
     return None if faces is None else [FaceView.model_validate(face) for face in faces]
 
 
-@router.get("/jobs", summary="List jobs", responses=problems(422, 503))
+@router.get("/jobs", summary="List jobs", responses=problems(422, 503), dependencies=[MAY_READ])
 def list_jobs(
     records: RecordsDep,
-    owner: OwnerDep,
+    caller: CallerDep,
     status: JobStatus | None = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
     cursor: Annotated[
@@ -112,12 +122,12 @@ def list_jobs(
     ] = None,
 ) -> JobPage:
     """Return the caller's jobs, newest first."""
-    jobs, following = records.page(owner, status, limit, None if cursor is None else int(cursor))
+    jobs, following = records.page(caller.owner, status, limit, None if cursor is None else int(cursor))
     next_cursor = None if following is None else str(following)
     return JobPage(jobs=_views(records, jobs), next_cursor=next_cursor)
 
 
-@router.get("/jobs/{job_id}", summary="Poll a job", responses=problems(404, 422, 503))
+@router.get("/jobs/{job_id}", summary="Poll a job", responses=problems(404, 422, 503), dependencies=[MAY_READ])
 async def get_job(
     job: OwnJobDep,
     records: RecordsDep,
@@ -141,7 +151,13 @@ async def get_job(
     return await run_in_threadpool(_view, records, job)
 
 
-@router.post("/jobs/{job_id}/cancel", status_code=202, summary="Cancel a job", responses=problems(404, 422, 503))
+@router.post(
+    "/jobs/{job_id}/cancel",
+    status_code=202,
+    summary="Cancel a job",
+    responses=problems(404, 422, 503),
+    dependencies=[MAY_SUBMIT],
+)
 def cancel_job(job: OwnJobDep, records: RecordsDep) -> JobView:
     """Cancel a waiting job at once and a running job within seconds. A job that has ended does not change."""
     records.cancel(job.id)
@@ -153,20 +169,26 @@ def cancel_job(job: OwnJobDep, records: RecordsDep) -> JobView:
     status_code=202,
     summary="Retry a job",
     responses=problems(404, 409, 410, 422, 429, 503),
-    dependencies=[ACCEPTING],
+    dependencies=[MAY_SUBMIT, ACCEPTING],
 )
-def retry_job(job: OwnJobDep, services: ServicesDep) -> JobView:
+def retry_job(job: OwnJobDep, services: ServicesDep, caller: CallerDep) -> JobView:
     """Queue a failed or canceled job again, with the same id, inputs and options. The count of attempts goes on.
 
     Only this call changes a job that has ended. The limits on new jobs hold for a retry too. 410 means that the inputs
     have expired.
     """
-    services.records.retry(job.id)
+    services.records.retry(job.id, caller.max_active)
     send_message(services, job.id)
     return _current_view(services.records, job.id)
 
 
-@router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 422, 503))
+@router.delete(
+    "/jobs/{job_id}",
+    status_code=204,
+    summary="Delete a job",
+    responses=problems(404, 422, 503),
+    dependencies=[MAY_SUBMIT],
+)
 def delete_job(job: OwnJobDep, records: RecordsDep, storage: StorageDep) -> Response:
     """Delete the job, its inputs and its result. A running job is stopped."""
     storage.delete(job.id)  # before the record, so that the call can be repeated if it fails here

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus, ResultFacts, now
 from app.core.storage.port import Storage, result_name
-from app.dependencies import OwnJobDep, ServicesDep, StorageDep, find_job
+from app.dependencies import MAY_READ, OwnJobDep, ServicesDep, StorageDep, find_job
 from app.link_signer import MAX_S
 from app.openapi import problems
 from app.ranges import Served, serve
@@ -52,12 +52,13 @@ def _send(job: Job, storage: Storage, request: Request) -> Response:
         raise RequestError(ErrorCode.RESULT_EXPIRED, "The result is gone.") from None
 
 
-@router.head("/jobs/{job_id}/result", include_in_schema=False)
+@router.head("/jobs/{job_id}/result", include_in_schema=False, dependencies=[MAY_READ])
 @router.get(
     "/jobs/{job_id}/result",
     summary="Download the result",
     response_class=Response,
     responses={**_MP4, **problems(404, 409, 410, 416, 422, 503)},
+    dependencies=[MAY_READ],
 )
 def get_result(job: OwnJobDep, storage: StorageDep, request: Request) -> Response:
     """Send the MP4, or the part of it that `Range` asks for."""
@@ -68,6 +69,7 @@ def get_result(job: OwnJobDep, storage: StorageDep, request: Request) -> Respons
     "/jobs/{job_id}/result/link",
     summary="Get a link to the result",
     responses=problems(404, 409, 410, 422, 503),
+    dependencies=[MAY_READ],
 )
 def get_result_link(
     job: OwnJobDep,
@@ -82,7 +84,9 @@ def get_result_link(
     url = services.storage.link(job.id, result_name(job.attempt), _filename(job), MEDIA_TYPE, left_s)
     if url is None:
         query = {"expires": expires_at, "signature": services.links.sign(job.id, expires_at)}
-        url = str(request.url_for("get_linked_result", job_id=job.id).include_query_params(**query))
+        address = request.url_for("get_linked_result", job_id=job.id).include_query_params(**query)
+        public = services.settings.public_url
+        url = str(address) if public is None else f"{public}{address.path}?{address.query}"
     return LinkView(url=url, expires_at=datetime.fromtimestamp(expires_at, UTC))
 
 

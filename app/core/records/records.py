@@ -104,9 +104,11 @@ class Records:
         job_input: JobInput,
         options: JobOptions,
         idempotency: tuple[str, str] | None = None,
+        max_active: int | None = None,
     ) -> Created:
         """Save a new queued job, or find the job that the same idempotency key (key, fingerprint) made before.
 
+        `max_active` replaces the service's limit on the jobs of one owner.
         Raises RequestError(idempotency_conflict) for a key used with another request,
         CapacityError(queue_full, concurrency_limited).
         """
@@ -120,7 +122,7 @@ class Records:
             retention_ms=self._limits.retention_ms,
             lead_ms=PRIORITY_LEAD_S[options.priority] * 1000,
             max_queued=self._limits.max_queued_jobs,
-            max_active=self._limits.max_active_per_owner,
+            max_active=max_active or self._limits.max_active_per_owner,
             idem=_idempotency_key(owner, key),
             fingerprint=fingerprint,
         )
@@ -170,16 +172,17 @@ class Records:
         """Return the number of waiting jobs."""
         return int(self._redis.zcard(Key.SENT))
 
-    def check_capacity(self, owner: str, idempotency_key: str | None = None) -> None:
+    def check_capacity(self, owner: str, idempotency_key: str | None = None, max_active: int | None = None) -> None:
         """Raise CapacityError(queue_full, concurrency_limited) if no further job of this owner may wait.
 
-        A key that made a job before is never refused: its request is answered with that job.
+        A key that made a job before is never refused: its request is answered with that job. `max_active` replaces the
+        service's limit on the jobs of one owner.
         """
         refusal = self._scripts.text(
             "check_capacity",
             owner=owner,
             max_queued=self._limits.max_queued_jobs,
-            max_active=self._limits.max_active_per_owner,
+            max_active=max_active or self._limits.max_active_per_owner,
             idem=_idempotency_key(owner, idempotency_key),
         )
         _raise_refusal(refusal)
@@ -189,8 +192,8 @@ class Records:
         status = self._scripts.text("cancel", job_id=job_id, retention_ms=self._limits.retention_ms)
         return JobStatus(status) if status else None
 
-    def retry(self, job_id: str) -> None:
-        """Queue a failed or canceled job again, under the same limits as a new job.
+    def retry(self, job_id: str, max_active: int | None = None) -> None:
+        """Queue a failed or canceled job again, under the same limits as a new job; see `check_capacity`.
 
         Raises RequestError(not_found, retry_refused, result_expired), CapacityError(queue_full, concurrency_limited).
         """
@@ -199,7 +202,7 @@ class Records:
             job_id=job_id,
             retention_ms=self._limits.retention_ms,
             max_queued=self._limits.max_queued_jobs,
-            max_active=self._limits.max_active_per_owner,
+            max_active=max_active or self._limits.max_active_per_owner,
         )
         _raise_refusal(outcome)
         if outcome == "":

@@ -1,0 +1,68 @@
+"""Who makes a call: the API key that it carries, checked before anything of the call is read.
+
+With LIPSYNC_AUTH=off all callers count as the same one, who may do everything. With `keys` a call needs a token, as
+`Authorization: Bearer <token>` or `X-API-Key: <token>`. The id of the key owns the jobs that it creates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.datastructures import Headers
+
+from app.core.access.api_key import ApiKey, Scope
+from app.core.access.key_store import KeyStore
+from app.core.errors import ErrorCode, RequestError
+
+_BEARER: Final = "bearer "
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Owner of the jobs of a call, and its key; no key with LIPSYNC_AUTH=off."""
+
+    owner: str = ""
+    key: ApiKey | None = None
+
+    @property
+    def max_active(self) -> int | None:
+        """Return the most jobs of this caller that have not ended; None for the limit of the service."""
+        return None if self.key is None else self.key.max_active
+
+    def may(self, scope: Scope) -> bool:
+        """Return whether the caller has a permission."""
+        return self.key is None or self.key.allows(scope)
+
+    def check_may(self, scope: Scope) -> None:
+        """Raise RequestError(forbidden) if the caller lacks a permission."""
+        if not self.may(scope):
+            raise RequestError(ErrorCode.FORBIDDEN, f"This key lacks the scope `{scope}`.")
+
+    def owns(self, owner: str) -> bool:
+        """Return whether the caller may see the jobs of an owner."""
+        return self.owner == owner or (self.key is not None and Scope.ADMIN in self.key.scopes)
+
+
+def find_caller(keys: KeyStore | None, headers: Headers) -> Caller:
+    """Return who makes a call with these headers; `keys` is None if no key is needed.
+
+    Raises RequestError(unauthorized), CapacityError(rate_limited).
+    """
+    if keys is None:
+        return Caller()
+    text = _token_text(headers)
+    if text is None:
+        raise RequestError(ErrorCode.UNAUTHORIZED, "This service needs an API key.")
+    key = keys.find(text)
+    if key is None:
+        raise RequestError(ErrorCode.UNAUTHORIZED, "The API key is wrong, revoked or expired.")
+    keys.take_call(key)
+    return Caller(key.id, key)
+
+
+def _token_text(headers: Headers) -> str | None:
+    authorization = headers.get("authorization", "")
+    if authorization[: len(_BEARER)].lower() == _BEARER:
+        return authorization[len(_BEARER) :].strip()
+    return headers.get("x-api-key")

@@ -1,0 +1,95 @@
+"""API keys in Redis. Every method may raise `redis.RedisError`.
+
+The rate of a key is limited by a bucket of tokens: a minute's calls may come at once, and then the bucket fills again
+evenly. One Lua script takes from the bucket, so all processes of the API share one limit.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final, cast
+
+import redis
+
+from app.core.access.api_key import ApiKey, Token, matches, new_key_id
+from app.core.errors import CapacityError, ErrorCode, RequestError
+from app.core.records.keys import Key
+from app.core.records.lua import Scripts
+
+# Compared when there is no such key, so that an unknown key takes as long as a wrong secret.
+NO_DIGEST: Final = "0" * 64
+
+
+class KeyStore:
+    """Store of API keys."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+        self._scripts = Scripts(client)
+
+    def create(self, key: ApiKey) -> Token:
+        """Save a new key and return its token, which cannot be read again."""
+        token = Token.new(key.id)
+        pipeline = self._redis.pipeline()
+        pipeline.hset(Key.API_KEY + key.id, mapping={"doc": key.model_dump_json(), "digest": token.digest})
+        pipeline.zadd(Key.API_KEYS, {key.id: key.created_at})
+        pipeline.execute()
+        return token
+
+    def all(self) -> list[ApiKey]:
+        """Return all keys, oldest first."""
+        ids = cast("list[str]", self._redis.zrange(Key.API_KEYS, 0, -1))
+        pipeline = self._redis.pipeline(transaction=False)
+        for key_id in ids:
+            pipeline.hget(Key.API_KEY + key_id, "doc")
+        return [ApiKey.model_validate_json(doc) for doc in pipeline.execute() if doc]
+
+    def revoke(self, key_id: str) -> None:
+        """Delete a key with all its secrets; its jobs stay until they expire. Raises RequestError(not_found)."""
+        pipeline = self._redis.pipeline()
+        pipeline.delete(Key.API_KEY + key_id, Key.RATE + key_id)
+        pipeline.zrem(Key.API_KEYS, key_id)
+        if not pipeline.execute()[0]:
+            raise _no_such_key()
+
+    def rotate(self, key_id: str, overlap_s: int) -> Token:
+        """Give a key a new secret and return its token; the secret before it works for `overlap_s` seconds more.
+
+        Raises RequestError(not_found).
+        """
+        token = Token.new(key_id)
+        if not self._scripts.flag("rotate_key", key_id=key_id, digest=token.digest, overlap_s=overlap_s):
+            raise _no_such_key()
+        return token
+
+    def find(self, text: str) -> ApiKey | None:
+        """Return the key of a token that a caller sent, or None if the token is wrong, revoked or expired."""
+        token = Token.parse(text) or Token("0" * 12, "")
+        fields = cast("dict[str, str]", self._redis.hgetall(Key.API_KEY + token.key_id))
+        now_s = time.time()
+        digests = [fields.get("digest", NO_DIGEST)]
+        if now_s < float(fields.get("former_until", 0)):
+            digests.append(fields["former"])
+        is_right = matches(token, digests)
+        if not is_right or "doc" not in fields:
+            return None
+        key = ApiKey.model_validate_json(fields["doc"])
+        return None if key.expires_at is not None and key.expires_at <= now_s else key
+
+    def take_call(self, key: ApiKey) -> None:
+        """Count a call of the key; raises CapacityError(rate_limited) if it has made too many."""
+        if key.rate_per_min is None:
+            return
+        wait_ms = self._scripts.number("take_call", key_id=key.id, rate_per_min=key.rate_per_min)
+        if wait_ms:
+            message = f"This key may make {key.rate_per_min} calls a minute."
+            raise CapacityError(ErrorCode.RATE_LIMITED, message, retry_after_s=-(-wait_ms // 1000))
+
+
+def new_key(name: str, **facts: object) -> ApiKey:
+    """Return a new key with a random id, created now; raises pydantic's ValidationError for wrong facts."""
+    return ApiKey.model_validate({"id": new_key_id(), "name": name, "created_at": int(time.time()), **facts})
+
+
+def _no_such_key() -> RequestError:
+    return RequestError(ErrorCode.NOT_FOUND, "There is no such key; `lipsync keys list` shows all.")

@@ -1,0 +1,75 @@
+"""The Redis with the records, for a command that is not part of the service.
+
+It is the one of LIPSYNC_REDIS_URL, or the private one of a running `lipsync serve`. If no service runs, the private
+Redis is started for the length of the command.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from app.core.errors import ErrorCode, ServiceError
+from app.core.locks import sole_use
+from app.core.parent_death import tied_to_this_process
+from app.core.private_redis import published_socket, redis_command, redis_folder
+from app.core.records.connection import connect
+from app.core.settings import Settings
+
+START_S: Final = 60.0  # Redis reads its append-only file first, which may be long
+STOP_S: Final = 10.0
+
+
+@contextmanager
+def record_redis(settings: Settings) -> Iterator[redis.Redis]:
+    """Yield a client of the Redis with the records; raises ServiceError if it does not answer."""
+    if settings.redis_url is not None:
+        yield _answering(settings.redis_url)
+        return
+    unix_socket = published_socket(settings.data_dir)
+    if unix_socket is not None and unix_socket.exists():
+        yield _answering(f"unix://{unix_socket}")
+        return
+    with sole_use(settings.data_dir), tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
+        address = Path(folder, "redis.sock")
+        command = redis_command(redis_folder(settings.data_dir), address)
+        process = subprocess.Popen(tied_to_this_process(command), stdin=subprocess.DEVNULL)
+        try:
+            yield _started(f"unix://{address}", process)
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _answering(url: str) -> redis.Redis:
+    client = connect(url)
+    try:
+        client.ping()
+    except redis.RedisError:
+        raise ServiceError(ErrorCode.INTERNAL, "Redis does not answer.") from None
+    return client
+
+
+def _started(url: str, process: subprocess.Popen[bytes]) -> redis.Redis:
+    client, deadline = connect(url), time.monotonic() + START_S
+    while True:
+        try:
+            client.ping()
+            return client
+        except redis.ConnectionError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ServiceError(
+                    ErrorCode.INTERNAL, "The private Redis did not start; redis/redis.log says why."
+                ) from None
+        time.sleep(0.05)
