@@ -127,6 +127,14 @@ class JobOptions(BaseModel):
             "hour earlier. Jobs of other callers are not affected, because callers take turns."
         ),
     )
+    webhook_url: str | None = Field(
+        None,
+        max_length=2000,
+        description=(
+            "Address that gets a signed message (Standard Webhooks) when the job ends; without it, the address of the "
+            "API key, if it has one."
+        ),
+    )
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="Any JSON object of yours, returned unchanged; at most 4 KiB."
     )

@@ -13,7 +13,7 @@ class Key(StrEnum):
     """Name of a key, or the beginning of the names of many keys."""
 
     # <job id>: hash, the fields of one job.
-    #   doc: input and options as JSON; owner; idem: the key of its idempotency key
+    #   doc: input and options as JSON; owner; idem: the key of its idempotency key; webhook: address to tell its end
     #   status, stage, progress (JSON), error, result, report, warnings (JSON), worker, claim, cancel, expired
     #   attempt: number of the latest attempt. It is the fence: an attempt that lost its lease finds another number
     #   losses: how many attempts died; an attempt that was handed back is no loss
@@ -73,6 +73,16 @@ class Key(StrEnum):
     FACES = "lipsync:faces:"
     # string, the secret that signs links to results
     LINK_KEY = "lipsync:link_key"
+
+    # sorted set, webhooks that wait to be sent by when they are due
+    WEBHOOKS = "lipsync:webhooks"
+    # <event id>: hash, one webhook; kind, subject, owner, url, happened_at, tries
+    #   body: as it was first sent; answer, tried_at: of the last try
+    WEBHOOK = "lipsync:webhook:"
+    # <job id or batch id>: list, the waiting webhooks of this subject, the oldest first
+    WEBHOOK_TURN = "lipsync:webhook_turn:"
+    # <owner>: sorted set, webhooks that no try could deliver by when they were put aside
+    FAILED_WEBHOOKS = "lipsync:failed_webhooks:"
 
     # sorted set, ids of the API keys by creation in seconds
     API_KEYS = "lipsync:api_keys"

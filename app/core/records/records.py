@@ -125,6 +125,7 @@ class Records:
             max_active=max_active or self._limits.max_active_per_owner,
             idem=_idempotency_key(owner, key),
             fingerprint=fingerprint,
+            webhook=options.webhook_url or "",
         )
         if outcome == "conflict":
             raise RequestError(ErrorCode.IDEMPOTENCY_CONFLICT, "This Idempotency-Key was used with another request.")

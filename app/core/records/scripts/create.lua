@@ -25,6 +25,7 @@ local time_ms = math.floor(time / 1000)
 job.set(id, 'doc', args.doc, 'owner', owner, 'status', 'queued', 'attempt', 0, 'losses', 0,
   'created_at', numbers.whole(time_ms), 'expires_at', numbers.whole(time_ms + args.retention_ms),
   'lead', numbers.whole(args.lead_ms), 'order', numbers.whole(time - args.lead_ms * 1000))
+if args.webhook ~= '' then job.set(id, 'webhook', args.webhook) end
 redis.call('ZADD', keys.owner .. owner, numbers.whole(time), id)
 redis.call('SADD', keys.active .. owner, id)
 queue.enter(id, numbers.whole(time_ms))

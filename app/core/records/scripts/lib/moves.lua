@@ -6,6 +6,7 @@ local job = require('job')
 local events = require('events')
 local queue = require('queue')
 local segments = require('segments')
+local webhooks = require('webhooks')
 
 local moves = {}
 
@@ -23,7 +24,9 @@ function moves.finish(id, status, retention_ms)
   redis.call('ZADD', keys.expiry, expires_at, id)
   redis.call('HINCRBY', keys.totals, status, 1)
   events.add(id, 'status', 'status', status)
-  events.add(id, 'end', 'status', status, 'error', job.get(id, 'error') or '')
+  local event_id = events.add(id, 'end', 'status', status, 'error', job.get(id, 'error') or '')
+  local fields = job.get_all(id, 'owner', 'webhook')
+  if fields[2] then webhooks.add(id .. '-' .. event_id, 'job.' .. status, id, fields[1], fields[2]) end
 end
 
 -- End the job with an error (JSON).
