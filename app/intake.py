@@ -24,6 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from app.caller import Caller
 from app.core.jobs import JobInput, JobOptions, new_job_id
 from app.core.options import check_options_fit, option_error, options_from_text
+from app.core.outgoing.guarded_url import parse_url
 from app.core.queue import send_job
 from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
@@ -59,7 +60,7 @@ class Intake:
 
 
 @asynccontextmanager
-async def received_upload(request: Request, services: Services) -> AsyncIterator[Intake]:
+async def received_upload(request: Request, services: Services, caller: Caller) -> AsyncIterator[Intake]:
     """Receive and check a form; yield the upload.
 
     Raises InputError, CapacityError(storage_full), StorageUnavailableError, ClientDisconnect, OSError.
@@ -74,6 +75,7 @@ async def received_upload(request: Request, services: Services) -> AsyncIterator
         folder = held.enter_context(services.workspace.incoming(job_id))
         form = await receive_form(request, folder, max_bytes)
         options = options_from_text(form.options)
+        options = await run_in_threadpool(with_webhook, services, caller, options)
         job_input = await _probe(services, form)
         check_options_fit(options, job_input)
         await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
@@ -85,6 +87,20 @@ async def received_upload(request: Request, services: Services) -> AsyncIterator
             await run_in_threadpool(held.close)
             if intake is not None and intake.stored and not intake.kept:
                 await run_in_threadpool(_delete_files, services, job_id)
+
+
+def with_webhook(services: Services, caller: Caller, options: JobOptions) -> JobOptions:
+    """Return the options with the address of the webhook, which may be the key's; may raise `redis.RedisError`.
+
+    Raises InputError: url_blocked for an address that may not be called, option_invalid if no secret can sign.
+    """
+    url = options.webhook_url or (caller.key.webhook_url if caller.key is not None else None)
+    if url is None:
+        return options
+    parse_url(url, services.webhook_sender.policy)
+    if not services.webhook_secrets.of(caller.owner):
+        raise option_error("webhook_url: this service has no LIPSYNC_WEBHOOK_SECRET to sign with.")
+    return options.model_copy(update={"webhook_url": url})
 
 
 def _delete_files(services: Services, job_id: str) -> None:

@@ -21,7 +21,7 @@ from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.openapi import use_problem_type
 from app.problems import install_handlers
-from app.routes import events, health, jobs, pages, results
+from app.routes import events, health, jobs, pages, results, webhooks
 from app.services import Prober, build_services
 from app.shutdown import CUT_S, Server
 
@@ -42,17 +42,19 @@ def create_app(settings: Settings, prober: Prober | None = None) -> FastAPI:
         services.workspace.prepare()
         services.reaper.start()
         services.sweeper.start()
+        services.webhook_sender.start()
         yield
         services.shutdown.begin()
         await services.listeners.close()
         await run_in_threadpool(services.reaper.stop)
         await run_in_threadpool(services.sweeper.stop)
+        await run_in_threadpool(services.webhook_sender.stop)
         services.redis.close()
 
     app = FastAPI(title=TITLE, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.state.services = services
     app.state.metrics = Metrics(services)
-    for module in (jobs, events, results, health, pages):
+    for module in (jobs, events, results, webhooks, health, pages):
         app.include_router(module.router)
     install_handlers(app)
     app.add_middleware(BrowserGuard, settings=settings)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.core.errors import ErrorCode
 from app.core.jobs import Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
 from app.core.records.records import WorkerFacts
+from app.core.records.webhooks import Webhook
 
 _ID: Final = "6f1c0f0d5a9e4b0f8f6f3c1d2e4b5a69"
 _EXAMPLE_VIDEO: Final = {
@@ -124,6 +125,37 @@ class JobView(BaseModel):
         result = None if job.result is None else ResultView(**job.result.model_dump(), url=url)
         links = Links(self_=address, result=url, events=f"{address}/events", cancel=f"{address}/cancel")
         return cls(**shared, queue_position=queue_position, result=result, links=links)
+
+
+class WebhookView(BaseModel):
+    """Webhook that no try could deliver; `answer` is what the last try gave."""
+
+    id: str
+    type: str
+    subject: str = Field(description="Id of the job or batch.")
+    url: str
+    happened_at: datetime
+    tries: int
+    answer: str | None
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> WebhookView:
+        """Return the view of a webhook."""
+        return cls(
+            id=webhook.id,
+            type=webhook.kind,
+            subject=webhook.subject,
+            url=webhook.url,
+            happened_at=webhook.happened_at,
+            tries=webhook.tries,
+            answer=webhook.answer,
+        )
+
+
+class FailedWebhooks(BaseModel):
+    """Webhooks that no try could deliver."""
+
+    webhooks: list[WebhookView]
 
 
 class JobPage(BaseModel):

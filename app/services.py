@@ -23,13 +23,17 @@ from app.core.queue import CeleryOutbox, make_celery
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records
 from app.core.records.upkeep import Upkeep
+from app.core.records.webhooks import Webhooks
 from app.core.settings import Settings
 from app.core.storage.open import open_storage
 from app.core.storage.port import Storage
 from app.core.storage.workspace import Workspace
 from app.link_signer import LinkSigner
 from app.listeners import Listeners
+from app.outgoing_clients import webhook_client
 from app.shutdown import Shutdown
+from app.webhook_content import EndedJobs
+from app.webhook_sender import SecretSource, WebhookSender
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ class Services:
     prober: Prober
     reaper: Reaper
     sweeper: Sweeper
+    webhooks: Webhooks
+    webhook_sender: WebhookSender
+    webhook_secrets: SecretSource
     listeners: Listeners
     shutdown: Shutdown
     probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
@@ -77,6 +84,8 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
     storage, workspace = open_storage(settings), Workspace(settings.data_dir)
     celery = make_celery(settings)
     shutdown = Shutdown()
+    keys = KeyStore(client) if settings.auth == "keys" else None
+    webhooks, secrets = Webhooks(client, settings.retention_s), SecretSource(keys, settings.webhook_secret)
     return Services(
         settings=settings,
         redis=client,
@@ -85,11 +94,14 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         storage=storage,
         workspace=workspace,
         links=LinkSigner(client),
-        keys=KeyStore(client) if settings.auth == "keys" else None,
+        keys=keys,
         celery=celery,
         prober=prober or Prober.of(settings),
         reaper=Reaper(upkeep, CeleryOutbox(celery), settings.run_timeout_s),
         sweeper=Sweeper(upkeep, storage, workspace, settings.retention_s),
+        webhooks=webhooks,
+        webhook_sender=WebhookSender(webhooks, EndedJobs(records), secrets, webhook_client(settings)),
+        webhook_secrets=secrets,
         listeners=Listeners(settings.redis_url, shutdown),
         shutdown=shutdown,
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.hosts import is_loopback
+from app.core.outgoing.signatures import secret_key
 
 PREFIX: Final = "LIPSYNC_"
 # Read by the command-line client and by the tests, not by the service.
@@ -28,6 +29,17 @@ def _split(value: object) -> object:
     return tuple(name.strip().lower() for name in value.split(",") if name.strip())
 
 
+def _split_secrets(value: object) -> object:
+    """Return the checked secrets; they keep their upper case letters."""
+    secrets = tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+    if isinstance(secrets, tuple):
+        for secret in secrets:
+            secret_key(secret)
+    return secrets
+
+
+Port = Annotated[int, Field(gt=0, le=65535)]
+Secrets = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_secrets)]
 # Names that are separated by commas in the environment.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
@@ -77,7 +89,16 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         None, pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?[^/?#\s]$", description="Address of this service, for links."
     )
-    url_inputs: Literal["off"] = "off"
+    url_inputs: Literal["off", "allow-list", "public"] = Field(
+        "off",
+        description="Whether jobs may name `video_url` and `audio_url`: of URL_HOSTS only, or of any public host.",
+    )
+    url_hosts: Names = Field((), description="Hosts of URL inputs; *.example.com stands for all names below it.")
+    outgoing_ports: Annotated[tuple[Port, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (80, 443), description="Ports of URL inputs and webhooks."
+    )
+    webhook_hosts: Names = Field((), description="Hosts of webhooks that may have private addresses.")
+    webhook_secret: Secrets = Field((), description="Secrets that sign webhooks with AUTH=off: whsec_ and base64.")
     ffmpeg: str | None = Field(None, description="The ffmpeg program; unset: the one in imageio-ffmpeg.")
 
     @model_validator(mode="after")

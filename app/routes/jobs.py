@@ -66,7 +66,7 @@ async def create_job(
 ) -> JSONResponse:
     """Receive a video and a voice, and answer with the queued job. `Location` is the path at which to poll it."""
     await run_in_threadpool(services.records.check_capacity, caller.owner, idempotency_key, caller.max_active)
-    async with received_upload(request, services) as intake:
+    async with received_upload(request, services, caller) as intake:
         created = await run_in_threadpool(save_job, services, intake, caller, idempotency_key)
         view = await run_in_threadpool(_current_view, services.records, created.job_id)
     headers = {"Location": view.links.self_}
@@ -90,9 +90,9 @@ def _current_view(records: Records, job_id: str) -> JobView:
     openapi_extra=form_body(),
     dependencies=[MAY_SUBMIT, ACCEPTING],
 )
-async def validate(request: Request, services: ServicesDep) -> ValidationView:
+async def validate(request: Request, services: ServicesDep, caller: CallerDep) -> ValidationView:
     """Do all checks of a new job, and detect the faces in one frame. The files are deleted afterwards."""
-    async with received_upload(request, services) as intake:
+    async with received_upload(request, services, caller) as intake:
         faces = await run_in_threadpool(_find_faces, services, intake)
     warnings = []
     if faces is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from app.core.errors import ErrorCode, InputError
+from app.core.errors import ErrorCode, InputError, RequestError
 from lipsync.commands.options import load_settings, log_line
 
 if TYPE_CHECKING:
@@ -29,21 +29,40 @@ def keys() -> None:
 @click.option("--expires-days", type=click.IntRange(1, 36500), help="Days until the key ends; without it, never.")
 @click.option("--rate-per-min", type=int, help="Calls that the key may make in a minute; without it, any number.")
 @click.option("--max-active", type=int, help="Jobs of the key that have not ended; else LIPSYNC_MAX_ACTIVE_PER_KEY.")
-def create(name: str, scopes: str, expires_days: int | None, rate_per_min: int | None, max_active: int | None) -> None:
+@click.option("--webhook-url", help="Address that is told the end of each job that names no other.")
+def create(
+    name: str,
+    scopes: str,
+    expires_days: int | None,
+    rate_per_min: int | None,
+    max_active: int | None,
+    webhook_url: str | None,
+) -> None:
     """Create a key and print its token, which is shown only now."""
     from pydantic import ValidationError
 
     from app.core.access.key_store import KeyStore, new_key
+    from app.core.outgoing.guarded_url import parse_url
+    from app.outgoing_clients import webhook_client
     from lipsync.record_redis import record_redis
 
     expires_at = None if expires_days is None else int(time.time()) + expires_days * DAY_S
-    chosen = [scope.strip() for scope in scopes.split(",")]
+    settings = load_settings()
+    if webhook_url is not None:
+        parse_url(webhook_url, webhook_client(settings).policy)
+    facts = {
+        "scopes": [scope.strip() for scope in scopes.split(",")],
+        "expires_at": expires_at,
+        "rate_per_min": rate_per_min,
+        "max_active": max_active,
+        "webhook_url": webhook_url,
+    }
     try:
-        key = new_key(name, scopes=chosen, expires_at=expires_at, rate_per_min=rate_per_min, max_active=max_active)
+        key = new_key(name, **facts)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InputError(ErrorCode.OPTION_INVALID, f"{first['loc'][0]}: {first['msg']}.") from None
-    with record_redis(load_settings()) as client:
+    with record_redis(settings) as client:
         _show(KeyStore(client).create(key))
 
 
@@ -74,6 +93,23 @@ def rotate(key_id: str, overlap_s: int) -> None:
 
     with record_redis(load_settings()) as client:
         _show(KeyStore(client).rotate(key_id, overlap_s))
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@click.option("--new", is_flag=True, help="Make a new secret.")
+@click.option("--overlap-s", type=click.IntRange(0, 30 * DAY_S), default=OVERLAP_S, show_default=True)
+def webhook_secret(key_id: str, new: bool, overlap_s: int) -> None:
+    """Print the secret that signs the webhooks of a key; with --new both sign for --overlap-s seconds."""
+    from app.core.access.key_store import KeyStore
+    from lipsync.record_redis import record_redis
+
+    with record_redis(load_settings()) as client:
+        store = KeyStore(client)
+        secrets = [store.rotate_webhook_secret(key_id, overlap_s)] if new else store.webhook_secrets(key_id)
+    if not secrets:
+        raise RequestError(ErrorCode.NOT_FOUND, "There is no such key; `lipsync keys list` shows all.")
+    click.echo(secrets[0])
 
 
 @keys.command()

@@ -41,13 +41,18 @@ ROUTES = [
     ("POST", f"/jobs/{ONE}/retry", "submit"),
     ("DELETE", f"/jobs/{ONE}", "submit"),
     ("GET", "/metrics", "admin"),
+    ("GET", "/webhooks/failed", "read"),
+    ("POST", "/webhooks/event-1/resend", "submit"),
 ]
 OPEN = ["/", "/docs", "/openapi.json", "/healthz", "/readyz"]
 
 
 def test_every_route_is_in_the_table(guarded):
     """A new route must not be forgotten."""
-    paths = {path.replace("{job_id}", ONE) for path in guarded.http.get("/openapi.json").json()["paths"]}
+    paths = {
+        path.replace("{job_id}", ONE).replace("{webhook_id}", "event-1")
+        for path in guarded.http.get("/openapi.json").json()["paths"]
+    }
     named = {path for _, path, _ in ROUTES} | {*OPEN, "/info", f"/links/{ONE}"}
     assert paths <= named
 

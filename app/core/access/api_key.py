@@ -38,7 +38,7 @@ class ApiKey(BaseModel):
     """Facts of a key, without its secrets.
 
     Times are seconds since the epoch. rate_per_min: calls in a minute, None for any number. max_active: jobs that have
-    not ended, None for the limit of the service.
+    not ended, None for the limit of the service. webhook_url: address for jobs that name none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +50,7 @@ class ApiKey(BaseModel):
     expires_at: int | None = None
     rate_per_min: int | None = Field(None, gt=0, le=1_000_000)
     max_active: int | None = Field(None, gt=0, le=1_000_000)
+    webhook_url: str | None = Field(None, max_length=2000)
 
     def allows(self, scope: Scope) -> bool:
         """Return whether the key has a scope; `admin` includes all others."""

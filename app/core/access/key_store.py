@@ -13,6 +13,7 @@ import redis
 
 from app.core.access.api_key import ApiKey, Token, matches, new_key_id
 from app.core.errors import CapacityError, ErrorCode, RequestError
+from app.core.outgoing.signatures import new_secret
 from app.core.records.keys import Key
 from app.core.records.lua import Scripts
 
@@ -61,6 +62,38 @@ class KeyStore:
         if not self._scripts.flag("rotate_key", key_id=key_id, digest=token.digest, overlap_s=overlap_s):
             raise _no_such_key()
         return token
+
+    def webhook_secrets(self, key_id: str) -> list[str]:
+        """Return the secrets that sign the webhooks of a key, the newest first; none if there is no such key.
+
+        A key gets its first secret here. Unlike the secret of a token it has to be kept as it is: it signs.
+        """
+        name = Key.API_KEY + key_id
+        if not self._redis.exists(name):
+            return []
+        self._redis.hsetnx(name, "webhook_secret", new_secret())
+        fields = cast("dict[str, str]", self._redis.hgetall(name))
+        is_overlap = time.time() < float(fields.get("former_webhook_until", 0))
+        return [fields["webhook_secret"], *([fields["former_webhook_secret"]] if is_overlap else [])]
+
+    def rotate_webhook_secret(self, key_id: str, overlap_s: int) -> str:
+        """Give a key a new webhook secret and return it; both sign for `overlap_s` seconds more.
+
+        Raises RequestError(not_found).
+        """
+        before = self.webhook_secrets(key_id)
+        if not before:
+            raise _no_such_key()
+        secret, until_s = new_secret(), int(time.time()) + overlap_s
+        self._redis.hset(
+            Key.API_KEY + key_id,
+            mapping={
+                "webhook_secret": secret,
+                "former_webhook_secret": before[0],
+                "former_webhook_until": str(until_s),
+            },
+        )
+        return secret
 
     def find(self, text: str) -> ApiKey | None:
         """Return the key of a token that a caller sent, or None if the token is wrong, revoked or expired."""

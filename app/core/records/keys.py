@@ -87,7 +87,8 @@ class Key(StrEnum):
     # sorted set, ids of the API keys by creation in seconds
     API_KEYS = "lipsync:api_keys"
     # <key id>: hash, doc: facts of the key as JSON; digest: SHA-256 of its secret; former, former_until: digest of the
-    # secret before it, and until when (seconds) that one still works
+    # secret before it, and until when (seconds) that one still works; webhook_secret, former_webhook_secret,
+    # former_webhook_until: the same for the secret that signs its webhooks
     API_KEY = "lipsync:api_key:"
     # <key id>: hash, calls: calls that the key may make at once; at: when this was counted
     RATE = "lipsync:rate:"

@@ -60,9 +60,9 @@ class Webhooks:
         """Forget a webhook that was received."""
         self._scripts.flag("end_webhook", event_id=event_id)
 
-    def delay(self, event_id: str, answer: str) -> bool:
-        """Count a failed try and its answer; return True if it was the last one."""
-        pauses_ms = [str(pause_s * 1000) for pause_s in PAUSES_S]
+    def delay(self, event_id: str, answer: str, *, is_last: bool = False) -> bool:
+        """Count a failed try and its answer; return True if it was the last one, because it had to be or by number."""
+        pauses_ms = [] if is_last else [str(pause_s * 1000) for pause_s in PAUSES_S]
         return self._scripts.flag(
             "delay_webhook", event_id=event_id, answer=answer, pauses_ms=pauses_ms, kept_ms=self._kept_ms
         )

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+from click.testing import CliRunner
 
 from app.core.access.key_store import KeyStore
 from app.core.settings import Settings
+from lipsync.__main__ import main
 from lipsync.record_redis import record_redis
 
 
 @pytest.fixture
 def keys(tmp_path):
     def run(*arguments):
-        command = [sys.executable, "-m", "lipsync", "keys", *arguments]
-        environment = {"LIPSYNC_DATA_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
-        return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=60)
+        return CliRunner(env={"LIPSYNC_DATA_DIR": str(tmp_path)}).invoke(main, ["keys", *arguments])
 
     return run
 
@@ -25,7 +22,7 @@ def keys(tmp_path):
 def test_a_key_is_made_listed_rotated_and_revoked(keys, tmp_path):
     made = keys("create", "--name", "Team A", "--scopes", "read", "--rate-per-min", "9")
     token = made.stdout.strip()
-    assert made.returncode == 0 and token.startswith("lsk_")
+    assert made.exit_code == 0 and token.startswith("lsk_")
     key_id = token.split("_")[1]
     listed = keys("list").stdout
     assert key_id in listed and "read" in listed and "9 calls/min" in listed and token not in listed
@@ -33,7 +30,7 @@ def test_a_key_is_made_listed_rotated_and_revoked(keys, tmp_path):
     with record_redis(Settings(data_dir=tmp_path)) as client:
         store = KeyStore(client)
         assert store.find(rotated) is not None and store.find(token) is None
-    assert keys("revoke", key_id).returncode == 0
+    assert keys("revoke", key_id).exit_code == 0
     assert keys("list").stdout == ""
 
 
@@ -43,11 +40,23 @@ def test_a_key_is_made_listed_rotated_and_revoked(keys, tmp_path):
         ("create", "--name", "x", "--scopes", "write"),
         ("create", "--name", ""),
         ("create", "--name", "x", "--rate-per-min", "0"),
+        ("create", "--name", "x", "--webhook-url", "ftp://team.example/"),
+        ("webhook-secret", "nobody"),
         ("revoke", "nobody"),
         ("rotate", "nobody"),
     ],
 )
 def test_refusals_are_one_line(keys, arguments):
     ended = keys(*arguments)
-    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.exit_code == 2 and ended.stdout == ""
     assert ended.stderr.startswith("error: ") and len(ended.stderr.splitlines()) == 1
+
+
+def test_the_webhook_secret_of_a_key_stays_until_it_is_renewed(keys):
+    made = keys("create", "--name", "Team A", "--webhook-url", "https://team.example/hook").stdout.strip()
+    key_id = made.split("_")[1]
+    first = keys("webhook-secret", key_id).stdout
+    assert first.startswith("whsec_") and keys("webhook-secret", key_id).stdout == first
+    second = keys("webhook-secret", key_id, "--new").stdout
+    assert second.startswith("whsec_") and second != first
+    assert keys("webhook-secret", key_id).stdout == second

@@ -11,9 +11,9 @@ if not redis.call('ZSCORE', keys.webhooks, args.event_id) then return 0 end
 local now = clock.now_ms()
 local tries = redis.call('HINCRBY', key, 'tries', 1)
 redis.call('HSET', key, 'answer', args.answer, 'tried_at', numbers.whole(now))
-local pause_ms = tonumber(args.pauses_ms[tries])
+local pause_ms = args.pauses_ms[tries]
 if pause_ms then
-  redis.call('ZADD', keys.webhooks, numbers.whole(now + pause_ms), args.event_id)
+  redis.call('ZADD', keys.webhooks, numbers.whole(now + tonumber(pause_ms)), args.event_id)
   return 0
 end
 webhooks.leave(args.event_id)

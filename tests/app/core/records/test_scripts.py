@@ -14,6 +14,7 @@ import redis
 from app.core.access import key_store
 from app.core.jobs import JobOptions, JobStatus, Progress, new_job_id
 from app.core.records import lua, records, segments, upkeep, webhooks
+from app.core.records.connection import connect
 from app.core.records.keys import Key
 from app.core.records.lua import SCRIPTS, Scripts
 from app.core.records.records import Claim, Records, Renewal
@@ -119,12 +120,16 @@ def sent_commands(client):
     }
 
 
-def test_only_digests_are_sent_once_redis_knows_the_scripts(records, redis_client):
-    do_a_job(records)
-    redis_client.config_resetstat()
-    for _ in range(3):
-        do_a_job(records)
-    assert sent_commands(redis_client) == {"evalsha": 12}
+def test_only_digests_are_sent_once_redis_knows_the_scripts(tmp_path):
+    with running_redis(tmp_path) as url:  # of its own: Redis counts the commands of all clients
+        client = connect(url)
+        store = Records(client, LIMITS)
+        do_a_job(store)
+        client.config_resetstat()
+        for _ in range(3):
+            do_a_job(store)
+        assert sent_commands(client) == {"evalsha": 12}
+        client.close()
 
 
 def test_a_call_sends_one_document_besides_the_digest(redis_client, records):
