@@ -19,6 +19,9 @@ from app.core.outgoing.partial_content import content_length, header, length_if_
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 OK: Final = 200
 PARTIAL_CONTENT: Final = 206
+# Each chunk costs time, whatever its size: after the first ones, they must have some bytes on average.
+MAX_SMALL_CHUNKS: Final = 10_000
+MIN_CHUNK_BYTES: Final = 64
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ class _Download:
 
     def receive(self, response: httpcore.Response) -> None:
         """Write the body of an answer; raise httpcore's errors if it breaks, InputError if it is too large."""
-        for chunk in response.iter_stream():
+        for number, chunk in enumerate(response.iter_stream()):
+            if number > MAX_SMALL_CHUNKS and self.size_bytes < number * MIN_CHUNK_BYTES:
+                raise fetch_failed("The host of the address sends the file in too many small pieces.")
             self.refuse_larger(self.size_bytes + len(chunk))
             self.file.write(chunk)
             self.digest.update(chunk)

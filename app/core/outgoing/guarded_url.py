@@ -26,6 +26,7 @@ FORBIDDEN: Final = re.compile(
 )
 # Host, then port; the library would ignore what stands beside the brackets of an IPv6 address.
 AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:%]+)(:[0-9]{0,5})?")
+SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 # The last label of what C libraries read as an IPv4 address in decimal, octal or hexadecimal; no domain ends so.
 NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -87,10 +88,13 @@ def parse_url(text: str, policy: OutgoingPolicy) -> GuardedUrl:
 
 
 def redirected(url: GuardedUrl, location: str, policy: OutgoingPolicy) -> GuardedUrl:
-    """Return the checked URL to which a redirect leads; raise InputError(url_blocked), also from https to http."""
+    """Return the checked URL to which a redirect leads; raise InputError(url_blocked), also from https to http.
+
+    A location with a scheme must be whole: `http:film.mp4`, which some libraries read as relative, is refused.
+    """
     _check_characters(location, policy)
     try:
-        text = urljoin(str(url), location)
+        text = location if SCHEME.match(location) else urljoin(str(url), location)
     except ValueError:
         raise blocked("The address leads to another one that is not a valid URL.") from None
     target = parse_url(text, policy)

@@ -47,7 +47,7 @@ def strong_validator(headers: RawHeaders) -> str | None:
         return None
     try:
         is_strong = parsedate_to_datetime(date) - parsedate_to_datetime(modified) >= DATE_RESOLUTION
-    except (ValueError, TypeError):  # TypeError: one date with a time zone, one without
+    except (ValueError, OverflowError, TypeError):  # TypeError: one date with a time zone, one without
         return None
     return modified if is_strong else None
 

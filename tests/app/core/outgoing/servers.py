@@ -12,10 +12,11 @@ from ipaddress import ip_address, ip_network
 
 from app.core.outgoing.addresses import IPAddress
 from app.core.outgoing.client import OutgoingClient
+from app.core.outgoing.lookup import Resolver
 from app.core.outgoing.policy import OutgoingLimits, OutgoingPolicy
 
 GOOD = "film.good.test"
-QUICK = OutgoingLimits(total_s=5.0, lookup_s=2.0, connect_s=2.0, idle_s=2.0, refusal_s=0.0)
+QUICK = OutgoingLimits(total_s=20.0, lookup_s=10.0, connect_s=10.0, idle_s=10.0, refusal_s=0.0)
 
 
 class Server:
@@ -138,7 +139,9 @@ def redirect(location: str, status: int = 302) -> bytes:
     return f"HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
 
 
-def client_for(*ports: int, names: Names | None = None, **changes: object) -> OutgoingClient:
+def client_for(
+    *ports: int, names: Resolver | None = None, networks: str = "127.0.0.1/32", **changes: object
+) -> OutgoingClient:
     """Return a client as in production, but for its ports, its names, and *.good.test, which may be 127.0.0.1.
 
     Nothing else is opened: for every other host, loopback addresses stay refused. `changes` are limits.
@@ -148,9 +151,9 @@ def client_for(*ports: int, names: Names | None = None, **changes: object) -> Ou
             mode="public",
             hosts=("*.good.test",),
             ports=frozenset({80, 443, *ports}),
-            trusted_networks=(ip_network("127.0.0.1/32"),),
+            trusted_networks=(ip_network(networks),),
         ),
         replace(QUICK, **changes),  # type: ignore[arg-type]
         names or Names(film_good_test="127.0.0.1"),
-        ssl.create_default_context(),
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts nobody
     )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.core.errors import ErrorCode, InputError
 from app.core.outgoing.guarded_url import parse_url, redirected
@@ -144,6 +146,25 @@ def test_the_parts_of_good_addresses(text, host, port, target):
 )
 def test_the_authority_names_a_port_only_where_needed(text, authority):
     assert parse_url(text, PUBLIC).authority == authority
+
+
+NASTY = st.lists(
+    st.sampled_from(
+        "http:// https:// // / \\ @ : . 。 % %2e # ? & [ ] ::1 127 0x7f 0177 1 example com xn-- - _ é １ a".split()
+    )
+    | st.characters()
+).map("".join)
+
+
+@given(NASTY)
+def test_any_text_is_refused_or_stays_what_it_is(rest):
+    for text in (rest, f"http://{rest}", f"http://example.com{rest}"):
+        try:
+            url = parse_url(text, PUBLIC)
+        except InputError:
+            continue
+        assert str(url).isascii() and not set(url.target) & set(' \\"<>') and parse_url(str(url), PUBLIC) == url
+        assert url.address is not None or not url.host.split(".")[-1].isdigit()
 
 
 def test_off_refuses_all():
