@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     workers: Positive = 1
     batch_size: Positive = 16
     segment_s: Finite = Field(30.0, ge=1.0, description="Longer clips are done in segments of about this many seconds.")
-    max_upload_bytes: Positive = 2 * 1024**3
+    max_upload_bytes: int = Field(2 * 1024**3, gt=0, le=2**60)
     max_duration_s: Finite = Field(3600.0, gt=0)
     max_pixels: Positive = 4096 * 2304
     max_fps: Finite = Field(120.0, gt=0)
