@@ -32,6 +32,7 @@ from app.link_signer import LinkSigner
 from app.listeners import Listeners
 from app.outgoing_clients import webhook_client
 from app.shutdown import Shutdown
+from app.uploads import UploadLimits, UploadPace
 from app.webhook_content import EndedJobs
 from app.webhook_sender import SecretSource, WebhookSender
 
@@ -60,6 +61,7 @@ class Services:
     upkeep: Upkeep
     storage: Storage
     workspace: Workspace
+    upload_limits: UploadLimits
     links: LinkSigner
     keys: KeyStore | None  # None: no call needs a key
     celery: Celery
@@ -74,7 +76,7 @@ class Services:
     probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
 
 
-def build_services(settings: Settings, prober: Prober | None) -> Services:
+def build_services(settings: Settings, prober: Prober | None, pace: UploadPace | None) -> Services:
     """Return the services, without connecting to Redis or the storage; the settings need `redis_url`."""
     if settings.redis_url is None:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
@@ -93,6 +95,7 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         upkeep=upkeep,
         storage=storage,
         workspace=workspace,
+        upload_limits=UploadLimits(settings.max_upload_bytes, workspace.check_space, pace or UploadPace()),
         links=LinkSigner(client),
         keys=keys,
         celery=celery,

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from app.core.private_redis import find_redis_server
-from app.core.queue import broker_url
 from lipsync.supervisor import SupervisedProcess, free_port
 from tests.conftest import ROOT
 from tests.service import wait_until
@@ -25,19 +24,6 @@ def test_a_redis_server_is_found():
 def test_a_free_port_can_be_bound():
     with socket.socket() as server:
         server.bind(("127.0.0.1", free_port("127.0.0.1")))
-
-
-@pytest.mark.parametrize(
-    ("url", "broker"),
-    [
-        ("redis://h:1/2", "redis://h:1/2"),
-        ("rediss://h", "rediss://h"),
-        ("unix:///tmp/r.sock", "redis+socket:///tmp/r.sock?virtual_host=0"),
-        ("unix:///tmp/r.sock?db=3", "redis+socket:///tmp/r.sock?virtual_host=3"),
-    ],
-)
-def test_broker_url(url, broker):
-    assert broker_url(url) == broker
 
 
 def test_a_child_that_dies_is_started_again_more_slowly():

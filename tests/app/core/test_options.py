@@ -41,7 +41,7 @@ BAD = [
     ({"metadata": '{"a": "\\ud800"}'}, ""),
     ({"metadata": '{"a": "' + "x" * 5000 + '"}'}, "metadata"),
     ({"metadata": "x" * 9000}, "metadata"),
-    ({"webhook_url": "http://localhost"}, "webhook_url"),
+    ({"callback_url": "http://localhost"}, "callback_url"),
     ({"<script>": "1"}, "<script>"),
 ]
 
