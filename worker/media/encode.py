@@ -143,7 +143,7 @@ def join(
     part = partial_path(output)
     stream = ffmpeg.output(pictures["v:0"], audio_input(*sound)["a:0"], file_address(part), **settings)
     try:
-        with MediaProcess(ffmpeg_arguments(stream, source.ffmpeg, "-y"), check) as process:
+        with MediaProcess(ffmpeg_arguments(stream, source.ffmpeg, "-y"), check, opens=segments) as process:
             return _finish(process, output, source, frames, options)
     finally:
         for path in (part, listed):

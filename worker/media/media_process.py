@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import logging
 import os
 import select
@@ -17,17 +18,21 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
 from app.core.checks import Check
 from app.core.errors import ErrorCode, ServiceError
 from app.core.parent_death import tied_to_this_process
+from app.core.sandbox.confined import child_environment, program_access, start_confined
+from app.core.sandbox.landlock import FileAccess
 
 POLL_S: Final = 0.25
 KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM, 255)  # no input file causes these; 255: ffmpeg was asked to end
 PIPE_BYTES: Final = 1024 * 1024  # the largest pipe that an unprivileged process may request
 LOG_BYTES: Final = 2000
+FILE_PROTOCOL: Final = "file:"
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +47,32 @@ class ProcessKilledError(ServiceError):
 class MediaProcess:
     """Child process with a pipe to its input, a pipe from its output, or both or neither.
 
-    It starts when its context is entered, and it is killed when the context ends before the process does.
+    It starts when its context is entered, and it is killed when the context ends before the process does. It is
+    confined: it reaches no network, and it opens only the files that ffmpeg's arguments name (`file:...`; those that
+    do not follow `-i` are written) and those in `opens`, which it reads.
     """
 
-    def __init__(self, arguments: Sequence[str], check: Check, *, feeds: bool = False, reads: bool = False) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        check: Check,
+        *,
+        feeds: bool = False,
+        reads: bool = False,
+        opens: Sequence[Path] = (),
+    ) -> None:
         self._arguments, self._check, self._feeds, self._reads = list(arguments), check, feeds, reads
+        self._opens = opens
 
     def __enter__(self) -> MediaProcess:
         # a child with a pipe ends when the pipe breaks; without a pipe, the kernel has to end it
         arguments = self._arguments if self._feeds or self._reads else tied_to_this_process(self._arguments)
+        access = self._access(arguments)
         self._error_output = tempfile.TemporaryFile()  # closed in __exit__
-        self._process = subprocess.Popen(
+        self._process = start_confined(
             arguments,
+            access,
+            env=child_environment(),
             stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
             stdout=subprocess.PIPE if self._reads else subprocess.DEVNULL,
             stderr=self._error_output,
@@ -66,6 +85,17 @@ class MediaProcess:
                 with contextlib.suppress(PermissionError):  # beyond the system's pipe quota: slower but correct
                     fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         return self
+
+    def _access(self, command: Sequence[str]) -> FileAccess:
+        """Return what the process may open; files to be written are created, because a rule needs a file."""
+        reads, writes = list(self._opens), list[Path]()
+        for before, argument in itertools.pairwise(self._arguments):
+            if argument.startswith(FILE_PROTOCOL):
+                path = Path(argument.removeprefix(FILE_PROTOCOL))
+                (reads if before == "-i" else writes).append(path)
+        for path in writes:
+            path.touch()
+        return program_access(list(dict.fromkeys((command[0], self._arguments[0]))), reads, writes)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -28,7 +28,7 @@ def read_still(path: Path, picture_format: str, width: int, height: int, check: 
     """Return the upright picture (H, W, 3) uint8 RGB; raises InputError when its size is not the expected one."""
     rgb = np.empty((height, width, 3), np.uint8)
     arguments = [sys.executable, "-m", "worker.media.still", str(path.resolve()), picture_format]
-    with MediaProcess(arguments, check, reads=True) as process:
+    with MediaProcess(arguments, check, reads=True, opens=[path]) as process:
         count = process.read_into(rgb.data.cast("B"))
         if count != rgb.nbytes or process.wait() != 0:
             raise InputError(ErrorCode.VIDEO_UNREADABLE, "The picture is damaged or incomplete.")

@@ -8,7 +8,6 @@ perhaps because the system had no memory left, the outcome is a ProbeKilledError
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ import imageio_ffmpeg
 from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import AudioFacts, VideoFacts
 from app.core.probing.limits import Limits as Limits  # callers import it from here
+from app.core.sandbox.confined import child_environment, program_access, run_confined
 
 TIMEOUT_S: Final = 30.0
 READ_BYTES_PER_S: Final = 40e6  # of a slow disk: large files get more time
@@ -89,17 +89,14 @@ def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> 
         "cpu_s": int(timeout_s) + 1,
         "limits": asdict(limits),
     }
-    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+    environment = child_environment() | {"PYTHONPATH": str(ROOT)}
     try:
-        child = subprocess.run(
+        child = run_confined(
             [sys.executable, "-m", "app.core.probing.child"],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            process_group=0,  # so that Ctrl-C reaches only the parent
-            env=environment,
-            check=False,
+            program_access([sys.executable], reads=[path.resolve()]),
+            data=json.dumps(request).encode(),
+            timeout_s=timeout_s,
+            environment=environment,
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(unreadable, "The file takes too long to be read.") from error

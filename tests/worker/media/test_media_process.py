@@ -73,7 +73,7 @@ def test_a_child_without_a_pipe_dies_with_its_owner(tmp_path: Path) -> None:
     inner = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     outer = f"""
 from worker.media.media_process import MediaProcess
-with MediaProcess([{PYTHON!r}, '-c', {inner!r}], lambda: None) as process:
+with MediaProcess([{PYTHON!r}, '-c', {inner!r}, 'file:{note}'], lambda: None) as process:
     process.wait()
 """
     owner = subprocess.Popen([PYTHON, "-c", outer])
