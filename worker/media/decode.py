@@ -21,6 +21,7 @@ import numpy as np
 from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import VideoFacts
+from app.core.probing.allowed import input_options
 from app.core.probing.probe import Limits, PictureFacts, probe_picture
 from app.core.probing.sniff import PICTURE_FORMATS
 from model.arrays import U8
@@ -215,7 +216,7 @@ def _sparse_arguments(source: Source, start_s: float, step_s: float, count: int)
 
 
 def _arguments(source: Source, options: FfmpegOptions, steps: list[str], count: int) -> list[str]:
-    always = {"f": source.facts.format, "protocol_whitelist": "file", "max_pixels": MAX_FRAME_PIXELS}
+    always = {"f": source.facts.format, "max_pixels": MAX_FRAME_PIXELS} | input_options(source.facts.format)
     output = {
         "format": "rawvideo",
         "pix_fmt": "yuv420p",

@@ -8,6 +8,7 @@ from typing import Any, Final
 import ffmpeg
 
 from app.core.jobs import AudioFacts
+from app.core.probing.allowed import input_options
 
 FfmpegOptions = dict[str, str | int | float | None]  # None: an option without a value
 
@@ -24,8 +25,8 @@ def file_address(path: Path) -> str:
 
 
 def audio_input(path: Path, facts: AudioFacts) -> Any:  # ffmpeg-python has no types
-    """Return the ffmpeg input of a sound file: its format is forced, and no protocol except `file` is allowed."""
-    return ffmpeg.input(file_address(path), f=facts.format, protocol_whitelist="file")
+    """Return the ffmpeg input of a sound file: its format is forced; see `input_options`."""
+    return ffmpeg.input(file_address(path), f=facts.format, **input_options(facts.format))
 
 
 def ffmpeg_arguments(stream: Any, binary: str, *options: str) -> list[str]:

@@ -15,10 +15,10 @@ from av.stream import Disposition
 
 from app.core.errors import ErrorCode, InputError
 from app.core.files import file_sha256
+from app.core.probing.allowed import MAX_STREAMS, guard_decoders, input_options
 from app.core.probing.limits import Limits
 from app.core.probing.sniff import HEAD_BYTES, REFERENCE, TEXT, sniff
 
-MAX_STREAMS: Final = 64
 MAX_PACKETS_TO_FIRST_FRAME: Final = 1000
 COVERS: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -42,9 +42,10 @@ def format_of(path: Path, unreadable: ErrorCode) -> str:
 def open_media(path: Path, name: str, unreadable: ErrorCode) -> av.container.InputContainer:
     """Open a file with the demuxer of the format `name`; raises InputError with the code `unreadable`."""
     try:
-        container = av.open(f"file:{path}", format=name, options={"protocol_whitelist": "file"})
+        container = av.open(f"file:{path}", format=name, options=input_options(name))
     except (av.FFmpegError, ValueError) as error:
         raise InputError(unreadable, "The file is damaged or incomplete.") from error
+    guard_decoders(container)
     if len(container.streams) > MAX_STREAMS:
         raise InputError(unreadable, f"The file has more than {MAX_STREAMS} streams.")
     return container
@@ -88,7 +89,7 @@ def decode_packet(packet: av.Packet[Any]) -> list[Any]:
     """Return the frames of a packet; none if it is damaged, as in players."""
     try:
         return list(packet.decode())
-    except av.InvalidDataError:
+    except (av.InvalidDataError, av.ArgumentError):  # the latter: a decoder that refuses to start
         return []
 
 

@@ -10,11 +10,12 @@ Structures and numbers: Linux, include/uapi/linux/landlock.h.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import stat
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,14 +106,15 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
             os.close(place)
 
 
-def python_access(paths: Sequence[str] = tuple(sys.path)) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+@functools.cache
+def python_access() -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Return what a Python program of this installation reads, and the folders that it only lists.
 
     Of a folder with source code only its packages are read, because data may lie beside them.
     """
-    roots = tuple({Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_exec_prefix)})
-    reads, listed = list(roots), []
-    for folder in map(Path, paths):
+    roots = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_exec_prefix)}
+    reads, listed = sorted(roots), []
+    for folder in map(Path, sys.path):
         if not folder.is_dir() or any(folder.is_relative_to(root) for root in roots):
             continue
         if folder.name in ("site-packages", "dist-packages"):
