@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -27,6 +28,17 @@ from app.core.sandbox.seccomp import refuse_system_calls
 KEPT_NAMES: Final = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 SCRIPT_PROGRAMS: Final = ("/bin", "/usr/bin", "/usr/local/bin")  # what a script in ffmpeg's place may execute
+
+ATTEMPT_TIMEOUT_S: Final = 30.0
+ATTEMPTS: Final = """
+import socket, sys
+for attempt in (socket.socket, lambda: open(sys.argv[1])):
+    try:
+        attempt()
+        print("done")
+    except PermissionError:
+        print("refused")
+"""
 
 
 class Confinement(NamedTuple):
@@ -95,6 +107,16 @@ def program_access(programs: Sequence[str], reads: Sequence[Path] = (), writes: 
     for folder in filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")):
         read.append(Path(folder))
     return FileAccess(tuple(executed), tuple(read), tuple(writes), listed)
+
+
+def try_confinement() -> Confinement:
+    """Return what a confined child cannot do here: make a socket, and open a file that is not its own."""
+    with tempfile.NamedTemporaryFile() as other:
+        command = [sys.executable, "-c", ATTEMPTS, other.name]
+        access = program_access([sys.executable])
+        child = run_confined(command, access, data=b"", timeout_s=ATTEMPT_TIMEOUT_S, environment=child_environment())
+    answers = child.stdout.split()
+    return Confinement(answers[:1] == [b"refused"], answers[1:] == [b"refused"])
 
 
 def _is_script(program: Path) -> bool:
