@@ -107,7 +107,7 @@ def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -
     }
     source = Source(path, facts, picture, ffmpeg_path, colour, tags)
     if facts.kind == "image":
-        return Source(path, facts, picture, ffmpeg_path, colour, tags, next(_decode_stream(source, 0, 1, check)))
+        return Source(path, facts, picture, ffmpeg_path, colour, tags, next(decode(source, 0, 1, check)))
     return source
 
 

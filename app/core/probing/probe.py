@@ -8,6 +8,7 @@ perhaps because the system had no memory left, the outcome is a ProbeKilledError
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,10 @@ from app.core.sandbox.confined import child_environment, program_access, run_con
 
 TIMEOUT_S: Final = 30.0
 READ_BYTES_PER_S: Final = 40e6  # of a slow disk: large files get more time
+LOG_BYTES: Final = 2000
 ROOT: Final = Path(__file__).resolve().parents[3]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> 
         # The limits of the child end it otherwise, so this says nothing about the file.
         raise ProbeKilledError
     if child.returncode != 0:
+        end = child.stderr[-LOG_BYTES:].decode(errors="replace").strip()
+        _log.warning("the probe of a file ended with status %d: %s", child.returncode, end)
         raise InputError(unreadable, "The file cannot be read within the limits on memory and time.")
     answer = json.loads(child.stdout)
     if "error" in answer:
