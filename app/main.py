@@ -24,8 +24,7 @@ from app.openapi import use_problem_type
 from app.problems import install_handlers
 from app.routes import events, health, jobs, pages, results, webhooks
 from app.server import make_server
-from app.services import Prober, build_services
-from app.uploads import UploadPace
+from app.services import Outside, build_services
 
 TITLE = "lipsync"
 DESCRIPTION = """Send a video and a voice; get a video whose lips follow the voice.
@@ -35,12 +34,9 @@ or `canceled`; with `?wait=30` few calls are enough. Then download the result. E
 `application/problem+json` with a `code` that never changes its meaning."""
 
 
-def create_app(settings: Settings, prober: Prober | None = None, pace: UploadPace | None = None) -> FastAPI:
-    """Return the application; the settings need `redis_url`.
-
-    A given prober replaces probing in child processes, a given pace the usual one of uploads.
-    """
-    services = build_services(settings, prober, pace)
+def create_app(settings: Settings, outside: Outside | None = None) -> FastAPI:
+    """Return the application; the settings need `redis_url`. Tests hand in another `outside` than the usual one."""
+    services = build_services(settings, outside or Outside.of(settings))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -31,7 +31,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: h\r\n"
 
 @pytest.fixture
 def service(make_service):
-    return make_service(limits=LIMITS, pace=PACE)
+    return make_service(limits=LIMITS, outside={"pace": PACE})
 
 
 def dial(service, sent=b""):
@@ -177,7 +177,7 @@ def test_listeners_are_counted_and_checked_in_one_step(make_service):
 
 
 def test_slow_clients_and_aborted_uploads_leave_nothing(make_service):
-    service = make_service(limits=ConnectionLimits(most=500, request_s=0.5), pace=PACE)
+    service = make_service(limits=ConnectionLimits(most=500, request_s=0.5), outside={"pace": PACE})
     assert service.post().status_code == 202  # starts the threads that every service has
     (job,) = service.http.get("/jobs").json()["jobs"]
     service.http.delete(f"/jobs/{job['id']}")

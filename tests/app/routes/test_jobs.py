@@ -322,7 +322,7 @@ def test_the_text_of_an_unexpected_error_is_not_sent(make_service, error, status
     def fail(path):
         raise error
 
-    service = make_service(prober=Prober(fail, fail))
+    service = make_service(outside={"prober": Prober(fail, fail)})
     answer = service.post()
     assert_problem(answer, status, code)
     assert "secret" not in answer.text and "Traceback" not in answer.text
