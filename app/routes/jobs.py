@@ -14,6 +14,7 @@ from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
 from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
 from app.intake import Intake, received_upload, save_job, send_message
+from app.listeners import until_client_leaves
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
 from app.services import Services
@@ -119,6 +120,7 @@ def list_jobs(
 
 @router.get("/jobs/{job_id}", summary="Poll a job", responses=problems(404, 422, 503))
 async def get_job(
+    request: Request,
     job: OwnJobDep,
     records: RecordsDep,
     listeners: ListenersDep,
@@ -135,8 +137,9 @@ async def get_job(
     ] = 0,
 ) -> JobView:
     """Return the job as it is now; with `wait`, after its next change. A job that has ended is returned at once."""
-    if wait > 0 and not job.status.is_terminal and listeners.has_capacity:
-        await listeners.wait(job.id, job.last_event, wait)
+    if wait > 0 and not job.status.is_terminal:
+        with until_client_leaves(request):
+            await listeners.wait(job.id, job.last_event, wait)
         return await run_in_threadpool(_current_view, records, job.id)
     return await run_in_threadpool(_view, records, job)
 

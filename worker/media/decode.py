@@ -25,7 +25,7 @@ from app.core.probing.probe import Limits, PictureFacts, probe_picture
 from app.core.probing.sniff import PICTURE_FORMATS
 from model.arrays import U8
 from worker.media.colour import ColourMatrix, planes_of_rgb
-from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments
+from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments, file_address
 from worker.media.media_process import MediaProcess
 from worker.media.still import read_still
 
@@ -224,7 +224,7 @@ def _arguments(source: Source, options: FfmpegOptions, steps: list[str], count: 
         "fps_mode": "passthrough",
         "frames:v": count,
     }
-    stream = ffmpeg.input(f"file:{source.path}", **always, **options).output("pipe:1", **output)
+    stream = ffmpeg.input(file_address(source.path), **always, **options).output("pipe:1", **output)
     return ffmpeg_arguments(stream, source.ffmpeg)
 
 

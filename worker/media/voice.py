@@ -16,7 +16,7 @@ from app.core.errors import ErrorCode, InputError
 from app.core.jobs import AudioFacts
 from model.arrays import I16
 from model.audio import SAMPLE_RATE_HZ
-from worker.media.ffmpeg_command import FROM_ZERO, audio_input, ffmpeg_arguments
+from worker.media.ffmpeg_command import FROM_ZERO, audio_input, ffmpeg_arguments, file_address
 from worker.media.media_process import MediaProcess
 
 MIN_VOICE_S: Final = 0.1
@@ -42,7 +42,7 @@ def read_voice(
     else:
         output["af"] = FROM_PICTURE.format(start_s=picture_start_s, rate=SAMPLE_RATE_HZ, length_s=length_s)
         options.append("-copyts")  # keep the file's own times: ffmpeg would count from the first packet of any stream
-    stream = audio_input(path, facts).output(str(raw), **output)
+    stream = audio_input(path, facts).output(file_address(raw), **output)
     with MediaProcess(ffmpeg_arguments(stream, ffmpeg_path, *options), check) as process:
         status = process.wait()
         count = raw.stat().st_size // 2 if raw.exists() else 0
