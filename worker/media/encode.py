@@ -22,6 +22,7 @@ from app.core.checks import Check
 from app.core.errors import ErrorCode
 from app.core.files import file_sha256
 from app.core.jobs import AudioFacts, JobOptions, ResultFacts
+from app.core.options import output_size_px
 from app.core.output_path import partial_path
 from model.arrays import U8
 from worker.media.decode import Source
@@ -152,11 +153,7 @@ def join(
 
 def output_size(source: Source, options: JobOptions) -> tuple[int, int]:
     """Return the width and height of the output in pixels, both even."""
-    height = options.output_height or source.height
-    if height == source.height:
-        return source.width, source.height
-    height += height % 2
-    return max(2, round(source.width * height / source.height / 2) * 2), height
+    return output_size_px(source.width, source.height, options)
 
 
 def _finish(process: MediaProcess, output: Path, source: Source, frames: int, options: JobOptions) -> ResultFacts:
