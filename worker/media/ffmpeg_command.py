@@ -1,22 +1,10 @@
-"""Argument lists for ffmpeg, and the inputs and filters that several commands share."""
+"""Argument lists for ffmpeg."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Final
-
-import ffmpeg
-
-from app.core.jobs import AudioFacts
+from typing import Any
 
 FfmpegOptions = dict[str, str | int | float | None]  # None: an option without a value
-
-FROM_ZERO: Final = "asetpts=PTS-STARTPTS,aresample={rate}:async=1:first_pts=0"
-
-
-def audio_input(path: Path, facts: AudioFacts) -> Any:  # ffmpeg-python has no types
-    """Return the ffmpeg input of a sound file: its format is forced, and no protocol except `file` is allowed."""
-    return ffmpeg.input(f"file:{path}", f=facts.format, protocol_whitelist="file")
 
 
 def ffmpeg_arguments(stream: Any, binary: str, *options: str) -> list[str]:

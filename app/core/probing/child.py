@@ -25,7 +25,7 @@ MEMORY_BYTES: Final = 3 * 1024**3
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
-    _confine(int(request["cpu_s"]))
+    confine(int(request["cpu_s"]))
     av.logging.set_level(None)
     tasks = {"video": probe_video, "audio": probe_audio, "picture": probe_picture}
     probe, path, limits = tasks[request["task"]], Path(request["path"]), Limits(**request["limits"])
@@ -36,7 +36,7 @@ def main() -> None:
     json.dump(answer, sys.stdout)
 
 
-def _confine(cpu_s: int) -> None:
+def confine(cpu_s: int) -> None:
     """Limit memory and CPU time of this process, and forbid it to write files."""
     limits = {
         resource.RLIMIT_AS: (MEMORY_BYTES, MEMORY_BYTES),
