@@ -68,7 +68,7 @@ def _facts_of_track(path: Path, name: str, track: int, limits: Limits) -> dict[s
         codec, rate_hz, channels = context.codec.canonical_name, rate_hz or context.sample_rate, max(channels, 1)
         if reading.first_s is not None:
             start_s = _start_s(container, name, reading.first_s, limits)
-    duration_s = reading.length_s + max(0.0, start_s)
+    duration_s = round(reading.length_s + max(0.0, start_s), 6)  # counting leaves errors of rounding
     if duration_s > limits.max_duration_s:
         raise too_long("sound", duration_s, limits)
     return {
