@@ -12,6 +12,7 @@ from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
+from app.core.sound_warnings import sound_warnings
 from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
 from app.intake import Intake, received_upload, save_job, send_message
 from app.listeners import until_client_leaves
@@ -85,7 +86,7 @@ async def validate(request: Request, services: ServicesDep) -> ValidationView:
     """Do all checks of a new job, and detect the faces in one frame. The files are deleted afterwards."""
     async with received_upload(request, services) as intake:
         faces = await run_in_threadpool(_find_faces, services, intake)
-    warnings = []
+    warnings = sound_warnings(intake.input)
     if faces is None:
         warnings.append("No worker was free to look for faces.")
     elif not faces:

@@ -65,7 +65,8 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
     binary = find_ffmpeg(context.ffmpeg)
     monitor.stage("sound")
     with timer.time("sound"):
-        voice, name = read_voice(sources.audio, sources.input.audio, work_dir, binary, monitor.check), VOICE_FILE
+        played = sources.voice
+        voice, name = read_voice(played.path, played.facts, work_dir, monitor.check, played.begin_s), VOICE_FILE
         if options.silence_gate:
             voice, name = gate_silence(voice, work_dir), GATED_FILE
         voice_s = len(voice) / SAMPLE_RATE_HZ

@@ -35,7 +35,7 @@ TASKS: Final[Mapping[str, Probe]] = {"video": probe_video, "audio": probe_audio,
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
-    has_all_memory = _confine(int(request["cpu_s"]))
+    has_all_memory = confine(int(request["cpu_s"]))
     av.logging.set_level(None)
     sys.stdout.write(READY)
     sys.stdout.flush()
@@ -71,7 +71,7 @@ def _is_of_machine(error: BaseException | None, has_all_memory: bool) -> bool:
     return False
 
 
-def _confine(cpu_s: int) -> bool:
+def confine(cpu_s: int) -> bool:
     """Limit memory and CPU time of this process, and forbid it to write files.
 
     Return whether it may use MEMORY_BYTES; not, if this machine allows its processes less.
