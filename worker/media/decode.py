@@ -151,11 +151,10 @@ def sparse_frames(source: Source, first: int, last: int, count: int, check: Chec
     if source.still is not None:
         yield source.still
         return
-    count = min(count, last - first)
-    found = 0
+    numbers = sparse_numbers(first, last, count)
+    count, found = len(numbers), 0
     if _seeks_pay(source, last - first, count):
-        for index in range(count):
-            number = first + (last - first) * index // count
+        for number in numbers:
             for frame in _sought_frame(source, number, last, check):
                 found += 1
                 yield frame
@@ -165,6 +164,12 @@ def sparse_frames(source: Source, first: int, last: int, count: int, check: Chec
             yield frame
     if not found:
         yield from decode(source, first, first + 1, check)
+
+
+def sparse_numbers(first: int, last: int, count: int) -> list[int]:
+    """Return the numbers of up to `count` frames at evenly spaced times of [first, last)."""
+    count = min(count, last - first)
+    return [first + (last - first) * index // count for index in range(count)]
 
 
 def _seeks_pay(source: Source, frames: int, count: int) -> bool:
