@@ -190,6 +190,7 @@ class VideoFacts(BaseModel):
     rotation: int  # degrees clockwise that make the picture upright; already applied to width and height
     variable_frame_rate: bool
     has_audio: bool
+    keyframe_interval: int | None = None  # most frames from one key frame to the next; None if it is not known
     bytes: int
     sha256: str
 
