@@ -24,6 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from app.caller import Caller
 from app.core.jobs import JobInput, JobOptions, new_job_id
 from app.core.options import check_options_fit, option_error, options_from_text
+from app.core.outgoing.fetch import fetch
 from app.core.outgoing.guarded_url import parse_url
 from app.core.queue import send_job
 from app.core.records.records import Created
@@ -76,6 +77,7 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
     try:
         folder = held.enter_context(services.workspace.incoming(job_id))
         form = await receive_form(request, folder, limits)
+        await _fetch_urls(services, form, folder)
         options = options_from_text(form.options)
         options = await run_in_threadpool(with_webhook, services, caller, options)
         job_input = await _probe(services, form)
@@ -89,6 +91,23 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
             await run_in_threadpool(held.close)
             if intake is not None and intake.stored and not intake.kept:
                 await run_in_threadpool(_delete_files, services, job_id)
+
+
+async def _fetch_urls(services: Services, form: Form, folder: Path) -> None:
+    """Download the files whose addresses the form names, one after the other, under the limit on all files together.
+
+    Raises InputError(url_blocked, url_fetch_failed, input_too_large), CapacityError(storage_full).
+    """
+    for url in form.urls.values():
+        parse_url(url, services.url_client.policy)
+    for name, url in form.urls.items():
+        left = services.upload_limits.max_bytes - sum(path.stat().st_size for path in form.files.values())
+
+        def download(url: str = url, path: Path = folder / name, left: int = left) -> None:
+            fetch(services.url_client, url, path, max_bytes=left, check=lambda: services.workspace.check_space(0))
+
+        await anyio.to_thread.run_sync(download, limiter=services.downloads)
+        form.files[name] = folder / name
 
 
 def with_webhook(services: Services, caller: Caller, options: JobOptions) -> JobOptions:
@@ -164,7 +183,7 @@ def send_message(services: Services, job_id: str) -> None:
     """Send the task of a queued job to the workers; if that fails, the reaper sends it later."""
     try:
         send_job(services.celery, job_id)
-    except OperationalError:
+    except (OperationalError, redis.RedisError):  # kombu passes a refusal of Redis on as it is
         services.upkeep.mark_unsent([job_id])
         _log.warning("message not sent job=%s", job_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -18,14 +18,14 @@ from app.connections import ConnectionLimits, most_connections, raise_descriptor
 from app.core.addresses import listening_sockets
 from app.core.settings import Settings
 from app.core.version import service_version
+from app.methods import with_head_routes
 from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.openapi import use_problem_type
 from app.problems import install_handlers
 from app.routes import events, health, jobs, pages, results, webhooks
 from app.server import make_server
-from app.services import Prober, build_services
-from app.uploads import UploadPace
+from app.services import Outside, build_services
 
 TITLE = "lipsync"
 DESCRIPTION = """Send a video and a voice; get a video whose lips follow the voice.
@@ -34,13 +34,12 @@ DESCRIPTION = """Send a video and a voice; get a video whose lips follow the voi
 or `canceled`; with `?wait=30` few calls are enough. Then download the result. Every error answer is
 `application/problem+json` with a `code` that never changes its meaning."""
 
+ROUTERS: Final = tuple(with_head_routes(module.router) for module in (jobs, events, results, webhooks, health, pages))
 
-def create_app(settings: Settings, prober: Prober | None = None, pace: UploadPace | None = None) -> FastAPI:
-    """Return the application; the settings need `redis_url`.
 
-    A given prober replaces probing in child processes, a given pace the usual one of uploads.
-    """
-    services = build_services(settings, prober, pace)
+def create_app(settings: Settings, outside: Outside | None = None) -> FastAPI:
+    """Return the application; the settings need `redis_url`. Tests hand in another `outside` than the usual one."""
+    services = build_services(settings, outside or Outside.of(settings))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -59,9 +58,9 @@ def create_app(settings: Settings, prober: Prober | None = None, pace: UploadPac
     app = FastAPI(title=TITLE, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.state.services = services
     app.state.metrics = Metrics(services)
-    for module in (jobs, events, results, webhooks, health, pages):
-        app.include_router(module.router)
-    install_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    install_handlers(app, [app.router, *ROUTERS])
     app.add_middleware(BrowserGuard, settings=settings)
     if settings.cors_origins:
         app.add_middleware(

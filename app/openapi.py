@@ -31,7 +31,10 @@ def form_body() -> dict[str, Any]:
         "contentMediaType": "application/json",
         "description": properties["metadata"]["description"],
     }
-    form = {"type": "object", "properties": properties, "required": ["video", "audio"], "additionalProperties": False}
+    for name, text in _FILES.items():
+        properties[f"{name}_url"] = {"type": "string", "description": f"Address of the file instead. {text}"}
+    needed = [{"oneOf": [{"required": [name]}, {"required": [f"{name}_url"]}]} for name in ("video", "audio")]
+    form = {"type": "object", "properties": properties, "allOf": needed, "additionalProperties": False}
     content = {
         "schema": form,
         "encoding": {"metadata": {"contentType": "application/json"}},

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from typing import Final
 
 from app.core.outgoing.client import OutgoingClient
-from app.core.outgoing.policy import OutgoingPolicy
+from app.core.outgoing.policy import OutgoingLimits, OutgoingPolicy
 from app.core.outgoing.send import SEND_LIMITS
 from app.core.settings import Settings
 
@@ -22,7 +22,8 @@ PRIVATE_NETWORKS: Final = tuple(
 def url_client(settings: Settings) -> OutgoingClient:
     """Return the client for URL inputs; raises ValueError for a malformed host pattern."""
     ports = frozenset(settings.outgoing_ports)
-    return OutgoingClient(OutgoingPolicy(settings.url_inputs, settings.url_hosts, ports))
+    policy = OutgoingPolicy(settings.url_inputs, settings.url_hosts, ports)
+    return OutgoingClient(policy, OutgoingLimits(total_s=settings.url_timeout_s))
 
 
 def webhook_client(settings: Settings) -> OutgoingClient:

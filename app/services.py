@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import anyio
 import redis
@@ -18,6 +19,7 @@ from app.core.access.key_store import KeyStore
 from app.core.housekeeping.reaper import Reaper
 from app.core.housekeeping.sweeper import Sweeper
 from app.core.jobs import AudioFacts, VideoFacts
+from app.core.outgoing.client import OutgoingClient
 from app.core.probing import probe as media
 from app.core.queue import CeleryOutbox, make_celery
 from app.core.records.connection import connect
@@ -30,11 +32,13 @@ from app.core.storage.port import Storage
 from app.core.storage.workspace import Workspace
 from app.link_signer import LinkSigner
 from app.listeners import Listeners
-from app.outgoing_clients import webhook_client
+from app.outgoing_clients import url_client, webhook_client
 from app.shutdown import Shutdown
 from app.uploads import UploadLimits, UploadPace
 from app.webhook_content import EndedJobs
 from app.webhook_sender import SecretSource, WebhookSender
+
+DOWNLOADS_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,20 @@ class Prober:
         """Return a prober that works in child processes, under the limits of the settings."""
         limits = media.Limits.of(settings)
         return cls(lambda path: media.probe_video(path, limits), lambda path: media.probe_audio(path, limits))
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the application meets outside: files of strangers, their pace of sending, and hosts that they name."""
+
+    prober: Prober
+    pace: UploadPace
+    url_client: OutgoingClient
+
+    @classmethod
+    def of(cls, settings: Settings) -> Outside:
+        """Return what the settings name."""
+        return cls(Prober.of(settings), UploadPace(), url_client(settings))
 
 
 @dataclass(frozen=True)
@@ -73,10 +91,12 @@ class Services:
     webhook_secrets: SecretSource
     listeners: Listeners
     shutdown: Shutdown
+    url_client: OutgoingClient
+    downloads: anyio.CapacityLimiter  # each holds a thread for as long as it takes
     probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
 
 
-def build_services(settings: Settings, prober: Prober | None, pace: UploadPace | None) -> Services:
+def build_services(settings: Settings, outside: Outside) -> Services:
     """Return the services, without connecting to Redis or the storage; the settings need `redis_url`."""
     if settings.redis_url is None:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
@@ -95,11 +115,11 @@ def build_services(settings: Settings, prober: Prober | None, pace: UploadPace |
         upkeep=upkeep,
         storage=storage,
         workspace=workspace,
-        upload_limits=UploadLimits(settings.max_upload_bytes, workspace.check_space, pace or UploadPace()),
+        upload_limits=UploadLimits(settings.max_upload_bytes, workspace.check_space, outside.pace),
         links=LinkSigner(client),
         keys=keys,
         celery=celery,
-        prober=prober or Prober.of(settings),
+        prober=outside.prober,
         reaper=Reaper(upkeep, CeleryOutbox(celery), settings.run_timeout_s),
         sweeper=Sweeper(upkeep, storage, workspace, settings.retention_s),
         webhooks=webhooks,
@@ -107,5 +127,7 @@ def build_services(settings: Settings, prober: Prober | None, pace: UploadPace |
         webhook_secrets=secrets,
         listeners=Listeners(settings.redis_url, shutdown),
         shutdown=shutdown,
+        url_client=outside.url_client,
+        downloads=anyio.CapacityLimiter(DOWNLOADS_AT_ONCE),
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
     )

@@ -23,18 +23,22 @@ from app.core.errors import CapacityError, ErrorCode, InputError
 from app.core.options import OPTION_NAMES, option_error, quoted
 from app.core.storage.port import PARTS
 
+REQUIRED: Final = ("video", "audio")
+URL_FIELDS: Final = {f"{name}_url": name for name in PARTS}  # addresses of files, by the name of their field
 BLOCK_BYTES: Final = 1024**2
 MAX_OPTION_BYTES: Final = 16 * 1024
 FORM_OVERHEAD_BYTES: Final = 256 * 1024  # boundaries, headers and options around the files
+MAX_BOUNDARY_BYTES: Final = 256  # most that the parser takes
 DRAIN_BYTES: Final = 16 * 1024**2  # most that is still read after a refusal
 DRAIN_S: Final = 2.0  # and for how long
 
 
 @dataclass
 class Form:
-    """Content of a form: the paths of its files on disk, and its option fields as text."""
+    """Content of a form: the paths of its files on disk, addresses instead of files, and its option fields as text."""
 
     files: dict[str, Path] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
 
 
@@ -103,7 +107,10 @@ def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise HTTPException(415, "Send the request as multipart/form-data.")
-    return options[b"boundary"]
+    boundary: bytes = options[b"boundary"]
+    if len(boundary) > MAX_BOUNDARY_BYTES:
+        raise HTTPException(415, f"A boundary can have {MAX_BOUNDARY_BYTES} characters.")
+    return boundary
 
 
 def _check_length(request: Request, max_bytes: int) -> None:
@@ -211,10 +218,13 @@ class _FormWriter:
         """Return the form; raises InputError if the body ended early or a required file is missing."""
         if not self._ended:
             raise option_error("The form ends before its closing boundary.")
-        for name in ("video", "audio"):
-            if name not in self._form.files:
+        form = self._form
+        for name in PARTS:
+            if name in form.files and name in form.urls:
+                raise option_error(f"{name}: send the file or its address, not both.")
+            if name in REQUIRED and name not in form.files and name not in form.urls:
                 raise option_error(f"{name}: this file is required.")
-        return self._form
+        return form
 
     def close(self) -> None:
         """Close the file of a part that did not end."""
@@ -242,12 +252,12 @@ class _FormWriter:
             raise option_error("A part of the form has no name.")
         name = self._name = options[b"name"].decode("utf-8", "replace")
         self._unnamed_file = options.get(b"filename") == b""
-        if name in self._form.files or name in self._form.options:
+        if name in self._form.files or name in self._form.options or URL_FIELDS.get(name) in self._form.urls:
             raise option_error(f"{name}: sent more than once.")
         if name in PARTS:
             path = self._form.files[name] = self._folder / name
             self._file = path.open("xb")
-        elif name not in OPTION_NAMES:
+        elif name not in OPTION_NAMES and name not in URL_FIELDS:
             raise option_error(f"{quoted(name)} is neither a file nor an option of a job.")
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -263,7 +273,10 @@ class _FormWriter:
 
     def _on_part_end(self) -> None:
         if self._file is None:
-            self._form.options[self._name] = self._decoded()
+            if self._name in URL_FIELDS:
+                self._form.urls[URL_FIELDS[self._name]] = self._decoded()
+            else:
+                self._form.options[self._name] = self._decoded()
             return
         is_absent = self._unnamed_file and self._file.tell() == 0  # a browser sends an empty file field so
         self.close()

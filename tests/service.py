@@ -18,11 +18,14 @@ from app.connections import ConnectionLimits
 from app.core.addresses import listening_sockets
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import AudioFacts, JobInput, Report, VideoFacts
+from app.core.outgoing.client import OutgoingClient
+from app.core.outgoing.policy import OutgoingPolicy
 from app.core.private_redis import redis_command
 from app.core.records.connection import connect
 from app.server import make_server
-from app.services import Prober
+from app.services import Outside, Prober
 from app.shutdown import DRAIN_S
+from app.uploads import UploadPace
 
 VIDEO = VideoFacts(
     kind="video",
@@ -137,6 +140,11 @@ def fake_prober() -> Prober:
         return AUDIO.model_copy(update={"bytes": size, "sha256": sha256})
 
     return Prober(video, audio)
+
+
+def fake_outside() -> Outside:
+    """Return an outside whose files are believed and whose hosts are never reached."""
+    return Outside(fake_prober(), UploadPace(), OutgoingClient(OutgoingPolicy()))
 
 
 def put(storage, job_id, name, content):

@@ -101,6 +101,7 @@ class Settings(BaseSettings):
     outgoing_ports: Annotated[tuple[Port, ...], NoDecode, BeforeValidator(_split)] = Field(
         (80, 443), description="Ports of URL inputs and webhooks."
     )
+    url_timeout_s: Finite = Field(120.0, gt=0, description="Longest download of one URL input.")
     webhook_hosts: Names = Field((), description="Hosts of webhooks that may have private addresses.")
     webhook_secret: Secrets = Field((), description="Secrets that sign webhooks with AUTH=off: whsec_ and base64.")
     ffmpeg: str | None = Field(None, description="The ffmpeg program; unset: the one in imageio-ffmpeg.")

@@ -12,6 +12,7 @@ from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
+from app.core.sound_warnings import sound_warnings
 from app.dependencies import (
     ACCEPTING,
     MAY_READ,
@@ -92,14 +93,14 @@ def _current_view(records: Records, job_id: str) -> JobView:
     dependencies=[MAY_SUBMIT, ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep, caller: CallerDep) -> ValidationView:
-    """Do all checks of a new job, and detect the faces in one frame. The files are deleted afterwards."""
+    """Do all checks of a new job, and find the people as a job does. The files are deleted afterwards."""
     async with received_upload(request, services, caller) as intake:
         faces = await run_in_threadpool(_find_faces, services, intake)
-    warnings = []
+    warnings = sound_warnings(intake.input)
     if faces is None:
         warnings.append("No worker was free to look for faces.")
     elif not faces:
-        warnings.append("No face was found in the frame that was looked at.")
+        warnings.append("No face was found in the frames that were looked at.")
     return ValidationView(input=intake.input, options=intake.options, faces=faces, warnings=warnings)
 
 
@@ -107,7 +108,7 @@ def _find_faces(services: Services, intake: Intake) -> list[FaceView] | None:
     if not services.records.live_workers():
         return None
     intake.store(services)
-    send_find_faces(services.celery, intake.job_id)
+    send_find_faces(services.celery, intake.job_id, intake.input, intake.options)
     faces = wait_for_faces(services.redis, intake.job_id)
     return None if faces is None else [FaceView.model_validate(face) for face in faces]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -17,7 +17,7 @@ from app.core.records.upkeep import Upkeep
 from app.core.settings import Settings
 from app.main import create_app
 from app.services import Services
-from tests.service import LiveServer, fake_prober, live_server, running_redis
+from tests.service import LiveServer, fake_outside, live_server, running_redis
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +75,9 @@ class Service:
 
 
 @contextmanager
-def running_service(prober=None, limits=None, pace=None, **settings):
+def running_service(limits=None, outside=None, **settings):
     values = {"max_upload_bytes": 100_000} | settings
-    app = create_app(Settings(**values), prober or fake_prober(), pace)
+    app = create_app(Settings(**values), replace(fake_outside(), **outside or {}))
     with live_server(app, limits) as server, httpx.Client(base_url=server.url, timeout=60) as http:
         yield Service(http, app.state.services, values["data_dir"], server)
 

@@ -22,16 +22,14 @@ from tests.service import wait_until
 
 LIMITS = ConnectionLimits(most=20, request_s=0.4, answer_s=0.4)
 PACE = UploadPace(window_s=0.4, window_bytes=1000)
-UPLOAD = (
-    b"POST /jobs HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 90000\r\n\r\n"
-)
+UPLOAD = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 90000\r\n\r\n"
 PART = b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: h\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.fixture
 def service(make_service):
-    return make_service(limits=LIMITS, pace=PACE)
+    return make_service(limits=LIMITS, outside={"pace": PACE})
 
 
 def dial(service, sent=b""):
@@ -116,7 +114,7 @@ def test_a_client_that_takes_nothing_of_its_answer_is_left(service):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with pytest.raises(OSError, match=r"reset|Broken pipe"):
             for _ in range(3000):  # each answer has many thousand bytes; the buffers of the system hold some millions
-                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: h\r\n\r\n")
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 time.sleep(0.001)
     wait_until(lambda: service.server.connections == 0, 5)
 
@@ -141,7 +139,7 @@ def test_connections_beyond_the_limit_are_refused_while_all_are_at_work(make_ser
     service.http.close()
     with ExitStack() as held:
         for _ in range(3):
-            request = f"GET /jobs/{job_id}?wait=60 HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+            request = f"GET /jobs/{job_id}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
             held.enter_context(closing(dial(service, request)))
         wait_until(lambda: service.services.listeners.count == 3, 10)
         with closing(dial(service)) as late:
@@ -154,7 +152,7 @@ def test_connections_beyond_the_limit_are_refused_while_all_are_at_work(make_ser
 def test_a_listener_that_leaves_is_forgotten(make_service, path):
     service = make_service()
     job_id = service.post().json()["id"]
-    request = f"GET /jobs/{job_id}{path} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+    request = f"GET /jobs/{job_id}{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     for _ in range(2):  # more in all than the pool of connections to Redis has
         with ExitStack() as held:
             for _ in range(MAX_LISTENERS * 3 // 4):
@@ -167,7 +165,7 @@ def test_a_listener_that_leaves_is_forgotten(make_service, path):
 def test_listeners_are_counted_and_checked_in_one_step(make_service):
     service = make_service()
     job_id = service.post().json()["id"]
-    request = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode()
+    request = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
     with ExitStack() as held:
         sockets = [held.enter_context(closing(dial(service, request))) for _ in range(MAX_LISTENERS + 30)]
         wait_until(lambda: service.services.listeners.count == MAX_LISTENERS, 20)
@@ -177,7 +175,7 @@ def test_listeners_are_counted_and_checked_in_one_step(make_service):
 
 
 def test_slow_clients_and_aborted_uploads_leave_nothing(make_service):
-    service = make_service(limits=ConnectionLimits(most=500, request_s=0.5), pace=PACE)
+    service = make_service(limits=ConnectionLimits(most=500, request_s=0.5), outside={"pace": PACE})
     assert service.post().status_code == 202  # starts the threads that every service has
     (job,) = service.http.get("/jobs").json()["jobs"]
     service.http.delete(f"/jobs/{job['id']}")

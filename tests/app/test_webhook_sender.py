@@ -61,9 +61,12 @@ def receiver():
 
 
 @pytest.fixture
-def told(make_service, receiver):
-    """Return a service that may send webhooks to the receiver."""
-    return make_service(webhook_secret=SECRETS, webhook_hosts=("127.0.0.1",), outgoing_ports=(80, 443, receiver.port))
+def told(make_service, receiver, redis_url):
+    """Return a service that may send webhooks to the receiver, on a database that no other service shares."""
+    allowed = {"webhook_hosts": ("127.0.0.1",), "outgoing_ports": (80, 443, receiver.port)}
+    service = make_service(redis_url=f"{redis_url}?db=6", webhook_secret=SECRETS, **allowed)
+    service.services.redis.flushdb()
+    return service
 
 
 def canceled_job(service, url):

@@ -18,7 +18,7 @@ from tests.chaos.findings import Findings
 from tests.conftest import ROOT
 from tests.fuzz.bases import make_bases
 from tests.fuzz.direct import run_direct
-#from tests.fuzz.through_service import run_through_service
+# from tests.fuzz.through_service import run_through_service
 
 SERVICE_SHARE = 0.25  # of the cases: half of them files, half of them requests
 

@@ -86,8 +86,8 @@ def make_bases(folder: Path, shared: Path | None) -> list[Base]:
             subprocess.run([*command, "-fflags", "+bitexact", "-flags", "+bitexact", str(path)], check=False)
             if path.is_file() and path.stat().st_size > 0:
                 bases.append(Base(name, path.read_bytes(), is_voice))
-    for place in SHARED_FOLDERS if shared is not None else ():
-        for path in sorted((shared / place).iterdir()):
+    for place in () if shared is None else [shared / name for name in SHARED_FOLDERS]:
+        for path in sorted(place.iterdir()):
             if path.suffix not in (".csv", ".md") and 0 < path.stat().st_size <= LARGEST_BYTES:
                 bases.append(Base(path.name, path.read_bytes(), path.name.startswith(("audio_", "voice"))))
     return bases

@@ -19,6 +19,7 @@ import psutil
 
 from app.core.checks import never_stop
 from app.core.errors import ErrorCode, LipSyncError
+from app.core.probing.answer import DAMAGED
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from tests.chaos.findings import Findings
 from tests.fuzz.bases import Base
@@ -30,7 +31,6 @@ LIMIT_S: Final = 10.0
 MOST_BYTES: Final = 2 * 1024**3  # resident memory of any child
 FRAMES: Final = 12
 LIMITS: Final = Limits()
-UNEXPLAINED: Final = "within the limits on memory and time"  # a probe that crashed, or met its limits
 
 
 @dataclass
@@ -96,7 +96,7 @@ def _outcome(work: Path, base: Base, content: bytes, name: str, tally: Tally) ->
     try:
         (_hear if base.is_voice else _look)(path, work)
     except LipSyncError as error:
-        if UNEXPLAINED in error.message:
+        if error.message == DAMAGED:
             tally.unexplained.append(f"{name}: the probe died")
         if error.code == ErrorCode.INTERNAL:
             tally.errors.append(f"{name}: {error}")
@@ -119,7 +119,7 @@ def _look(path: Path, work: Path) -> None:
 
 def _hear(path: Path, work: Path) -> None:
     facts = probe_audio(path, LIMITS)
-    voice = read_voice(path, facts, work, find_ffmpeg(None), never_stop)
+    voice = read_voice(path, facts, work, never_stop)
     if len(voice) > 16_000 * (LIMITS.max_duration_s + 61):
         raise AssertionError("the voice is longer than its limit")
 
@@ -133,7 +133,7 @@ class Peak:
 
 @contextmanager
 def watched_children() -> Iterator[Peak]:
-    """Measure the children of this process: those that have ended by the kernel's count, the others ten times a second."""
+    """Measure the children of this process: the ended ones by the kernel's count, the others ten times a second."""
     peak, ended = Peak(), threading.Event()
 
     def watch() -> None:

@@ -26,14 +26,16 @@ def mutate(data: bytes, others: Sequence[bytes], seed: str) -> bytes:
 
 def flip_bits(data: bytearray, _: Sequence[bytes], chance: random.Random) -> None:
     """Flip up to 64 bits anywhere."""
-    for _ in range(chance.choice((1, 4, 16, 64))):
+    for _bit in range(chance.choice((1, 4, 16, 64))):
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
 
 
 def change_header(data: bytearray, _: Sequence[bytes], chance: random.Random) -> None:
     """Set some bytes near the start."""
-    for _ in range(chance.choice((1, 2, 8))):
-        data[chance.randrange(min(len(data), HEADER_BYTES))] = chance.choice((0, 1, 127, 128, 255, chance.randrange(256)))
+    for _byte in range(chance.choice((1, 2, 8))):
+        data[chance.randrange(min(len(data), HEADER_BYTES))] = chance.choice(
+            (0, 1, 127, 128, 255, chance.randrange(256))
+        )
 
 
 def set_number(data: bytearray, _: Sequence[bytes], chance: random.Random) -> None:

@@ -16,7 +16,7 @@ from app.core.records.connection import connect
 from app.core.settings import Settings
 from app.main import create_app
 from tests.conftest import ROOT
-from tests.service import fake_prober, live_server, running_redis, wait_until
+from tests.service import fake_outside, live_server, running_redis, wait_until
 
 
 class Stack:
@@ -75,7 +75,7 @@ class Stack:
 def standing_stack(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("data")
     with running_redis(tmp_path_factory.mktemp("redis")) as url:
-        app = create_app(Settings(redis_url=url, data_dir=data_dir), fake_prober())
+        app = create_app(Settings(redis_url=url, data_dir=data_dir), fake_outside())
         with live_server(app) as server, httpx.Client(base_url=server.url, timeout=60) as http:
             yield Stack(url, data_dir, http, app.state.services)
 

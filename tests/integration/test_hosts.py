@@ -13,7 +13,7 @@ from app.core.settings import Settings
 from app.main import create_app
 from tests.integration.conftest import Stack
 from tests.s3 import S3Server
-from tests.service import fake_prober, live_server, running_redis, wait_until
+from tests.service import fake_outside, live_server, running_redis, wait_until
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def two_hosts(folder, **named):
     """Run a service whose disk no worker sees, and a worker whose disk the service does not."""
     (folder / "redis").mkdir()
     with running_redis(folder / "redis") as url:
-        app = create_app(Settings(redis_url=url, data_dir=folder / "service", **named), fake_prober())
+        app = create_app(Settings(redis_url=url, data_dir=folder / "service", **named), fake_outside())
         with live_server(app) as server, httpx.Client(base_url=server.url, timeout=60) as http:
             stack = Stack(url, folder / "worker", http, app.state.services)
             try:

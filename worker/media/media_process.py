@@ -51,9 +51,11 @@ class ProcessKilledError(ServiceError):
 class MediaProcess:
     """Child process with a pipe to its input, a pipe from its output, or both or neither.
 
-    It starts when its context is entered, and it is killed when the context ends before the process does. It is
-    confined: it reaches no network, and it opens only the files that ffmpeg's arguments name (`file:...`; those that
-    do not follow `-i` are written) and those in `opens`, which it reads.
+    output_fd: its output goes into this pipe, which another process reads. inherited_fd: a pipe that it reads besides
+    its input. It starts when its context is entered, and it is killed when the context ends before the process does.
+
+    It is confined: it reaches no network, and it opens only the files that ffmpeg's arguments name (`file:...`; those
+    that do not follow `-i` are written) and those in `opens`, which it reads.
     """
 
     def __init__(
@@ -63,14 +65,19 @@ class MediaProcess:
         *,
         feeds: bool = False,
         reads: bool = False,
+        output_fd: int | None = None,
+        inherited_fd: int | None = None,
         opens: Sequence[Path] = (),
     ) -> None:
         self._arguments, self._check, self._feeds, self._reads = list(arguments), check, feeds, reads
+        self._output_fd = subprocess.DEVNULL if output_fd is None else output_fd
+        self._inherited = () if inherited_fd is None else (inherited_fd,)
         self._opens = opens
 
     def __enter__(self) -> MediaProcess:
         # a child with a pipe ends when the pipe breaks; without a pipe, the kernel has to end it
-        arguments = self._arguments if self._feeds or self._reads else tied_to_this_process(self._arguments)
+        has_pipe = self._feeds or self._reads or self._output_fd != subprocess.DEVNULL
+        arguments = self._arguments if has_pipe else tied_to_this_process(self._arguments)
         access = self._access(arguments)
         self._error_output = tempfile.TemporaryFile()  # closed in __exit__
         self._process = start_confined(
@@ -78,9 +85,10 @@ class MediaProcess:
             access,
             env=child_environment(),
             stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if self._reads else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if self._reads else self._output_fd,
             stderr=self._error_output,
             bufsize=0,
+            pass_fds=self._inherited,
             process_group=0,  # Ctrl-C reaches the worker alone, and the worker decides how its children end
         )
         with contextlib.suppress(ProcessLookupError):  # it has already ended

@@ -52,11 +52,14 @@ def open_media(path: Path, name: str, unreadable: ErrorCode) -> av.container.Inp
 
 
 def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """Return the first video stream that is not a cover picture; raises InputError."""
-    for stream in container.streams.video:
-        if not stream.disposition & COVERS:
+    """Return the first video stream of a known codec that is not a cover picture; raises InputError."""
+    streams = [stream for stream in container.streams.video if not stream.disposition & COVERS]
+    if not streams:
+        raise InputError(ErrorCode.VIDEO_STREAM_MISSING, "The file given as video contains no video.")
+    for stream in streams:
+        if stream.codec_context:  # None for a codec that is not known
             return stream
-    raise InputError(ErrorCode.VIDEO_STREAM_MISSING, "The file given as video contains no video.")
+    raise InputError(ErrorCode.VIDEO_UNREADABLE, "The video is coded in a way that this service does not read.")
 
 
 def packets(

@@ -74,8 +74,8 @@ def start_confined(command: Sequence[str], access: FileAccess, **options: Any) -
 
 
 def run_confined(
-    command: Sequence[str], access: FileAccess, *, data: bytes, timeout_s: float, environment: Mapping[str, str]
-) -> subprocess.CompletedProcess[bytes]:
+    command: Sequence[str], access: FileAccess, *, data: str, timeout_s: float, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
     """Run a confined child in a process group of its own, give it data and return its exit status and outputs.
 
     Raises subprocess.TimeoutExpired. If this call ends early for any reason, the child is killed.
@@ -85,11 +85,13 @@ def run_confined(
         command, access, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, process_group=0
     ) as process:
         try:
-            output, errors = process.communicate(data, timeout_s)
+            output, errors = process.communicate(data.encode(), timeout_s)
         except BaseException:
             process.kill()
             raise
-        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+        return subprocess.CompletedProcess(
+            command, process.returncode, output.decode(errors="replace"), errors.decode(errors="replace")
+        )
 
 
 def program_access(programs: Sequence[str], reads: Sequence[Path] = (), writes: Sequence[Path] = ()) -> FileAccess:
@@ -114,9 +116,9 @@ def try_confinement() -> Confinement:
     with tempfile.NamedTemporaryFile() as other:
         command = [sys.executable, "-c", ATTEMPTS, other.name]
         access = program_access([sys.executable])
-        child = run_confined(command, access, data=b"", timeout_s=ATTEMPT_TIMEOUT_S, environment=child_environment())
+        child = run_confined(command, access, data="", timeout_s=ATTEMPT_TIMEOUT_S, environment=child_environment())
     answers = child.stdout.split()
-    return Confinement(answers[:1] == [b"refused"], answers[1:] == [b"refused"])
+    return Confinement(answers[:1] == ["refused"], answers[1:] == ["refused"])
 
 
 def _is_script(program: Path) -> bool:

@@ -1,0 +1,102 @@
+"""Jobs whose files are named by address, fetched from a real server on this host by a client that trusts it."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_network
+
+import pytest
+
+from app.core.outgoing.client import OutgoingClient
+from app.core.outgoing.policy import OutgoingPolicy
+from tests.app.conftest import running_service
+from tests.app.routes.test_jobs import assert_problem
+
+FILES = {"/film.mp4": b"moving" * 100, "/voice.wav": b"sound" * 50, "/bad.mp4": b"bad", "/large": b"l" * 4_500}
+
+
+@pytest.fixture(scope="module")
+def media():
+    """Return the address of a server with files."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            content = FILES.get(self.path)
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def fetching(redis_url, tmp_path_factory, media):
+    """Return a service that may fetch from that server alone."""
+    trusted = (ip_network("127.0.0.0/8"),)
+    ports = frozenset({int(media.rpartition(":")[2])})
+    client = OutgoingClient(OutgoingPolicy("allow-list", ("127.0.0.1",), ports, trusted_networks=trusted))
+    settings = {"redis_url": f"{redis_url}?db=5", "data_dir": tmp_path_factory.mktemp("urls")}
+    with running_service(outside={"url_client": client}, max_upload_bytes=5_000, **settings) as service:
+        yield service
+
+
+def sent(service, path="/jobs", files=None, headers=None, **data):
+    parts = {name: (None, text) for name, text in data.items()} | (files or {})
+    return service.http.post(path, files=parts, headers=headers)
+
+
+def test_a_job_of_addresses_is_that_of_the_same_files(fetching, media):
+    urls = {"video_url": f"{media}/film.mp4", "audio_url": f"{media}/voice.wav"}
+    made = sent(fetching, headers={"Idempotency-Key": "one"}, **urls)
+    assert made.status_code == 202, made.text
+    job = made.json()
+    assert job["input"]["video"]["bytes"] == len(FILES["/film.mp4"])
+    uploaded = {"video": FILES["/film.mp4"], "audio": FILES["/voice.wav"]}
+    again = sent(fetching, files=uploaded, headers={"Idempotency-Key": "one"})
+    assert (again.status_code, again.json()["id"]) == (202, job["id"])
+    stored = fetching.services.storage.fetch(job["id"], "video", fetching.data_dir)
+    assert stored.read_bytes() == FILES["/film.mp4"]
+
+
+def test_one_may_be_a_file_and_the_other_an_address(fetching, media):
+    answer = sent(fetching, "/jobs/validate", files={"audio": b"sound"}, video_url=f"{media}/film.mp4")
+    assert answer.status_code == 200 and answer.json()["input"]["audio"]["bytes"] == 5
+
+
+REFUSED = [
+    ({"video_url": "{media}/film.mp4"}, 422, "option_invalid"),  # no voice
+    ({"video_url": "{media}/film.mp4", "audio_url": "{media}/none.wav"}, 422, "url_fetch_failed"),
+    ({"video_url": "{media}/bad.mp4", "audio_url": "{media}/voice.wav"}, 422, "video_unreadable"),
+    ({"video_url": "http://example.org/film.mp4", "audio_url": "{media}/voice.wav"}, 422, "url_blocked"),
+    ({"video_url": "http://169.254.169.254/", "audio_url": "{media}/voice.wav"}, 422, "url_blocked"),
+    ({"video_url": "file:///etc/passwd", "audio_url": "{media}/voice.wav"}, 422, "url_blocked"),
+    ({"video_url": "{media}/large", "audio_url": "{media}/film.mp4"}, 413, "input_too_large"),
+    ({"video_url": "", "audio_url": "{media}/voice.wav"}, 422, "url_blocked"),
+]
+
+
+@pytest.mark.parametrize(("data", "status", "code"), REFUSED)
+def test_what_cannot_be_fetched_leaves_nothing(fetching, media, data, status, code):
+    before = sorted(fetching.data_dir.rglob("*"))
+    answer = sent(fetching, **{name: text.format(media=media) for name, text in data.items()})
+    assert_problem(answer, status, code)
+    assert sorted(fetching.data_dir.rglob("*")) == before
+
+
+def test_a_file_and_its_address_are_too_much(fetching, media):
+    answer = sent(fetching, files={"video": b"moving", "audio": b"s"}, video_url=f"{media}/film.mp4")
+    assert_problem(answer, 422, "option_invalid")
+
+
+def test_addresses_are_off_by_default(service, media):
+    answer = sent(service, video_url=f"{media}/film.mp4", audio_url=f"{media}/voice.wav")
+    assert_problem(answer, 422, "url_blocked")
