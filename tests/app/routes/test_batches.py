@@ -13,9 +13,6 @@ JOBS: list[dict[str, Any]] = [
     {"video": "film.mp4", "audio": "one.wav"},
     {"video": "film.mp4", "audio": "two.wav", "options": {"crf": 20}},
 ]
-    {"video": "film.mp4", "audio": "one.wav"},
-    {"video": "film.mp4", "audio": "two.wav", "options": {"crf": 20}},
-]
 
 
 def send(service, jobs, files=FILES, headers=None, **data):
