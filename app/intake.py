@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -30,6 +30,7 @@ from app.core.queue import send_job
 from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
+from app.form_shapes import URL_FIELDS, FormShape, JobForm
 from app.services import Services
 from app.uploads import Form, declared_bytes, receive_form
 
@@ -59,55 +60,88 @@ class Intake:
         for name, path in self.files.items():
             services.storage.put(self.job_id, name, path)
 
+    def discard_unless_kept(self, services: Services) -> None:
+        """Delete the stored files, unless a job needs them."""
+        if not self.stored or self.kept:
+            return
+        try:
+            services.storage.delete(self.job_id)
+        except (StorageUnavailableError, OSError) as error:  # the call itself succeeded; the sweeper deletes them later
+            _log.warning("upload not deleted job=%s error=%s", self.job_id, type(error).__name__)
+
+
+@dataclass
+class ReceivedForm:
+    """Form whose files lie in a folder of this host, until the reception ends. fetched: paths by address."""
+
+    form: Form
+    folder: Path
+    fetched: dict[str, Path] = field(default_factory=dict)
+
+    async def fetch(self, services: Services, urls: Iterable[str]) -> None:
+        """Download the files at these addresses, one after the other, each once; they count as uploaded.
+
+        Raises InputError(url_blocked, url_fetch_failed, input_too_large), CapacityError(storage_full).
+        """
+        wanted = [url for url in dict.fromkeys(urls) if url not in self.fetched]
+        for url in wanted:
+            parse_url(url, services.url_client.policy)
+        for url in wanted:
+            present = [*self.form.files.values(), *self.fetched.values()]
+            left = services.upload_limits.max_bytes - sum(path.stat().st_size for path in present)
+            path = self.folder / f".fetched-{len(self.fetched)}"  # no file of a form has such a name
+
+            def download(url: str = url, path: Path = path, left: int = left) -> None:
+                fetch(services.url_client, url, path, max_bytes=left, check=lambda: services.workspace.check_space(0))
+
+            await anyio.to_thread.run_sync(download, limiter=services.downloads)
+            self.fetched[url] = path
+
 
 @asynccontextmanager
-async def received_upload(request: Request, services: Services, caller: Caller) -> AsyncIterator[Intake]:
-    """Receive and check a form; yield the upload.
+async def received_form(
+    request: Request, services: Services, upload_id: str, shape: FormShape
+) -> AsyncIterator[ReceivedForm]:
+    """Receive a form; its files on this host are deleted at the end.
 
     Raises InputError, CapacityError(storage_full), StorageUnavailableError, ClientDisconnect, OSError.
     """
-    limits, job_id = services.upload_limits, new_job_id()
+    limits = services.upload_limits
     # Looked at, but not promised: a form that only declares its length must not keep others out. The space for each
     # block is checked when the block has arrived.
     declared = declared_bytes(request, limits.max_bytes)
     for place in (services.storage, services.workspace):
         await run_in_threadpool(place.check_space, declared)
-    intake: Intake | None = None
     held = ExitStack()
     try:
-        folder = held.enter_context(services.workspace.incoming(job_id))
-        form = await receive_form(request, folder, limits)
-        await _fetch_urls(services, form, folder)
-        options = options_from_text(form.options)
-        options = await run_in_threadpool(with_webhook, services, caller, options)
-        job_input = await _probe(services, form)
-        check_options_fit(options, job_input)
-        await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
-        intake = Intake(job_id, form.files, job_input, options)
-        yield intake
+        folder = held.enter_context(services.workspace.incoming(upload_id))
+        yield ReceivedForm(await receive_form(request, folder, limits, shape), folder)
     finally:
         # Shielded from cancellation: a canceled request must not leave uploaded files behind.
         with anyio.CancelScope(shield=True):
             await run_in_threadpool(held.close)
-            if intake is not None and intake.stored and not intake.kept:
-                await run_in_threadpool(_delete_files, services, job_id)
 
 
-async def _fetch_urls(services: Services, form: Form, folder: Path) -> None:
-    """Download the files whose addresses the form names, one after the other, under the limit on all files together.
-
-    Raises InputError(url_blocked, url_fetch_failed, input_too_large), CapacityError(storage_full).
-    """
-    for url in form.urls.values():
-        parse_url(url, services.url_client.policy)
-    for name, url in form.urls.items():
-        left = services.upload_limits.max_bytes - sum(path.stat().st_size for path in form.files.values())
-
-        def download(url: str = url, path: Path = folder / name, left: int = left) -> None:
-            fetch(services.url_client, url, path, max_bytes=left, check=lambda: services.workspace.check_space(0))
-
-        await anyio.to_thread.run_sync(download, limiter=services.downloads)
-        form.files[name] = folder / name
+@asynccontextmanager
+async def received_upload(request: Request, services: Services, caller: Caller) -> AsyncIterator[Intake]:
+    """Receive and check the form of a job; yield the upload. Raises what `received_form` and `probe_files` raise."""
+    job_id = new_job_id()
+    async with received_form(request, services, job_id, JobForm()) as received:
+        texts = received.form.texts
+        urls = {URL_FIELDS[name]: text for name, text in texts.items() if name in URL_FIELDS}
+        await received.fetch(services, urls.values())
+        files = received.form.files | {name: received.fetched[url] for name, url in urls.items()}
+        options = options_from_text({name: text for name, text in texts.items() if name not in URL_FIELDS})
+        options = await run_in_threadpool(with_webhook, services, caller, options)
+        job_input = await probe_files(services, files)
+        check_options_fit(options, job_input)
+        await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
+        intake = Intake(job_id, files, job_input, options)
+        try:
+            yield intake
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run_in_threadpool(intake.discard_unless_kept, services)
 
 
 def with_webhook(services: Services, caller: Caller, options: JobOptions) -> JobOptions:
@@ -124,16 +158,8 @@ def with_webhook(services: Services, caller: Caller, options: JobOptions) -> Job
     return options.model_copy(update={"webhook_url": url})
 
 
-def _delete_files(services: Services, job_id: str) -> None:
-    try:
-        services.storage.delete(job_id)
-    except (StorageUnavailableError, OSError) as error:  # the call itself succeeded; the sweeper deletes them later
-        _log.warning("upload not deleted job=%s error=%s", job_id, type(error).__name__)
-
-
-async def _probe(services: Services, form: Form) -> JobInput:
-    """Probe all files at the same time; raise the first error in the order video, audio, mix."""
-    files = form.files
+async def probe_files(services: Services, files: Mapping[str, Path]) -> JobInput:
+    """Probe all files of a job at the same time; raise the first error in the order video, audio, mix."""
 
     async def probe(function: Callable[[Path], _Facts], path: Path) -> _Facts:
         return await anyio.to_thread.run_sync(function, path, limiter=services.probes)
@@ -160,7 +186,7 @@ def save_job(services: Services, intake: Intake, caller: Caller, idempotency_key
     """
     idempotency = None
     if idempotency_key is not None:
-        idempotency = (_checked_key(idempotency_key), _fingerprint(intake))
+        idempotency = (checked_key(idempotency_key), fingerprint([intake]))
     intake.store(services)
     try:
         created = services.records.create(
@@ -188,14 +214,17 @@ def send_message(services: Services, job_id: str) -> None:
         _log.warning("message not sent job=%s", job_id)
 
 
-def _checked_key(key: str) -> str:
+def checked_key(key: str) -> str:
+    """Return an idempotency key; raises InputError(option_invalid)."""
     if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
         raise option_error(f"Idempotency-Key: must be 1 to {MAX_KEY_CHARACTERS} printable characters.")
     return key
 
 
-def _fingerprint(intake: Intake) -> str:
+def fingerprint(intakes: Iterable[Intake]) -> str:
     """Return a hash that is equal for equal requests: of the options and the content of the files."""
-    facts = (intake.input.video, intake.input.audio, intake.input.audio_mix)
-    parts = [intake.options.model_dump_json(), *(fact.sha256 if fact else "" for fact in facts)]
+    parts = []
+    for intake in intakes:
+        facts = (intake.input.video, intake.input.audio, intake.input.audio_mix)
+        parts += [intake.options.model_dump_json(), *(fact.sha256 if fact else "" for fact in facts)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -23,7 +23,7 @@ from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.openapi import use_problem_type
 from app.problems import install_handlers
-from app.routes import events, health, jobs, pages, results, webhooks
+from app.routes import batches, events, health, jobs, pages, results, webhooks
 from app.server import make_server
 from app.services import Outside, build_services
 
@@ -34,7 +34,8 @@ DESCRIPTION = """Send a video and a voice; get a video whose lips follow the voi
 or `canceled`; with `?wait=30` few calls are enough. Then download the result. Every error answer is
 `application/problem+json` with a `code` that never changes its meaning."""
 
-ROUTERS: Final = tuple(with_head_routes(module.router) for module in (jobs, events, results, webhooks, health, pages))
+_MODULES: Final = (jobs, batches, events, results, webhooks, health, pages)
+ROUTERS: Final = tuple(with_head_routes(module.router) for module in _MODULES)
 
 
 def create_app(settings: Settings, outside: Outside | None = None) -> FastAPI:

@@ -43,6 +43,25 @@ def form_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 
 
+def batch_body() -> dict[str, Any]:
+    """Return the `openapi_extra` of the route that receives the form of a batch."""
+    properties = {
+        "jobs": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": (
+                'List of 1 to 500 jobs: `[{"video": NAME, "audio": NAME, "audio_mix": NAME, "options": {...}}]`. '
+                "A NAME is that of a file of this form, or an address."
+            ),
+        },
+        "webhook_url": {"type": "string", "description": "Address that is told when all jobs have ended."},
+    }
+    files = {"type": "string", "format": "binary", "description": "A file; several jobs may name it."}
+    form = {"type": "object", "properties": properties, "required": ["jobs"], "additionalProperties": files}
+    content = {"schema": form, "encoding": {"jobs": {"contentType": "application/json"}}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
+
+
 def use_problem_type(document: dict[str, Any]) -> dict[str, Any]:
     """Change the media type of all problems in the document from FastAPI's default to their own, and return it."""
     for path in document["paths"].values():

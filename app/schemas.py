@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.errors import ErrorCode
 from app.core.jobs import Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
+from app.core.records.batches import Batch
 from app.core.records.records import WorkerFacts
 from app.core.records.webhooks import Webhook
 
@@ -125,6 +126,29 @@ class JobView(BaseModel):
         result = None if job.result is None else ResultView(**job.result.model_dump(), url=url)
         links = Links(self_=address, result=url, events=f"{address}/events", cancel=f"{address}/cancel")
         return cls(**shared, queue_position=queue_position, result=result, links=links)
+
+
+class BatchJobView(BaseModel):
+    """Job of a batch."""
+
+    id: str
+    status: str = Field(description="Status of the job, or `deleted`.")
+
+
+class BatchView(BaseModel):
+    """Batch as its caller sees it."""
+
+    id: str
+    ended: bool = Field(description="Whether no job waits or runs.")
+    created_at: datetime
+    counts: dict[str, int] = Field(description="Number of jobs by status.")
+    jobs: list[BatchJobView]
+
+    @classmethod
+    def of(cls, batch: Batch) -> BatchView:
+        """Return the view of a batch."""
+        jobs = [BatchJobView(id=job_id, status=status) for job_id, status in batch.statuses.items()]
+        return cls(id=batch.id, ended=batch.has_ended, created_at=batch.created_at, counts=batch.counts, jobs=jobs)
 
 
 class WebhookView(BaseModel):

@@ -22,6 +22,7 @@ from app.core.jobs import AudioFacts, VideoFacts
 from app.core.outgoing.client import OutgoingClient
 from app.core.probing import probe as media
 from app.core.queue import CeleryOutbox, make_celery
+from app.core.records.batches import Batches
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records
 from app.core.records.upkeep import Upkeep
@@ -35,7 +36,7 @@ from app.listeners import Listeners
 from app.outgoing_clients import url_client, webhook_client
 from app.shutdown import Shutdown
 from app.uploads import UploadLimits, UploadPace
-from app.webhook_content import EndedJobs
+from app.webhook_content import EndedSubjects
 from app.webhook_sender import SecretSource, WebhookSender
 
 DOWNLOADS_AT_ONCE: Final = 8
@@ -86,6 +87,7 @@ class Services:
     prober: Prober
     reaper: Reaper
     sweeper: Sweeper
+    batches: Batches
     webhooks: Webhooks
     webhook_sender: WebhookSender
     webhook_secrets: SecretSource
@@ -103,6 +105,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
     client = connect(settings.redis_url)
     limits = RecordLimits.of(settings)
     records, upkeep = Records(client, limits), Upkeep(client, limits)
+    batches = Batches(client, limits)
     storage, workspace = open_storage(settings), Workspace(settings.data_dir)
     celery = make_celery(settings)
     shutdown = Shutdown()
@@ -122,8 +125,9 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         prober=outside.prober,
         reaper=Reaper(upkeep, CeleryOutbox(celery), settings.run_timeout_s),
         sweeper=Sweeper(upkeep, storage, workspace, settings.retention_s),
+        batches=batches,
         webhooks=webhooks,
-        webhook_sender=WebhookSender(webhooks, EndedJobs(records), secrets, webhook_client(settings)),
+        webhook_sender=WebhookSender(webhooks, EndedSubjects(records, batches), secrets, webhook_client(settings)),
         webhook_secrets=secrets,
         listeners=Listeners(settings.redis_url, shutdown),
         shutdown=shutdown,

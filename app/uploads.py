@@ -20,13 +20,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from app.core.errors import CapacityError, ErrorCode, InputError
-from app.core.options import OPTION_NAMES, option_error, quoted
-from app.core.storage.port import PARTS
+from app.core.options import option_error, quoted
+from app.form_shapes import FormShape
 
-REQUIRED: Final = ("video", "audio")
-URL_FIELDS: Final = {f"{name}_url": name for name in PARTS}  # addresses of files, by the name of their field
 BLOCK_BYTES: Final = 1024**2
-MAX_OPTION_BYTES: Final = 16 * 1024
 FORM_OVERHEAD_BYTES: Final = 256 * 1024  # boundaries, headers and options around the files
 MAX_BOUNDARY_BYTES: Final = 256  # most that the parser takes
 DRAIN_BYTES: Final = 16 * 1024**2  # most that is still read after a refusal
@@ -35,11 +32,10 @@ DRAIN_S: Final = 2.0  # and for how long
 
 @dataclass
 class Form:
-    """Content of a form: the paths of its files on disk, addresses instead of files, and its option fields as text."""
+    """Content of a form: the paths of its files on disk, and its other fields as text."""
 
     files: dict[str, Path] = field(default_factory=dict)
-    urls: dict[str, str] = field(default_factory=dict)
-    options: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,8 +62,8 @@ class UploadLimits:
     pace: UploadPace = field(default_factory=UploadPace)
 
 
-async def receive_form(request: Request, folder: Path, limits: UploadLimits) -> Form:
-    """Write the files of a form to `folder` and return their paths with the options.
+async def receive_form(request: Request, folder: Path, limits: UploadLimits, shape: FormShape) -> Form:
+    """Write the files of a form to `folder` and return their paths with the other fields.
 
     Raises InputError(input_too_large, option_invalid), CapacityError(storage_full), HTTPException(408, 415),
     ClientDisconnect, OSError. Files that were written before an error stay; the caller removes the folder.
@@ -76,7 +72,7 @@ async def receive_form(request: Request, folder: Path, limits: UploadLimits) -> 
     try:
         boundary = _boundary(request)
         _check_length(request, max_bytes)
-        writer = _FormWriter(boundary, folder, max_bytes)
+        writer = _FormWriter(boundary, folder, max_bytes, shape)
 
         def write(block: bytes) -> None:
             limits.check_space(len(block))
@@ -176,8 +172,8 @@ class _Body:
 class _FormWriter:
     """Handler of the parser's events: writes each file to disk and collects the text of each option."""
 
-    def __init__(self, boundary: bytes, folder: Path, max_bytes: int) -> None:
-        self._folder = folder
+    def __init__(self, boundary: bytes, folder: Path, max_bytes: int, shape: FormShape) -> None:
+        self._folder, self._shape = folder, shape
         self._max_bytes = max_bytes
         self._left_bytes = max_bytes
         self._left_form_bytes = max_bytes + FORM_OVERHEAD_BYTES
@@ -218,13 +214,8 @@ class _FormWriter:
         """Return the form; raises InputError if the body ended early or a required file is missing."""
         if not self._ended:
             raise option_error("The form ends before its closing boundary.")
-        form = self._form
-        for name in PARTS:
-            if name in form.files and name in form.urls:
-                raise option_error(f"{name}: send the file or its address, not both.")
-            if name in REQUIRED and name not in form.files and name not in form.urls:
-                raise option_error(f"{name}: this file is required.")
-        return form
+        self._shape.check_complete(self._form.files.keys(), self._form.texts.keys())
+        return self._form
 
     def close(self) -> None:
         """Close the file of a part that did not end."""
@@ -252,18 +243,21 @@ class _FormWriter:
             raise option_error("A part of the form has no name.")
         name = self._name = options[b"name"].decode("utf-8", "replace")
         self._unnamed_file = options.get(b"filename") == b""
-        if name in self._form.files or name in self._form.options or URL_FIELDS.get(name) in self._form.urls:
+        if name in self._form.files or name in self._form.texts:
             raise option_error(f"{name}: sent more than once.")
-        if name in PARTS:
+        field_kind = self._shape.kind(name)
+        if field_kind is None:
+            raise option_error(f"{quoted(name)} is neither a file nor an option of a job.")
+        if field_kind == "file":
+            if len(self._form.files) >= self._shape.max_files:
+                raise option_error(f"The form has more than {self._shape.max_files} files.")
             path = self._form.files[name] = self._folder / name
             self._file = path.open("xb")
-        elif name not in OPTION_NAMES and name not in URL_FIELDS:
-            raise option_error(f"{quoted(name)} is neither a file nor an option of a job.")
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._file is None:
             self._text += data[start:end]
-            if len(self._text) > MAX_OPTION_BYTES:
+            if len(self._text) > self._shape.max_text_bytes(self._name):
                 raise option_error(f"{self._name}: too long.")
             return
         self._left_bytes -= end - start
@@ -273,10 +267,7 @@ class _FormWriter:
 
     def _on_part_end(self) -> None:
         if self._file is None:
-            if self._name in URL_FIELDS:
-                self._form.urls[URL_FIELDS[self._name]] = self._decoded()
-            else:
-                self._form.options[self._name] = self._decoded()
+            self._form.texts[self._name] = self._decoded()
             return
         is_absent = self._unnamed_file and self._file.tell() == 0  # a browser sends an empty file field so
         self.close()

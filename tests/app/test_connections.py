@@ -22,7 +22,8 @@ from tests.service import wait_until
 
 LIMITS = ConnectionLimits(most=20, request_s=0.4, answer_s=0.4)
 PACE = UploadPace(window_s=0.4, window_bytes=1000)
-UPLOAD = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 90000\r\n\r\n"
+KIND = b"Content-Type: multipart/form-data; boundary=b\r\n"
+UPLOAD = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\n" + KIND + b"Content-Length: 90000\r\n\r\n"
 PART = b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app.core.errors import CapacityError, ErrorCode, LipSyncError
+from app.form_shapes import JobForm
 from app.uploads import DRAIN_S, UploadLimits, UploadPace, receive_form
 
 HEADERS = [(b"content-type", b"multipart/form-data; boundary=b")]
@@ -34,7 +35,7 @@ def receive(folder, parts, pause_s, check_space=lambda size: None, pace=PACE):
         return {"type": "http.request", "body": part, "more_body": b"--b--" not in part}
 
     request = Request({"type": "http", "method": "POST", "headers": HEADERS}, next_message)
-    return anyio.run(receive_form, request, folder, UploadLimits(10**9, check_space, pace))
+    return anyio.run(receive_form, request, folder, UploadLimits(10**9, check_space, pace), JobForm())
 
 
 def pieces(content, size):
@@ -92,5 +93,5 @@ def test_a_broken_client_is_not_a_slow_one(tmp_path):
 
     request = Request({"type": "http", "method": "POST", "headers": HEADERS}, leave)
     with pytest.raises(Exception) as ending, suppress(HTTPException):
-        anyio.run(receive_form, request, tmp_path, UploadLimits(10**9, lambda size: None, PACE))
+        anyio.run(receive_form, request, tmp_path, UploadLimits(10**9, lambda size: None, PACE), JobForm())
     assert ending.typename == "ClientDisconnect"

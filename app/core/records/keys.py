@@ -13,7 +13,8 @@ class Key(StrEnum):
     """Name of a key, or the beginning of the names of many keys."""
 
     # <job id>: hash, the fields of one job.
-    #   doc: input and options as JSON; owner; idem: the key of its idempotency key; webhook: address to tell its end
+    #   doc: input and options as JSON; owner; idem: the key of its idempotency key; webhook: address to tell its end;
+    #     batch: the batch that it belongs to
     #   status, stage, progress (JSON), error, result, report, warnings (JSON), worker, claim, cancel, expired
     #   attempt: number of the latest attempt. It is the fence: an attempt that lost its lease finds another number
     #   losses: how many attempts died; an attempt that was handed back is no loss
@@ -83,6 +84,10 @@ class Key(StrEnum):
     WEBHOOK_TURN = "lipsync:webhook_turn:"
     # <owner>: sorted set, webhooks that no try could deliver by when they were put aside
     FAILED_WEBHOOKS = "lipsync:failed_webhooks:"
+
+    # <batch id>: hash, a batch; owner, jobs (ids as JSON), webhook, created_at
+    #   open: jobs that have not ended; ends: how often none was open, more than once after retries
+    BATCH = "lipsync:batch:"
 
     # sorted set, ids of the API keys by creation in seconds
     API_KEYS = "lipsync:api_keys"

@@ -123,13 +123,13 @@ class Records:
             lead_ms=PRIORITY_LEAD_S[options.priority] * 1000,
             max_queued=self._limits.max_queued_jobs,
             max_active=max_active or self._limits.max_active_per_owner,
-            idem=_idempotency_key(owner, key),
+            idem=idempotency_name(owner, key),
             fingerprint=fingerprint,
             webhook=options.webhook_url or "",
         )
         if outcome == "conflict":
             raise RequestError(ErrorCode.IDEMPOTENCY_CONFLICT, "This Idempotency-Key was used with another request.")
-        _raise_refusal(outcome)
+        raise_refusal(outcome)
         return Created(found, outcome == "replayed")
 
     def get(self, job_id: str) -> Job | None:
@@ -184,9 +184,9 @@ class Records:
             owner=owner,
             max_queued=self._limits.max_queued_jobs,
             max_active=max_active or self._limits.max_active_per_owner,
-            idem=_idempotency_key(owner, idempotency_key),
+            idem=idempotency_name(owner, idempotency_key),
         )
-        _raise_refusal(refusal)
+        raise_refusal(refusal)
 
     def cancel(self, job_id: str) -> JobStatus | None:
         """End a waiting job, or ask the worker of a running one to stop; return the new status, None for no job."""
@@ -205,7 +205,7 @@ class Records:
             max_queued=self._limits.max_queued_jobs,
             max_active=max_active or self._limits.max_active_per_owner,
         )
-        _raise_refusal(outcome)
+        raise_refusal(outcome)
         if outcome == "":
             raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
         if outcome == "expired":
@@ -215,7 +215,7 @@ class Records:
 
     def delete(self, job_id: str) -> bool:
         """Forget the job in any state; its worker loses the lease. Return False for no such job."""
-        return bool(self._scripts.text("delete", job_id=job_id))
+        return bool(self._scripts.text("delete", job_id=job_id, retention_ms=self._limits.retention_ms))
 
     def ping(self) -> None:
         """Raise if Redis does not answer."""
@@ -321,14 +321,14 @@ def worker_lost_error(tried: str) -> str:
     return json.dumps(error_payload(lost, None))
 
 
-def _idempotency_key(owner: str, key: str | None) -> str:
+def idempotency_name(owner: str, key: str | None) -> str:
     """Return the name of the Redis key for a caller's idempotency key; '' for none."""
     if key is None:
         return ""
     return Key.IDEMPOTENCY + hashlib.sha256(f"{owner}\n{key}".encode()).hexdigest()
 
 
-def _raise_refusal(outcome: str) -> None:
+def raise_refusal(outcome: str) -> None:
     """Raise the CapacityError that a script's answer stands for, if it is a refusal."""
     if outcome == "full":
         raise CapacityError(ErrorCode.QUEUE_FULL, "Too many jobs are waiting.", retry_after_s=30)

@@ -4,4 +4,4 @@ local queue = require('queue')
 
 local args = cjson.decode(ARGV[1])
 if args.idem ~= '' and redis.call('EXISTS', args.idem) == 1 then return '' end
-return queue.refusal(args.owner, args.max_queued, args.max_active) or ''
+return queue.refusal(args.owner, args.max_queued, args.max_active, 1) or ''

@@ -11,7 +11,7 @@ local time = clock.now_ms()
 local expired = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', keys.expiry, '-inf', numbers.whole(time), 'LIMIT', 0, 100)) do
   if job.get(id, 'expired') or not job.get(id, 'status') then
-    moves.forget(id)
+    moves.forget(id, args.retention_ms)
   else
     job.set(id, 'expired', 1)
     redis.call('ZADD', keys.expiry, numbers.whole(time + args.retention_ms), id)

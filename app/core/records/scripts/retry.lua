@@ -7,6 +7,7 @@ local clock = require('clock')
 local numbers = require('numbers')
 local job = require('job')
 local queue = require('queue')
+local batches = require('batches')
 
 local args = cjson.decode(ARGV[1])
 local id = args.job_id
@@ -15,7 +16,7 @@ if status ~= 'failed' and status ~= 'canceled' then return status or '' end
 if job.get(id, 'expired') then return 'expired' end
 local fields = job.get_all(id, 'owner', 'lead')
 local owner, lead_ms = fields[1], tonumber(fields[2])
-local refused = queue.refusal(owner, args.max_queued, args.max_active)
+local refused = queue.refusal(owner, args.max_queued, args.max_active, 1)
 if refused then return refused end
 
 local time = clock.now_us()
@@ -27,5 +28,7 @@ job.set(id, 'losses', 0, 'expires_at', numbers.whole(time_ms + args.retention_ms
 redis.call('SADD', keys.active .. owner, id)
 redis.call('XTRIM', keys.events .. id, 'MAXLEN', 0)
 queue.enter(id, numbers.whole(time_ms))
+local batch = job.get(id, 'batch')
+if batch then batches.reopen_one(batch) end
 redis.call('HINCRBY', keys.totals, 'retried', 1)
 return 'ok'

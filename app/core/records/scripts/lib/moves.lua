@@ -7,6 +7,7 @@ local events = require('events')
 local queue = require('queue')
 local segments = require('segments')
 local webhooks = require('webhooks')
+local batches = require('batches')
 
 local moves = {}
 
@@ -25,8 +26,9 @@ function moves.finish(id, status, retention_ms)
   redis.call('HINCRBY', keys.totals, status, 1)
   events.add(id, 'status', 'status', status)
   local event_id = events.add(id, 'end', 'status', status, 'error', job.get(id, 'error') or '')
-  local fields = job.get_all(id, 'owner', 'webhook')
+  local fields = job.get_all(id, 'owner', 'webhook', 'batch')
   if fields[2] then webhooks.add(id .. '-' .. event_id, 'job.' .. status, id, fields[1], fields[2]) end
+  if fields[3] then batches.close_one(fields[3], 2 * retention_ms) end
 end
 
 -- End the job with an error (JSON).
@@ -65,10 +67,11 @@ function moves.lose_segment(id, n, max_losses, retention_ms, error)
   moves.fail(id, error, retention_ms)
 end
 
--- Remove all that is known of the job. An idempotency key that belongs to another job by now stays.
-function moves.forget(id)
-  local fields = job.get_all(id, 'owner', 'idem')
-  local owner, idem = fields[1], fields[2]
+-- Remove all that is known of the job; its batch may end with it. An idempotency key that belongs to another job by now stays.
+function moves.forget(id, retention_ms)
+  local fields = job.get_all(id, 'owner', 'idem', 'batch')
+  local owner, idem, batch = fields[1], fields[2], fields[3]
+  local is_open = owner and redis.call('SISMEMBER', keys.active .. owner, id) == 1
   if owner then
     queue.leave(id)
     redis.call('ZREM', keys.owner .. owner, id)
@@ -78,6 +81,7 @@ function moves.forget(id)
   segments.end_all(id)
   redis.call('ZREM', keys.leases, id)
   redis.call('ZREM', keys.expiry, id)
+  if batch and is_open then batches.close_one(batch, retention_ms) end
   redis.call('DEL', keys.job .. id, keys.events .. id, keys.segments .. id)
 end
 

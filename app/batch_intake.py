@@ -1,0 +1,180 @@
+"""Intake of a batch: one form with the files and a list of jobs that name them; all jobs are created, or none.
+
+A file that several jobs name is sent, fetched and probed once. Each job has files of its own in the storage, so that it
+can be deleted alone; in a folder they are links to the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import anyio
+import redis
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from app.caller import Caller
+from app.core.errors import LipSyncError
+from app.core.jobs import JobInput, JobOptions, new_job_id
+from app.core.options import check_options_fit, option_error
+from app.core.records.batches import NewJob
+from app.core.records.records import Created
+from app.core.storage.disk_space import output_bytes
+from app.form_shapes import BatchForm
+from app.intake import Intake, ReceivedForm, checked_key, fingerprint, probe_files, received_form, with_webhook
+from app.services import Services
+
+MAX_JOBS: Final = 500
+_URL_STARTS: Final = ("http://", "https://")
+
+
+class BatchItem(BaseModel):
+    """One job of a batch. video, audio, audio_mix: the name of a file of the form, or an address."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    video: str = Field(description="Name of a file of the form, or an address.", max_length=4096)
+    audio: str = Field(description="Name of a file of the form, or an address.", max_length=4096)
+    audio_mix: str | None = Field(None, description="Name of a file of the form, or an address.", max_length=4096)
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the job, as in `POST /jobs`.")
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Return the names or addresses of the files."""
+        named = {"video": self.video, "audio": self.audio, "audio_mix": self.audio_mix}
+        return {part: source for part, source in named.items() if source is not None}
+
+
+_ITEMS: Final = TypeAdapter(Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_JOBS)])
+
+
+@dataclass
+class BatchIntake:
+    """Batch that passed every check."""
+
+    batch_id: str
+    intakes: list[Intake]
+    webhook_url: str | None
+
+
+@asynccontextmanager
+async def received_batch(request: Request, services: Services, caller: Caller) -> AsyncIterator[BatchIntake]:
+    """Receive and check the form of a batch; a refusal names the job. Raises what `received_upload` raises."""
+    batch_id = new_job_id()
+    async with received_form(request, services, batch_id, BatchForm()) as received:
+        items = _items(received.form.texts["jobs"])
+        webhook_url = received.form.texts.get("webhook_url") or None
+        notice = await run_in_threadpool(with_webhook, services, caller, JobOptions(webhook_url=webhook_url))
+        await received.fetch(services, (text for item in items for text in item.sources.values() if _is_url(text)))
+        probed: dict[tuple[tuple[str, Path], ...], JobInput] = {}
+        intakes = [await _checked_item(services, received, number, item, probed) for number, item in enumerate(items)]
+        await run_in_threadpool(services.storage.check_space, sum(_wanted_bytes(intake) for intake in intakes))
+        try:
+            yield BatchIntake(batch_id, intakes, notice.webhook_url)
+        finally:
+            with anyio.CancelScope(shield=True):
+                for intake in intakes:
+                    await run_in_threadpool(intake.discard_unless_kept, services)
+
+
+def save_batch(services: Services, batch: BatchIntake, caller: Caller, idempotency_key: str | None) -> Created:
+    """Store the files and save the batch with its jobs; the reaper sends their messages within a second.
+
+    With an idempotency key that was used before, return the batch of that earlier call.
+    """
+    idempotency = None
+    if idempotency_key is not None:
+        idempotency = (checked_key(idempotency_key), fingerprint(batch.intakes))
+    for intake in batch.intakes:
+        intake.files = {name: _own_name(path, intake.job_id, name) for name, path in intake.files.items()}
+        intake.store(services)
+    jobs = [NewJob(intake.job_id, intake.input, intake.options) for intake in batch.intakes]
+    try:
+        created = services.batches.create(
+            batch.batch_id, caller.owner, jobs, batch.webhook_url, idempotency, caller.max_active
+        )
+    except redis.RedisError:
+        _keep(batch)  # unknown whether it was saved; the sweeper deletes files without a record
+        raise
+    if not created.replayed:
+        _keep(batch)
+    return created
+
+
+def _keep(batch: BatchIntake) -> None:
+    for intake in batch.intakes:
+        intake.kept = True
+
+
+def _items(text: str) -> list[BatchItem]:
+    try:
+        return _ITEMS.validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        raise option_error(f"jobs{place}: {first['msg']}.") from None
+
+
+def _is_url(text: str) -> bool:
+    return text.lower().startswith(_URL_STARTS)
+
+
+async def _checked_item(
+    services: Services,
+    received: ReceivedForm,
+    number: int,
+    item: BatchItem,
+    probed: dict[tuple[tuple[str, Path], ...], JobInput],
+) -> Intake:
+    """Return a job of a batch; its error says which one it is."""
+    try:
+        files = {part: _path_of(received, part, source) for part, source in item.sources.items()}
+        options = _options(item)
+        key = tuple(files.items())
+        if key not in probed:
+            probed[key] = await probe_files(services, files)
+        check_options_fit(options, probed[key])
+    except LipSyncError as error:
+        error.message = f"jobs[{number}]: {error.message}"
+        raise
+    return Intake(new_job_id(), files, probed[key], options)
+
+
+def _path_of(received: ReceivedForm, part: str, source: str) -> Path:
+    if _is_url(source):
+        return received.fetched[source]
+    if source not in received.form.files:
+        raise option_error(f"{part}: the form has no file of this name.")
+    return received.form.files[source]
+
+
+def _options(item: BatchItem) -> JobOptions:
+    if "webhook_url" in item.options:
+        raise option_error("webhook_url: a batch has one, which is told when all its jobs have ended.")
+    try:
+        return JobOptions.model_validate(item.options)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        name = ".".join(str(part) for part in first["loc"][:1])
+        raise option_error(f"{name}: {first['msg']}." if name else f"{first['msg']}.") from None
+
+
+def _own_name(path: Path, job_id: str, name: str) -> Path:
+    """Return a further name of a file, because the storage may move the file away."""
+    own = path.with_name(f".{job_id}-{name}")
+    try:
+        os.link(path, own)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, own)
+    return own
+
+
+def _wanted_bytes(intake: Intake) -> int:
+    return output_bytes(intake.input, intake.options)

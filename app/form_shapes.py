@@ -1,0 +1,85 @@
+"""The two forms that the service receives: which fields may be there, and which must.
+
+a job      video, audio, audio_mix: files, or their addresses as video_url, audio_url, audio_mix_url; and options
+a batch    jobs: JSON that says of each job which files and options it has; webhook_url; and files of any name
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Final, Literal, Protocol
+
+from app.core.options import OPTION_NAMES, option_error
+from app.core.storage.port import PARTS
+
+REQUIRED: Final = ("video", "audio")
+URL_FIELDS: Final = {f"{name}_url": name for name in PARTS}  # addresses of files, by the name of their field
+BATCH_TEXTS: Final = {"jobs": 4 * 1024**2, "webhook_url": 2000}  # longest text in bytes
+MAX_OPTION_BYTES: Final = 16 * 1024
+MAX_BATCH_FILES: Final = 1000
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+FieldKind = Literal["file", "text"]
+
+
+class FormShape(Protocol):
+    """Fields of a form."""
+
+    @property
+    def max_files(self) -> int:
+        """Return the most files of one form."""
+
+    def kind(self, name: str) -> FieldKind | None:
+        """Return what a field holds, None if there is no such field."""
+
+    def max_text_bytes(self, name: str) -> int:
+        """Return the longest text of a field."""
+
+    def check_complete(self, files: Collection[str], texts: Collection[str]) -> None:
+        """Raise InputError(option_invalid) if a field is missing or one too many."""
+
+
+class JobForm:
+    """Form of a job."""
+
+    max_files = len(PARTS)
+
+    def kind(self, name: str) -> FieldKind | None:
+        """Return what a field holds, None if there is no such field."""
+        if name in PARTS:
+            return "file"
+        return "text" if name in OPTION_NAMES or name in URL_FIELDS else None
+
+    def max_text_bytes(self, name: str) -> int:
+        """Return the longest text of a field."""
+        return MAX_OPTION_BYTES
+
+    def check_complete(self, files: Collection[str], texts: Collection[str]) -> None:
+        """Raise InputError(option_invalid) unless there is one video and one audio, and at most one of each."""
+        for name in PARTS:
+            if name in files and f"{name}_url" in texts:
+                raise option_error(f"{name}: send the file or its address, not both.")
+            if name in REQUIRED and name not in files and f"{name}_url" not in texts:
+                raise option_error(f"{name}: this file is required.")
+
+
+class BatchForm:
+    """Form of a batch."""
+
+    max_files = MAX_BATCH_FILES
+
+    def kind(self, name: str) -> FieldKind | None:
+        """Return what a field holds, None if there is no such field."""
+        if name in BATCH_TEXTS:
+            return "text"
+        return "file" if _FILE_NAME.fullmatch(name) else None
+
+    def max_text_bytes(self, name: str) -> int:
+        """Return the longest text of a field."""
+        return BATCH_TEXTS[name]
+
+    def check_complete(self, files: Collection[str], texts: Collection[str]) -> None:
+        """Raise InputError(option_invalid) if the list of jobs is missing."""
+        if "jobs" not in texts:
+            raise option_error("jobs: this field is required.")

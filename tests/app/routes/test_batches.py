@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.batch_intake import MAX_JOBS
+from tests.app.routes.test_jobs import assert_problem
+
+FILES = {"film.mp4": b"moving", "one.wav": b"sound 1", "two.wav": b"sound 2"}
+JOBS: list[dict[str, Any]] = [
+    {"video": "film.mp4", "audio": "one.wav"},
+    {"video": "film.mp4", "audio": "two.wav", "options": {"crf": 20}},
+]
+
+
+def send(service, jobs, files=FILES, headers=None, **data):
+    text = jobs if isinstance(jobs, str) else json.dumps(jobs)
+    return service.http.post("/batches", files=files, data={"jobs": text, **data}, headers=headers)
+
+
+def test_many_jobs_share_their_files(service):
+    answer = send(service, JOBS)
+    assert answer.status_code == 202, answer.text
+    batch = answer.json()
+    assert answer.headers["location"] == f"/batches/{batch['id']}"
+    assert batch["counts"] == {"queued": 2} and not batch["ended"]
+    jobs = [service.http.get(f"/jobs/{job['id']}").json() for job in batch["jobs"]]
+    assert [job["options"]["crf"] for job in jobs] == [18, 20]
+    assert jobs[0]["input"]["video"]["sha256"] == jobs[1]["input"]["video"]["sha256"]
+    storage = service.services.storage
+    for job, sound in zip(batch["jobs"], (b"sound 1", b"sound 2"), strict=True):
+        assert storage.fetch(job["id"], "video", service.data_dir).read_bytes() == b"moving"
+        assert storage.fetch(job["id"], "audio", service.data_dir).read_bytes() == sound
+    first, second = (job["id"] for job in batch["jobs"])
+    assert service.http.delete(f"/jobs/{first}").status_code == 204
+    assert storage.fetch(second, "video", service.data_dir).read_bytes() == b"moving"
+    assert service.http.get(f"/batches/{batch['id']}").json()["counts"] == {"deleted": 1, "queued": 1}
+    canceled = service.http.post(f"/batches/{batch['id']}/cancel").json()
+    assert canceled["counts"] == {"deleted": 1, "canceled": 1} and canceled["ended"]
+
+
+REFUSED = [
+    ("no JSON", "jobs", 422, "option_invalid", "jobs"),
+    ("no list", {"video": "film.mp4"}, 422, "option_invalid", "jobs"),
+    ("empty", [], 422, "option_invalid", "jobs"),
+    ("too many", [JOBS[0]] * (MAX_JOBS + 1), 422, "option_invalid", "jobs"),
+    ("no voice", [{"video": "film.mp4"}], 422, "option_invalid", "jobs[0].audio"),
+    ("no such file", [JOBS[0], {"video": "none.mp4", "audio": "one.wav"}], 422, "option_invalid", "jobs[1]: video"),
+    ("wrong option", [JOBS[0] | {"options": {"crf": 99}}], 422, "option_invalid", "jobs[0]: crf"),
+    ("unknown option", [JOBS[0] | {"options": {"color": 1}}], 422, "option_invalid", "jobs[0]: color"),
+    ("own webhook", [JOBS[0] | {"options": {"webhook_url": "https://a.example"}}], 422, "option_invalid", "jobs[0]"),
+    ("bad file", [JOBS[0], {"video": "bad.mp4", "audio": "one.wav"}], 422, "video_unreadable", "jobs[1]"),
+    ("an address", [{"video": "http://a.example/", "audio": "one.wav"}], 422, "url_blocked", ""),
+]
+
+
+@pytest.mark.parametrize(("jobs", "status", "code", "named"), [row[1:] for row in REFUSED], ids=[r[0] for r in REFUSED])
+def test_one_wrong_job_refuses_all_and_leaves_nothing(service, jobs, status, code, named):
+    before = sorted(service.data_dir.rglob("*"))
+    answer = send(service, jobs, files=FILES | {"bad.mp4": b"bad"})
+    assert named in assert_problem(answer, status, code)["detail"]
+    assert sorted(service.data_dir.rglob("*")) == before
+    assert service.services.records.queued_count() == 0
+
+
+@pytest.mark.parametrize("name", ["../film.mp4", "/etc/passwd", ".hidden", "a" * 101, "jobs/1"])
+def test_names_of_files_are_no_paths(service, name):
+    assert_problem(send(service, JOBS, files=FILES | {name: b"x"}), 422, "option_invalid")
+
+
+def test_the_same_key_is_the_same_batch(service):
+    first = send(service, JOBS, headers={"Idempotency-Key": "one"})
+    again = send(service, JOBS, headers={"Idempotency-Key": "one"})
+    assert again.json()["id"] == first.json()["id"] and again.headers["idempotency-replayed"] == "true"
+    assert service.services.records.queued_count() == 2
+    assert_problem(send(service, JOBS[:1], headers={"Idempotency-Key": "one"}), 409, "idempotency_conflict")
+
+
+def test_an_unknown_batch(service):
+    for method, path in (("GET", "/batches/" + "0" * 32), ("POST", "/batches/x/cancel")):
+        assert_problem(service.http.request(method, path), 404, "not_found")
