@@ -18,7 +18,7 @@ from tests.chaos.findings import Findings
 from tests.conftest import ROOT
 from tests.fuzz.bases import make_bases
 from tests.fuzz.direct import run_direct
-# from tests.fuzz.through_service import run_through_service
+from tests.fuzz.through_service import run_through_service
 
 SERVICE_SHARE = 0.25  # of the cases: half of them files, half of them requests
 
@@ -38,9 +38,8 @@ def main(cases: int, seed: int, only: tuple[int, ...], direct: bool) -> None:
         (folder / "bases").mkdir()
         bases = make_bases(folder / "bases", shared if shared.is_dir() else None)
         run_direct(folder, findings, bases, seed, only or range(cases - 2 * through_service))
-        if 0:
-            pass
-            #            run_through_service(folder, findings, bases, seed, through_service)
+        if through_service:
+            run_through_service(folder, findings, bases, seed, through_service)
     findings.note(f"fuzz with seed {seed}: {findings.last_line()}")
     sys.exit(1 if findings.broken else 0)
 
