@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import av
 import av.logging
 
 from app.core.errors import ErrorCode, InputError
@@ -26,6 +27,7 @@ from app.core.probing.limits import Limits
 from app.core.probing.video import probe_picture, probe_video
 
 MEMORY_BYTES: Final = 3 * 1024**3
+BLOCK_BYTES: Final = 1024 * 1024
 # Errors of a disk, and of a process or machine that may open no more files.
 MACHINE_ERRORS: Final = (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EAGAIN, errno.ENOBUFS)
 Probe = Callable[[Path, Limits], dict[str, Any]]
@@ -48,7 +50,7 @@ def answer(request: dict[str, Any], has_all_memory: bool, tasks: Mapping[str, Pr
     try:
         return {"facts": tasks[request["task"]](Path(request["path"]), Limits(**request["limits"]))}
     except Exception as error:  # noqa: BLE001  a parser of damaged files may raise anything
-        if _is_of_machine(error, has_all_memory):
+        if _is_of_machine(error, Path(request["path"]), has_all_memory):
             return {"broken": f"{type(error).__name__}: {error}"}
         if isinstance(error, InputError):
             return {"error": {"code": str(error.code), "message": error.message}}
@@ -59,16 +61,29 @@ def answer(request: dict[str, Any], has_all_memory: bool, tasks: Mapping[str, Pr
         return {"error": {"code": str(unreadable), "message": DAMAGED}}
 
 
-def _is_of_machine(error: BaseException | None, has_all_memory: bool) -> bool:
-    """Return whether an error, or one that caused it, comes from this machine rather than from the file."""
+def _is_of_machine(error: BaseException | None, path: Path, has_all_memory: bool) -> bool:
+    """Return whether an error, or one that caused it, comes from this machine rather than from the file.
+
+    FFmpeg takes the numbers of the system for faults of a file too, so its errors need a proof.
+    """
     while error is not None:
         number = getattr(error, "errno", None)
-        if number in MACHINE_ERRORS:
+        if number in MACHINE_ERRORS and not (isinstance(error, av.FFmpegError) and _can_be_read(path)):
             return True
         if (isinstance(error, MemoryError) or number == errno.ENOMEM) and not has_all_memory:
             return True
         error = error.__cause__
     return False
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            while file.read(BLOCK_BYTES):
+                pass
+    except OSError:
+        return False
+    return True
 
 
 def confine(cpu_s: int) -> bool:

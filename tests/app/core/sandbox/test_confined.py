@@ -1,0 +1,137 @@
+"""What a confined child can and cannot do; the parts that this kernel lacks are skipped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from app.core.sandbox.confined import child_environment, program_access, run_confined, start_confined, try_confinement
+from tests.service import wait_until
+
+ACTIVE = try_confinement()
+TRY = """
+import ctypes, os, socket, subprocess, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*arguments):
+    if libc.syscall(*arguments) == -1:
+        raise OSError(ctypes.get_errno(), "refused")
+own, other, parent = sys.argv[2:]
+try:
+    eval(sys.argv[1])
+except OSError as error:
+    print(type(error).__name__)
+else:
+    print("done")
+"""
+ALWAYS = {
+    "read its own file": "open(own).read()",
+    "use the null device": "open(os.devnull, 'w')",
+    "start a thread": "threading.Thread(target=print).start()",
+    "signal itself": "os.kill(os.getpid(), 0)",
+    "load a library": "__import__('av.codec')",
+}
+WITHOUT_CALLS = {
+    "a socket": "socket.socket()",
+    "a socket of IPv6": "socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)",
+    "a local socket": "socket.socket(socket.AF_UNIX)",
+    "a raw socket": "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
+    "a socket of the kernel": "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
+    "a pair of sockets": "socket.socketpair()",
+    "io_uring": "call(425, 8, ctypes.create_string_buffer(120))",
+    "a user namespace": "call(97 if os.uname().machine == 'aarch64' else 272, 0x10000000)",
+    "a clone in a namespace": "call(220 if os.uname().machine == 'aarch64' else 56, 0x10000011, 0, 0, 0, 0)",
+}
+WITHOUT_FILES = {
+    "another file": "open(other).read()",
+    "a system file": "open('/etc/passwd').read()",
+    "the names of a folder": "os.listdir(os.path.dirname(other))",
+    "the environment of its parent": "open(f'/proc/{parent}/environ').read()",
+    "the memory of its parent": "open(f'/proc/{parent}/mem', 'rb')",
+    "writing to its own input": "open(own, 'a')",
+    "a new file": "open(own + '.new', 'w')",
+    "removing its own input": "os.unlink(own)",
+    "a shell": "subprocess.run(['/bin/sh', '-c', 'true'])",
+}
+
+
+@pytest.fixture
+def folder():
+    """Return a folder outside of all that programs may read."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name, "own").write_text("own")
+        Path(name, "other").write_text("other")
+        yield Path(name)
+
+
+def attempt(folder: Path, what: str) -> str:
+    """Return `done`, or the error of an attempt in a confined child."""
+    own, other = folder / "own", folder / "other"
+    command = [sys.executable, "-c", TRY, what, str(own), str(other), str(os.getpid())]
+    access = program_access([sys.executable], reads=[own])
+    child = run_confined(command, access, data="", timeout_s=60, environment=child_environment())
+    assert child.stdout, child.stderr
+    return child.stdout.split()[-1]
+
+
+@pytest.mark.parametrize("what", ALWAYS)
+def test_a_decoder_can(folder, what):
+    assert attempt(folder, ALWAYS[what]) == "done"
+
+
+@pytest.mark.skipif(not ACTIVE.system_calls, reason="this machine has no seccomp filter")
+@pytest.mark.parametrize("what", WITHOUT_CALLS)
+def test_no_way_to_the_network(folder, what):
+    assert attempt(folder, WITHOUT_CALLS[what]) == "PermissionError"
+
+
+@pytest.mark.skipif(not ACTIVE.files, reason="this kernel has no Landlock")
+@pytest.mark.parametrize("what", WITHOUT_FILES)
+def test_no_way_to_other_files(folder, what):
+    assert attempt(folder, WITHOUT_FILES[what]) == "PermissionError"
+    assert (folder / "own").read_text() == "own"
+
+
+def test_a_file_to_write_is_written(folder):
+    access = program_access([sys.executable], writes=[folder / "own"])
+    command = [sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write('new')", str(folder / "own")]
+    assert run_confined(command, access, data="", timeout_s=60, environment=child_environment()).returncode == 0
+    assert (folder / "own").read_text() == "new"
+
+
+def test_the_confinement_is_the_childs_alone(folder):
+    attempt(folder, "None")
+    assert (folder / "other").read_text() == "other"
+    assert subprocess.run(["/bin/sh", "-c", "true"], check=False).returncode == 0
+
+
+def test_secrets_are_not_in_the_environment(monkeypatch):
+    for name in ("LIPSYNC_WEBHOOK_SECRET", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "LD_PRELOAD"):
+        monkeypatch.setenv(name, "secret")
+    assert "secret" not in child_environment().values() and "PATH" in child_environment()
+
+
+def test_a_program_that_is_missing_is_an_error(folder):
+    with pytest.raises(FileNotFoundError):
+        start_confined([str(folder / "nothing")], program_access([str(folder / "nothing")]))
+
+
+def test_a_slow_child_is_killed(folder):
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_confined(command, program_access(command[:1]), data="", timeout_s=0.2, environment=child_environment())
+    wait_until(lambda: not any(thread.name == "confined child" for thread in threading.enumerate()), 5)
+
+
+def test_a_script_may_stand_for_ffmpeg(folder):
+    script = folder / "ffmpeg"
+    script.write_text("#!/bin/sh\nexec /bin/echo $1\n")
+    script.chmod(0o755)
+    access = program_access([str(script)])
+    child = run_confined([str(script), "hello"], access, data="", timeout_s=60, environment=child_environment())
+    assert child.stdout == "hello\n"
