@@ -103,7 +103,7 @@ def filter_code(architecture: Architecture) -> bytes:
         _jump(allow - 1, _BITS, NAMESPACE_FLAGS, not_permitted, allow),
         _return(_ALLOW),
         _return(_REFUSE | errno.ENOSYS),
-        _return(_REFUSE | errno.EPERM),
+        _return(_REFUSE | errno.EACCES),  # with EPERM, ffmpeg would end with the status of one that was asked to end
     ]
     return b"".join(code)
 
