@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
@@ -84,7 +85,7 @@ def _current_view(records: Records, job_id: str) -> JobView:
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
     """Do all checks of a new job, and detect the faces in one frame. The files are deleted afterwards."""
     async with received_upload(request, services) as intake:
-        faces = await run_in_threadpool(_find_faces, services, intake)
+        faces = await anyio.to_thread.run_sync(_find_faces, services, intake, limiter=services.face_waits)
     warnings = []
     if faces is None:
         warnings.append("No worker was free to look for faces.")
