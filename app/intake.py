@@ -145,7 +145,7 @@ def send_message(services: Services, job_id: str) -> None:
     """Send the task of a queued job to the workers; if that fails, the reaper sends it later."""
     try:
         send_job(services.celery, job_id)
-    except OperationalError:
+    except (OperationalError, redis.RedisError):  # kombu passes a refusal of Redis on as it is
         services.upkeep.mark_unsent([job_id])
         _log.warning("message not sent job=%s", job_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -16,6 +16,7 @@ from app.connections import ConnectionLimits, most_connections, raise_descriptor
 from app.core.addresses import listening_sockets
 from app.core.settings import Settings
 from app.core.version import service_version
+from app.methods import with_head_routes
 from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.openapi import use_problem_type
@@ -31,6 +32,8 @@ DESCRIPTION = """Send a video and a voice; get a video whose lips follow the voi
 `POST /jobs` answers at once with a queued job. Follow its events, or poll it until its status is `succeeded`, `failed`
 or `canceled`; with `?wait=30` few calls are enough. Then download the result. Every error answer is
 `application/problem+json` with a `code` that never changes its meaning."""
+
+ROUTERS: Final = tuple(with_head_routes(module.router) for module in (jobs, events, results, health, pages))
 
 
 def create_app(settings: Settings, prober: Prober | None = None, pace: UploadPace | None = None) -> FastAPI:
@@ -55,9 +58,9 @@ def create_app(settings: Settings, prober: Prober | None = None, pace: UploadPac
     app = FastAPI(title=TITLE, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.state.services = services
     app.state.metrics = Metrics(services)
-    for module in (jobs, events, results, health, pages):
-        app.include_router(module.router)
-    install_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    install_handlers(app, [app.router, *ROUTERS])
     app.add_middleware(RequestMiddleware)
 
     def openapi() -> dict[str, Any]:

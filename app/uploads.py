@@ -26,6 +26,7 @@ from app.core.storage.port import PARTS
 BLOCK_BYTES: Final = 1024**2
 MAX_OPTION_BYTES: Final = 16 * 1024
 FORM_OVERHEAD_BYTES: Final = 256 * 1024  # boundaries, headers and options around the files
+MAX_BOUNDARY_BYTES: Final = 256  # most that the parser takes
 DRAIN_BYTES: Final = 16 * 1024**2  # most that is still read after a refusal
 DRAIN_S: Final = 2.0  # and for how long
 
@@ -103,7 +104,10 @@ def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise HTTPException(415, "Send the request as multipart/form-data.")
-    return options[b"boundary"]
+    boundary: bytes = options[b"boundary"]
+    if len(boundary) > MAX_BOUNDARY_BYTES:
+        raise HTTPException(415, f"A boundary can have {MAX_BOUNDARY_BYTES} characters.")
+    return boundary
 
 
 def _check_length(request: Request, max_bytes: int) -> None:

@@ -22,6 +22,7 @@ import redis
 from celery import Celery
 from kombu.exceptions import ChannelError
 
+from app.core.jobs import JobInput, JobOptions
 from app.core.records.connection import SOCKET_TIMEOUT_S
 from app.core.records.keys import Key
 from app.core.records.segments import JOIN
@@ -36,7 +37,7 @@ JOBS_QUEUE: Final = "lipsync.jobs"
 SEGMENTS_QUEUE: Final = "lipsync.segments"
 FACES_QUEUE: Final = "lipsync.faces"
 DEFAULT_PORT: Final = 6379
-FACES_WAIT_S: Final = 6.0  # how long /jobs/validate waits for the answer of a worker
+FACES_WAIT_S: Final = 20.0  # how long /jobs/validate waits for the answer of a worker
 
 
 def broker_url(redis_url: str) -> str:
@@ -137,9 +138,11 @@ def send_unit(celery: Celery, unit: str) -> None:
         celery.send_task(TASK_RUN_SEGMENT, args=[job_id, int(what)], task_id=unit, retry=False)
 
 
-def send_find_faces(celery: Celery, upload_id: str) -> None:
-    """Ask a worker for the faces in a stored picture; the message expires together with the wait for its answer."""
-    celery.send_task(TASK_FIND_FACES, args=[upload_id], retry=False, expires=FACES_WAIT_S)
+def send_find_faces(celery: Celery, upload_id: str, facts: JobInput, options: JobOptions) -> None:
+    """Ask a worker for the people in a stored picture; the message expires together with the wait for its answer."""
+    plain = options.model_copy(update={"metadata": {}})
+    args = [upload_id, facts.model_dump_json(), plain.model_dump_json()]
+    celery.send_task(TASK_FIND_FACES, args=args, retry=False, expires=FACES_WAIT_S)
 
 
 def count_messages(celery: Celery, queue: str) -> int:

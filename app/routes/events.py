@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
 import redis
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
@@ -42,6 +42,7 @@ router = APIRouter(tags=["jobs"])
 async def follow_job(
     job: OwnJobDep,
     listeners: ListenersDep,
+    request: Request,
     last_event_id: Annotated[
         str | None,
         Header(pattern=r"^[0-9]{1,15}-[0-9]{1,15}$", description="Send only the events that came after this one."),
@@ -61,6 +62,8 @@ async def follow_job(
         if job.status.is_terminal:
             return Response(status_code=204)
         after = job.last_event
+    if request.method == "HEAD":  # no body is sent, so nobody listens
+        return Response(media_type="text/event-stream", headers=_HEADERS)
     return _ListenerResponse(_event_stream(job, listeners, after), listeners)
 
 

@@ -13,6 +13,7 @@ from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
+from app.core.sound_warnings import sound_warnings
 from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
 from app.intake import Intake, received_upload, save_job, send_message
 from app.listeners import until_client_leaves
@@ -83,14 +84,14 @@ def _current_view(records: Records, job_id: str) -> JobView:
     dependencies=[ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
-    """Do all checks of a new job, and detect the faces in one frame. The files are deleted afterwards."""
+    """Do all checks of a new job, and find the people as a job does. The files are deleted afterwards."""
     async with received_upload(request, services) as intake:
         faces = await anyio.to_thread.run_sync(_find_faces, services, intake, limiter=services.face_waits)
-    warnings = []
+    warnings = sound_warnings(intake.input)
     if faces is None:
         warnings.append("No worker was free to look for faces.")
     elif not faces:
-        warnings.append("No face was found in the frame that was looked at.")
+        warnings.append("No face was found in the frames that were looked at.")
     return ValidationView(input=intake.input, options=intake.options, faces=faces, warnings=warnings)
 
 
@@ -98,7 +99,7 @@ def _find_faces(services: Services, intake: Intake) -> list[FaceView] | None:
     if not services.records.live_workers():
         return None
     intake.store(services)
-    send_find_faces(services.celery, intake.job_id)
+    send_find_faces(services.celery, intake.job_id, intake.input, intake.options)
     faces = wait_for_faces(services.redis, intake.job_id)
     return None if faces is None else [FaceView.model_validate(face) for face in faces]
 

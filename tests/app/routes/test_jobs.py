@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 import pytest
 
 from app.core.jobs import JobStatus, Progress
+from app.core.probing.probe import ProbeBrokenError
 from app.core.queue import FACES_QUEUE, FACES_WAIT_S, JOBS_QUEUE, count_messages, store_faces
 from app.services import FACE_WAITS, Prober
 from tests.service import WORKER, wait_until
@@ -87,6 +88,11 @@ REFUSED = [
     ({"data": {"crf": ["1", "2"]}}, 422, "option_invalid", "crf"),
     ({"data": {"crf": "99"}}, 422, "option_invalid", "crf"),
     ({"data": {"start_s": "10"}}, 422, "option_invalid", "start_s"),
+    ({"data": {"start_s": "9.99"}}, 422, "option_invalid", "start_s"),
+    ({"data": {"end_s": "11"}}, 422, "option_invalid", "end_s"),
+    ({"data": {"metadata": '{"a": 1e999}'}}, 422, "option_invalid", "metadata"),
+    ({"data": {"metadata": '{"a": "\\ud800"}'}}, 422, "option_invalid", "metadata"),
+    ({"data": {"metadata": '{"a": ' + "[" * 500 + "]" * 500 + "}"}}, 422, "option_invalid", "metadata"),
     ({"data": {"crf": "1" * 20_000}}, 422, "option_invalid", "crf"),
     ({"data": {"face": b"\xff\xfe"}}, 422, "option_invalid", "face"),
     ({"data": {"video_url": "http://127.0.0.1/"}}, 422, "option_invalid", "video_url"),
@@ -112,6 +118,12 @@ BODIES = [
     (b"{}", "application/json", 415),
     (b"a=1", "application/x-www-form-urlencoded", 415),
     (b"x", "multipart/form-data", 415),
+    (b"x", "multipart/form-data; boundary=" + "b" * 257, 415),
+    (b"x", "multipart/form-data; boundary=" + "b" * 5000, 415),
+    (b"x", 'multipart/form-data; boundary=""', 415),
+    (b"x", b"multipart/form-data; boundary=\xff\xfe", 422),
+    (b"x", "multipart/form-data; boundary*=utf-8''b%FF", 415),
+    (b"x", "multipart/form-data; boundary=" + "b" * 256, 422),
     (b"x", "multipart/form-data; boundary=b", 422),
     (b"", "multipart/form-data; boundary=b", 422),
     (b"--b\r\n\r\n\r\n--b--", "multipart/form-data; boundary=b", 422),
@@ -345,6 +357,7 @@ UNEXPECTED = [
     (MemoryError(), 500, "out_of_memory"),
     (OSError(errno.ENOSPC, "secret"), 507, "storage_full"),
     (PermissionError(errno.EACCES, "secret"), 500, "internal"),
+    (ProbeBrokenError(), 503, "out_of_memory"),
 ]
 
 
