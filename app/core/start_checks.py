@@ -23,6 +23,7 @@ from app.core.output_path import shown
 from app.core.probing.probe import find_ffmpeg
 from app.core.redis_address import read_redis_address
 from app.core.settings import Settings
+from app.core.storage.open import open_storage
 
 ENCODERS: Final = ("libx264", "aac")
 PROGRAM_TIMEOUT_S: Final = 20.0
@@ -54,6 +55,23 @@ def check_data_dir(settings: Settings) -> str:
         reason = getattr(error, "strerror", None) or error
         raise option_error(f"{name} cannot be written to: {reason}.") from None
     return f"{shown(settings.data_dir.absolute())} can be written to"
+
+
+def check_storage(settings: Settings) -> str:
+    """Check that the storage of the settings can be opened; one that is not there yet may be mounted later."""
+    if settings.storage is None:
+        return "the data folder"
+    if settings.storage.startswith("/"):
+        folder = Path(settings.storage)
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise option_error(f"LIPSYNC_STORAGE: {shown(folder)} is not a folder.")
+    try:
+        open_storage(settings)
+    except LipSyncError as error:
+        raise option_error(error.message) from None
+    except ValueError as error:
+        raise option_error(f"LIPSYNC_STORAGE, LIPSYNC_S3_ENDPOINT_URL: {error}.") from None
+    return settings.storage
 
 
 def _first_that_exists(path: Path) -> Path:

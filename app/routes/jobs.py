@@ -23,7 +23,7 @@ from app.services import Services
 
 MAX_PAGE: Final = 100
 MAX_WAIT_S: Final = 60
-_FORM_PROBLEMS: Final = problems(409, 413, 415, 422, 429, 503, 507)
+_FORM_PROBLEMS: Final = problems(408, 409, 413, 415, 422, 429, 503, 507)
 
 router = APIRouter(tags=["jobs"])
 
@@ -79,7 +79,7 @@ def _current_view(records: Records, job_id: str) -> JobView:
     "/jobs/validate",
     response_model=ValidationView,
     summary="Check files and options without creating a job",
-    responses=problems(413, 415, 422, 503, 507),
+    responses=problems(408, 413, 415, 422, 503, 507),
     openapi_extra=form_body(),
     dependencies=[ACCEPTING],
 )

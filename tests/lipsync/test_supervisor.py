@@ -98,7 +98,10 @@ WRONG_STARTS = [
     (["serve"], {"LIPSYNC_PORT": "x"}, "LIPSYNC_PORT"),
     (["status", "0" * 32], {"LIPSYNC_URL": "http://127.0.0.1:9"}, "No answer"),
     (["serve"], {"LIPSYNC_PORT": "{busy}"}, "another program listens there"),
-    (["serve"], {"LIPSYNC_CHECKPOINT": "none"}, "There is no checkpoint named none"),
+    pytest.param(
+        *(["serve"], {"LIPSYNC_CHECKPOINT": "none"}, "There is no checkpoint named none"),
+        marks=pytest.mark.slow,  # loads torch in a process of its own
+    ),
 ]
 
 
