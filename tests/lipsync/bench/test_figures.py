@@ -69,18 +69,10 @@ def test_a_job_without_figures_has_an_error(text: str, code: str) -> None:
 def test_one_clip_that_fails_costs_only_itself(tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_text("no film")
     good = make_clip(StandardClip("good", 256, 256, 25, 2), tmp_path, find_ffmpeg(None))
-    words = [
-        "bench",
-        "--clip",
-        str(tmp_path / "bad.mp4"),
-        "--clip",
-        str(good),
-        "--json",
-        str(tmp_path / "figures.json"),
-    ]
-    ended = subprocess.run(
-        [sys.executable, "-m", "lipsync", *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    saved = tmp_path / "figures.json"
+    words = ["bench", "--clip", str(tmp_path / "bad.mp4"), "--clip", str(good), "--json", str(saved)]
+    command = [sys.executable, "-m", "lipsync", *words]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 2 and "Traceback" not in ended.stderr, ended.stderr
     assert "error: video_unreadable: bad.mp4" in ended.stderr and "good" in ended.stdout
     figures = json.loads(saved.read_text())
