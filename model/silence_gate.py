@@ -41,6 +41,7 @@ ALONE_STEPS: Final = 20  # the burst of a consonant is nearer than 200 ms to a v
 STEPS_PER_HOP: Final = HOP // STEP
 STEADY: Final = ((0.95, 5), (0.9, 10))  # similarity, for so many hops; of 131 recordings of speech none reaches half
 NOTE_CHANGE_HOPS: Final = 3
+REST_OF_MELODY_STEPS: Final = 60
 
 QUIETEST_DB: Final = -72.0
 VOICED: Final = 0.55
@@ -69,7 +70,7 @@ def gate_gain(levels: F32, samples: I16) -> F32:
     samples: those whose levels they are, perhaps in a memory-mapped file.
     """
     sounds = _without_clicks(_loud_steps(levels), levels)
-    sounds &= ~_steady_steps(samples, sounds)
+    sounds = _without_steady(sounds, _steady_steps(samples, sounds))
     sounds |= _quiet_speech(samples, levels, sounds)
     speech = np.zeros(len(levels) + EARLY_STEPS + LATE_STEPS, bool)
     for start, end in _runs(sounds):
@@ -126,6 +127,16 @@ def _steady_steps(samples: I16, sounds: Flags) -> Flags:
                 steady[start : end + APART] = True
     # between two notes lies a moment that is like neither
     return np.repeat(_bridged(steady, NOTE_CHANGE_HOPS), STEPS_PER_HOP)[: len(sounds)]
+
+
+def _without_steady(sounds: Flags, steady: Flags) -> Flags:
+    """Return the steps without steady sounds, and without what is left of a melody between its notes."""
+    kept = sounds & ~steady
+    for start, end in _runs(kept):
+        touches = steady[max(0, start - 1) : end + 1].any()
+        if touches and end - start < REST_OF_MELODY_STEPS:
+            kept[start:end] = False
+    return kept
 
 
 def _quiet_speech(samples: I16, levels: F32, sounds: Flags) -> Flags:
