@@ -24,6 +24,7 @@ MIN_VOICE_S: Final = 0.1
 WITH_ZERO: Final = frozenset({"matroska", "mov", "avi", "mxf"})
 CUT_FROM_BROADCAST: Final = frozenset({"ogg", "flv", "asf"})
 LONGEST_BROADCAST_DELAY_S: Final = 60.0
+PACKED_FLOATS: Final = ("flt", "dbl")
 PADDING_S: Final = 0.15  # encoders put up to this much before the first sample; it is no delay
 
 
@@ -56,7 +57,7 @@ def _facts_of_track(path: Path, name: str, track: int, limits: Limits) -> dict[s
         rate_hz, channels = max(rate_hz, frame.sample_rate), max(channels, frame.layout.nb_channels)
         if reading.length_s > limits.max_duration_s:
             raise too_long("sound", reading.length_s, limits)
-        if frame.format.name.startswith(("flt", "dbl")) and not _is_finite(frame):
+        if frame.format.name in PACKED_FLOATS and not _is_finite(frame):  # only stored floats are packed
             raise InputError(ErrorCode.AUDIO_UNREADABLE, "The sound holds values that are not numbers.")
     if not rate_hz and reading.packets:
         return None
@@ -107,9 +108,6 @@ def _picture_start_s(container: av.container.InputContainer, limits: Limits) -> 
 def _is_finite(frame: av.AudioFrame) -> bool:
     """Return whether a frame of floats has neither NaN nor infinity; either would make the sum not finite."""
     wide = "dbl" in frame.format.name
-    values = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
-    for plane in frame.planes:
-        data = memoryview(bytes(plane)[: values * (8 if wide else 4)])
-        if not math.isfinite(sum(data.cast("d") if wide else data.cast("f"))):
-            return False
-    return True
+    values = frame.samples * frame.layout.nb_channels
+    data = memoryview(bytes(frame.planes[0])[: values * (8 if wide else 4)])
+    return math.isfinite(sum(data.cast("d") if wide else data.cast("f")))
