@@ -8,6 +8,7 @@ sound.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,9 +22,11 @@ from app.core.checks import Check
 from app.core.errors import ErrorCode
 from app.core.files import file_sha256
 from app.core.jobs import JobOptions, ResultFacts
+from app.core.options import output_size_px
+from app.core.output_path import partial_path
 from model.arrays import U8
 from worker.media.decode import Source
-from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments
+from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments, file_address
 from worker.media.media_process import MediaProcess
 from worker.media.sound_feed import PlayedSound, SoundFeed
 
@@ -55,7 +58,7 @@ class Encoder:
         check: Check,
     ) -> None:
         self._output, self._source, self._frames, self._options = output, source, frames, options
-        self._part, self._check, self._opened = _part_of(output), check, ExitStack()
+        self._part, self._check, self._opened = partial_path(output), check, ExitStack()
         self._feed = None if sound is None else SoundFeed(sound, frames / source.rate, check)
 
     def __enter__(self) -> Encoder:
@@ -111,10 +114,10 @@ class Encoder:
             filters.append(f"scale={width}:{height}:flags=lanczos")
         output["vf"] = ",".join(filters)
         if feed is None:
-            stream = ffmpeg.output(pictures["v:0"], str(self._part), **output, format="mp4")
+            stream = ffmpeg.output(pictures["v:0"], file_address(self._part), **output, format="mp4")
         else:
             output |= feed.options | FILE_OPTIONS
-            stream = ffmpeg.output(pictures["v:0"], feed.input["a:0"], str(self._part), **output)
+            stream = ffmpeg.output(pictures["v:0"], feed.input["a:0"], file_address(self._part), **output)
         return ffmpeg_arguments(stream, source.ffmpeg, "-y")
 
 
@@ -134,10 +137,10 @@ def join(
     """
     listed = output.with_name(output.name + ".segments")
     names = [str(segment.resolve()).replace("'", "'\\''") for segment in segments]  # quoted as in a shell
-    listed.write_text("".join(f"file '{name}'\n" for name in names), encoding="utf-8")
-    pictures = ffmpeg.input(str(listed), format="concat", safe=0)
+    listed.write_bytes(os.fsencode("".join(f"file '{name}'\n" for name in names)))
+    pictures = ffmpeg.input(file_address(listed), format="concat", safe=0)
     grid = "round({0}*TB*{1})/({1}*TB)"
-    part = _part_of(output)
+    part = partial_path(output)
     try:
         with SoundFeed(sound, frames / source.rate, check) as feed:
             settings: FfmpegOptions = {
@@ -146,7 +149,7 @@ def join(
                 **feed.options,
                 **FILE_OPTIONS,
             }
-            stream = ffmpeg.output(pictures["v:0"], feed.input["a:0"], str(part), **settings)
+            stream = ffmpeg.output(pictures["v:0"], feed.input["a:0"], file_address(part), **settings)
             arguments = ffmpeg_arguments(stream, source.ffmpeg, "-y")
             with MediaProcess(arguments, check, inherited_fd=feed.fd) as process:
                 feed.close_pipe()
@@ -158,11 +161,7 @@ def join(
 
 def output_size(source: Source, options: JobOptions) -> tuple[int, int]:
     """Return the width and height of the output in pixels, both even."""
-    height = options.output_height or source.height
-    if height == source.height:
-        return source.width, source.height
-    height += height % 2
-    return max(2, round(source.width * height / source.height / 2) * 2), height
+    return output_size_px(source.width, source.height, options)
 
 
 def _finish(
@@ -173,7 +172,7 @@ def _finish(
         raise process.failure(ErrorCode.ENCODE_FAILED, "The video could not be encoded.")
     if feed is not None:
         feed.finish()
-    part = _part_of(output)
+    part = partial_path(output)
     digest, size = file_sha256(part), part.stat().st_size
     part.replace(output)
     width, height = output_size(source, options)
@@ -186,7 +185,3 @@ def _finish(
         height=height,
         frames=frames,
     )
-
-
-def _part_of(output: Path) -> Path:
-    return output.with_name(output.name + ".part")
