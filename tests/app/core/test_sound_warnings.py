@@ -21,6 +21,7 @@ from tests.service import AUDIO, VIDEO
         ({"is_joined": True}, "joined of several recordings"),
         ({"damaged_s": 0.5}, "0.50 s of it cannot be decoded"),
         ({"damaged_s": 0.03}, None),
+        ({"missing_s": 2.0}, "its last 2.00 s are not in the file"),
     ],
 )
 def test_what_was_done_with_a_sound_is_told(changes: dict[str, object], words: str | None) -> None:

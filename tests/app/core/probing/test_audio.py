@@ -65,7 +65,7 @@ def test_a_late_sound_keeps_its_delay(one: Path, tmp_path: Path, name: str) -> N
     path = convert(one, tmp_path / name, "-c:a", codec, before=("-itsoffset", "2"))
     facts = probe(path)
     assert facts.start_s == pytest.approx(2.0, abs=0.07)  # encoders begin with up to 64 ms of their own
-    assert facts.duration_s == pytest.approx(3.0, abs=0.1)
+    assert facts.duration_s == pytest.approx(3.0, abs=0.1) and facts.missing_s == 0
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,27 @@ def test_a_track_that_cannot_be_decoded_is_passed_over(one: Path, tmp_path: Path
     with pytest.raises(InputError) as caught:
         probe(path)
     assert caught.value.code == ErrorCode.AUDIO_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "is_cut"),
+    [
+        ("a.m4a", "-c:a aac -movflags +faststart", True),
+        ("a.mka", "-c:a libopus", True),
+        ("a.flac", "-c:a flac", True),
+        ("a.m4a", "-c:a aac", False),
+        ("a.mka", "-c:a libopus", False),
+        ("a.flac", "-c:a flac", False),
+    ],
+)
+def test_a_sound_that_is_cut_off_is_told(tmp_path: Path, name: str, options: str, is_cut: bool) -> None:
+    voice = write_wav(tmp_path / "voice.wav", [buzz(4.0)])
+    data = convert(voice, tmp_path / f"whole_{name}", *options.split()).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(data[: len(data) // 2] if is_cut else data)
+    facts = probe(path)
+    assert facts.duration_s + facts.missing_s == pytest.approx(4.0, abs=0.1)
+    assert (facts.missing_s > 1) == is_cut
 
 
 @pytest.mark.parametrize(("channels", "is_read"), [(1, True), (3, True), (10, True), (64, True), (65, False)])
