@@ -224,6 +224,7 @@ class AudioFacts(BaseModel):
     )
     is_joined: bool = Field(False, description="Several recordings follow each other, perhaps of different kinds.")
     damaged_s: float = Field(0.0, description="How much of the sound is damaged and left out.")
+    missing_s: float = Field(0.0, description="How much of what the file promises is not in it: it was cut off.")
 
 
 class JobInput(BaseModel):
