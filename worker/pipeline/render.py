@@ -96,5 +96,10 @@ def finished_clip(
         checkpoint=f"{synthesizer.config.architecture}-{synthesizer.config.image_size}",
         device=synthesizer.device_name,
     )
-    warnings = [*face_warnings(stats), *limit_warnings(plan.references), *sync_warnings(confidence)]
+    warnings = [
+        *plan.source.warnings,
+        *face_warnings(stats),
+        *limit_warnings(plan.references),
+        *sync_warnings(confidence),
+    ]
     return FinishedClip(result, report, warnings)

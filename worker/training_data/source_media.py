@@ -78,7 +78,7 @@ def _picture(path: Path) -> U8:
     facts = probe_video(path, Limits())
     if facts.kind != "image":
         raise MaterialError("it is a video, but a picture was expected")
-    return read_still(path, facts.format, facts.width, facts.height, never_stop)
+    return read_still(path, facts.format, facts.width, facts.height, never_stop).rgb
 
 
 def _frame(path: Path, number: int) -> U8:

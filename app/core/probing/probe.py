@@ -33,13 +33,15 @@ class PictureFacts:
     """Facts that a decoder of the video needs beyond VideoFacts.
 
     start_pts: time of the first frame that is shown, in units of time_base seconds. interlaced: as flagged in the file.
-    rgb: the codec stores RGB. matrix, primaries, transfer: colour tags as ITU-T H.273 numbers (2 = unspecified).
+    rgb: the codec stores RGB. alpha: the picture may have transparent places. matrix, primaries, transfer: colour tags
+    as ITU-T H.273 numbers (2 = unspecified).
     """
 
     start_pts: int | None
     time_base: str
     interlaced: bool
     rgb: bool
+    alpha: bool
     matrix: int
     primaries: int
     transfer: int

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
+import av
 from PIL import Image, ImageOps
 
 from app.core.errors import ErrorCode, InputError
@@ -131,11 +132,19 @@ def probe_picture(path: Path, limits: Limits) -> dict[str, Any]:
             "start_pts": frame.pts,
             "time_base": str(Fraction(stream.time_base or 1)),
             "interlaced": bool(frame.interlaced_frame),
-            "rgb": bool(frame.format.is_rgb),
+            "rgb": bool(frame.format.is_rgb or frame.format.has_palette),
+            "alpha": _has_alpha(stream, frame),
             "matrix": int(frame.colorspace),
             "primaries": int(frame.color_primaries),
             "transfer": int(frame.color_trc),
         }
+
+
+def _has_alpha(stream: av.VideoStream, frame: av.VideoFrame) -> bool:
+    """Return whether the frames have an alpha channel; that of VP8 and VP9 lies beside the stream (`alpha_mode`)."""
+    beside = {name.lower(): value for name, value in stream.metadata.items()}.get("alpha_mode") == "1"
+    kept = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+    return bool(kept or beside)
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
