@@ -12,6 +12,7 @@ from typing import Final
 from app.core.files import file_sha256
 from app.core.probing.probe import find_ffmpeg
 from app.core.settings import Settings
+from worker.media.colour_conversion import ALPHA_DECODERS, CONVERTERS, known_decoders, known_filters
 
 CHILD_TIMEOUT_S: Final = 20
 REDIS_TIMEOUT_S: Final = 3
@@ -32,6 +33,7 @@ def examine(settings: Settings) -> list[Finding]:
     checks: dict[str, Callable[[Settings], str]] = {
         "ffmpeg": _ffmpeg,
         "encoder": _encoder,
+        "colours": _colours,
         "device": _device,
         "weights": _weights,
         "speech encoder": _speech_encoder,
@@ -64,6 +66,17 @@ def _encoder(settings: Settings) -> str:
     if missing:
         raise RuntimeError(f"this ffmpeg lacks {', '.join(missing)}")
     return "libx264, aac"
+
+
+def _colours(settings: Settings) -> str:
+    binary = find_ffmpeg(settings.ffmpeg)
+    missing = [name for name in CONVERTERS if name not in known_filters(binary)]
+    if missing:
+        raise RuntimeError(f"this ffmpeg lacks {', '.join(missing)}: it refuses video in BT.2020, P3 or HDR")
+    missing = [name for name in ALPHA_DECODERS.values() if name not in known_decoders(binary)]
+    if missing:
+        raise RuntimeError(f"this ffmpeg lacks {', '.join(missing)}: it ignores the transparency of WebM")
+    return "BT.2020, P3, HDR and transparency"
 
 
 def _device(settings: Settings) -> str:

@@ -40,6 +40,7 @@ WHITE_NITS: Final = 203
 LEAST_PEAK: Final = 1.1  # in reference whites; noise around white needs no compression
 # Below the knee, in reference whites, light is kept: skin in usual HDR, which peaks at 1000 cd/m2, keeps its tones.
 KNEES: Final = ((1000 / WHITE_NITS, 0.85), (10_000 / WHITE_NITS, 0.3))  # (peak, knee)
+CONVERTERS: Final = ("zscale", "tonemap")  # filters that not every ffmpeg has
 ALPHA_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders ignore the alpha of WebM
 EXACT: Final = "flags=bicubic+accurate_rnd+full_chroma_int"
 TOOL_TIMEOUT_S: Final = 20
@@ -135,7 +136,7 @@ def check_tools(conversion: ColourConversion, decoder: str | None, ffmpeg_path: 
     decoder: the decoder that transparency needs, None if any. Raises InputError if this ffmpeg cannot convert them.
     """
     warnings = []
-    if conversion.primaries is not None and not {"zscale", "tonemap"} <= known_filters(ffmpeg_path):
+    if conversion.primaries is not None and not known_filters(ffmpeg_path).issuperset(CONVERTERS):
         message = (
             "The video has wide or HDR colours, which the ffmpeg of this service cannot convert (no zscale filter)."
         )

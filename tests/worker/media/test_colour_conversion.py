@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,7 +186,7 @@ PLAIN = PictureFacts(0, "1/25", False, False, False, 2, 2, 2)
     ],
 )
 def test_video_of_sdr_displays_keeps_values_and_tags(
-    facts: dict[str, int], height: int, colour: ColourMatrix, tags: tuple[int, int, int]
+    facts: dict[str, Any], height: int, colour: ColourMatrix, tags: tuple[int, int, int]
 ) -> None:
     conversion = conversion_of(replace(PLAIN, **facts), height)
     assert conversion.primaries is None and conversion.colour is colour
@@ -207,7 +208,7 @@ def test_video_of_sdr_displays_keeps_values_and_tags(
         ({"primaries": 9, "rgb": True, "matrix": 0}, (9, 1, 1)),
     ],
 )
-def test_other_colours_are_converted(facts: dict[str, int], source: tuple[int, int, int]) -> None:
+def test_other_colours_are_converted(facts: dict[str, Any], source: tuple[int, int, int]) -> None:
     conversion = conversion_of(replace(PLAIN, **facts), 1080)
     assert (conversion.primaries, conversion.transfer, conversion.matrix) == source
     assert conversion.colour is ColourMatrix.BT709
