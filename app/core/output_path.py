@@ -30,13 +30,21 @@ def partial_path(output: Path) -> Path:
 
 
 def checked_output(output: Path, inputs: Sequence[Path]) -> Path:
-    """Return the real path of the file to write, with symbolic links followed.
+    """Return the real path of an MP4 file to write, with symbolic links followed.
 
-    Raises InputError(option_invalid) if the name does not end in .mp4 or .m4v, if its folder does not exist or cannot
-    be written to, if something other than a regular file has the name, and if it is one of the `inputs`.
+    Raises InputError(option_invalid) as `replaceable_path` does, and if the name does not end in .mp4 or .m4v.
     """
     if output.suffix.lower() not in SUFFIXES:
         raise _refusal(output, "the output is an MP4 file, so its name must end in .mp4 or .m4v")
+    return replaceable_path(output, inputs)
+
+
+def replaceable_path(output: Path, inputs: Sequence[Path]) -> Path:
+    """Return the real path of a file to write, with symbolic links followed.
+
+    Raises InputError(option_invalid) if its folder does not exist or cannot be written to, if something other than a
+    regular file has the name, and if it is one of the `inputs`.
+    """
     try:
         real = output.resolve()
         _check_folder(output, real)

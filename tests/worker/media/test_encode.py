@@ -11,6 +11,7 @@ from app.core.jobs import JobOptions
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from worker.media.decode import decode, open_source
 from worker.media.encode import Encoder, join
+from worker.media.sound_feed import PlayedSound
 
 
 @pytest.mark.parametrize("name", ["12:30.mp4", "-out.mp4", "%03d.mp4", "it's a b.mp4", os.fsdecode(b"\xff\xfe.mp4")])
@@ -22,7 +23,7 @@ def test_any_name_is_read_and_written(
     made.parent.mkdir()
     film.symlink_to(short_clip)
     Path(f"{name}.wav").symlink_to(voice)
-    sound = (Path(f"{name}.wav"), probe_audio(voice, Limits()))
+    sound = PlayedSound(Path(f"{name}.wav"), probe_audio(voice, Limits()), 0.0)
     source = replace(open_source(film, probe_video(film, Limits()), find_ffmpeg(None), never_stop), path=film)
     options = JobOptions(preset="ultrafast")
     with Encoder(made, source, 5, sound, options, never_stop) as encoder:
