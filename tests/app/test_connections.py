@@ -57,6 +57,7 @@ def assert_told(connection, status, code):
     assert head.startswith(f"HTTP/1.1 {status} ")
     assert "application/problem+json" in head and json.loads(body)["code"] == code
     assert json.loads(body)["request_id"] in head
+    assert json.loads(body)["retryable"] == (status != 400)
 
 
 SILENT = [
@@ -74,8 +75,9 @@ SILENT = [
 @pytest.mark.parametrize(("sent", "status"), [row[1:] for row in SILENT], ids=[row[0] for row in SILENT])
 def test_a_silent_connection_is_closed(service, sent, status):
     with closing(dial(service, sent)) as connection:
-        head, _ = answer_of(connection)
+        head, body = answer_of(connection)
     assert head.startswith(f"HTTP/1.1 {status} ") if status else head == ""
+    assert status != 408 or (json.loads(body)["retryable"] and "without long pauses" in json.loads(body)["hint"])
     wait_until(lambda: folders(service) == [] and service.server.connections == 0, 5)
 
 

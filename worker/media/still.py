@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import resource
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from worker.media.media_process import MediaProcess
 
 MEMORY_BYTES: Final = 4 * 1024**3
 CPU_S: Final = 60
+NO_MEMORY: Final = 3  # exit status
 PROFILE_USED, PROFILE_FAILED = b"\0", b"\1"
 PROFILE_MODES: Final = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # mode by the profile's colour space
 ALPHA_MODES: Final = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -45,8 +47,14 @@ def read_still(path: Path, picture_format: str, width: int, height: int, check: 
     arguments = [sys.executable, "-m", "worker.media.still", str(path.resolve()), picture_format]
     with MediaProcess(arguments, check, reads=True) as process:
         count = process.read_into(rgb.data.cast("B")) + process.read_into(memoryview(profile))
-        if count != rgb.nbytes + 1 or process.wait() != 0:
-            raise InputError(ErrorCode.VIDEO_UNREADABLE, "The picture is damaged or incomplete.")
+        status = process.wait()
+    if status == NO_MEMORY:
+        message = f"The picture needs more than {MEMORY_BYTES // 1024**3} GiB of memory to be decoded."
+        raise InputError(ErrorCode.RESOLUTION_EXCEEDED, message)
+    if status == -signal.SIGXCPU:
+        raise InputError(ErrorCode.VIDEO_UNREADABLE, "The picture takes too long to be decoded.")
+    if count != rgb.nbytes + 1 or status != 0:
+        raise InputError(ErrorCode.VIDEO_UNREADABLE, "The picture is damaged or incomplete.")
     if profile == PROFILE_FAILED:
         return Still(rgb, ("The colour profile of the picture cannot be used; its colours were taken as sRGB.",))
     return Still(rgb)
@@ -110,9 +118,12 @@ def main() -> None:
         resource.setrlimit(kind, (value, value))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 5))  # the first limit sends SIGXCPU, the second SIGKILL
     Image.MAX_IMAGE_PIXELS = None  # the size was already checked when the file was probed
-    with Image.open(sys.argv[1], formats=[sys.argv[2].upper()]) as image:
-        rgb, is_used = flatten(ImageOps.exif_transpose(image))
-        rows = rgb.tobytes()
+    try:
+        with Image.open(sys.argv[1], formats=[sys.argv[2].upper()]) as image:
+            rgb, is_used = flatten(ImageOps.exif_transpose(image))
+            rows = rgb.tobytes()
+    except MemoryError:
+        sys.exit(NO_MEMORY)
     data = memoryview(rows + (PROFILE_USED if is_used else PROFILE_FAILED))
     while data:
         data = data[os.write(1, data) :]

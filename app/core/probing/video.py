@@ -74,7 +74,8 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
                 if last is None or stamp >= last:
                     last, last_duration = stamp, packet.duration or 0
             if count > limits.max_frames:
-                raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, "The video has more frames than are allowed.")
+                message = f"The video has more than {limits.max_frames} frames, which is more than may be in a video."
+                raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, message)
         has_audio = bool(container.streams.audio)
         picture = probe_picture(path, limits)
     if promised and count < MIN_PRESENT * promised:
