@@ -24,7 +24,8 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app.core.errors import ERROR_FACTS, ErrorCode
+from app.core.errors import CapacityError, ErrorCode, LipSyncError, RequestError
+from app.problems import TOO_SLOW
 from app.schemas import Problem
 
 MAX_DESCRIPTORS: Final = 16_384
@@ -97,7 +98,7 @@ class LimitedProtocol(H11Protocol):
         """Begin to wait for a request; at the limit, make room or refuse."""
         super().connection_made(transport)
         if len(self.connections) > self._table.limits.most and not self._table.close_longest_silence():
-            self._refuse(503, ErrorCode.QUEUE_FULL, "Too many connections are open; try again shortly.")
+            self._refuse(503, CapacityError(ErrorCode.QUEUE_FULL, "Too many connections are open; try again shortly."))
             return
         self._follow()
 
@@ -133,7 +134,8 @@ class LimitedProtocol(H11Protocol):
         if self._is_answering:
             self.transport.abort()
         else:
-            self._refuse(400, ErrorCode.OPTION_INVALID, "This is not a valid HTTP/1.1 request.")
+            message, hint = "This is not a valid HTTP/1.1 request.", "Speak HTTP/1.1, without TLS, at this port."
+            self._refuse(400, RequestError(ErrorCode.OPTION_INVALID, message, hint=hint))
 
     @property
     def _is_answering(self) -> bool:
@@ -172,7 +174,9 @@ class LimitedProtocol(H11Protocol):
         self._stop_request_clock()
         has_begun_a_request = bool(self.conn.trailing_data[0])
         if has_begun_a_request:
-            self._refuse(408, ErrorCode.OPTION_INVALID, "The request did not arrive in time.")
+            message = "The request did not arrive in time."
+            slow = RequestError(ErrorCode.OPTION_INVALID, message, retryable=True, hint=TOO_SLOW.hint)
+            self._refuse(408, slow)
         else:
             self.transport.close()
 
@@ -192,9 +196,9 @@ class LimitedProtocol(H11Protocol):
             self._answer_clock.cancel()
             self._answer_clock = None
 
-    def _refuse(self, status: int, code: ErrorCode, detail: str) -> None:
+    def _refuse(self, status: int, error: LipSyncError) -> None:
         """Answer with a problem, outside any request, and close the connection."""
-        problem = _problem(status, code, detail)
+        problem = _problem(status, error)
         body = problem.model_dump_json().encode()
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/problem+json\r\n"
@@ -205,16 +209,15 @@ class LimitedProtocol(H11Protocol):
         self.transport.close()
 
 
-def _problem(status: int, code: ErrorCode, detail: str) -> Problem:
+def _problem(status: int, error: LipSyncError) -> Problem:
     """Return the problem of a connection that has no request."""
-    facts = ERROR_FACTS[code]
     return Problem(
-        type=f"urn:lipsync:error:{code}",
+        type=f"urn:lipsync:error:{error.code}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
-        code=code,
+        detail=error.message,
+        code=error.code,
         request_id=secrets.token_hex(8),
-        retryable=facts.retryable,
-        hint=facts.hint,
+        retryable=error.facts.retryable,
+        hint=error.facts.hint,
     )

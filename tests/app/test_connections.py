@@ -58,6 +58,7 @@ def assert_told(connection, status, code):
     assert head.startswith(f"HTTP/1.1 {status} ")
     assert "application/problem+json" in head and json.loads(body)["code"] == code
     assert json.loads(body)["request_id"] in head
+    assert json.loads(body)["retryable"] == (status != 400)
 
 
 SILENT = [
@@ -76,8 +77,11 @@ def test_silent_connections_are_closed(service):
     with ExitStack() as opened:
         connections = [opened.enter_context(closing(dial(service, sent))) for _, sent, _ in SILENT]
         for (kind, _, status), connection in zip(SILENT, connections, strict=True):
-            head, _ = answer_of(connection)
+            head, body = answer_of(connection)
             assert head.startswith(f"HTTP/1.1 {status} ") if status else head == "", kind
+            assert status != 408 or (
+                json.loads(body)["retryable"] and "without long pauses" in json.loads(body)["hint"]
+            )
     wait_until(lambda: folders(service) == [] and service.server.connections == 0, 5)
 
 

@@ -106,5 +106,5 @@ def finished_clip(
         device=synthesizer.device_name,
     )
     faces = [*face_warnings(stats), *person_warnings(plan.chooser), *limit_warnings(plan.references)]
-    warnings = [*sound_warnings(context.sources.input), *faces, *sync_warnings(confidence)]
-    return FinishedClip(result, report, warnings)
+    inputs = [*sound_warnings(context.sources.input), *plan.source.warnings]
+    return FinishedClip(result, report, [*inputs, *faces, *sync_warnings(confidence)])
