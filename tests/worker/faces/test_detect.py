@@ -70,9 +70,10 @@ def test_the_upright_crop_of_a_tilted_head_is_the_crop_of_the_upright_head(detec
 
 def turned(rgb: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
     """Return a picture turned to the right about its middle, and the map (2, 3) of its points."""
-    side = int(np.hypot(*rgb.shape[:2]))
-    matrix = cv2.getRotationMatrix2D((rgb.shape[1] / 2, rgb.shape[0] / 2), -degrees, 1.0)
-    matrix[:, 2] += (side / 2 - rgb.shape[1] / 2, side / 2 - rgb.shape[0] / 2)
+    height, width = rgb.shape[:2]
+    side = int(np.hypot(height, width))
+    matrix = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1.0), np.float64)
+    matrix[:, 2] += (side / 2 - width / 2, side / 2 - height / 2)
     return cv2.warpAffine(rgb, matrix, (side, side), borderValue=(110, 110, 110)).astype(np.uint8), matrix
 
 
