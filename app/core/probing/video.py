@@ -56,6 +56,7 @@ def _still_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
 
 def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
     pts, last_duration, promised = [], 0, 0.0
+    key_frame, interval = 0, 0  # number of the last key frame, most frames from one to the next
     with open_media(path, name, ErrorCode.VIDEO_UNREADABLE) as container:
         stream = picture_stream(container)
         time_base = Fraction(stream.time_base or Fraction(1, 90000))
@@ -63,6 +64,8 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
         promised = max(stream.frames, 0)
         count, last = 0, None
         for packet in packets(container, stream):
+            if packet.is_keyframe:
+                interval, key_frame = max(interval, count - key_frame), count
             count += 1
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is not None and not packet.is_discard:
@@ -101,6 +104,7 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
         "rotation": picture["rotation"],
         "variable_frame_rate": cadence.variable,
         "has_audio": has_audio,
+        "keyframe_interval": max(interval, count - key_frame),
     }
 
 
