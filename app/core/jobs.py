@@ -164,6 +164,11 @@ class VideoFacts(BaseModel):
     rotation: int  # degrees clockwise that make the picture upright; already applied to width and height
     variable_frame_rate: bool
     has_audio: bool
+    video_tracks: int = 1  # of which one is used: the default one, or else the first one that can be decoded
+    clock_restarts: int = 0  # how often the timestamps start again or jump; the parts follow each other without a gap
+    picture_changes: bool = (
+        False  # size or shape of the stored picture changes; the others are fitted into width x height
+    )
     bytes: int
     sha256: str
 

@@ -2,7 +2,8 @@
 
 Each range [first, last) is decoded by one ffmpeg process, and it gives exactly the frames that decoding the whole video
 gives there: frames are placed on the grid by their own timestamps, counted from the first frame shown. After a seek,
-decoding starts at a key frame well before the range. Formats without a reliable index are decoded from their beginning.
+decoding starts at a key frame well before the range. Formats without a reliable index, and films whose clock starts
+again, are decoded from their beginning.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from app.core.probing.sniff import PICTURE_FORMATS
 from model.arrays import U8
 from worker.media.colour import ColourMatrix, planes_of_rgb
 from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments
+from worker.media.film_steps import clock_step, film_options, upright_steps
 from worker.media.media_process import MediaProcess
 from worker.media.still import read_still
 
@@ -95,7 +97,7 @@ def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -
         rgb = read_still(path, facts.format, facts.width, facts.height, check)
         tags = {"colorspace": colour.tag, "color_primaries": UNSPECIFIED, "color_trc": UNSPECIFIED}
         return Source(path, facts, STILL_FACTS, ffmpeg_path, colour, tags, planes_of_rgb(rgb, colour))
-    picture = probe_picture(path, Limits())
+    picture = probe_picture(path, Limits(), facts.picture_changes)
     colour = _target_matrix(picture, facts.height)
     foreign = picture.transfer in HDR_TRANSFERS or picture.primaries == WIDE_PRIMARIES
     kept = picture.matrix in KEPT_MATRICES and not picture.rgb and not foreign
@@ -189,15 +191,17 @@ def _even(raw: U8, width: int, height: int) -> U8:
 def _range_arguments(source: Source, first: int, last: int) -> list[str]:
     options: FfmpegOptions = {}
     margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
+    options["copyts"] = None  # times as in the file: ffmpeg has its own rule for clocks that start again
     origin = "STARTPTS"
     start_pts = source.picture.start_pts
-    if first > margin and source.facts.format in INDEXED_FORMATS and start_pts is not None:
-        seek_s = start_pts * Fraction(source.picture.time_base) + (first - margin) / source.rate
-        # absolute times and no accurate seek: the fps filter below decides where the range begins, not the seek
-        options = {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None, "copyts": None}
-        origin = str(start_pts)
-    steps = ["bwdif=mode=send_frame:deint=interlaced"] if source.picture.interlaced else []
-    steps.append(f"setpts=PTS-{origin}")
+    has_index = source.facts.format in INDEXED_FORMATS and not source.facts.clock_restarts
+    if first > margin and has_index and start_pts is not None:
+        start_s = start_pts * Fraction(source.picture.time_base)
+        seek_s = start_s + (first - margin) / source.rate
+        # no accurate seek: the fps filter below decides where the range begins, not the seek
+        options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
+        origin = f"{start_s.numerator}/{start_s.denominator}/TB"
+    steps = [*upright_steps(source.facts, source.picture), clock_step(source.facts, origin)]
     steps.append(f"fps=fps={source.rate}:start_time={float(first / source.rate):.6f}:round=near")
     return _arguments(source, options, steps, last - first)
 
@@ -206,7 +210,7 @@ def _sparse_arguments(source: Source, start_s: float, step_s: float, count: int)
     # In a long file without an index everything before a frame must be read: of that, only key frames are decoded.
     is_long = count > 1 and count * step_s > SPARSE_SEEK_S
     options: FfmpegOptions = {"skip_frame": "nokey" if is_long else "noref"}
-    steps = ["setpts=PTS-STARTPTS"]
+    steps = [*upright_steps(source.facts, source.picture), "setpts=PTS-STARTPTS"]
     if count == 1:
         options |= {"ss": f"{start_s:.6f}"}
     else:
@@ -216,10 +220,11 @@ def _sparse_arguments(source: Source, start_s: float, step_s: float, count: int)
 
 def _arguments(source: Source, options: FfmpegOptions, steps: list[str], count: int) -> list[str]:
     always = {"f": source.facts.format, "protocol_whitelist": "file", "max_pixels": MAX_FRAME_PIXELS}
+    always |= film_options(source.picture, source.ffmpeg)
     output = {
         "format": "rawvideo",
         "pix_fmt": "yuv420p",
-        "map": "0:V:0",
+        "map": f"0:{source.picture.stream}",
         "vf": ",".join([*steps, *_colour_steps(source)]),
         "fps_mode": "passthrough",
         "frames:v": count,

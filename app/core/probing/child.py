@@ -1,7 +1,7 @@
 """The probing child process: opens one untrusted file under hard limits (`python -m app.core.probing.child`).
 
-It reads a request as JSON from standard input, `{"task": "video" | "audio" | "picture", "path", "cpu_s", "limits"}`,
-and writes `{"facts": {...}}` or `{"error": {"code", "message"}}` to standard output.
+It reads a request as JSON from standard input, `{"task", "path", "cpu_s", "limits"}` with a task of TASKS, and writes
+ `{"facts": {...}}` or `{"error": {"code", "message"}}` to standard output.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +18,15 @@ import av.logging
 from app.core.errors import InputError
 from app.core.probing.audio import probe_audio
 from app.core.probing.limits import Limits
-from app.core.probing.video import probe_picture, probe_video
+from app.core.probing.video import probe_changing_picture, probe_picture, probe_video
 
 MEMORY_BYTES: Final = 3 * 1024**3
+TASKS: Final[dict[str, Callable[[Path, Limits], dict[str, Any]]]] = {
+    "video": probe_video,
+    "audio": probe_audio,
+    "picture": probe_picture,
+    "changing_picture": probe_changing_picture,
+}
 
 
 def main() -> None:
@@ -27,8 +34,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     _confine(int(request["cpu_s"]))
     av.logging.set_level(None)
-    tasks = {"video": probe_video, "audio": probe_audio, "picture": probe_picture}
-    probe, path, limits = tasks[request["task"]], Path(request["path"]), Limits(**request["limits"])
+    probe, path, limits = TASKS[request["task"]], Path(request["path"]), Limits(**request["limits"])
     try:
         answer: dict[str, Any] = {"facts": probe(path, limits)}
     except InputError as error:

@@ -1,0 +1,138 @@
+"""One pass over all packets of a video track: their times, their number, and whether the stored picture changes.
+
+Sizes are looked at in a few key frames, evenly spread over the file, and in every key frame that comes with new codec
+headers, because a picture can only change its size there. VP8 and VP9 have no separate headers, so more of their key
+frames are decoded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import av
+from av.bitstream import BitStreamFilterContext
+
+from app.core.errors import ErrorCode, InputError
+from app.core.probing.clock import Stamp
+from app.core.probing.demux import open_media, packets
+from app.core.probing.limits import Limits
+from app.core.probing.picture import StoredPicture
+
+LOOKS: Final = 16
+LOOKS_WITHOUT_HEADERS: Final = 64
+MAX_NEW_HEADERS: Final = 64
+CODECS_WITHOUT_HEADERS: Final = frozenset({"vp8", "vp9"})
+
+
+@dataclass
+class Survey:
+    """What all packets of a video track say.
+
+    hints: frame rates that the container names. promised: number of frames that it names, or 0. stamps: times of the
+    packets that are shown, in file order. last_duration: that of the frame shown last, in ticks. pictures: the shapes
+    that were seen, with the number of packets that have them.
+    """
+
+    time_base: Fraction
+    hints: list[Fraction]
+    promised: int
+    has_audio: bool
+    count: int = 0
+    stamps: list[Stamp] = field(default_factory=list)
+    last_duration: int = 0
+    pictures: Counter[StoredPicture] = field(default_factory=Counter)
+
+    @property
+    def usual_picture(self) -> StoredPicture | None:
+        """Return the shape that most packets have, on a tie the one that comes first; None if none could be decoded."""
+        return next(iter(self.pictures.most_common(1)), (None, 0))[0]
+
+
+def survey_packets(path: Path, name: str, number: int, limits: Limits) -> Survey:
+    """Read all packets of the video stream `number`; raises InputError."""
+    with open_media(path, name, ErrorCode.VIDEO_UNREADABLE) as container:
+        stream = container.streams.video[[video.index for video in container.streams.video].index(number)]
+        survey = Survey(
+            Fraction(stream.time_base or Fraction(1, 90000)),
+            [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate],
+            max(stream.frames, 0),
+            bool(container.streams.audio),
+        )
+        looks = _KeyFrameLooks(stream, path.stat().st_size)
+        last = None
+        for packet in packets(container, stream):
+            survey.count += 1
+            shown = packet.pts if packet.pts is not None else packet.dts
+            if shown is not None and not packet.is_discard:
+                survey.stamps.append(Stamp(packet.dts if packet.dts is not None else shown, shown))
+                if last is None or shown >= last:
+                    last, survey.last_duration = shown, packet.duration or 0
+            if survey.count > limits.max_frames:
+                raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, "The video has more frames than are allowed.")
+            picture = looks.picture_at(packet)
+            if picture is not None:
+                survey.pictures[picture] += 1
+    return survey
+
+
+class _KeyFrameLooks:
+    """Decoder of the few key frames that show whether the stored picture changes."""
+
+    def __init__(self, stream: av.VideoStream, file_bytes: int) -> None:
+        self._stream, self._context = stream, stream.codec_context
+        self._context.thread_count = 1  # more threads would only delay single frames
+        looks = LOOKS_WITHOUT_HEADERS if self._context.name in CODECS_WITHOUT_HEADERS else LOOKS
+        self._spacing_bytes, self._next_at = file_bytes // looks, 0
+        self._headers, self._new_headers = b"", 0
+        self._filter = _headers_filter(stream)
+        self._picture: StoredPicture | None = None
+
+    def picture_at(self, packet: av.Packet[Any]) -> StoredPicture | None:
+        """Return the shape of the picture from a packet on, as far as it is known."""
+        if packet.is_keyframe and (self._has_new_headers(packet) or (packet.pos or 0) >= self._next_at):
+            self._next_at = (packet.pos or 0) + self._spacing_bytes
+            frame = self._decode(packet)
+            if frame is not None:
+                self._picture = StoredPicture.of(frame, self._stream)
+        return self._picture
+
+    def _has_new_headers(self, packet: av.Packet[Any]) -> bool:
+        found = b""
+        if packet.has_sidedata("new_extradata"):
+            found = bytes(packet.get_sidedata("new_extradata"))
+        elif self._filter is not None:
+            found = self._headers_in(packet)
+        if not found or found == self._headers or self._new_headers >= MAX_NEW_HEADERS:
+            return False
+        self._headers, self._new_headers = found, self._new_headers + 1
+        return True
+
+    def _headers_in(self, packet: av.Packet[Any]) -> bytes:
+        copy = av.Packet(bytes(packet))
+        copy.is_keyframe = True
+        try:
+            filtered = self._filter.filter(copy) if self._filter is not None else []
+        except av.FFmpegError:
+            return b""
+        marked = [one for one in filtered if one.has_sidedata("new_extradata")]
+        return bytes(marked[0].get_sidedata("new_extradata")) if marked else b""
+
+    def _decode(self, packet: av.Packet[Any]) -> av.VideoFrame | None:
+        try:
+            frames = [*self._context.decode(packet), *self._context.decode(None)]
+        except (av.FFmpegError, ValueError):
+            frames = []
+        self._context.flush_buffers()
+        return frames[0] if frames else None
+
+
+def _headers_filter(stream: av.VideoStream) -> BitStreamFilterContext | None:
+    """Return the filter that finds codec headers in packets; None for a codec that it does not know."""
+    try:
+        return BitStreamFilterContext("extract_extradata", stream)
+    except (av.FFmpegError, ValueError):
+        return None
