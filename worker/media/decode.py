@@ -201,7 +201,7 @@ def _range_arguments(source: Source, first: int, last: int) -> list[str]:
         # no accurate seek: the fps filter below decides where the range begins, not the seek
         options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
         origin = f"{start_s.numerator}/{start_s.denominator}/TB"
-    steps = [*upright_steps(source.facts, source.picture), clock_step(source.facts, origin)]
+    steps = [clock_step(source.facts, origin), *upright_steps(source.facts, source.picture)]
     steps.append(f"fps=fps={source.rate}:start_time={float(first / source.rate):.6f}:round=near")
     return _arguments(source, options, steps, last - first)
 
@@ -210,7 +210,7 @@ def _sparse_arguments(source: Source, start_s: float, step_s: float, count: int)
     # In a long file without an index everything before a frame must be read: of that, only key frames are decoded.
     is_long = count > 1 and count * step_s > SPARSE_SEEK_S
     options: FfmpegOptions = {"skip_frame": "nokey" if is_long else "noref"}
-    steps = [*upright_steps(source.facts, source.picture), "setpts=PTS-STARTPTS"]
+    steps = ["setpts=PTS-STARTPTS", *upright_steps(source.facts, source.picture)]
     if count == 1:
         options |= {"ss": f"{start_s:.6f}"}
     else:

@@ -12,6 +12,7 @@ import av
 from av.sidedata.sidedata import Type as SideDataType
 
 from app.core.errors import ErrorCode, InputError
+from app.core.probing.clock import CLOCK_FORMATS
 from app.core.probing.container_facts import Crop, describe_container
 from app.core.probing.demux import first_frame, open_media, picture_streams
 from app.core.probing.limits import Limits
@@ -54,7 +55,10 @@ class StoredPicture:
     @classmethod
     def of(cls, frame: av.VideoFrame, stream: av.VideoStream) -> StoredPicture:
         """Return the shape of a frame that was just decoded from a stream."""
-        aspect = Fraction(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
+        named, coded = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
+        if stream.container.format.name in CLOCK_FORMATS:  # their containers name none, and the coded one may change
+            named, coded = coded, named
+        aspect = Fraction(named or coded or 1)
         believed = 1 / Fraction(MAX_PIXEL_ASPECT) <= aspect <= MAX_PIXEL_ASPECT
         # the old names yuvj420p and so on only say that the range is full
         name = frame.format.name.replace("yuvj", "yuv")
@@ -106,6 +110,7 @@ class FilmPicture:
             "stored_width": stored.width,
             "stored_height": stored.height,
             "pixel_aspect": str(stored.pixel_aspect),
+            "aspects": [],
             "pixel_format": stored.pixel_format,
             "crop": (crop.left, crop.right, crop.top, crop.bottom),
             "turn": self.turn,

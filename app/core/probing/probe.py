@@ -35,7 +35,8 @@ class PictureFacts:
     start_pts: time of the first frame that is shown, in units of time_base seconds. may_be_interlaced: any frame may be
     flagged as interlaced. rgb: the codec stores RGB. matrix, primaries, transfer: colour tags as ITU-T H.273 numbers
     (2 = unspecified). stream: number of the video stream in the file. stored_width, stored_height: size of most frames
-    as decoded, before cropping. pixel_aspect: width of their pixels divided by the height. pixel_format: their format,
+    as decoded, before cropping. pixel_aspect: width of their pixels divided by the height. aspects: times
+    in seconds from the first frame from which on the pixels have other such values. pixel_format: format of the frames,
     in ffmpeg's names. crop: columns and rows not to be shown (left, right, top, bottom). turn: ffmpeg filters that then
     make the picture upright, "" if it is.
     """
@@ -51,6 +52,7 @@ class PictureFacts:
     stored_width: int = 0
     stored_height: int = 0
     pixel_aspect: str = "1"
+    aspects: tuple[tuple[float, str], ...] = ()
     pixel_format: str = "yuv420p"
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
     turn: str = ""
@@ -81,6 +83,7 @@ def probe_picture(path: Path, limits: Limits, changes: bool = False) -> PictureF
     task = "changing_picture" if changes else "picture"
     facts = _run_child(task, path, limits, ErrorCode.VIDEO_UNREADABLE)
     facts["crop"] = tuple(facts["crop"])
+    facts["aspects"] = tuple((start_s, aspect) for start_s, aspect in facts["aspects"])
     return PictureFacts(**{name: facts[name] for name in PictureFacts.__dataclass_fields__})
 
 

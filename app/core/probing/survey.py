@@ -34,7 +34,7 @@ class Survey:
 
     hints: frame rates that the container names. promised: number of frames that it names, or 0. stamps: times of the
     packets that are shown, in file order. last_duration: that of the frame shown last, in ticks. pictures: the shapes
-    that were seen, with the number of packets that have them.
+    of the picture, as far as it was looked at, each with the number of the stamp from which on it holds.
     """
 
     time_base: Fraction
@@ -44,12 +44,20 @@ class Survey:
     count: int = 0
     stamps: list[Stamp] = field(default_factory=list)
     last_duration: int = 0
-    pictures: Counter[StoredPicture] = field(default_factory=Counter)
+    pictures: list[tuple[int, StoredPicture]] = field(default_factory=list)
 
     @property
+    def picture_changes(self) -> bool:
+        """Return whether more than one shape was seen."""
+        return len({picture for _, picture in self.pictures}) > 1
+
     def usual_picture(self) -> StoredPicture | None:
         """Return the shape that most packets have, on a tie the one that comes first; None if none could be decoded."""
-        return next(iter(self.pictures.most_common(1)), (None, 0))[0]
+        lengths: Counter[StoredPicture] = Counter()
+        ends = [first for first, _ in self.pictures[1:]] + [len(self.stamps)]
+        for (first, picture), end in zip(self.pictures, ends, strict=True):
+            lengths[picture] += end - first
+        return next(iter(lengths.most_common(1)), (None, 0))[0]
 
 
 def survey_packets(path: Path, name: str, number: int, limits: Limits) -> Survey:
@@ -68,14 +76,15 @@ def survey_packets(path: Path, name: str, number: int, limits: Limits) -> Survey
             survey.count += 1
             shown = packet.pts if packet.pts is not None else packet.dts
             if shown is not None and not packet.is_discard:
-                survey.stamps.append(Stamp(packet.dts if packet.dts is not None else shown, shown))
+                decoded = packet.dts if packet.dts is not None else shown
+                survey.stamps.append(Stamp(decoded, shown, packet.is_keyframe))
                 if last is None or shown >= last:
                     last, survey.last_duration = shown, packet.duration or 0
             if survey.count > limits.max_frames:
                 raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, "The video has more frames than are allowed.")
-            picture = looks.picture_at(packet)
+            picture = looks.new_picture(packet)
             if picture is not None:
-                survey.pictures[picture] += 1
+                survey.pictures.append((max(0, len(survey.stamps) - 1), picture))
     return survey
 
 
@@ -91,14 +100,17 @@ class _KeyFrameLooks:
         self._filter = _headers_filter(stream)
         self._picture: StoredPicture | None = None
 
-    def picture_at(self, packet: av.Packet[Any]) -> StoredPicture | None:
-        """Return the shape of the picture from a packet on, as far as it is known."""
-        if packet.is_keyframe and (self._has_new_headers(packet) or (packet.pos or 0) >= self._next_at):
-            self._next_at = (packet.pos or 0) + self._spacing_bytes
-            frame = self._decode(packet)
-            if frame is not None:
-                self._picture = StoredPicture.of(frame, self._stream)
-        return self._picture
+    def new_picture(self, packet: av.Packet[Any]) -> StoredPicture | None:
+        """Return the shape of the picture of a packet if it is another one than before and if it was looked at."""
+        if not packet.is_keyframe or not (self._has_new_headers(packet) or (packet.pos or 0) >= self._next_at):
+            return None
+        self._next_at = (packet.pos or 0) + self._spacing_bytes
+        frame = self._decode(packet)
+        picture = self._picture if frame is None else StoredPicture.of(frame, self._stream)
+        if picture == self._picture:
+            return None
+        self._picture = picture
+        return picture
 
     def _has_new_headers(self, packet: av.Packet[Any]) -> bool:
         found = b""

@@ -62,16 +62,15 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
     if survey.promised and survey.count < MIN_PRESENT * survey.promised:
         message = f"The video is incomplete: {survey.count} of {survey.promised} frames are there."
         raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
-    cadence, restarts = _cadence(survey, picture.start_pts, name)
+    cadence, parts = _cadence(survey, picture.start_pts, name)
     duration_s = float(cadence.frames / cadence.rate)
     if duration_s > limits.max_duration_s:
         raise too_long("video", duration_s, limits)
     if cadence.rate > limits.max_fps:
         message = f"The video runs at {float(cadence.rate):.4g} frames a second; {limits.max_fps:g} are allowed."
         raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, message)
-    picture_changes = len(survey.pictures) > 1
-    if picture_changes:
-        picture = replace(picture, stored=survey.usual_picture or picture.stored)
+    if survey.picture_changes:
+        picture = replace(picture, stored=survey.usual_picture() or picture.stored)
     width, height = picture.shown_size()
     return {
         "kind": "image" if cadence.frames == 1 else "video",
@@ -86,28 +85,32 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
         "variable_frame_rate": cadence.variable,
         "has_audio": survey.has_audio,
         "video_tracks": picture.tracks,
-        "clock_restarts": restarts,
-        "picture_changes": picture_changes,
+        "clock_restarts": len(parts) - 1,
+        "picture_changes": survey.picture_changes,
     }
 
 
-def _cadence(survey: Survey, start_pts: int | None, name: str) -> tuple[Cadence, int]:
-    """Return the cadence of all frames, and how often their clock starts again."""
+def _cadence(survey: Survey, start_pts: int | None, name: str) -> tuple[Cadence, list[list[int]]]:
+    """Return the cadence of all frames, and their times on one clock in the parts between its restarts, in ticks."""
     parts = split_at_restarts(survey.stamps, survey.time_base, name)
-    if parts and start_pts is not None:  # frames before the first one that can be decoded are never shown
-        shown = [time for time in parts[0] if time >= start_pts]
-        parts[0] = shown if len(shown) > len(parts[0]) // 2 else parts[0]
-    if sum(len(part) for part in parts) < survey.count // 2:
+    if sum(len(part) for part in parts) < survey.count // 2 or not parts:
         # a stream without timestamps runs at the frame rate that its header names
         step = 1 / ((survey.hints or [STILL_RATE])[0] * survey.time_base)
         parts = [[round(i * step) for i in range(survey.count)]]
     step_ticks = usual_step(parts)
-    cadence = find_cadence(join_parts(parts, step_ticks), survey.last_duration, survey.time_base, survey.hints)
+    cadence = _cadence_of(join_parts(parts, step_ticks), survey, start_pts)
     if len(parts) > 1:  # the decoder knows the rate only, so the parts are joined by its frames
         step_ticks = round(1 / (cadence.rate * survey.time_base))
-        times = join_parts(parts, step_ticks)
-        cadence = find_cadence(times, survey.last_duration, survey.time_base, [cadence.rate])
-    return cadence, max(0, len(parts) - 1)
+        cadence = _cadence_of(join_parts(parts, step_ticks), replace(survey, hints=[cadence.rate]), start_pts)
+    return cadence, join_parts(parts, step_ticks)
+
+
+def _cadence_of(parts: list[list[int]], survey: Survey, start_pts: int | None) -> Cadence:
+    times = [time for part in parts for time in part]
+    if start_pts is not None:  # frames before the first one that can be decoded are never shown
+        shown = [time for time in times if time >= start_pts]
+        times = shown if len(shown) > len(times) // 2 else times
+    return find_cadence(times, survey.last_duration, survey.time_base, survey.hints)
 
 
 def probe_picture(path: Path, limits: Limits) -> dict[str, Any]:
@@ -116,8 +119,18 @@ def probe_picture(path: Path, limits: Limits) -> dict[str, Any]:
 
 
 def probe_changing_picture(path: Path, limits: Limits) -> dict[str, Any]:
-    """Do the same for a video whose picture changes, with the shape that most of its frames have; raises InputError."""
+    """Do the same for a video whose picture changes: with the shape that most of its frames have, and all aspects.
+
+    Raises InputError.
+    """
     name = format_of(path, ErrorCode.VIDEO_UNREADABLE)
     picture = find_picture(path, name, limits)
-    usual = survey_packets(path, name, picture.stream, limits).usual_picture
-    return replace(picture, stored=usual or picture.stored).facts()
+    survey = survey_packets(path, name, picture.stream, limits)
+    times = [time for part in _cadence(survey, picture.start_pts, name)[1] for time in part]
+    start = picture.start_pts if picture.start_pts is not None else min(times)
+    aspects = [
+        (float((times[min(first, len(times) - 1)] - start) * survey.time_base), str(seen.pixel_aspect))
+        for first, seen in survey.pictures
+    ]
+    usual = replace(picture, stored=survey.usual_picture() or picture.stored)
+    return usual.facts() | {"aspects": aspects}
