@@ -20,7 +20,7 @@ from app.core.errors import ErrorCode, InputError
 from app.core.probing.clock import Stamp
 from app.core.probing.demux import open_media, packets
 from app.core.probing.limits import Limits
-from app.core.probing.picture import StoredPicture
+from app.core.probing.picture import StoredPicture, turn_of
 
 LOOKS: Final = 16
 LOOKS_WITHOUT_HEADERS: Final = 64
@@ -34,7 +34,8 @@ class Survey:
 
     hints: frame rates that the container names. promised: number of frames that it names, or 0. stamps: times of the
     packets that are shown, in file order. last_duration: that of the frame shown last, in ticks. pictures: the shapes
-    of the picture, as far as it was looked at, each with the number of the stamp from which on it holds.
+    of the picture, as far as it was looked at, each with the number of the stamp from which on it holds. turns: filters
+    that make these pictures upright.
     """
 
     time_base: Fraction
@@ -45,6 +46,7 @@ class Survey:
     stamps: list[Stamp] = field(default_factory=list)
     last_duration: int = 0
     pictures: list[tuple[int, StoredPicture]] = field(default_factory=list)
+    turns: set[str] = field(default_factory=set)
 
     @property
     def picture_changes(self) -> bool:
@@ -70,7 +72,7 @@ def survey_packets(path: Path, name: str, number: int, limits: Limits) -> Survey
             max(stream.frames, 0),
             bool(container.streams.audio),
         )
-        looks = _KeyFrameLooks(stream, path.stat().st_size)
+        looks = _KeyFrameLooks(stream, path.stat().st_size, survey.turns)
         last = None
         for packet in packets(container, stream):
             survey.count += 1
@@ -91,8 +93,8 @@ def survey_packets(path: Path, name: str, number: int, limits: Limits) -> Survey
 class _KeyFrameLooks:
     """Decoder of the few key frames that show whether the stored picture changes."""
 
-    def __init__(self, stream: av.VideoStream, file_bytes: int) -> None:
-        self._stream, self._context = stream, stream.codec_context
+    def __init__(self, stream: av.VideoStream, file_bytes: int, turns: set[str]) -> None:
+        self._stream, self._context, self._turns = stream, stream.codec_context, turns
         self._context.thread_count = 1  # more threads would only delay single frames
         looks = LOOKS_WITHOUT_HEADERS if self._context.name in CODECS_WITHOUT_HEADERS else LOOKS
         self._spacing_bytes, self._next_at = file_bytes // looks, 0
@@ -106,11 +108,12 @@ class _KeyFrameLooks:
             return None
         self._next_at = (packet.pos or 0) + self._spacing_bytes
         frame = self._decode(packet)
-        picture = self._picture if frame is None else StoredPicture.of(frame, self._stream)
-        if picture == self._picture:
+        if frame is None:
             return None
-        self._picture = picture
-        return picture
+        self._turns.add(turn_of(frame))
+        picture = StoredPicture.of(frame, self._stream)
+        is_new, self._picture = picture != self._picture, picture
+        return picture if is_new else None
 
     def _has_new_headers(self, packet: av.Packet[Any]) -> bool:
         found = b""

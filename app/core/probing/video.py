@@ -62,6 +62,9 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
     if survey.promised and survey.count < MIN_PRESENT * survey.promised:
         message = f"The video is incomplete: {survey.count} of {survey.promised} frames are there."
         raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
+    if survey.turns - {"", picture.turn}:  # codecs may tell it in the first key frame only
+        message = "The film is turned in another way from some frame on, which is not supported; send its parts alone."
+        raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
     cadence, parts = _cadence(survey, picture.start_pts, name)
     duration_s = float(cadence.frames / cadence.rate)
     if duration_s > limits.max_duration_s:
