@@ -17,6 +17,7 @@ import httpx
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
 from app.core.files import replacing
+from app.core.output_path import replaceable_path
 
 TERMINAL: Final = frozenset({"succeeded", "failed", "canceled"})
 PAUSE_S: Final = 0.5  # shortest time between two calls of `wait`
@@ -113,7 +114,11 @@ class Client:
             hold_s = max(0.0, min(HOLD_S, deadline - time.monotonic()))
 
     def download(self, job_id: str, output: Path) -> None:
-        """Write the result to the file `output`, which appears only when it is complete."""
+        """Write the result to the file `output`, which appears only when it is complete.
+
+        Raises InputError if that would replace anything but a regular file, before the service is asked.
+        """
+        output = replaceable_path(output, ())
         response = self._send(self._http.build_request("GET", f"/jobs/{job_id}/result"), stream=True)
         try:
             with replacing(output) as partial, partial.open("wb") as file:

@@ -29,6 +29,7 @@ from app.core.storage.workspace import Workspace
 from app.link_signer import LinkSigner
 from app.listeners import Listeners
 from app.shutdown import Shutdown
+from app.uploads import UploadLimits, UploadPace
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Services:
     upkeep: Upkeep
     storage: Storage
     workspace: Workspace
+    upload_limits: UploadLimits
     links: LinkSigner
     celery: Celery
     prober: Prober
@@ -65,7 +67,7 @@ class Services:
     probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
 
 
-def build_services(settings: Settings, prober: Prober | None) -> Services:
+def build_services(settings: Settings, prober: Prober | None, pace: UploadPace | None) -> Services:
     """Return the services, without connecting to Redis or the storage; the settings need `redis_url`."""
     if settings.redis_url is None:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
@@ -82,6 +84,7 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         upkeep=upkeep,
         storage=storage,
         workspace=workspace,
+        upload_limits=UploadLimits(settings.max_upload_bytes, workspace.check_space, pace or UploadPace()),
         links=LinkSigner(client),
         celery=celery,
         prober=prober or Prober.of(settings),

@@ -6,7 +6,7 @@
     ├── CapacityError                  limit that is reached now; the same call can succeed later
     └── ServiceError                   failure inside the service; `ErrorFacts.retryable` says whether a repeat helps
         ├── StorageUnavailableError    storage that does not answer (app.core.storage.port)
-        └── ProbeKilledError           probing process that was killed from outside (app.core.probing.probe)
+        └── ProbeBrokenError           probe that broke for a reason of this machine (app.core.probing.probe)
 
 The front end and the workers raise the same errors. A code is part of the public contract: its meaning never changes.
 `public_error` is the only way from an exception to a client's answer, so no path, stack trace or ffmpeg log gets out.

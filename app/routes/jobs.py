@@ -12,8 +12,10 @@ from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
+from app.core.sound_warnings import sound_warnings
 from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
 from app.intake import Intake, received_upload, save_job, send_message
+from app.listeners import until_client_leaves
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
 from app.services import Services
@@ -81,14 +83,14 @@ def _current_view(records: Records, job_id: str) -> JobView:
     dependencies=[ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
-    """Do all checks of a new job, and detect the faces in one frame. The files are deleted afterwards."""
+    """Do all checks of a new job, and find the people as a job does. The files are deleted afterwards."""
     async with received_upload(request, services) as intake:
         faces = await run_in_threadpool(_find_faces, services, intake)
-    warnings = []
+    warnings = sound_warnings(intake.input)
     if faces is None:
         warnings.append("No worker was free to look for faces.")
     elif not faces:
-        warnings.append("No face was found in the frame that was looked at.")
+        warnings.append("No face was found in the frames that were looked at.")
     return ValidationView(input=intake.input, options=intake.options, faces=faces, warnings=warnings)
 
 
@@ -96,7 +98,7 @@ def _find_faces(services: Services, intake: Intake) -> list[FaceView] | None:
     if not services.records.live_workers():
         return None
     intake.store(services)
-    send_find_faces(services.celery, intake.job_id)
+    send_find_faces(services.celery, intake.job_id, intake.input, intake.options)
     faces = wait_for_faces(services.redis, intake.job_id)
     return None if faces is None else [FaceView.model_validate(face) for face in faces]
 
@@ -119,6 +121,7 @@ def list_jobs(
 
 @router.get("/jobs/{job_id}", summary="Poll a job", responses=problems(404, 422, 503))
 async def get_job(
+    request: Request,
     job: OwnJobDep,
     records: RecordsDep,
     listeners: ListenersDep,
@@ -135,8 +138,9 @@ async def get_job(
     ] = 0,
 ) -> JobView:
     """Return the job as it is now; with `wait`, after its next change. A job that has ended is returned at once."""
-    if wait > 0 and not job.status.is_terminal and listeners.has_capacity:
-        await listeners.wait(job.id, job.last_event, wait)
+    if wait > 0 and not job.status.is_terminal:
+        with until_client_leaves(request):
+            await listeners.wait(job.id, job.last_event, wait)
         return await run_in_threadpool(_current_view, records, job.id)
     return await run_in_threadpool(_view, records, job)
 

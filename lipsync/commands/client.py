@@ -90,11 +90,16 @@ def submit(
     **options: str | None,
 ) -> None:
     """Send a job; print its id, or with --output wait for the job and fetch the result."""
+    from app.core.output_path import ending_on_signals, replaceable_path
+
+    if output is not None:  # before any work
+        replaceable_path(output, [path for path in (video, audio, audio_mix) if path is not None])
     job = client.submit(video, audio, options, audio_mix=audio_mix, idempotency_key=idempotency_key)
     click.echo(job["id"])
     if output is not None:
         _check_succeeded(client.wait(job["id"], ProgressLine()))
-        client.download(job["id"], output)
+        with ending_on_signals():
+            client.download(job["id"], output)
 
 
 @click.command()
@@ -140,4 +145,7 @@ def retry(client: Client, job_id: str) -> None:
 @with_client
 def download(client: Client, job_id: str, output: Path) -> None:
     """Fetch a result."""
-    client.download(job_id, output)
+    from app.core.output_path import ending_on_signals
+
+    with ending_on_signals():
+        client.download(job_id, output)

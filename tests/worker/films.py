@@ -93,7 +93,9 @@ def number_in(luma: np.ndarray, part: Part) -> int:
     inner_width, inner_height = min(width, round(height * shown)), min(height, round(width / shown))
     left, top = (width - inner_width) // 2, (height - inner_height) // 2
     row = luma[top + inner_height // 6 : top + inner_height // 3, left : left + inner_width].mean(axis=0)
-    cells = [row[round((i + 0.3) * inner_width / BITS) : round((i + 0.7) * inner_width / BITS) + 1] for i in range(BITS)]
+    cells = [
+        row[round((i + 0.3) * inner_width / BITS) : round((i + 0.7) * inner_width / BITS) + 1] for i in range(BITS)
+    ]
     return sum(int(cell.mean() > 16 + 219 * 0.5) << i for i, cell in enumerate(cells))
 
 

@@ -22,6 +22,7 @@ from model.arrays import F32, U8, Floats
 from model.face_points import CHIN, FOREHEAD, LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP
 from worker.faces.crop import square_transform
 from worker.faces.frame_view import FrameView, RgbView
+from worker.faces.pattern import pattern_of
 from worker.faces.placed_mesh import PlacedMesh
 
 OVERVIEW_PX: Final = 400  # longest side of the frame given to the detector, which reduces it to 192 px
@@ -40,11 +41,13 @@ class Face:
 
     landmarks: points of the mesh (468, 2) float32 in frame pixels. score: the detector's score 0..1. depths: distance
     of each point behind the plane of the picture (468,) float32, in frame pixels, greater for points farther away.
+    pattern: by which people are told apart (`worker.faces.pattern`); None if the face is too dark.
     """
 
     landmarks: F32
     score: float
     depths: F32
+    pattern: F32 | None = None
 
     @property
     def height_px(self) -> float:
@@ -152,16 +155,19 @@ class FaceDetector:
         face gets.
         """
         transform = square_transform(center, side, MESH_PX)
+        square = view.square(transform)
         # The first mesh that is found writes to the log once more.
         with contextlib.nullcontext() if self._is_warm else _quiet_native_logs():
-            found = self._mesh.process(view.square(transform)).multi_face_landmarks or []
+            found = self._mesh.process(square).multi_face_landmarks or []
         meshes = [np.array([(p.x, p.y, p.z) for p in one.landmark], np.float64) for one in found]
         if not meshes:
             return None
         self._is_warm = True
         mesh = min(meshes, key=lambda points: float(np.hypot(*(points[:, :2].mean(axis=0) - 0.5))))
         depths = mesh[:, 2] * (MESH_PX / transform.scale)  # the mesh gives depth in the scale of x
-        return Face(transform.invert(mesh[:, :2] * MESH_PX).astype(np.float32), score, depths.astype(np.float32))
+        points = mesh[:, :2] * MESH_PX
+        pattern = pattern_of(square, points)
+        return Face(transform.invert(points).astype(np.float32), score, depths.astype(np.float32), pattern)
 
 
 class DetectorPool:

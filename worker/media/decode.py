@@ -26,7 +26,7 @@ from app.core.probing.probe import Limits, PictureFacts, probe_picture
 from app.core.probing.sniff import PICTURE_FORMATS
 from model.arrays import U8
 from worker.media.colour import ColourMatrix, planes_of_rgb
-from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments
+from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments, file_address
 from worker.media.film_steps import clock_step, film_options, upright_steps
 from worker.media.media_process import MediaProcess
 from worker.media.still import read_still
@@ -36,7 +36,11 @@ INDEXED_FORMATS: Final = frozenset({"mov", "matroska"})
 SEEK_MARGIN_S: Final = 2.0
 SEEK_MARGIN_FRAMES: Final = 32  # more than frames are ever reordered
 MAX_FRAME_PIXELS: Final = 64 * 1024**2  # decoding stops when the frames of a stream grow beyond this
-SPARSE_SEEK_S: Final = 120.0  # in longer ranges, sparse frames are found by seeking instead of reading everything
+SOUGHT_FORMATS: Final = INDEXED_FORMATS | {"mpegts", "mpeg", "avi"}  # a time is found without reading all before it
+SPARSE_SLACK_S: Final = 0.2  # how much later than its time a sparse frame may be, so that fewer frames are decoded
+SEEK_COST_FRAMES: Final = 50  # what starting a decoder costs, in decoded frames
+MOST_TIMES: Final = 0.8  # share of the times that must have a frame when some frames are passed over
+HALF_FRAME: Final = Fraction(1, 2)
 MAX_MISSING: Final = 0.1  # share of a clip that may fail to decode; the frame before it is repeated
 BT709, UNSPECIFIED = 1, 2  # H.273 numbers
 MATRIX_NAMES: Final = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
@@ -138,24 +142,67 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
 
 
 def sparse_frames(source: Source, first: int, last: int, count: int, check: Check) -> Iterator[U8]:
-    """Yield up to `count` frames at evenly spaced times of [first, last).
+    """Yield up to `count` frames at evenly spaced times of [first, last), each (H * 3/2, W) uint8 I420.
 
-    The choice depends only on the source and the range, not on where its key frames lie, except in long files without
-    an index. Frames that no other frame needs are passed over, which saves much of the decoding. When no frame is
+    Only the times decide, wherever key frames lie: each frame is at most SPARSE_SLACK_S later than its time. Frames
+    that no other frame needs are passed over, which saves much of the decoding, unless that would leave a time without
+    a frame. The range is read once or each time is sought, whichever decodes less. So the cost is at most that of
+    reading the range, and in a long clip that of `count` times half the distance of its key frames. When no frame is
     found, the first one of the range is yielded.
     """
-    found = False
-    step = (last - first) / source.rate / count
-    if source.still is None:
-        seeks = source.facts.format in INDEXED_FORMATS and last - first > SPARSE_SEEK_S * source.rate
-        for index in range(count if seeks else 1):
-            start_s = float(first / source.rate + index * step)
-            wanted = 1 if seeks else count
-            for frame in _frames_of(_sparse_arguments(source, start_s, float(step), wanted), source, wanted, check):
-                found = True
+    if source.still is not None:
+        yield source.still
+        return
+    numbers = sparse_numbers(first, last, count)
+    count, found = len(numbers), 0
+    if _seeks_pay(source, last - first, count):
+        for number in numbers:
+            for frame in _sought_frame(source, number, last, check):
+                found += 1
                 yield frame
     if not found:
+        for frame in _spaced_frames(source, first, last, count, check):
+            found += 1
+            yield frame
+    if not found:
         yield from decode(source, first, first + 1, check)
+
+
+def sparse_numbers(first: int, last: int, count: int) -> list[int]:
+    """Return the numbers of up to `count` frames at evenly spaced times of [first, last)."""
+    count = min(count, last - first)
+    return [first + (last - first) * index // count for index in range(count)]
+
+
+def _seeks_pay(source: Source, frames: int, count: int) -> bool:
+    """Return whether seeking `count` frames of a range of so many frames decodes less than reading the range."""
+    interval = source.facts.keyframe_interval
+    if interval is None or source.picture.start_pts is None or source.facts.clock_restarts:
+        return False
+    if source.facts.format not in SOUGHT_FORMATS:
+        return False
+    run_up = interval / 2 if source.facts.format in INDEXED_FORMATS else interval * 1.5
+    return count * (SEEK_COST_FRAMES + run_up) < frames
+
+
+def _sought_frame(source: Source, number: int, last: int, check: Check) -> list[U8]:
+    """Return the frame with a number, or one that follows soon; none if there is none before `last`."""
+    for skip, slack_s in (("noref", SPARSE_SLACK_S), ("default", float((last - number) / source.rate))):
+        arguments = _sought_arguments(source, number, slack_s, skip)
+        for frame in _frames_of(arguments, source, 1, check):
+            return [frame]
+    return []
+
+
+def _spaced_frames(source: Source, first: int, last: int, count: int, check: Check) -> list[U8]:
+    """Return up to `count` frames at evenly spaced times of a range that is read once; twice if frames are missing."""
+    frames: list[U8] = []
+    for skip, slack_s in (("noref", SPARSE_SLACK_S), ("default", float(last - first))):
+        again = list(_frames_of(_spaced_arguments(source, first, last, count, slack_s, skip), source, count, check))
+        frames = max(frames, again, key=len)
+        if len(frames) >= MOST_TIMES * count:
+            break
+    return frames
 
 
 def _decode_stream(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
@@ -206,16 +253,32 @@ def _range_arguments(source: Source, first: int, last: int) -> list[str]:
     return _arguments(source, options, steps, last - first)
 
 
-def _sparse_arguments(source: Source, start_s: float, step_s: float, count: int) -> list[str]:
-    # In a long file without an index everything before a frame must be read: of that, only key frames are decoded.
-    is_long = count > 1 and count * step_s > SPARSE_SEEK_S
-    options: FfmpegOptions = {"skip_frame": "nokey" if is_long else "noref"}
-    steps = ["setpts=PTS-STARTPTS", *upright_steps(source.facts, source.picture)]
-    if count == 1:
-        options |= {"ss": f"{start_s:.6f}"}
-    else:
-        steps.append(f"select=gte(t\\,{start_s:.6f})*(isnan(prev_selected_t)+gte(t-prev_selected_t\\,{step_s:.6f}))")
-    return _arguments(source, options, steps, count)
+def _sought_arguments(source: Source, number: int, slack_s: float, skip: str) -> list[str]:
+    start_s = (source.picture.start_pts or 0) * Fraction(source.picture.time_base)
+    begin_s = (number - HALF_FRAME) / source.rate  # rounded timestamps may be a little early
+    after_s = number / source.rate
+    if source.facts.format not in INDEXED_FORMATS:  # a seek finds the time, but not the key frame before it
+        after_s -= (source.facts.keyframe_interval or 0) / source.rate + Fraction(SEEK_MARGIN_S)
+    options: FfmpegOptions = {"skip_frame": skip, "copyts": None}
+    if after_s > 0:
+        options |= {"ss": f"{float(start_s + after_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
+    part = f"trim=start={float(begin_s):.6f}:end={float(begin_s) + slack_s:.6f}"
+    clock = clock_step(source.facts, f"{start_s.numerator}/{start_s.denominator}/TB")
+    return _arguments(source, options, [clock, *upright_steps(source.facts, source.picture), part], 1)
+
+
+def _spaced_arguments(source: Source, first: int, last: int, count: int, slack_s: float, skip: str) -> list[str]:
+    begin_s = float((first - HALF_FRAME) / source.rate)
+    step_s = float((last - first) / source.rate / count)
+    since = f"(t-({begin_s:.6f}))"
+    steps = [  # the first frame that is at most slack_s later than each time
+        clock_step(source.facts, "STARTPTS"),
+        *upright_steps(source.facts, source.picture),
+        f"trim=start={begin_s:.6f}:end={float((last - HALF_FRAME) / source.rate):.6f}",
+        f"select=lt(mod({since}\\,{step_s:.6f})\\,{slack_s:.6f})"
+        f"*(isnan(prev_selected_t)+gt(floor({since}/{step_s:.6f})\\,floor((prev_selected_t-({begin_s:.6f}))/{step_s:.6f})))",
+    ]
+    return _arguments(source, {"skip_frame": skip, "copyts": None}, steps, count)
 
 
 def _arguments(source: Source, options: FfmpegOptions, steps: list[str], count: int) -> list[str]:
@@ -229,7 +292,7 @@ def _arguments(source: Source, options: FfmpegOptions, steps: list[str], count: 
         "fps_mode": "passthrough",
         "frames:v": count,
     }
-    stream = ffmpeg.input(f"file:{source.path}", **always, **options).output("pipe:1", **output)
+    stream = ffmpeg.input(file_address(source.path), **always, **options).output("pipe:1", **output)
     return ffmpeg_arguments(stream, source.ffmpeg)
 
 

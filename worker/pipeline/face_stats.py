@@ -19,6 +19,7 @@ from worker.pipeline.sync_confidence import LipShapes
 
 LOW_HEIGHT_PX: Final = 64.0
 LOW_COVERAGE: Final = 0.9
+UNSURE: Final = 0.02  # share of the frames from which on a doubt about the person is worth a warning
 OFTEN: Final = 0.1  # share of the sparse faces from which on a limit is worth a warning
 
 
@@ -26,12 +27,14 @@ class FaceStats(BaseModel):
     """Counts of the frames of a clip or of a segment, and the heights of the chosen faces in pixels.
 
     frames: all frames. with_face: frames with a chosen face. too_small: frames whose chosen faces are all too small.
-    lip_shapes: shapes of the lips in some frames of the output, by number.
+    unsure: frames whose chosen face may be somebody else's. lip_shapes: shapes of the lips in some frames of the
+    output, by number.
     """
 
     frames: int = 0
     with_face: int = 0
     too_small: int = 0
+    unsure: int = 0
     heights_px: list[float] = Field(default_factory=list)
     lip_shapes: LipShapes = Field(default_factory=dict)
 
@@ -40,6 +43,7 @@ class FaceStats(BaseModel):
         self.frames += other.frames
         self.with_face += other.with_face
         self.too_small += other.too_small
+        self.unsure += other.unsure
         self.heights_px += other.heights_px
         self.lip_shapes |= other.lip_shapes
 
@@ -64,6 +68,7 @@ def count_faces(
     for tracked in frames:
         stats.too_small += tracked.small and not tracked.faces
         stats.with_face += bool(tracked.faces)
+        stats.unsure += bool(tracked.faces) and not tracked.is_sure
         stats.heights_px.extend(face_height(face) for face in tracked.faces)
         if options.on_missing_face == "fail" and not tracked.faces:
             at_s = float((first + stats.frames) / rate)
@@ -85,11 +90,14 @@ def check_faces(stats: FaceStats, choice: str) -> None:
 
 
 def face_warnings(stats: FaceStats) -> list[str]:
-    """Return warnings, with figures, about faces that are often missing or very small."""
+    """Return warnings, with figures, about faces that are often missing, doubtful or very small."""
     warnings = []
     if stats.coverage < LOW_COVERAGE:
         share = f"{100 * stats.coverage:.0f} % of the frames"
         warnings.append(f"The chosen face was found in {share}; the others pass through unchanged.")
+    if stats.unsure > UNSURE * stats.frames:
+        share = f"{max(1, round(100 * stats.unsure / stats.frames))} % of the frames"
+        warnings.append(f"In {share} the face with the new lips may be another person's, who looks much alike there.")
     if stats.height_px < LOW_HEIGHT_PX:
         warnings.append(f"The face is only {stats.height_px:.0f} pixels tall; its lips may hardly be seen to move.")
     return warnings

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
@@ -94,7 +93,7 @@ def _make_clips(preparer: Preparer, film: Film, split: str, folder: Path, expert
     check = _deadline(START_S + SECONDS_PER_SECOND * facts.duration_s)
     grid = facts.model_copy(update={"fps": str(FPS), "frames": round(facts.duration_s * FPS)})
     source = open_source(film.path, grid, find_ffmpeg(None), check)
-    voice = _voice(film.path, source, check)
+    voice = _voice(film.path, check)
     # Lips that move without sound are of no use in training.
     frames = min(source.frames, len(voice) // SAMPLES_PER_FRAME)
     meta = {"identity": film.identity, "voice": film.identity, "split": split, "source": film.path.name}
@@ -155,15 +154,14 @@ def _bring_into_sync(clips: list[_Clip], voice: I16, expert: OffsetExpert | None
     return offset.frames
 
 
-def _voice(path: Path, source: Source, check: Check) -> I16:
+def _voice(path: Path, check: Check) -> I16:
     """Return the sound of a film, (n,) int16 at 16 kHz, from the start of its video track on.
 
     Raises InputError if the film has no sound or only silence.
     """
-    start_s = float((source.picture.start_pts or 0) * Fraction(source.picture.time_base))
     with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
         facts = probe_audio(path, LIMITS)
-        voice = np.array(read_voice(path, facts, Path(folder), source.ffmpeg, check, start_s))
+        voice = np.array(read_voice(path, facts, Path(folder), check, facts.start_s))
     if float(np.sqrt(np.mean(voice.astype(np.float64) ** 2))) < SILENT_RMS:
         raise InputError(ErrorCode.AUDIO_UNREADABLE, "The sound of the film is silence.")
     return voice

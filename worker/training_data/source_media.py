@@ -69,7 +69,7 @@ def read_sound(path: Path) -> I16:
     try:
         facts = _g722_facts(path) if path.suffix == ".g722" else probe_audio(path, Limits())
         with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
-            return np.array(read_voice(path, facts, Path(folder), find_ffmpeg(None), never_stop))
+            return np.array(read_voice(path, facts, Path(folder), never_stop))
     except LipSyncError as error:
         raise MaterialError(error.message) from None
 

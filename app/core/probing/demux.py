@@ -61,6 +61,11 @@ def picture_streams(container: av.container.InputContainer) -> list[av.VideoStre
     return sorted(streams, key=lambda stream: not stream.disposition & Disposition.default)
 
 
+def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """Return the video stream that players choose; raises InputError."""
+    return picture_streams(container)[0]
+
+
 def packets(
     container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream
 ) -> Iterator[av.Packet[Any]]:

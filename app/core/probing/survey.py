@@ -35,7 +35,7 @@ class Survey:
     hints: frame rates that the container names. promised: number of frames that it names, or 0. stamps: times of the
     packets that are shown, in file order. last_duration: that of the frame shown last, in ticks. pictures: the shapes
     of the picture, as far as it was looked at, each with the number of the stamp from which on it holds. turns: filters
-    that make these pictures upright.
+    that make these pictures upright. keyframe_interval: most frames from one key frame to the next.
     """
 
     time_base: Fraction
@@ -47,6 +47,7 @@ class Survey:
     last_duration: int = 0
     pictures: list[tuple[int, StoredPicture]] = field(default_factory=list)
     turns: set[str] = field(default_factory=set)
+    keyframe_interval: int = 0
 
     @property
     def picture_changes(self) -> bool:
@@ -73,8 +74,11 @@ def survey_packets(path: Path, name: str, number: int, limits: Limits) -> Survey
             bool(container.streams.audio),
         )
         looks = _KeyFrameLooks(stream, path.stat().st_size, survey.turns)
-        last = None
+        last, key_frame = None, 0
         for packet in packets(container, stream):
+            if packet.is_keyframe:
+                survey.keyframe_interval = max(survey.keyframe_interval, survey.count - key_frame)
+                key_frame = survey.count
             survey.count += 1
             shown = packet.pts if packet.pts is not None else packet.dts
             if shown is not None and not packet.is_discard:
@@ -87,6 +91,7 @@ def survey_packets(path: Path, name: str, number: int, limits: Limits) -> Survey
             picture = looks.new_picture(packet)
             if picture is not None:
                 survey.pictures.append((max(0, len(survey.stamps) - 1), picture))
+    survey.keyframe_interval = max(survey.keyframe_interval, survey.count - key_frame)
     return survey
 
 

@@ -87,6 +87,7 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
         "rotation": picture.rotation,
         "variable_frame_rate": cadence.variable,
         "has_audio": survey.has_audio,
+        "keyframe_interval": survey.keyframe_interval,
         "video_tracks": picture.tracks,
         "clock_restarts": len(parts) - 1,
         "picture_changes": survey.picture_changes,

@@ -4,11 +4,12 @@ import errno
 import http.client
 import json
 import shutil
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
 from app.core.jobs import JobStatus, Progress
+from app.core.probing.probe import ProbeBrokenError
 from app.core.queue import JOBS_QUEUE, count_messages
 from app.services import Prober
 from tests.service import wait_until
@@ -85,6 +86,11 @@ REFUSED = [
     ({"data": {"crf": ["1", "2"]}}, 422, "option_invalid", "crf"),
     ({"data": {"crf": "99"}}, 422, "option_invalid", "crf"),
     ({"data": {"start_s": "10"}}, 422, "option_invalid", "start_s"),
+    ({"data": {"start_s": "9.99"}}, 422, "option_invalid", "start_s"),
+    ({"data": {"end_s": "11"}}, 422, "option_invalid", "end_s"),
+    ({"data": {"metadata": '{"a": 1e999}'}}, 422, "option_invalid", "metadata"),
+    ({"data": {"metadata": '{"a": "\\ud800"}'}}, 422, "option_invalid", "metadata"),
+    ({"data": {"metadata": '{"a": ' + "[" * 500 + "]" * 500 + "}"}}, 422, "option_invalid", "metadata"),
     ({"data": {"crf": "1" * 20_000}}, 422, "option_invalid", "crf"),
     ({"data": {"face": b"\xff\xfe"}}, 422, "option_invalid", "face"),
     ({"data": {"video_url": "http://127.0.0.1/"}}, 422, "option_invalid", "video_url"),
@@ -110,6 +116,12 @@ BODIES = [
     (b"{}", "application/json", 415),
     (b"a=1", "application/x-www-form-urlencoded", 415),
     (b"x", "multipart/form-data", 415),
+    (b"x", "multipart/form-data; boundary=" + "b" * 257, 415),
+    (b"x", "multipart/form-data; boundary=" + "b" * 5000, 415),
+    (b"x", 'multipart/form-data; boundary=""', 415),
+    (b"x", b"multipart/form-data; boundary=\xff\xfe", 422),
+    (b"x", "multipart/form-data; boundary*=utf-8''b%FF", 415),
+    (b"x", "multipart/form-data; boundary=" + "b" * 256, 422),
     (b"x", "multipart/form-data; boundary=b", 422),
     (b"", "multipart/form-data; boundary=b", 422),
     (b"--b\r\n\r\n\r\n--b--", "multipart/form-data; boundary=b", 422),
@@ -167,15 +179,14 @@ def test_a_full_disk_refuses_the_upload_at_once(make_service):
         assert_storage_full(upload)
 
 
-def test_disk_space_is_reserved_for_running_uploads(make_service, tmp_path):
+def test_a_declared_length_keeps_no_other_upload_out(make_service, tmp_path):
     size = int(shutil.disk_usage(tmp_path).free * 0.6)
     service = make_service(max_upload_bytes=2 * size)
-    for _ in range(2):  # the space reserved for the first is free again for the second
-        with declared_post(service, size):
-            wait_until(lambda: folders(service), 5)
-            with declared_post(service, size) as late:
-                assert_storage_full(late)
-        wait_until(lambda: folders(service) == [], 5)
+    with ExitStack() as idle:
+        for number in range(3):
+            idle.enter_context(declared_post(service, size))
+            wait_until(lambda number=number: len(folders(service)) > number, 5)
+        assert service.post().status_code == 202
 
 
 def test_a_full_queue_refuses_the_upload_at_once(make_service):
@@ -315,6 +326,7 @@ UNEXPECTED = [
     (MemoryError(), 500, "out_of_memory"),
     (OSError(errno.ENOSPC, "secret"), 507, "storage_full"),
     (PermissionError(errno.EACCES, "secret"), 500, "internal"),
+    (ProbeBrokenError(), 503, "out_of_memory"),
 ]
 
 
