@@ -79,7 +79,7 @@ def expected_luma(part: Part, number: int, size: tuple[int, int], flash: int | N
     width, height = size
     shown = Fraction(*part.shown_size)
     inner_width, inner_height = min(width, round(height * shown)), min(height, round(width / shown))
-    left, top = (width - inner_width) // 2, (height - inner_height) // 2
+    left, top = ((width - inner_width) // 4 * 2, (height - inner_height) // 4 * 2)  # colour is stored for two pixels
     luma = np.full((height, width), 16.0, np.float32)
     picture = draw(number, inner_width, inner_height, is_flash=number == flash)
     luma[top : top + inner_height, left : left + inner_width] = 16 + 219 * picture
@@ -91,7 +91,7 @@ def number_in(luma: np.ndarray, part: Part) -> int:
     height, width = luma.shape
     shown = Fraction(*part.shown_size)
     inner_width, inner_height = min(width, round(height * shown)), min(height, round(width / shown))
-    left, top = (width - inner_width) // 2, (height - inner_height) // 2
+    left, top = ((width - inner_width) // 4 * 2, (height - inner_height) // 4 * 2)  # colour is stored for two pixels
     row = luma[top + inner_height // 6 : top + inner_height // 3, left : left + inner_width].mean(axis=0)
     cells = [
         row[round((i + 0.3) * inner_width / BITS) : round((i + 0.7) * inner_width / BITS) + 1] for i in range(BITS)
@@ -104,11 +104,11 @@ def write_part(path: Path, part: Part, rate: Fraction, *options: str, flash: int
     pictures = np.stack([part.stored(number, flash) for number in part.numbers])
     raw = ("-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{part.width}x{part.height}", "-r", str(rate), "-i", "pipe:0")
     shape = ("-aspect", str(Fraction(part.width, part.height) * part.aspect)) if part.aspect != 1 else ()
-    _ffmpeg(*raw, *shape, *(options or X264), str(path), given=pictures.tobytes())
+    run_ffmpeg(*raw, *shape, *(options or X264), str(path), given=pictures.tobytes())
     if part.turn:
         straight = path.with_name(f"straight_{path.name}")
         path.rename(straight)
-        _ffmpeg(*TURNS[part.turn][0], "-i", str(straight), "-c", "copy", str(path))
+        run_ffmpeg(*TURNS[part.turn][0], "-i", str(straight), "-c", "copy", str(path))
     if part.margin:
         add_crop(path, part.margin, 2 * part.margin)
     return path
@@ -120,15 +120,23 @@ def join_files(path: Path, parts: Iterable[Path]) -> Path:
     return path
 
 
+def join_tracks(path: Path, files: Sequence[Path], *options: str) -> Path:
+    """Put the pictures of several films into one file, as tracks."""
+    inputs = [argument for file in files for argument in ("-i", str(file))]
+    maps = [argument for index in range(len(files)) for argument in ("-map", str(index))]
+    run_ffmpeg(*inputs, *maps, "-c", "copy", *options, str(path))
+    return path
+
+
 def add_crop(path: Path, left: int, right: int) -> None:
     """Make a film ask for columns not to be shown: in a QuickTime file, which is then packed anew as the path says."""
     clean = path.with_name(f"clean_{path.stem}.mov")
-    _ffmpeg("-i", str(path), "-c", "copy", str(clean))
+    run_ffmpeg("-i", str(path), "-c", "copy", str(clean))
     clean.write_bytes(_clap(clean.read_bytes(), left, right))
     if path.suffix == ".mov":
         clean.replace(path)
     else:
-        _ffmpeg("-i", str(clean), "-c", "copy", str(path))
+        run_ffmpeg("-i", str(clean), "-c", "copy", str(path))
 
 
 def _clap(data: bytes, left: int, right: int) -> bytes:
@@ -146,6 +154,7 @@ def _clap(data: bytes, left: int, right: int) -> bytes:
     return data[:end] + box + data[end:]
 
 
-def _ffmpeg(*arguments: str, given: bytes | None = None) -> None:
+def run_ffmpeg(*arguments: str, given: bytes | None = None) -> None:
+    """Run ffmpeg with quiet options, and `given` as its input."""
     command = [find_ffmpeg(None), "-v", "error", "-y", *arguments]
     subprocess.run(command, input=given, check=True)
