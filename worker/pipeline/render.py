@@ -22,6 +22,7 @@ from worker.pipeline.face_stats import (
     limit_warnings,
     person_warnings,
 )
+from worker.pipeline.film_warnings import film_warnings
 from worker.pipeline.plan import Plan, make_plan
 from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FinishedClip, RunContext
@@ -106,5 +107,5 @@ def finished_clip(
         device=synthesizer.device_name,
     )
     faces = [*face_warnings(stats), *person_warnings(plan.chooser), *limit_warnings(plan.references)]
-    inputs = [*sound_warnings(context.sources.input), *plan.source.warnings]
+    inputs = [*sound_warnings(context.sources.input), *film_warnings(plan.source.facts), *plan.source.warnings]
     return FinishedClip(result, report, [*inputs, *faces, *sync_warnings(confidence)])
