@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
+import av
 from PIL import Image, ImageOps
 
 from app.core.errors import ErrorCode, InputError
@@ -73,7 +74,8 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
                 if last is None or stamp >= last:
                     last, last_duration = stamp, packet.duration or 0
             if count > limits.max_frames:
-                raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, "The video has more frames than are allowed.")
+                message = f"The video has more than {limits.max_frames} frames, which is more than may be in a video."
+                raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, message)
         has_audio = bool(container.streams.audio)
         picture = probe_picture(path, limits)
     if promised and count < MIN_PRESENT * promised:
@@ -135,11 +137,19 @@ def probe_picture(path: Path, limits: Limits) -> dict[str, Any]:
             "start_pts": frame.pts,
             "time_base": str(Fraction(stream.time_base or 1)),
             "interlaced": bool(frame.interlaced_frame),
-            "rgb": bool(frame.format.is_rgb),
+            "rgb": bool(frame.format.is_rgb or frame.format.has_palette),
+            "alpha": _has_alpha(stream, frame),
             "matrix": int(frame.colorspace),
             "primaries": int(frame.color_primaries),
             "transfer": int(frame.color_trc),
         }
+
+
+def _has_alpha(stream: av.VideoStream, frame: av.VideoFrame) -> bool:
+    """Return whether the frames have an alpha channel; that of VP8 and VP9 lies beside the stream (`alpha_mode`)."""
+    beside = {name.lower(): value for name, value in stream.metadata.items()}.get("alpha_mode") == "1"
+    kept = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+    return bool(kept or beside)
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
