@@ -4,8 +4,9 @@ uvicorn closes a connection that stays idle after an answer. Without this module
 byte of a request, for the rest of its header, for the rest of a body that nobody reads, and for a client that takes
 nothing of its answer. Here each of these waits ends. The body of an upload has its own limit (`app.uploads`).
 
-At the limit of connections, the one that has waited longest for a request is closed for the new one. So idle
-connections keep nobody out. If all connections are at work, the new one gets a 503.
+At the limit of connections, the one whose client has been silent longest, while the server waits for bytes of it, is
+closed for the new one. So idle connections and idle uploads keep nobody out. If all connections are at work, the new
+one gets a 503.
 
 The limit is below the limit on open files, so the server never runs out of them: asyncio would then write thousands of
 log lines a second.
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.core.errors import CapacityError, ErrorCode, LipSyncError, RequestError
@@ -46,7 +48,7 @@ class ConnectionLimits:
 
     most: int = MAX_CONNECTIONS
     request_s: float = 20.0
-    answer_s: float = 60.0
+    answer_s: float = 120.0
 
 
 def raise_descriptor_limit() -> int:
@@ -65,14 +67,14 @@ def most_connections(descriptors: int) -> int:
 
 
 class ConnectionTable:
-    """Connections of one server that wait for a request, the longest wait first, and the limits for all."""
+    """Connections of one server that wait for bytes of their clients, the longest silence first, and the limits."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
         self.waiting: dict[LimitedProtocol, None] = {}
 
-    def close_longest_wait(self) -> bool:
-        """Close the connection that has waited longest for a request; return False if none waits."""
+    def close_longest_silence(self) -> bool:
+        """Close the connection whose client has been silent longest; return False if none waits for its client."""
         for protocol in self.waiting:
             protocol.drop()
             return True
@@ -95,13 +97,14 @@ class LimitedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request; at the limit, make room or refuse."""
         super().connection_made(transport)
-        if len(self.connections) > self._table.limits.most and not self._table.close_longest_wait():
+        if len(self.connections) > self._table.limits.most and not self._table.close_longest_silence():
             self._refuse(503, CapacityError(ErrorCode.QUEUE_FULL, "Too many connections are open; try again shortly."))
             return
         self._follow()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        self._table.waiting.pop(self, None)
         self._stop_request_clock()
         self._stop_answer_clock()
         super().connection_lost(exc)
@@ -141,19 +144,28 @@ class LimitedProtocol(H11Protocol):
     def drop(self) -> None:
         """Close the connection at once, without an answer."""
         self._stop_request_clock()
+        self._table.waiting.pop(self, None)
         self.connections.discard(self)
         self.transport.abort()
 
     def _follow(self) -> None:
-        """Run the clock exactly while no request is being answered; bytes that trickle in do not restart it."""
-        if self._is_answering or self.transport.is_closing():
+        """Note who waits for whom after something has happened.
+
+        The clock runs while no request is being answered; bytes that trickle in do not restart it.
+        """
+        self._table.waiting.pop(self, None)
+        if self.transport.is_closing():
+            self._stop_request_clock()
+            return
+        is_receiving = self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused
+        if is_receiving or not self._is_answering:
+            self._table.waiting[self] = None  # at the end: the shortest silence
+        if self._is_answering:
             self._stop_request_clock()
         elif self._request_clock is None:
             self._request_clock = self.loop.call_later(self._table.limits.request_s, self._on_no_request)
-            self._table.waiting[self] = None
 
     def _stop_request_clock(self) -> None:
-        self._table.waiting.pop(self, None)
         if self._request_clock is not None:
             self._request_clock.cancel()
             self._request_clock = None

@@ -12,7 +12,15 @@ from app.core.errors import LipSyncError
 from app.core.files import file_sha256
 from app.core.probing.probe import find_ffmpeg
 from app.core.settings import Settings
-from app.core.start_checks import REDIS_ANSWERS, check_address, check_data_dir, check_ffmpeg, check_redis_login
+from app.core.start_checks import (
+    REDIS_ANSWERS,
+    check_address,
+    check_data_dir,
+    check_ffmpeg,
+    check_redis_login,
+    check_storage,
+)
+from app.core.storage.open import open_storage
 
 Check = Callable[[Settings], str]
 
@@ -101,12 +109,11 @@ def _redis(settings: Settings) -> str:
 
 
 def _storage(settings: Settings) -> str:
-    if settings.storage is None:
-        return "the data folder"
-    from app.core.storage.open import open_storage
-
-    open_storage(settings).check_space(0)
-    return f"{settings.storage} answers"
+    found = check_storage(settings)
+    if settings.storage is not None:
+        open_storage(settings).check_space(0)
+        return f"{found} answers"
+    return found
 
 
 def _disk(settings: Settings) -> str:

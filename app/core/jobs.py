@@ -191,6 +191,9 @@ class VideoFacts(BaseModel):
     variable_frame_rate: bool
     has_audio: bool
     keyframe_interval: int | None = None  # most frames from one key frame to the next; None if it is not known
+    video_tracks: int = 1  # of which one is used: the default one, or else the first one that can be decoded
+    clock_restarts: int = 0  # how often the timestamps start again or jump; the parts follow each other without a gap
+    picture_changes: bool = False  # the stored picture changes its shape; all are fitted into width x height
     bytes: int
     sha256: str
 
@@ -224,6 +227,7 @@ class AudioFacts(BaseModel):
     )
     is_joined: bool = Field(False, description="Several recordings follow each other, perhaps of different kinds.")
     damaged_s: float = Field(0.0, description="How much of the sound is damaged and left out.")
+    missing_s: float = Field(0.0, description="How much of what the file promises is not in it: it was cut off.")
 
 
 class JobInput(BaseModel):

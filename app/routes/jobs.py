@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
@@ -22,7 +23,7 @@ from app.services import Services
 
 MAX_PAGE: Final = 100
 MAX_WAIT_S: Final = 60
-_FORM_PROBLEMS: Final = problems(409, 413, 415, 422, 429, 503, 507)
+_FORM_PROBLEMS: Final = problems(408, 409, 413, 415, 422, 429, 503, 507)
 
 router = APIRouter(tags=["jobs"])
 
@@ -78,14 +79,14 @@ def _current_view(records: Records, job_id: str) -> JobView:
     "/jobs/validate",
     response_model=ValidationView,
     summary="Check files and options without creating a job",
-    responses=problems(413, 415, 422, 503, 507),
+    responses=problems(408, 413, 415, 422, 503, 507),
     openapi_extra=form_body(),
     dependencies=[ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
     """Do all checks of a new job, and find the people as a job does. The files are deleted afterwards."""
     async with received_upload(request, services) as intake:
-        faces = await run_in_threadpool(_find_faces, services, intake)
+        faces = await anyio.to_thread.run_sync(_find_faces, services, intake, limiter=services.face_waits)
     warnings = sound_warnings(intake.input)
     if faces is None:
         warnings.append("No worker was free to look for faces.")

@@ -2,7 +2,8 @@
 
 Each range [first, last) is decoded by one ffmpeg process, and it gives exactly the frames that decoding the whole video
 gives there: frames are placed on the grid by their own timestamps, counted from the first frame shown. After a seek,
-decoding starts at a key frame well before the range. Formats without a reliable index are decoded from their beginning.
+decoding starts at a key frame well before the range. Formats without a reliable index, and films whose clock starts
+again, are decoded from their beginning.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from worker.media.colour_conversion import (
     untagged,
 )
 from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments, file_address
+from worker.media.film_steps import clock_step, film_options, upright_steps
 from worker.media.hdr_peak import peak_whites
 from worker.media.media_process import MediaProcess
 from worker.media.still import read_still
@@ -117,12 +119,12 @@ def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -
         conversion = untagged(colour)
         planes = planes_of_rgb(still.rgb, colour)
         return Source(path, facts, STILL_FACTS, ffmpeg_path, conversion, planes, still.warnings)
-    picture = probe_picture(path, ACCEPTED)
+    picture = probe_picture(path, ACCEPTED, facts.picture_changes)
     conversion = conversion_of(picture, facts.height)
     decoder = ALPHA_DECODERS.get(facts.codec) if picture.alpha else None
     warnings = check_tools(conversion, decoder, ffmpeg_path)
     if conversion.is_hdr:
-        conversion = replace(conversion, peak=peak_whites(path, facts, conversion, picture.rgb, ffmpeg_path, check))
+        conversion = replace(conversion, peak=peak_whites(path, facts, conversion, picture, ffmpeg_path, check))
     source = Source(path, facts, picture, ffmpeg_path, conversion, warnings=warnings)
     if facts.kind == "image":
         return replace(source, still=next(_decode_stream(source, 0, 1, check)))
@@ -190,7 +192,9 @@ def sparse_numbers(first: int, last: int, count: int) -> list[int]:
 def _seeks_pay(source: Source, frames: int, count: int) -> bool:
     """Return whether seeking `count` frames of a range of so many frames decodes less than reading the range."""
     interval = source.facts.keyframe_interval
-    if interval is None or source.picture.start_pts is None or source.facts.format not in SOUGHT_FORMATS:
+    if interval is None or source.picture.start_pts is None or source.facts.clock_restarts:
+        return False
+    if source.facts.format not in SOUGHT_FORMATS:
         return False
     run_up = interval / 2 if source.facts.format in INDEXED_FORMATS else interval * 1.5
     return count * (SEEK_COST_FRAMES + run_up) < frames
@@ -249,31 +253,33 @@ def _even(raw: U8, width: int, height: int) -> U8:
 def _range_arguments(source: Source, first: int, last: int) -> list[str]:
     options: FfmpegOptions = {}
     margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
+    options["copyts"] = None  # times as in the file: ffmpeg has its own rule for clocks that start again
     origin = "STARTPTS"
     start_pts = source.picture.start_pts
-    if first > margin and source.facts.format in INDEXED_FORMATS and start_pts is not None:
-        seek_s = start_pts * Fraction(source.picture.time_base) + (first - margin) / source.rate
-        # absolute times and no accurate seek: the fps filter below decides where the range begins, not the seek
-        options = {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None, "copyts": None}
-        origin = str(start_pts)
-    steps = ["bwdif=mode=send_frame:deint=interlaced"] if source.picture.interlaced else []
-    steps.append(f"setpts=PTS-{origin}")
+    has_index = source.facts.format in INDEXED_FORMATS and not source.facts.clock_restarts
+    if first > margin and has_index and start_pts is not None:
+        start_s = start_pts * Fraction(source.picture.time_base)
+        seek_s = start_s + (first - margin) / source.rate
+        # no accurate seek: the fps filter below decides where the range begins, not the seek
+        options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
+        origin = f"{start_s.numerator}/{start_s.denominator}/TB"
+    steps = [clock_step(source.facts, origin), *upright_steps(source.facts, source.picture)]
     steps.append(f"fps=fps={source.rate}:start_time={float(first / source.rate):.6f}:round=near")
     return _arguments(source, options, steps, last - first)
 
 
 def _sought_arguments(source: Source, number: int, slack_s: float, skip: str) -> list[str]:
-    start_pts = source.picture.start_pts or 0
+    start_s = (source.picture.start_pts or 0) * Fraction(source.picture.time_base)
     begin_s = (number - HALF_FRAME) / source.rate  # rounded timestamps may be a little early
     after_s = number / source.rate
     if source.facts.format not in INDEXED_FORMATS:  # a seek finds the time, but not the key frame before it
         after_s -= (source.facts.keyframe_interval or 0) / source.rate + Fraction(SEEK_MARGIN_S)
     options: FfmpegOptions = {"skip_frame": skip, "copyts": None}
     if after_s > 0:
-        seek_s = start_pts * Fraction(source.picture.time_base) + after_s
-        options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
+        options |= {"ss": f"{float(start_s + after_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
     part = f"trim=start={float(begin_s):.6f}:end={float(begin_s) + slack_s:.6f}"
-    return _arguments(source, options, [f"setpts=PTS-{start_pts}", part], 1)
+    clock = clock_step(source.facts, f"{start_s.numerator}/{start_s.denominator}/TB")
+    return _arguments(source, options, [clock, *upright_steps(source.facts, source.picture), part], 1)
 
 
 def _spaced_arguments(source: Source, first: int, last: int, count: int, slack_s: float, skip: str) -> list[str]:
@@ -281,25 +287,27 @@ def _spaced_arguments(source: Source, first: int, last: int, count: int, slack_s
     step_s = float((last - first) / source.rate / count)
     since = f"(t-({begin_s:.6f}))"
     steps = [  # the first frame that is at most slack_s later than each time
-        "setpts=PTS-STARTPTS",
+        clock_step(source.facts, "STARTPTS"),
+        *upright_steps(source.facts, source.picture),
         f"trim=start={begin_s:.6f}:end={float((last - HALF_FRAME) / source.rate):.6f}",
         f"select=lt(mod({since}\\,{step_s:.6f})\\,{slack_s:.6f})"
         f"*(isnan(prev_selected_t)+gt(floor({since}/{step_s:.6f})\\,floor((prev_selected_t-({begin_s:.6f}))/{step_s:.6f})))",
     ]
-    return _arguments(source, {"skip_frame": skip}, steps, count)
+    return _arguments(source, {"skip_frame": skip, "copyts": None}, steps, count)
 
 
 def _arguments(source: Source, options: FfmpegOptions, steps: list[str], count: int) -> list[str]:
     facts, picture = source.facts, source.picture
     largest = max(MAX_FRAME_PIXELS, 2 * facts.width * facts.height)
     always: FfmpegOptions = {"f": facts.format, "protocol_whitelist": "file", "max_pixels": largest}
+    always |= film_options(picture, source.ffmpeg)
     decoder = ALPHA_DECODERS.get(facts.codec)
     if picture.alpha and decoder is not None and decoder in known_decoders(source.ffmpeg):
         always["c:v"] = decoder
     output = {
         "format": "rawvideo",
         "pix_fmt": "yuv420p",
-        "map": "0:V:0",
+        "map": f"0:{picture.stream}",
         "vf": ",".join([*steps, *colour_filters(source.conversion, picture, facts.width, facts.height)]),
         "fps_mode": "passthrough",
         "frames:v": count,

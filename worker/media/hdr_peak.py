@@ -14,6 +14,7 @@ import numpy as np
 
 from app.core.checks import Check
 from app.core.jobs import VideoFacts
+from app.core.probing.probe import PictureFacts
 from model.arrays import F64
 from worker.media.colour_conversion import BT2020, PQ, WHITE_NITS, ColourConversion, source_colours
 from worker.media.ffmpeg_command import ffmpeg_arguments, file_address
@@ -27,14 +28,14 @@ BLACK, RANGE = 16 * 256, 219 * 256  # of luma of limited range in 16 bit
 
 
 def peak_whites(
-    path: Path, facts: VideoFacts, conversion: ColourConversion, is_rgb: bool, ffmpeg_path: str, check: Check
+    path: Path, facts: VideoFacts, conversion: ColourConversion, picture: PictureFacts, ffmpeg_path: str, check: Check
 ) -> float:
     """Return the brightest light of an HDR video in reference whites, at least 1."""
     looks = min(LOOKS, facts.frames)
     found = [0.0]
     for index in range(looks):
         start_s = facts.duration_s * (index + 0.5) / looks if looks > 1 else 0.0
-        signal = _luma(path, facts, conversion, is_rgb, ffmpeg_path, start_s, check)
+        signal = _luma(path, facts, conversion, picture, ffmpeg_path, start_s, check)
         if signal is not None:
             found.append(float(np.percentile(nits_of_pq(signal), BRIGHTEST_PERCENT)))
     return max(1.0, (max(found) or USUAL_PEAK_NITS) / WHITE_NITS)
@@ -51,7 +52,7 @@ def _luma(
     path: Path,
     facts: VideoFacts,
     conversion: ColourConversion,
-    is_rgb: bool,
+    picture: PictureFacts,
     ffmpeg_path: str,
     start_s: float,
     check: Check,
@@ -63,9 +64,15 @@ def _luma(
     )
     steps = [
         f"scale={SIDE_PX}:{SIDE_PX}:flags=area",
-        f"zscale={source_colours(conversion, is_rgb)}:p={BT2020}:t={PQ}:m={BT2020}:r=limited",
+        f"zscale={source_colours(conversion, picture.rgb)}:p={BT2020}:t={PQ}:m={BT2020}:r=limited",
     ]
-    output = {"format": "rawvideo", "pix_fmt": "yuv444p16le", "map": "0:V:0", "vf": ",".join(steps), "frames:v": 1}
+    output = {
+        "format": "rawvideo",
+        "pix_fmt": "yuv444p16le",
+        "map": f"0:{picture.stream}",
+        "vf": ",".join(steps),
+        "frames:v": 1,
+    }
     planes = np.empty((3, SIDE_PX * SIDE_PX), np.uint16)
     with MediaProcess(ffmpeg_arguments(source.output("pipe:1", **output), ffmpeg_path), check, reads=True) as process:
         if process.read_into(planes.data.cast("B")) < planes.nbytes:
