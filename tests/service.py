@@ -131,11 +131,11 @@ def live_server(app: FastAPI, limits: ConnectionLimits | None = None) -> Iterato
 
 
 def fake_prober() -> Prober:
-    """Return a prober that believes every file, except one that begins with `bad`."""
+    """Return a prober that believes every file, except one that is empty or begins with `bad`."""
 
     def digest(path: Path) -> tuple[int, str]:
         content = path.read_bytes()
-        if content.startswith(b"bad"):
+        if not content or content.startswith(b"bad"):
             raise InputError(ErrorCode.VIDEO_UNREADABLE, "The file cannot be read.")
         return len(content), hashlib.sha256(content).hexdigest()
 

@@ -15,7 +15,7 @@ from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
 from app.core.sound_warnings import sound_warnings
 from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
-from app.intake import Intake, received_upload, save_job, send_message
+from app.intake import KEY_SCHEMA, Intake, received_upload, save_job, send_message
 from app.listeners import until_client_leaves
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
@@ -53,7 +53,8 @@ async def create_job(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="A call that repeats the key and the content of an earlier call returns the job of that call."
+            description="A call that repeats the key and the content of an earlier call returns the job of that call.",
+            json_schema_extra=KEY_SCHEMA,
         ),
     ] = None,
 ) -> JSONResponse:
