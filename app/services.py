@@ -41,6 +41,8 @@ from app.webhook_sender import SecretSource, WebhookSender
 
 DOWNLOADS_AT_ONCE: Final = 8
 
+FACE_WAITS: Final = 10
+
 
 @dataclass(frozen=True)
 class Prober:
@@ -96,6 +98,7 @@ class Services:
     url_client: OutgoingClient
     downloads: anyio.CapacityLimiter  # each holds a thread for as long as it takes
     probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
+    face_waits: anyio.CapacityLimiter  # each holds a thread for seconds: most threads must stay free for other calls
 
 
 def build_services(settings: Settings, outside: Outside) -> Services:
@@ -134,4 +137,5 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         url_client=outside.url_client,
         downloads=anyio.CapacityLimiter(DOWNLOADS_AT_ONCE),
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
+        face_waits=anyio.CapacityLimiter(FACE_WAITS),
     )
