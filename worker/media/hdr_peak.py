@@ -14,10 +14,11 @@ import numpy as np
 
 from app.core.checks import Check
 from app.core.jobs import VideoFacts
+from app.core.probing.allowed import input_options
 from app.core.probing.probe import PictureFacts
 from model.arrays import F64
 from worker.media.colour_conversion import BT2020, PQ, WHITE_NITS, ColourConversion, source_colours
-from worker.media.ffmpeg_command import ffmpeg_arguments, file_address, input_options
+from worker.media.ffmpeg_command import ffmpeg_arguments, file_address
 from worker.media.media_process import MediaProcess
 
 LOOKS: Final = 6
