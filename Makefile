@@ -16,7 +16,7 @@ TORCH ?= torch==$(TORCH_VERSION)
 endif
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 -c constraints.txt
 
-.PHONY: help setup lock demo serve test test-slow check train evaluate ablate bench chaos compose-check clean
+.PHONY: help setup lock demo serve test test-slow check train evaluate ablate bench chaos fuzz compose-check clean
 
 help:
 	@echo "make demo           set up, run the service, lip-sync the sample, write demo.mp4"
@@ -26,6 +26,7 @@ help:
 	@echo "make evaluate       evaluate the weights on held-out puppets and, if the reference media are present, on real people"
 	@echo "make ablate         compare the network without each of its parts, and Wav2Lip (TAUGHT=, HEARING=, MEL_HEARING=, ROW_MINUTES=60)"
 	@echo "make chaos          kill, disconnect and overload a real service; report what became of its jobs (an hour)"
+	@echo "make fuzz           send mutated files and requests to the service (a quarter of an hour)"
 	@echo "make bench          speed and memory;  make compose-check: the containers on a Docker Engine"
 	@echo "make lock           renew constraints.txt, the lock of all dependencies (ARGS=--upgrade for newer versions)"
 
@@ -82,6 +83,7 @@ check: $(STAMPS)/train
 	@$(BIN)/lint-imports --no-cache
 	@if command -v luacheck > /dev/null; then luacheck --quiet app; \
 		else echo "Lua lint is skipped: luacheck is not installed"; fi
+	@$(BIN)/python -m tests.audit
 	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model tests/lipsync tests/test_imports.py tests/test_project.py -x
 
 # Every stage in a budget of minutes: corpus, films, hearing, sync expert, generator. FACES and SPEECH name folders of
@@ -133,6 +135,10 @@ bench: setup
 # A part of it: make chaos ARGS="--only kills --jobs 50". The scenario `hosts` needs root.
 chaos: setup
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+# Another seed gives other mutations: make fuzz ARGS="--seed 2". A case again: make fuzz ARGS="--only NUMBER".
+fuzz: setup
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 compose-check: setup
 	@$(BIN)/python -m tests.compose $(ARGS)

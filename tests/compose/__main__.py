@@ -66,6 +66,7 @@ class StackCheck:
         for name, size in self._stack.image_bytes().items():
             self._figures[name] = f"{size / 1e6:.0f} MB"
         self._timed("ready", self._start)
+        self._client.use_key(self._stack.create_key())
         self._stack.check_isolation()
         self._figures["isolation"] = "ok"
         first = self._timed(f"job of {FIRST_S:g} s", self._first_job)

@@ -35,6 +35,10 @@ class StackClient:
         self._http = httpx.Client(base_url=url, timeout=30)
         self._portrait = PORTRAIT.read_bytes()
 
+    def use_key(self, token: str) -> None:
+        """Send this API key with every call."""
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
     def wait_until_ready(self) -> None:
         """Wait until the service reports that it is ready."""
         self._until("the service is ready", self._is_ready, READY_TIMEOUT_S)

@@ -114,6 +114,12 @@ class Stack:
                 raise BrokenPromiseError(f"of {count} workers: {states}")
             time.sleep(1)
 
+    def create_key(self) -> str:
+        """Create an API key in the API's container and return its token."""
+        [container] = self._containers("api")
+        made = self._run("docker", "exec", container, "lipsync", "keys", "create", "--name", "check")
+        return made.split()[-1]
+
     def check_isolation(self) -> None:
         """Check the rights and networks of each container; raises BrokenPromiseError."""
         for service in SERVICES:
@@ -134,6 +140,7 @@ class Stack:
                 "runs as root": uid != 0,
                 "may write to its root": host["ReadonlyRootfs"],
                 "has capabilities": host["CapDrop"] == ["ALL"] and not host["CapAdd"],
+                "may start any number of processes": (host["PidsLimit"] or 0) > 0,
                 "may gain privileges": any(option.startswith("no-new-privileges") for option in host["SecurityOpt"]),
             }
             if broken := [fault for fault, is_fine in checks.items() if not is_fine]:
