@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio.to_thread
 import redis
@@ -28,9 +28,15 @@ from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
 from app.services import Services
-from app.uploads import Form, receive_form, wanted_bytes
+from app.uploads import Form, declared_bytes, receive_form
 
 MAX_KEY_CHARACTERS: Final = 255
+# For the API description; `_checked_key` decides. A server removes spaces around the value of a header.
+KEY_SCHEMA: Final[dict[str, Any]] = {
+    "minLength": 1,
+    "maxLength": MAX_KEY_CHARACTERS,
+    "pattern": "^[!-~]([ -~]*[!-~])?$",
+}
 
 _log = logging.getLogger("lipsync.api")
 _Facts = TypeVar("_Facts")
@@ -63,15 +69,17 @@ async def received_upload(request: Request, services: Services) -> AsyncIterator
 
     Raises InputError, CapacityError(storage_full), StorageUnavailableError, ClientDisconnect, OSError.
     """
-    max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
-    wanted = wanted_bytes(request, max_bytes)
-    await run_in_threadpool(services.storage.check_space, wanted)
+    limits, job_id = services.upload_limits, new_job_id()
+    # Looked at, but not promised: a form that only declares its length must not keep others out. The space for each
+    # block is checked when the block has arrived.
+    declared = declared_bytes(request, limits.max_bytes)
+    for place in (services.storage, services.workspace):
+        await run_in_threadpool(place.check_space, declared)
     intake: Intake | None = None
     held = ExitStack()
     try:
-        held.enter_context(services.workspace.reserve(wanted))
         folder = held.enter_context(services.workspace.incoming(job_id))
-        form = await receive_form(request, folder, max_bytes)
+        form = await receive_form(request, folder, limits)
         options = options_from_text(form.options)
         job_input = await _probe(services, form)
         check_options_fit(options, job_input)
@@ -143,7 +151,7 @@ def send_message(services: Services, job_id: str) -> None:
     """Send the task of a queued job to the workers; if that fails, the reaper sends it later."""
     try:
         send_job(services.celery, job_id)
-    except OperationalError:
+    except (OperationalError, redis.RedisError):  # kombu passes a refusal of Redis on as it is
         services.upkeep.mark_unsent([job_id])
         _log.warning("message not sent job=%s", job_id)
 

@@ -7,25 +7,30 @@ exception is never sent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Final
 
-from fastapi import FastAPI, Request, Response
+import redis
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from kombu.exceptions import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.core.errors import ERROR_FACTS, ErrorCode, LipSyncError, public_error
-from app.core.records.connection import REDIS_UNAVAILABLE
+from app.core.errors import ERROR_FACTS, ErrorCode, ErrorFacts, LipSyncError, public_error
+from app.core.probing.probe import ProbeBrokenError
+from app.core.records.connection import is_unavailable
 from app.core.storage.port import StorageUnavailableError
+from app.methods import allowed_methods
 from app.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"
 STORE_RETRY_AFTER_S: Final = 5
-_REDIS_ERRORS: Final = (*REDIS_UNAVAILABLE, OperationalError)
+TOO_SLOW: Final = ErrorFacts(408, True, "Send the whole request without long pauses.")
+
+_Handler = Callable[[Request, Exception], Response]
 
 _log = logging.getLogger("lipsync.api")
 
@@ -36,10 +41,11 @@ def problem(
     code: ErrorCode,
     detail: str,
     headers: Mapping[str, str] | None = None,
+    facts: ErrorFacts | None = None,
     **extensions: object,
 ) -> JSONResponse:
-    """Return the answer for a problem; `extensions` are further members of the document."""
-    facts = ERROR_FACTS[code]
+    """Return the answer for a problem; facts: else those of the code; `extensions`: further members of the document."""
+    facts = facts or ERROR_FACTS[code]
     body = Problem(
         type=f"urn:lipsync:error:{code}",
         title=HTTPStatus(status).phrase,
@@ -60,20 +66,32 @@ def on_error(request: Request, error: Exception) -> Response:
     if shown.code is ErrorCode.INTERNAL and not isinstance(error, LipSyncError):
         _log.error("unexpected request=%s", request.scope.get("request_id"), exc_info=error)
     headers = {} if shown.retry_after_s is None else {"Retry-After": str(shown.retry_after_s)}
-    return problem(request, shown.facts.http_status, shown.code, shown.message, headers)
+    return problem(request, shown.facts.http_status, shown.code, shown.message, headers, shown.facts)
 
 
-def _on_http_exception(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        return on_error(request, error)
-    status = error.status_code
-    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
-        code = ErrorCode.NOT_FOUND
-        detail = "There is nothing at this address." if status == 404 else "This address does not accept this method."
-    else:
-        code = ErrorCode.INTERNAL if status >= 500 else ErrorCode.OPTION_INVALID
-        detail = str(error.detail)
-    return problem(request, status, code, detail, error.headers)
+def _http_exception_handler(routers: Iterable[APIRouter]) -> _Handler:
+    """Return the handler of the framework's errors; it answers OPTIONS too, for which no route exists."""
+
+    def on_http_exception(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            return on_error(request, error)
+        status, headers = error.status_code, error.headers
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": allowed_methods(routers, request.scope)}
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=headers)
+        if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+            code = ErrorCode.NOT_FOUND
+            detail = (
+                "There is nothing at this address." if status == 404 else "This address does not accept this method."
+            )
+        else:
+            code = ErrorCode.INTERNAL if status >= 500 else ErrorCode.OPTION_INVALID
+            detail = str(error.detail)
+        facts = TOO_SLOW if status == HTTPStatus.REQUEST_TIMEOUT else None
+        return problem(request, status, code, detail, headers, facts)
+
+    return on_http_exception
 
 
 def _on_invalid_parameter(request: Request, error: Exception) -> Response:
@@ -85,16 +103,19 @@ def _on_invalid_parameter(request: Request, error: Exception) -> Response:
 
 
 def _on_redis_error(request: Request, error: Exception) -> Response:
-    _log.warning("redis unreachable request=%s error=%s", request.scope.get("request_id"), type(error).__name__)
+    if not (isinstance(error, OperationalError) or is_unavailable(error)):
+        return on_error(request, error)
+    _log.warning("redis unavailable request=%s error=%s", request.scope.get("request_id"), type(error).__name__)
     headers = {"Retry-After": str(STORE_RETRY_AFTER_S)}
     return problem(request, 503, ErrorCode.INTERNAL, "The job store does not answer; try again shortly.", headers)
 
 
-def _on_storage_unavailable(request: Request, error: Exception) -> Response:
-    _log.warning("storage unreachable request=%s", request.scope.get("request_id"))
+def _on_unavailable(request: Request, error: Exception) -> Response:
+    """Answer 503 for a part of the service that cannot work now: the storage, or the child process of a probe."""
     shown = public_error(error)
-    headers = {"Retry-After": str(shown.retry_after_s)}
-    return problem(request, 503, shown.code, shown.message, headers)
+    _log.warning("unavailable request=%s error=%s", request.scope.get("request_id"), type(error).__name__)
+    headers = {"Retry-After": str(shown.retry_after_s or STORE_RETRY_AFTER_S)}
+    return problem(request, 503, shown.code, shown.message, headers, shown.facts)
 
 
 def _on_disconnect(request: Request, error: Exception) -> Response:
@@ -102,13 +123,14 @@ def _on_disconnect(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-def install_handlers(app: FastAPI) -> None:
-    """Make the application answer every failure with a problem."""
+def install_handlers(app: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Make the application, which has these routers, answer every failure with a problem."""
     app.add_exception_handler(LipSyncError, on_error)
-    app.add_exception_handler(StorageUnavailableError, _on_storage_unavailable)
+    for unavailable in (StorageUnavailableError, ProbeBrokenError):
+        app.add_exception_handler(unavailable, _on_unavailable)
     app.add_exception_handler(OSError, on_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(HTTPException, _http_exception_handler(routers))
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
-    for error in _REDIS_ERRORS:
+    for error in (redis.RedisError, OperationalError):
         app.add_exception_handler(error, _on_redis_error)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)

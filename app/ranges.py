@@ -2,8 +2,8 @@
 
 Starlette's FileResponse is not used, for four reasons. For a malformed Range header it answers 400, and for several
 ranges it sends a multipart body; this service sends the whole file in both cases. Its 416 is not a problem document. It
-does not handle If-None-Match. It opens the file after it has sent the headers, so a file that is deleted in this moment
-could not be answered with 410.
+handles neither If-Match nor If-None-Match. It opens the file after it has sent the headers, so a file that is deleted
+in this moment could not be answered with 410.
 """
 
 from __future__ import annotations
@@ -65,14 +65,20 @@ def parse_range(header: str | None, size: int) -> Span | None:
 
 
 def serve(request: Request, file: Served, read: Callable[[int, int], Iterator[bytes]]) -> Response:
-    """Return the answer to GET or HEAD; `read(start, end)` returns the bytes of a part. Raises HTTPException(416)."""
+    """Return the answer to GET or HEAD; `read(start, end)` returns the bytes of a part.
+
+    The conditions are checked in the order of RFC 9110, section 13.2.2. Raises HTTPException(412, 416).
+    """
     headers = {
         "ETag": file.etag,
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
         "Content-Disposition": f'attachment; filename="{file.filename}"',
     }
-    if file.etag in _tags(request.headers.get("if-none-match", "")):
+    wanted, known = (_tags(request, name) for name in ("if-match", "if-none-match"))
+    if wanted is not None and not wanted & {file.etag, "*"}:  # a strong comparison: W/"..." never matches
+        raise HTTPException(412, "The file is not the one that `If-Match` names.", {"ETag": file.etag})
+    if known is not None and {tag.removeprefix("W/") for tag in known} & {file.etag, "*"}:
         return Response(status_code=304, headers=headers)
     is_fresh = request.headers.get("if-range", file.etag) == file.etag
     span = parse_range(request.headers.get("range"), file.bytes) if is_fresh else None
@@ -86,5 +92,7 @@ def serve(request: Request, file: Served, read: Callable[[int, int], Iterator[by
     return StreamingResponse(read(span.start, span.end), status, headers, file.media_type)
 
 
-def _tags(header: str) -> set[str]:
-    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
+def _tags(request: Request, name: str) -> set[str] | None:
+    """Return the tags of all headers with this name; None without one."""
+    values = request.headers.getlist(name)
+    return {tag.strip() for tag in ",".join(values).split(",")} if values else None

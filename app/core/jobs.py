@@ -16,6 +16,7 @@ count of attempts goes on, so a worker that still runs an earlier attempt is ref
 
 from __future__ import annotations
 
+import math
 import secrets
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -45,7 +46,10 @@ SYNC_MODES = Literal["cut_off", "loop", "bounce", "silence", "remap"]
 PRIORITIES = Literal["low", "normal", "high"]
 PRIORITY_LEAD_S: Final[dict[PRIORITIES, int]] = {"low": -3600, "normal": 0, "high": 3600}
 PRESETS = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
+# For the API description; `parse_face` decides.
+FACE_PATTERN: Final = r"^(largest|all|index:[0-9]{1,3}|point:[0-9]{1,5}(\.[0-9]+)?,[0-9]{1,5}(\.[0-9]+)?)$"
 MAX_METADATA_BYTES: Final = 4096
+MAX_METADATA_DEPTH: Final = 32
 
 
 def parse_face(text: str) -> str:
@@ -72,6 +76,30 @@ def _is_pixel(text: str) -> bool:
         return False
 
 
+def check_metadata(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the object if every JSON reader can take it; raises ValueError.
+
+    A number must be finite, a text must be Unicode without half of a surrogate pair, and lists and objects must not
+    nest deeper than MAX_METADATA_DEPTH.
+    """
+    level: list[object] = [value]
+    for _ in range(MAX_METADATA_DEPTH):
+        below: list[object] = []
+        for item in level:
+            if isinstance(item, float) and not math.isfinite(item):
+                raise ValueError("must have finite numbers only")
+            if isinstance(item, str) and any("\ud800" <= letter <= "\udfff" for letter in item):
+                raise ValueError("must have whole Unicode characters only")
+            if isinstance(item, dict):
+                below += [*item.keys(), *item.values()]
+            elif isinstance(item, list):
+                below += item
+        if not below:
+            return value
+        level = below
+    raise ValueError(f"must not nest deeper than {MAX_METADATA_DEPTH - 1} levels")
+
+
 class JobOptions(BaseModel):
     """Options of a job, with the same names in the form, in the record and on the command line."""
 
@@ -90,6 +118,7 @@ class JobOptions(BaseModel):
     face: Annotated[str, AfterValidator(parse_face)] = Field(
         "largest",
         max_length=32,
+        json_schema_extra={"pattern": FACE_PATTERN},
         description=(
             "The face whose lips follow the voice: `largest`; `all`; `index:N`, counted from the left, starting at 0; "
             "or `point:X,Y`, the face at this point in pixels."
@@ -127,7 +156,7 @@ class JobOptions(BaseModel):
             "hour earlier. Jobs of other callers are not affected, because callers take turns."
         ),
     )
-    metadata: dict[str, Any] = Field(
+    metadata: Annotated[dict[str, Any], AfterValidator(check_metadata)] = Field(
         default_factory=dict, description="Any JSON object of yours, returned unchanged; at most 4 KiB."
     )
 
@@ -165,20 +194,43 @@ class VideoFacts(BaseModel):
     variable_frame_rate: bool
     has_audio: bool
     keyframe_interval: int | None = None  # most frames from one key frame to the next; None if it is not known
+    video_tracks: int = 1  # of which one is used: the default one, or else the first one that can be decoded
+    clock_restarts: int = 0  # how often the timestamps start again or jump; the parts follow each other without a gap
+    picture_changes: bool = False  # the stored picture changes its shape; all are fitted into width x height
     bytes: int
     sha256: str
 
 
 class AudioFacts(BaseModel):
-    """Facts of an uploaded sound."""
+    """Facts of an uploaded sound; all who read it follow them. The defaults are those of older records."""
 
     format: str
     codec: str
-    sample_rate_hz: int
-    channels: int
-    duration_s: float
+    sample_rate_hz: int = Field(description="The highest, where it changes.")
+    channels: int = Field(description="The most, where their number changes.")
+    duration_s: float = Field(description="From time zero to the end of the sound.")
     bytes: int
     sha256: str
+    track: int = Field(0, description="Number of the chosen audio track among the `tracks` of the file, from 0.")
+    tracks: int = 1
+    track_choice: Literal["first", "default", "readable"] = Field(
+        "first",
+        description=(
+            "Why this track: it is the `first` one; or the file marks it as its `default`; or it is the first that is "
+            "`readable`."
+        ),
+    )
+    start_s: float = Field(
+        0.0,
+        description=(
+            "When the sound begins, counted from the picture of the file, or in a file of sound alone from its time "
+            "zero. Silence is put before a sound that begins later. A negative value is a sound that begins before "
+            "the picture."
+        ),
+    )
+    is_joined: bool = Field(False, description="Several recordings follow each other, perhaps of different kinds.")
+    damaged_s: float = Field(0.0, description="How much of the sound is damaged and left out.")
+    missing_s: float = Field(0.0, description="How much of what the file promises is not in it: it was cut off.")
 
 
 class JobInput(BaseModel):

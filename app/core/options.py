@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, Final, NoReturn
 
 from pydantic import ValidationError
 
 from app.core.errors import ErrorCode, InputError
-from app.core.jobs import MAX_METADATA_BYTES, JobInput, JobOptions
+from app.core.jobs import MAX_METADATA_BYTES, JobInput, JobOptions, VideoFacts
 
+# The largest picture of H.264, at level 6.2, and the widest that x264 encodes.
+MAX_OUTPUT_PIXELS: Final = 139_264 * 256
+MAX_OUTPUT_SIDE_PX: Final = 16_384
 OPTION_NAMES: Final = frozenset(JobOptions.model_fields)
 
 
@@ -39,17 +43,44 @@ def options_from_text(values: Mapping[str, str]) -> JobOptions:
 
 
 def check_options_fit(options: JobOptions, job_input: JobInput) -> None:
-    """Raise InputError(option_invalid) if an option does not fit this input."""
+    """Raise InputError(option_invalid, resolution_exceeded) if an option or the output does not fit this input."""
     video = job_input.video
     if video.kind == "video":
-        for name, value in (("start_s", options.start_s), ("end_s", options.end_s or 0.0)):
-            beyond = value >= video.duration_s if name == "start_s" else value > video.duration_s + 0.1
-            if beyond and value > 0:
-                raise option_error(f"{name}: {value:g} is beyond the end of the video ({video.duration_s:.2f} s).")
+        _check_times(options, video)
+    _check_output_size(options, video)
     if options.face.startswith("point:"):
         x, y = (float(part) for part in options.face.removeprefix("point:").split(","))
         if x >= video.width or y >= video.height:
             raise option_error(f"face: the point lies outside the picture ({video.width}x{video.height}).")
+
+
+def output_size_px(width: int, height: int, options: JobOptions) -> tuple[int, int]:
+    """Return the width and height of the output in px, both even, for a source of this size."""
+    wanted = options.output_height or height
+    if wanted == height:
+        return width + width % 2, height + height % 2
+    wanted += wanted % 2
+    return max(2, round(width * wanted / height / 2) * 2), wanted
+
+
+def _check_times(options: JobOptions, video: VideoFacts) -> None:
+    """Refuse a part of the video that has no frame: `start_s` is rounded to the frame that it means."""
+    ending = f"is beyond the end of the video ({video.duration_s:.2f} s)."
+    if int(Fraction(options.start_s) * Fraction(video.fps) + Fraction(1, 2)) >= video.frames:
+        raise option_error(f"start_s: {options.start_s:g} {ending}")
+    if options.end_s is not None and options.end_s > video.duration_s + 0.1:
+        raise option_error(f"end_s: {options.end_s:g} {ending}")
+
+
+def _check_output_size(options: JobOptions, video: VideoFacts) -> None:
+    width, height = output_size_px(video.width, video.height, options)
+    if max(width, height) <= MAX_OUTPUT_SIDE_PX and width * height <= MAX_OUTPUT_PIXELS:
+        return
+    limits = f"an MP4 can have {MAX_OUTPUT_SIDE_PX} px a side and {MAX_OUTPUT_PIXELS} px"
+    if options.output_height is None:
+        message = f"The picture is {width}x{height} pixels; {limits}."
+        raise InputError(ErrorCode.RESOLUTION_EXCEEDED, message)
+    raise option_error(f"output_height: the output would be {width}x{height} pixels; {limits}.")
 
 
 def quoted(name: str) -> str:

@@ -20,6 +20,7 @@ MEDIA_TYPE: Final = "video/mp4"
 _MP4: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The MP4.", "content": {MEDIA_TYPE: {}}},
     206: {"description": "The part of the MP4 that `Range` asked for.", "content": {MEDIA_TYPE: {}}},
+    304: {"description": "The caller has this MP4: `If-None-Match` names it."},
 }
 
 router = APIRouter(tags=["jobs"])
@@ -30,7 +31,8 @@ def _ready_result(job: Job) -> ResultFacts:
     if job.status is JobStatus.CANCELED:
         raise RequestError(ErrorCode.CANCELED, "The job was canceled and has no result.")
     if job.status is JobStatus.FAILED:
-        raise RequestError(ErrorCode.RESULT_NOT_READY, "The job failed and has no result; its `error` says why.")
+        message, hint = "The job failed and has no result; its `error` says why.", "Read the `error` of the job."
+        raise RequestError(ErrorCode.RESULT_NOT_READY, message, retryable=False, hint=hint)
     if job.result is None:
         raise RequestError(ErrorCode.RESULT_NOT_READY, f"The job is still {job.status}.")
     if job.expires_at <= now():
@@ -52,12 +54,11 @@ def _send(job: Job, storage: Storage, request: Request) -> Response:
         raise RequestError(ErrorCode.RESULT_EXPIRED, "The result is gone.") from None
 
 
-@router.head("/jobs/{job_id}/result", include_in_schema=False)
 @router.get(
     "/jobs/{job_id}/result",
     summary="Download the result",
     response_class=Response,
-    responses={**_MP4, **problems(404, 409, 410, 416, 422, 503)},
+    responses={**_MP4, **problems(404, 409, 410, 412, 416, 422, 503)},
 )
 def get_result(job: OwnJobDep, storage: StorageDep, request: Request) -> Response:
     """Send the MP4, or the part of it that `Range` asks for."""
@@ -86,12 +87,11 @@ def get_result_link(
     return LinkView(url=url, expires_at=datetime.fromtimestamp(expires_at, UTC))
 
 
-@router.head("/links/{job_id}", include_in_schema=False)
 @router.get(
     "/links/{job_id}",
     summary="Download by a link",
     response_class=Response,
-    responses={**_MP4, **problems(404, 410, 416, 422, 503)},
+    responses={**_MP4, **problems(404, 409, 410, 412, 416, 422, 503)},
 )
 def get_linked_result(
     services: ServicesDep,

@@ -13,7 +13,7 @@ import click
 
 from app.core.errors import ErrorCode
 from lipsync.commands.errors import CommandError
-from lipsync.commands.options import FILE, job_options, log_line
+from lipsync.commands.options import FILE, FILE_TO_WRITE, FiniteRange, job_options, log_line
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -77,7 +77,7 @@ def _check_succeeded(job: dict[str, Any]) -> None:
 @click.option("--audio", required=True, type=FILE, help="The voice, or a video with sound.")
 @click.option("--audio-mix", type=FILE, help="Sound of the output instead of the voice.")
 @click.option("--idempotency-key", help="The same key and request give the same job.")
-@click.option("--output", type=FILE, help="Wait for the result and write it here.")
+@click.option("--output", type=FILE_TO_WRITE, help="Wait for the result and write it here.")
 @job_options
 @with_client
 def submit(
@@ -90,11 +90,16 @@ def submit(
     **options: str | None,
 ) -> None:
     """Send a job; print its id, or with --output wait for the job and fetch the result."""
+    from app.core.output_path import ending_on_signals, replaceable_path
+
+    if output is not None:  # before any work
+        replaceable_path(output, [path for path in (video, audio, audio_mix) if path is not None])
     job = client.submit(video, audio, options, audio_mix=audio_mix, idempotency_key=idempotency_key)
     click.echo(job["id"])
     if output is not None:
         _check_succeeded(client.wait(job["id"], ProgressLine()))
-        client.download(job["id"], output)
+        with ending_on_signals():
+            client.download(job["id"], output)
 
 
 @click.command()
@@ -107,7 +112,7 @@ def status(client: Client, job_id: str) -> None:
 
 @click.command()
 @click.argument("job_id")
-@click.option("--timeout-s", type=float, help="Give up after this long.")
+@click.option("--timeout-s", type=FiniteRange(0), help="Give up after this long.")
 @with_client
 def wait(client: Client, job_id: str, timeout_s: float | None) -> None:
     """Wait for a job to end; exit 0 only if it succeeded."""
@@ -136,8 +141,11 @@ def retry(client: Client, job_id: str) -> None:
 
 @click.command()
 @click.argument("job_id")
-@click.option("--output", required=True, type=FILE)
+@click.option("--output", required=True, type=FILE_TO_WRITE)
 @with_client
 def download(client: Client, job_id: str, output: Path) -> None:
     """Fetch a result."""
-    client.download(job_id, output)
+    from app.core.output_path import ending_on_signals
+
+    with ending_on_signals():
+        client.download(job_id, output)

@@ -14,7 +14,7 @@ from typing import Final
 import redis
 
 from app.core.errors import ErrorCode, LipSyncError, ServiceError, error_payload, public_error
-from app.core.probing.probe import ProbeKilledError
+from app.core.probing.probe import ProbeBrokenError
 from app.core.storage.port import Storage, StorageUnavailableError
 from worker.jobs.leases import Lease
 from worker.jobs.monitor import AttemptLostError, HandedBackError, JobMonitor
@@ -80,7 +80,7 @@ def _do_work(lease: Lease, monitor: JobMonitor, storage: Storage, work: Callable
         return "lost"
     except HandedBackError:
         return _recorded("handed back", lease.hand_back)
-    except (ProcessKilledError, ProbeKilledError):
+    except (ProcessKilledError, ProbeBrokenError):
         _log.warning("a child was killed %s", lease.name)
         return _break_off(lease, monitor)
     except UNAVAILABLE as error:

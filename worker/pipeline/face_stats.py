@@ -82,7 +82,7 @@ def check_faces(stats: FaceStats, choice: str) -> None:
     if stats.with_face:
         return
     if stats.too_small:
-        message = f"The face is less than {MIN_HEIGHT_PX:g} pixels tall throughout."
+        message = f"No face in the clip is at least {MIN_HEIGHT_PX:g} pixels tall."
         raise InputError(ErrorCode.FACE_TOO_SMALL, message)
     if choice in ("largest", "all"):
         raise InputError(ErrorCode.NO_FACE_DETECTED, "No face was found in any frame.")

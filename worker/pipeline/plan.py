@@ -65,7 +65,8 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
     binary = find_ffmpeg(context.ffmpeg)
     monitor.stage("sound")
     with timer.time("sound"):
-        voice, name = read_voice(sources.audio, sources.input.audio, work_dir, binary, monitor.check), VOICE_FILE
+        played = sources.voice
+        voice, name = read_voice(played.path, played.facts, work_dir, monitor.check, played.begin_s), VOICE_FILE
         if options.silence_gate:
             voice, name = gate_silence(voice, work_dir), GATED_FILE
         voice_s = len(voice) / SAMPLE_RATE_HZ
@@ -115,9 +116,8 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
         saved_arrays = {name: arrays[name] for name in arrays.files}
     chooser = Chooser.of_facts(decisions["chooser"])
     if decisions["is_encoded"] != (context.synthesizer.encoder is not None):
-        raise ServiceError(
-            ErrorCode.CHECKPOINT_INVALID, "The job was planned with another checkpoint; submit it again."
-        )
+        message, hint = "The job was planned with another checkpoint; submit it again.", "Submit the job again."
+        raise ServiceError(ErrorCode.CHECKPOINT_INVALID, message, hint=hint)
     sound, voice_s = _saved_sound(saved.media, context.synthesizer), float(decisions["voice_s"])
     references = ReferenceCrops.of_arrays(saved_arrays, context.synthesizer.config, chooser)
     sources, check = context.sources, context.monitor.check

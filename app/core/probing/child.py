@@ -1,45 +1,90 @@
 """The probing child process: opens one untrusted file under hard limits (`python -m app.core.probing.child`).
 
-It reads a request as JSON from standard input, `{"task": "video" | "audio" | "picture", "path", "cpu_s", "limits"}`,
-and writes `{"facts": {...}}` or `{"error": {"code", "message"}}` to standard output.
+It reads a request as JSON from standard input, `{"task", "path", "cpu_s", "limits"}` with a task of TASKS, and writes a
+line `ready` to standard output. Whatever ends the process before has to do with this machine, not with the file. Then
+follows `{"facts": {...}}`, or `{"error": {"code", "message"}}` for a file that is refused, or `{"broken": text}` where
+the machine could not do its part.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import sys
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import av.logging
 
-from app.core.errors import InputError
+from app.core.errors import ErrorCode, InputError
+from app.core.probing.answer import DAMAGED, READY
 from app.core.probing.audio import probe_audio
 from app.core.probing.limits import Limits
-from app.core.probing.video import probe_picture, probe_video
+from app.core.probing.video import probe_changing_picture, probe_picture, probe_video
 
 MEMORY_BYTES: Final = 3 * 1024**3
+# Errors of a disk, and of a process or machine that may open no more files.
+MACHINE_ERRORS: Final = (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EAGAIN, errno.ENOBUFS)
+Probe = Callable[[Path, Limits], dict[str, Any]]
+TASKS: Final[Mapping[str, Probe]] = {
+    "video": probe_video,
+    "audio": probe_audio,
+    "picture": probe_picture,
+    "changing_picture": probe_changing_picture,
+}
 
 
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
-    _confine(int(request["cpu_s"]))
+    has_all_memory = confine(int(request["cpu_s"]))
     av.logging.set_level(None)
-    tasks = {"video": probe_video, "audio": probe_audio, "picture": probe_picture}
-    probe, path, limits = tasks[request["task"]], Path(request["path"]), Limits(**request["limits"])
+    sys.stdout.write(READY)
+    sys.stdout.flush()
+    json.dump(answer(request, has_all_memory), sys.stdout)
+
+
+def answer(request: dict[str, Any], has_all_memory: bool, tasks: Mapping[str, Probe] = TASKS) -> dict[str, Any]:
+    """Return the answer to a request; `has_all_memory`: this process may use MEMORY_BYTES."""
+    unreadable = ErrorCode.AUDIO_UNREADABLE if request["task"] == "audio" else ErrorCode.VIDEO_UNREADABLE
     try:
-        answer: dict[str, Any] = {"facts": probe(path, limits)}
-    except InputError as error:
-        answer = {"error": {"code": str(error.code), "message": error.message}}
-    json.dump(answer, sys.stdout)
+        return {"facts": tasks[request["task"]](Path(request["path"]), Limits(**request["limits"]))}
+    except Exception as error:  # noqa: BLE001  a parser of damaged files may raise anything
+        if _is_of_machine(error, has_all_memory):
+            return {"broken": f"{type(error).__name__}: {error}"}
+        if isinstance(error, InputError):
+            return {"error": {"code": str(error.code), "message": error.message}}
+        if isinstance(error, MemoryError):
+            message = f"The file needs more than {MEMORY_BYTES // 1024**3} GiB of memory to be read."
+            return {"error": {"code": str(unreadable), "message": message}}
+        traceback.print_exc()
+        return {"error": {"code": str(unreadable), "message": DAMAGED}}
 
 
-def _confine(cpu_s: int) -> None:
-    """Limit memory and CPU time of this process, and forbid it to write files."""
+def _is_of_machine(error: BaseException | None, has_all_memory: bool) -> bool:
+    """Return whether an error, or one that caused it, comes from this machine rather than from the file."""
+    while error is not None:
+        number = getattr(error, "errno", None)
+        if number in MACHINE_ERRORS:
+            return True
+        if (isinstance(error, MemoryError) or number == errno.ENOMEM) and not has_all_memory:
+            return True
+        error = error.__cause__
+    return False
+
+
+def confine(cpu_s: int) -> bool:
+    """Limit memory and CPU time of this process, and forbid it to write files.
+
+    Return whether it may use MEMORY_BYTES; not, if this machine allows its processes less.
+    """
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[1]
+    memory = MEMORY_BYTES if allowed == resource.RLIM_INFINITY else min(MEMORY_BYTES, allowed)
     limits = {
-        resource.RLIMIT_AS: (MEMORY_BYTES, MEMORY_BYTES),
+        resource.RLIMIT_AS: (memory, memory),
         # At the first limit the kernel sends SIGXCPU, at the second SIGKILL. With equal limits it would send SIGKILL at
         # once, and the parent could not tell this from a kill for lack of memory.
         resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
@@ -48,6 +93,7 @@ def _confine(cpu_s: int) -> None:
     }
     for kind, value in limits.items():
         resource.setrlimit(kind, value)
+    return memory == MEMORY_BYTES
 
 
 if __name__ == "__main__":

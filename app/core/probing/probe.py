@@ -1,16 +1,19 @@
 """Probing of uploaded files: it finds their facts without opening them in this process.
 
 Each probe is a child process (`app.core.probing.child`) with limits on time and memory. Whatever happens to the child,
-the outcome here is the facts, or an InputError with a sentence for the client. If the child was killed from outside,
-perhaps because the system had no memory left, the outcome is a ProbeKilledError, since the file may be good.
+the outcome here is the facts, or an InputError with a sentence for the client. If the child could not start or work for
+a reason of this machine, or was killed from outside, the outcome is a ProbeBrokenError and a line in the log, since the
+file may be good.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -21,50 +24,77 @@ import imageio_ffmpeg
 
 from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import AudioFacts, VideoFacts
+from app.core.probing.answer import DAMAGED, READY
 from app.core.probing.limits import Limits as Limits  # callers import it from here
 
 TIMEOUT_S: Final = 30.0
+PATIENCE: Final = 2.0  # seconds that a busy machine may take for each second of processor time
 READ_BYTES_PER_S: Final = 40e6  # of a slow disk: large files get more time
 ROOT: Final = Path(__file__).resolve().parents[3]
+
+_log = logging.getLogger("lipsync.probe")
 
 
 @dataclass(frozen=True)
 class PictureFacts:
     """Facts that a decoder of the video needs beyond VideoFacts.
 
-    start_pts: time of the first frame that is shown, in units of time_base seconds. interlaced: as flagged in the file.
-    rgb: the codec stores RGB. matrix, primaries, transfer: colour tags as ITU-T H.273 numbers (2 = unspecified).
+    start_pts: time of the first frame that is shown, in units of time_base seconds. may_be_interlaced: any frame may be
+    flagged as interlaced. rgb: the codec stores RGB. alpha: the picture may have transparent places. matrix, primaries,
+    transfer: colour tags as ITU-T H.273 numbers (2 = unspecified). stream: number of the video stream in the file.
+    stored_width, stored_height: size of most frames as decoded, before cropping. pixel_aspect: width of their pixels
+    divided by the height. aspects: times in seconds from the first frame from which on the pixels have other such
+    values. pixel_format: format of the frames, in ffmpeg's names. crop: columns and rows not to be shown (left, right,
+    top, bottom). turn: ffmpeg filters that then make the picture upright, "" if it is.
     """
 
     start_pts: int | None
     time_base: str
-    interlaced: bool
+    may_be_interlaced: bool
     rgb: bool
+    alpha: bool
     matrix: int
     primaries: int
     transfer: int
+    stream: int = 0
+    stored_width: int = 0
+    stored_height: int = 0
+    pixel_aspect: str = "1"
+    aspects: tuple[tuple[float, str], ...] = ()
+    pixel_format: str = "yuv420p"
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    turn: str = ""
 
 
-class ProbeKilledError(ServiceError):
-    """Probing process that was killed from outside, by a user or for lack of memory; says nothing about the file."""
+class ProbeBrokenError(ServiceError):
+    """Probe that broke for a reason of this machine, such as lack of memory; says nothing about the file."""
 
     def __init__(self) -> None:
-        super().__init__(ErrorCode.OUT_OF_MEMORY, "The check of the file was ended from outside.")
+        message = (
+            "The file could not be checked, because this machine lacks memory, time or other means; try again shortly."
+        )
+        super().__init__(ErrorCode.OUT_OF_MEMORY, message, retry_after_s=10)
 
 
 def probe_video(path: Path, limits: Limits) -> VideoFacts:
-    """Return the facts of a video or still picture; raises InputError or ProbeKilledError."""
+    """Return the facts of a video or still picture; raises InputError or ProbeBrokenError."""
     return VideoFacts.model_validate(_run_child("video", path, limits, ErrorCode.VIDEO_UNREADABLE))
 
 
 def probe_audio(path: Path, limits: Limits) -> AudioFacts:
-    """Return the facts of a file's sound; raises InputError or ProbeKilledError."""
+    """Return the facts of a file's sound; raises InputError or ProbeBrokenError."""
     return AudioFacts.model_validate(_run_child("audio", path, limits, ErrorCode.AUDIO_UNREADABLE))
 
 
-def probe_picture(path: Path, limits: Limits) -> PictureFacts:
-    """Return the decoding facts of a video that was accepted; raises InputError or ProbeKilledError."""
-    facts = _run_child("picture", path, limits, ErrorCode.VIDEO_UNREADABLE)
+def probe_picture(path: Path, limits: Limits, changes: bool = False) -> PictureFacts:
+    """Return the decoding facts of a video that was accepted; raises InputError or ProbeBrokenError.
+
+    changes: the size or shape of the picture changes (VideoFacts.picture_changes); the whole file is then read.
+    """
+    task = "changing_picture" if changes else "picture"
+    facts = _run_child(task, path, limits, ErrorCode.VIDEO_UNREADABLE)
+    facts["crop"] = tuple(facts["crop"])
+    facts["aspects"] = tuple((start_s, aspect) for start_s, aspect in facts["aspects"])
     return PictureFacts(**{name: facts[name] for name in PictureFacts.__dataclass_fields__})
 
 
@@ -82,11 +112,11 @@ def find_ffmpeg(setting: str | None) -> str:
 
 
 def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> dict[str, Any]:
-    timeout_s = TIMEOUT_S + path.stat().st_size / READ_BYTES_PER_S
+    timeout_s = TIMEOUT_S + _size_of(path, unreadable) / READ_BYTES_PER_S
     request = {
         "task": task,
         "path": str(path.resolve()),
-        "cpu_s": int(timeout_s) + 1,
+        "cpu_s": int(timeout_s),
         "limits": asdict(limits),
     }
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
@@ -96,19 +126,58 @@ def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> 
             input=json.dumps(request),
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            errors="replace",
+            timeout=timeout_s * PATIENCE,
             process_group=0,  # so that Ctrl-C reaches only the parent
             env=environment,
             check=False,
         )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(unreadable, "The file takes too long to be read.") from error
-    if child.returncode in (-signal.SIGKILL, -signal.SIGTERM):
-        # The limits of the child end it otherwise, so this says nothing about the file.
-        raise ProbeKilledError
+    except subprocess.TimeoutExpired as error:  # its limit of processor time would have ended it before
+        _log.error("probe too slow task=%s", task)
+        raise ProbeBrokenError from error
+    except OSError as error:  # no memory, no free descriptor, no further process
+        _log.error("probe not started task=%s error=%s", task, error)
+        raise ProbeBrokenError from error
+    return facts_of(child, task, unreadable)
+
+
+def _size_of(path: Path, unreadable: ErrorCode) -> int:
+    """Return the size in bytes of the file; raises InputError for anything that is not a file that can be opened."""
+    try:
+        facts = path.stat()
+        if stat.S_ISDIR(facts.st_mode):
+            raise InputError(unreadable, "This is a folder, not a file.")
+        if not stat.S_ISREG(facts.st_mode):  # a pipe or a device cannot be read twice, and may never end
+            raise InputError(unreadable, "This is a pipe or a device, not a file.")
+        with path.open("rb"):
+            return facts.st_size
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(unreadable, "There is no such file.") from error
+    except PermissionError as error:
+        raise InputError(unreadable, "The file may not be read by this user.") from error
+    except ValueError as error:  # a name with a zero byte
+        raise InputError(unreadable, "No file can have this name.") from error
+
+
+def facts_of(child: subprocess.CompletedProcess[str], task: str, unreadable: ErrorCode) -> dict[str, Any]:
+    """Return the facts that a child found; raises InputError or ProbeBrokenError."""
+    told = (child.stderr.strip().splitlines() or [""])[-1][:300]
+    # Its own limits end the child in other ways, so these two signals say nothing about the file.
+    is_killed = child.returncode in (-signal.SIGKILL, -signal.SIGTERM)
+    if is_killed or not child.stdout.startswith(READY):
+        _log.error("probe broken task=%s status=%d error=%s", task, child.returncode, told)
+        raise ProbeBrokenError
+    if child.returncode == -signal.SIGXCPU:
+        raise InputError(unreadable, "The file takes too long to be read.")
     if child.returncode != 0:
-        raise InputError(unreadable, "The file cannot be read within the limits on memory and time.")
-    answer = json.loads(child.stdout)
+        _log.warning("probe crashed task=%s status=%d error=%s", task, child.returncode, told)
+        raise InputError(unreadable, DAMAGED)
+    answer = json.loads(child.stdout.removeprefix(READY))
+    if told:
+        _log.warning("probe told task=%s error=%s", task, told)
+    if "broken" in answer:
+        _log.error("probe broken task=%s error=%s", task, answer["broken"])
+        raise ProbeBrokenError
     if "error" in answer:
         raise InputError(ErrorCode(answer["error"]["code"]), answer["error"]["message"])
     facts: dict[str, Any] = answer["facts"]

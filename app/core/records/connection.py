@@ -1,8 +1,9 @@
-"""Connections to Redis; every wait for an answer is bounded."""
+"""Connections to Redis; every wait for an answer is bounded, and every refusal for its state is of one kind."""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Any, Final
 
 import redis
 import redis.asyncio
@@ -12,13 +13,51 @@ from redis.retry import Retry
 
 SOCKET_TIMEOUT_S: Final = 3.0
 CONNECT_TIMEOUT_S: Final = 2.0
-# Errors after which the same call can succeed later: Redis cannot be reached, became a replica, or has no memory left.
-REDIS_UNAVAILABLE: Final = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
+# First words of answers with which Redis refuses work because of its own state: a disk that cannot be written, a full
+# memory, a replica, a script that runs too long, an access list. A script's error carries the word behind a minus sign.
+_REFUSALS: Final = re.compile(
+    r"(?:^|-)(MISCONF|OOM|READONLY|LOADING|NOAUTH|WRONGPASS|NOPERM|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|"
+    r"UNKILLABLE|DENIED)\b"
+)
+
+
+class RedisRefusedError(redis.RedisError):
+    """Redis that refuses work because of its own state; the same call can succeed later."""
+
+
+# Errors after which the same call can succeed later.
+REDIS_UNAVAILABLE: Final = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    redis.OutOfMemoryError,
+    RedisRefusedError,
+)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Return whether an error says that Redis cannot work now, rather than that the call was wrong."""
+    if isinstance(error, (*REDIS_UNAVAILABLE, redis.exceptions.NoPermissionError)):
+        return True
+    return isinstance(error, redis.ResponseError) and _REFUSALS.search(str(error)) is not None
+
+
+class _Client(redis.Redis):
+    """Client whose calls raise RedisRefusedError where Redis refuses them because of its state."""
+
+    def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        """Send one command and return its answer; scripts come this way too."""
+        try:
+            return super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as error:
+            if is_unavailable(error):
+                raise RedisRefusedError(str(error)) from error
+            raise
 
 
 def connect(url: str) -> redis.Redis:
     """Return a client for a redis://, rediss:// or unix:// address; nothing is sent yet."""
-    return redis.Redis.from_url(
+    return _Client.from_url(
         url,
         decode_responses=True,
         socket_timeout=SOCKET_TIMEOUT_S,

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from app.core.errors import InputError
 from app.core.jobs import JobOptions
-from app.core.options import check_options_fit, options_from_text
+from app.core.options import check_options_fit, options_from_text, output_size_px
 from tests.service import INPUT
 
 GOOD = [
@@ -13,6 +15,8 @@ GOOD = [
     ({"silence_gate": "false", "strength": "0.25", "crf": "0"}, {"silence_gate": False, "strength": 0.25, "crf": 0}),
     ({"start_s": "1", "end_s": "2.5", "output_height": "720"}, {"start_s": 1, "end_s": 2.5, "output_height": 720}),
     ({"metadata": '{"a": [1, null]}'}, {"metadata": {"a": [1, None]}}),
+    ({"metadata": '{"a": "\\ud83d\\ude00"}'}, {"metadata": {"a": "😀"}}),
+    ({"metadata": '{"a": ' + "[" * 30 + "]" * 30 + "}"}, {"metadata": {"a": json.loads("[" * 30 + "]" * 30)}}),
 ]
 
 
@@ -38,7 +42,16 @@ BAD = [
     ({"metadata": "[1]"}, "metadata"),
     ({"metadata": '{"a": NaN}'}, "metadata"),
     ({"metadata": "[" * 8000}, "metadata"),
-    ({"metadata": '{"a": "\\ud800"}'}, ""),
+    ({"metadata": '{"a": "\\ud800"}'}, "metadata"),
+    ({"metadata": '{"\\udfff": 1}'}, "metadata"),
+    ({"metadata": '{"a": ["x", {"b": "y\\udc00z"}]}'}, "metadata"),
+    ({"metadata": '{"a": 1e999}'}, "metadata"),
+    ({"metadata": '{"a": [-1e400]}'}, "metadata"),
+    ({"metadata": '{"a": Infinity}'}, "metadata"),
+    ({"metadata": '{"a": ' + "[" * 32 + "]" * 32 + "}"}, "metadata"),
+    ({"metadata": '{"a": ' * 300 + "1" + "}" * 300}, "metadata"),
+    ({"metadata": '{"a": ' + "[" * 900 + "]" * 900 + "}"}, "metadata"),
+    ({"metadata": '{"a": ' + "9" * 5000 + "}"}, "metadata"),
     ({"metadata": '{"a": "' + "x" * 5000 + '"}'}, "metadata"),
     ({"metadata": "x" * 9000}, "metadata"),
     ({"webhook_url": "http://localhost"}, "webhook_url"),
@@ -55,22 +68,44 @@ def test_a_wrong_option_is_named(text, named):
 
 
 FITS = [
-    (JobOptions(end_s=10.0), True),
-    (JobOptions(start_s=9.9), True),
-    (JobOptions(start_s=10.0), False),
-    (JobOptions(end_s=10.5), False),
-    (JobOptions(face="point:639,479"), True),
-    (JobOptions(face="point:640,10"), False),
+    ({}, {"end_s": 10.0}, None),
+    ({}, {"start_s": 9.9}, None),
+    ({}, {"start_s": 9.97}, None),
+    ({}, {"start_s": 9.985}, "option_invalid"),  # rounds to a frame behind the last one
+    ({}, {"start_s": 10.0}, "option_invalid"),
+    ({}, {"start_s": 1e300}, "option_invalid"),
+    ({"frames": 299, "fps": "30000/1001", "duration_s": 9.976}, {"start_s": 9.96}, "option_invalid"),
+    ({}, {"end_s": 10.5}, "option_invalid"),
+    ({}, {"end_s": 1e300}, "option_invalid"),
+    ({}, {"face": "point:639,479"}, None),
+    ({}, {"face": "point:640,10"}, "option_invalid"),
+    ({}, {"output_height": 4320}, None),
+    ({"width": 7680, "height": 1080}, {"output_height": 2160}, None),
+    ({"width": 4000, "height": 64}, {"output_height": 270}, "option_invalid"),  # 16874 px wide
+    ({"width": 2048, "height": 1024}, {"output_height": 4320}, "option_invalid"),  # more pixels than H.264 has
+    ({"width": 16385, "height": 200}, {}, "resolution_exceeded"),
+    ({"width": 200, "height": 16386}, {}, "resolution_exceeded"),
+    ({"width": 20000, "height": 400, "kind": "image"}, {}, "resolution_exceeded"),
+    ({"width": 20000, "height": 400}, {"output_height": 300}, None),
 ]
 
 
-@pytest.mark.parametrize(("options", "fits"), FITS)
-def test_options_have_to_fit_the_input(options, fits):
-    if fits:
-        check_options_fit(options, INPUT)
+@pytest.mark.parametrize(("video", "options", "code"), FITS)
+def test_options_have_to_fit_the_input(video, options, code):
+    job_input = INPUT.model_copy(update={"video": INPUT.video.model_copy(update=video)})
+    if code is None:
+        check_options_fit(JobOptions(**options), job_input)
     else:
-        with pytest.raises(InputError, match="option_invalid"):
-            check_options_fit(options, INPUT)
+        with pytest.raises(InputError, match=code):
+            check_options_fit(JobOptions(**options), job_input)
+
+
+@pytest.mark.parametrize("video", [(640, 480), (641, 361), (4096, 64)])
+@pytest.mark.parametrize("height", [None, 64, 271, 480])
+def test_the_output_has_an_even_size_of_the_same_shape(video, height):
+    width, tall = output_size_px(video[0], video[1], JobOptions(output_height=height))
+    assert width % 2 == tall % 2 == 0 and abs(tall - (height or video[1])) <= 1
+    assert abs(width - video[0] * tall / video[1]) <= 2
 
 
 def test_a_still_picture_has_no_end():

@@ -118,6 +118,40 @@ def test_validators(finished):
     assert service.http.get(url, headers=partial | {"If-Range": '"old"'}).status_code == 200
 
 
+CONDITIONS = [
+    ({"If-None-Match": "*"}, 304),
+    ({"If-None-Match": "*", "Range": "bytes=0-1"}, 304),
+    ({"If-None-Match": f'"{SHA256}"', "Range": "bytes=0-1"}, 304),
+    ({"If-Match": "*"}, 200),
+    ({"If-Match": f'"x", "{SHA256}"'}, 200),
+    ({"If-Match": f'"{SHA256}"', "Range": "bytes=0-1"}, 206),
+    ({"If-Match": f'"{SHA256}"', "If-None-Match": f'"{SHA256}"'}, 304),
+    ({"If-Match": '"x"'}, 412),
+    ({"If-Match": f'W/"{SHA256}"'}, 412),
+    ({"If-Match": '"x"', "Range": "bytes=0-1"}, 412),
+    ({"If-Match": '"x"', "If-None-Match": "*"}, 412),
+    ({"If-Range": f'W/"{SHA256}"', "Range": "bytes=0-1"}, 200),
+    ({"If-Range": "Thu, 26 Nov 2026 07:00:00 GMT", "Range": "bytes=0-1"}, 200),
+    ({"If-Range": f'"{SHA256}"'}, 200),
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), CONDITIONS)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_conditions(everywhere, method, headers, status):
+    service, job_id = everywhere
+    answer = service.http.request(method, f"/jobs/{job_id}/result", headers=headers)
+    assert (answer.status_code, answer.headers["etag"]) == (status, f'"{SHA256}"')
+    if status == 412 and method == "GET":
+        assert_problem(answer, 412, "option_invalid")
+
+
+def test_two_headers_of_one_condition_are_one_list(finished):
+    service, job_id = finished
+    headers = [("If-None-Match", '"x"'), ("If-None-Match", f'"{SHA256}"')]
+    assert service.http.get(f"/jobs/{job_id}/result", headers=headers).status_code == 304
+
+
 def test_a_missing_result_has_a_reason(service, finished):
     records, redis_client = service.services.records, service.services.redis
 
@@ -131,7 +165,8 @@ def test_a_missing_result_has_a_reason(service, finished):
     records.fail(
         waiting, 1, {"code": "no_face_detected", "message": "m", "stage": "detect", "retryable": False, "hint": "h"}
     )
-    assert "failed" in assert_problem(answer(waiting), 409, "result_not_ready")["detail"]
+    failed = assert_problem(answer(waiting), 409, "result_not_ready")
+    assert "failed" in failed["detail"] and not failed["retryable"] and "error" in failed["hint"]
     assert service.http.get(f"/jobs/{waiting}").json()["error"]["code"] == "no_face_detected"
     canceled = service.post().json()["id"]
     service.http.post(f"/jobs/{canceled}/cancel")

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from app.core.errors import ErrorCode, InputError, RequestError
-from app.core.probing.probe import ProbeKilledError
+from app.core.probing.probe import ProbeBrokenError
 from app.core.records.records import Renewal
 from app.core.storage.folder import FolderStorage
 from app.core.storage.port import StorageUnavailableError
@@ -77,7 +77,7 @@ def raising(error):
         (HandedBackError(), [("hand_back",)]),
         (AttemptLostError(), []),
         (ProcessKilledError(), [("lose",)]),
-        (ProbeKilledError(), [("lose",)]),
+        (ProbeBrokenError(), [("lose",)]),
         (redis.ConnectionError(), [("lose",)]),
         (redis.OutOfMemoryError(), [("lose",)]),
         (redis.ReadOnlyError(), [("lose",)]),
@@ -98,7 +98,7 @@ def test_a_failure_without_the_storage_is_no_fault_of_the_job():
     assert lease.ends == [("lose",)]
 
 
-@pytest.mark.parametrize("error", [ProcessKilledError(), ProbeKilledError()])
+@pytest.mark.parametrize("error", [ProcessKilledError(), ProbeBrokenError()])
 def test_a_child_killed_with_its_worker_is_no_loss(error):
     lease = FakeLease()
     run_attempt(lease, monitor(stopping=True), FakeStorage(), raising(error))

@@ -2,17 +2,24 @@ from __future__ import annotations
 
 import csv
 import os
+import resource
 import signal
+import subprocess
+import sys
 import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from PIL import Image
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
 from app.core.jobs import AudioFacts, VideoFacts
-from app.core.probing.probe import Limits, ProbeKilledError, find_ffmpeg, probe_audio, probe_video
+from app.core.probing.answer import READY
+from app.core.probing.probe import Limits, ProbeBrokenError, facts_of, find_ffmpeg, probe_audio, probe_video
+from tests.conftest import ROOT
 from tests.service import wait_until
 
 LIMITS = Limits()
@@ -145,23 +152,105 @@ def looks() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "app.core.probing.child" in child.cmdline()]
 
 
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    """Return a sound that takes seconds to read: hours of silence, of which nothing is on the disk."""
+    path = tmp_path / "endless.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(2))
+    with path.open("r+b") as sound:
+        sound.seek(40)
+        sound.write((2**32 - 100).to_bytes(4, "little"))
+        sound.truncate(2**32 - 56)
+    return path
+
+
 @pytest.mark.parametrize(
     ("ended_by", "error", "code"),
     [
-        (signal.SIGKILL, ProbeKilledError, ErrorCode.OUT_OF_MEMORY),
-        (signal.SIGTERM, ProbeKilledError, ErrorCode.OUT_OF_MEMORY),
-        (signal.SIGXCPU, InputError, ErrorCode.VIDEO_UNREADABLE),
-        (signal.SIGSEGV, InputError, ErrorCode.VIDEO_UNREADABLE),
+        (signal.SIGKILL, ProbeBrokenError, ErrorCode.OUT_OF_MEMORY),
+        (signal.SIGTERM, ProbeBrokenError, ErrorCode.OUT_OF_MEMORY),
+        (signal.SIGXCPU, InputError, ErrorCode.AUDIO_UNREADABLE),
+        (signal.SIGSEGV, InputError, ErrorCode.AUDIO_UNREADABLE),
     ],
 )
 def test_a_probe_killed_from_outside_says_nothing_about_the_file(
-    tmp_path: Path, ended_by: signal.Signals, error: type[LipSyncError], code: ErrorCode
+    endless: Path, ended_by: signal.Signals, error: type[LipSyncError], code: ErrorCode
 ) -> None:
-    os.mkfifo(tmp_path / "endless.mp4")
     with ThreadPoolExecutor(1) as pool:
-        looking = pool.submit(probe_video, tmp_path / "endless.mp4", LIMITS)
-        (child,) = wait_until(looks, 10)
-        child.send_signal(ended_by)
+        looking = pool.submit(probe_audio, endless, Limits(max_duration_s=1e9))
+        (process,) = wait_until(looks, 10)
+        wait_until(lambda: any(file.path == str(endless) for file in process.open_files()), 10, 0.01)
+        process.send_signal(ended_by)
         with pytest.raises(error) as caught:
             looking.result(60)
     assert caught.value.code == code
+
+
+# A process with few means asks for a probe. Its hard limits hold for the child too.
+POOR = """
+import logging, resource, sys
+from pathlib import Path
+from app.core.probing.probe import Limits, ProbeBrokenError, probe_video
+logging.basicConfig()
+resource.setrlimit(int(sys.argv[2]), (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    probe_video(Path(sys.argv[1]), Limits())
+except ProbeBrokenError as error:
+    sys.exit(error.retry_after_s)
+"""
+LACKS = {
+    "memory for its libraries": (resource.RLIMIT_AS, 48 * 1024**2),
+    "descriptors": (resource.RLIMIT_NOFILE, 4),
+    "time, which the child may not grant itself": (resource.RLIMIT_CPU, 20),
+}
+
+
+@pytest.mark.parametrize("lack", LACKS)
+def test_a_machine_without_means_is_not_the_fault_of_the_file(tmp_path: Path, lack: str) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "good.png")
+    command = [sys.executable, "-c", POOR, str(tmp_path / "good.png"), *(str(int(value)) for value in LACKS[lack])]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert process.returncode == 10 and "probe" in process.stderr, process.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("folder", "a folder"),
+        ("pipe", "a pipe"),
+        ("none", "no such file"),
+        ("file/deeper", "no such file"),
+        ("\0", "can have this name"),
+    ],
+)
+@pytest.mark.parametrize("probe", [probe_video, probe_audio])
+def test_what_is_no_file_is_told_as_it_is(tmp_path: Path, name: str, sentence: str, probe: Any) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=sentence):
+        probe(tmp_path / name, LIMITS)
+
+
+def ended(status: int, out: str = "", err: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.CompletedProcess([], status, out, err)
+
+
+@pytest.mark.parametrize(
+    ("process", "error", "sentence"),
+    [
+        (ended(1, "", "ImportError: libav.so: failed to map segment"), ProbeBrokenError, "memory"),
+        (ended(-signal.SIGSEGV), ProbeBrokenError, "memory"),
+        (ended(0, READY + '{"broken": "OSError: [Errno 24] Too many open files"}'), ProbeBrokenError, "memory"),
+        (ended(-signal.SIGKILL, READY), ProbeBrokenError, "memory"),
+        (ended(-signal.SIGSEGV, READY), InputError, "damaged"),
+        (ended(-signal.SIGABRT, READY), InputError, "damaged"),
+        (ended(-signal.SIGXCPU, READY), InputError, "too long"),
+    ],
+)
+def test_who_is_at_fault(process: Any, error: type[LipSyncError], sentence: str, caplog: Any) -> None:
+    with pytest.raises(error, match=sentence):
+        facts_of(process, "video", ErrorCode.VIDEO_UNREADABLE)
+    assert error is InputError or "probe broken" in caplog.text
