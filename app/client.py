@@ -18,6 +18,7 @@ import httpx
 from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError, ServiceError
 from app.core.files import replacing
 from app.core.options import quoted
+from app.core.output_path import replaceable_path
 from app.core.storage.port import is_id
 
 TERMINAL: Final = frozenset({"succeeded", "failed", "canceled"})
@@ -126,7 +127,11 @@ class Client:
             hold_s = max(0.0, min(HOLD_S, deadline - time.monotonic()))
 
     def download(self, job_id: str, output: Path) -> None:
-        """Write the result to the file `output`, which appears only when it is complete."""
+        """Write the result to the file `output`, which appears only when it is complete.
+
+        Raises InputError if that would replace anything but a regular file, before the service is asked.
+        """
+        output = replaceable_path(output, ())
         response = self._send(self._http.build_request("GET", _path(job_id) + "/result"), stream=True)
         try:
             if response.headers.get("content-type") != "video/mp4":

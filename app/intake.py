@@ -28,7 +28,7 @@ from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
 from app.services import Services
-from app.uploads import Form, receive_form, wanted_bytes
+from app.uploads import Form, declared_bytes, receive_form
 
 MAX_KEY_CHARACTERS: Final = 255
 # For the API description; `_checked_key` decides. A server removes spaces around the value of a header.
@@ -69,15 +69,17 @@ async def received_upload(request: Request, services: Services) -> AsyncIterator
 
     Raises InputError, CapacityError(storage_full), StorageUnavailableError, ClientDisconnect, OSError.
     """
-    max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
-    wanted = wanted_bytes(request, max_bytes)
-    await run_in_threadpool(services.storage.check_space, wanted)
+    limits, job_id = services.upload_limits, new_job_id()
+    # Looked at, but not promised: a form that only declares its length must not keep others out. The space for each
+    # block is checked when the block has arrived.
+    declared = declared_bytes(request, limits.max_bytes)
+    for place in (services.storage, services.workspace):
+        await run_in_threadpool(place.check_space, declared)
     intake: Intake | None = None
     held = ExitStack()
     try:
-        held.enter_context(services.workspace.reserve(wanted))
         folder = held.enter_context(services.workspace.incoming(job_id))
-        form = await receive_form(request, folder, max_bytes)
+        form = await receive_form(request, folder, limits)
         options = options_from_text(form.options)
         job_input = await _probe(services, form)
         check_options_fit(options, job_input)

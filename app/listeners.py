@@ -7,6 +7,7 @@ blocking read of Redis, and the number of listeners is limited.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import anyio
+from starlette.requests import ClientDisconnect, Request
 
 from app.core.errors import CapacityError, ErrorCode
 from app.core.records.connection import connect_listener
@@ -43,51 +47,49 @@ class Listeners:
         self._quiet_s = quiet_s
         self.count = 0
 
-    @property
-    def has_capacity(self) -> bool:
-        """Return whether one more listener is allowed."""
-        return self.count < self._most
-
-    def check_capacity(self) -> None:
-        """Raise CapacityError(rate_limited) if no more listeners are allowed."""
-        if not self.has_capacity:
-            raise CapacityError(ErrorCode.RATE_LIMITED, "Too many listeners are connected.", retry_after_s=10)
-
-    async def close(self) -> None:
-        """Close the connections to Redis."""
-        await self._redis.aclose()
-
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def place(self) -> Iterator[None]:
+        """Count one listener during the `with` block; raises CapacityError(rate_limited) at the limit.
+
+        The check and the count are one step: nothing else runs on the event loop between them.
+        """
+        if self.count >= self._most:
+            raise CapacityError(ErrorCode.RATE_LIMITED, "Too many listeners are connected.", retry_after_s=10)
         self.count += 1
         try:
             yield
         finally:
             self.count -= 1
 
+    async def close(self) -> None:
+        """Close the connections to Redis."""
+        await self._redis.aclose()
+
     async def follow(self, job_id: str, after: str) -> AsyncIterator[list[Event]]:
         """Yield the events after the event `after` as they happen, and an empty list after every quiet_s without one.
 
-        Ends after the event `end`, when the job is deleted, and when this process shuts down. May raise RedisError.
+        The caller holds a place. Ends after the event `end`, when the job is deleted, and when this process shuts
+        down. May raise RedisError.
         """
-        with self._counted():
-            while not self._shutdown.has_begun:
-                events = await self._events_after(job_id, after, self._quiet_s)
-                yield events
-                if events:
-                    after = events[-1].id
-                if any(event.name == "end" for event in events):
-                    return
-                if not events and not await self._redis.exists(_key(job_id)):
-                    return
+        while not self._shutdown.has_begun:
+            events = await self._events_after(job_id, after, self._quiet_s)
+            yield events
+            if events:
+                after = events[-1].id
+            if any(event.name == "end" for event in events):
+                return
+            if not events and not await self._redis.exists(_key(job_id)):
+                return
 
     async def wait(self, job_id: str, after: str, within_s: float) -> None:
         """Return when an event follows the event `after`, or the job is deleted, or `within_s` seconds have passed.
 
-        Also returns when this process shuts down. May raise RedisError.
+        Also returns when this process shuts down, and at once at the limit of listeners. May raise RedisError.
         """
+        if self.count >= self._most:
+            return
         deadline = time.monotonic() + within_s
-        with self._counted():
+        with self.place():
             while (left_s := deadline - time.monotonic()) > 0 and not self._shutdown.has_begun:
                 if await self._events_after(job_id, after, min(left_s, self._quiet_s)):
                     return
@@ -99,6 +101,29 @@ class Listeners:
         with self._shutdown.interruptible():
             streams = await self._redis.xread({_key(job_id): after}, block=max(1, int(within_s * 1000)))
         return [_event(*entry) for _, entries in streams or [] for entry in entries]
+
+
+@contextmanager
+def until_client_leaves(request: Request) -> Iterator[None]:
+    """Run a wait whose answer only the client of the request wants; raises ClientDisconnect as soon as it has left.
+
+    Uvicorn tells the application of a closed connection only if the application asks. Use it in a task of the event
+    loop, after the body was read.
+    """
+    with anyio.CancelScope() as wait:
+        watch = asyncio.get_running_loop().create_task(_cancel_when_left(request, wait))
+        try:
+            yield
+        finally:
+            watch.cancel()
+    if wait.cancelled_caught:
+        raise ClientDisconnect
+
+
+async def _cancel_when_left(request: Request, wait: anyio.CancelScope) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    wait.cancel()
 
 
 def is_before(event_id: str, other_id: str) -> bool:

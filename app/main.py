@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 from uvicorn.config import STARTUP_FAILURE
 
+from app.connections import ConnectionLimits, most_connections, raise_descriptor_limit
+from app.core.addresses import listening_sockets
 from app.core.settings import Settings
 from app.core.version import service_version
 from app.methods import with_head_routes
@@ -21,8 +22,9 @@ from app.middleware import RequestMiddleware
 from app.openapi import corrected
 from app.problems import install_handlers
 from app.routes import events, health, jobs, pages, results
+from app.server import make_server
 from app.services import Prober, build_services
-from app.shutdown import CUT_S, Server
+from app.uploads import UploadPace
 
 TITLE = "lipsync"
 DESCRIPTION = """Send a video and a voice; get a video whose lips follow the voice.
@@ -34,9 +36,12 @@ or `canceled`; with `?wait=30` few calls are enough. Then download the result. E
 ROUTERS: Final = tuple(with_head_routes(module.router) for module in (jobs, events, results, health, pages))
 
 
-def create_app(settings: Settings, prober: Prober | None = None) -> FastAPI:
-    """Return the application; the settings need `redis_url`. A given prober replaces probing in child processes."""
-    services = build_services(settings, prober)
+def create_app(settings: Settings, prober: Prober | None = None, pace: UploadPace | None = None) -> FastAPI:
+    """Return the application; the settings need `redis_url`.
+
+    A given prober replaces probing in child processes, a given pace the usual one of uploads.
+    """
+    services = build_services(settings, prober, pace)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,19 +74,14 @@ def create_app(settings: Settings, prober: Prober | None = None) -> FastAPI:
 
 
 def run_api(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then let running answers end. Raises SystemExit if the server cannot start."""
+    """Serve until SIGTERM or SIGINT, then let running answers end.
+
+    Raises InputError if the server cannot listen at the address, and SystemExit if it cannot start.
+    """
+    sockets = listening_sockets(settings.host, settings.port)
     app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=CUT_S,
-        server_header=False,
-    )
-    server = Server(config, app.state.services.shutdown)
+    server = make_server(app, ConnectionLimits(most_connections(raise_descriptor_limit())))
     with suppress(KeyboardInterrupt):  # uvicorn shuts down first, then raises the signal again
-        server.run()
+        server.run(sockets)
     if not server.started:
         sys.exit(STARTUP_FAILURE)

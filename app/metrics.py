@@ -28,7 +28,10 @@ class Metrics:
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answered call; `route` is the path template, so that ids do not become labels."""
+        """Count one answered call.
+
+        Each label has few values, because every new one stays in memory: `route` is the path template, not the path.
+        """
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 

@@ -17,6 +17,9 @@ from app.shutdown import stopping_error
 
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+# Every other method has one name in metrics and log lines: a client can invent as many as it likes.
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 # These are called so often that they are logged at DEBUG only.
 _POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics", "/jobs/{job_id}"})
 
@@ -75,6 +78,7 @@ def _request_id(scope: Scope) -> str:
 
 def _report(scope: Scope, request_id: str, status: int, seconds: float) -> None:
     template = getattr(scope.get("route"), "path", "(none)")
-    scope["app"].state.metrics.observe(scope["method"], template, status, seconds)
-    level = logging.DEBUG if template in _POLLED and scope["method"] == "GET" else logging.INFO
-    _log.log(level, "%s %s status=%d ms=%.1f request=%s", scope["method"], template, status, seconds * 1000, request_id)
+    method = scope["method"] if scope["method"] in _METHODS else "(other)"
+    scope["app"].state.metrics.observe(method, template, status, seconds)
+    level = logging.DEBUG if template in _POLLED and method == "GET" else logging.INFO
+    _log.log(level, "%s %s status=%d ms=%.1f request=%s", method, template, status, seconds * 1000, request_id)

@@ -141,7 +141,10 @@ class LinkView(BaseModel):
 
 
 class FaceView(BaseModel):
-    """Face and its box, in pixels of the upright picture; `score` is the detector's confidence."""
+    """Person of the shown part, as one frame shows the face; `score` is the detector's confidence.
+
+    The box is in pixels of the upright picture.
+    """
 
     index: int = Field(description="Position counted from the left, starting at 0: the N of `face=index:N`.")
     x: float
@@ -149,6 +152,7 @@ class FaceView(BaseModel):
     width: float
     height: float
     score: float
+    at_s: float = Field(0.0, description="Time of that frame in the video, to about 0.2 s.")
 
 
 class ValidationView(BaseModel):
@@ -156,7 +160,9 @@ class ValidationView(BaseModel):
 
     input: JobInput
     options: JobOptions
-    faces: list[FaceView] | None = Field(description="Faces in one frame; null if no worker was free to detect them.")
+    faces: list[FaceView] | None = Field(
+        description="People who can be told apart, from left to right; null if no worker was free to look."
+    )
     warnings: list[str]
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import anyio
 import redis
@@ -29,6 +30,9 @@ from app.core.storage.workspace import Workspace
 from app.link_signer import LinkSigner
 from app.listeners import Listeners
 from app.shutdown import Shutdown
+from app.uploads import UploadLimits, UploadPace
+
+FACE_WAITS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Services:
     upkeep: Upkeep
     storage: Storage
     workspace: Workspace
+    upload_limits: UploadLimits
     links: LinkSigner
     celery: Celery
     prober: Prober
@@ -63,9 +68,10 @@ class Services:
     listeners: Listeners
     shutdown: Shutdown
     probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
+    face_waits: anyio.CapacityLimiter  # each holds a thread for seconds: most threads must stay free for other calls
 
 
-def build_services(settings: Settings, prober: Prober | None) -> Services:
+def build_services(settings: Settings, prober: Prober | None, pace: UploadPace | None) -> Services:
     """Return the services, without connecting to Redis or the storage; the settings need `redis_url`."""
     if settings.redis_url is None:
         raise ValueError("LIPSYNC_REDIS_URL is not set")
@@ -82,6 +88,7 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         upkeep=upkeep,
         storage=storage,
         workspace=workspace,
+        upload_limits=UploadLimits(settings.max_upload_bytes, workspace.check_space, pace or UploadPace()),
         links=LinkSigner(client),
         celery=celery,
         prober=prober or Prober.of(settings),
@@ -90,4 +97,5 @@ def build_services(settings: Settings, prober: Prober | None) -> Services:
         listeners=Listeners(settings.redis_url, shutdown),
         shutdown=shutdown,
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
+        face_waits=anyio.CapacityLimiter(FACE_WAITS),
     )

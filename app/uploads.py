@@ -7,7 +7,7 @@ ever held in memory or written twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from app.core.errors import ErrorCode, InputError
+from app.core.errors import CapacityError, ErrorCode, InputError
 from app.core.options import OPTION_NAMES, option_error, quoted
 from app.core.storage.port import PARTS
 
@@ -39,33 +39,60 @@ class Form:
     options: dict[str, str] = field(default_factory=dict)
 
 
-async def receive_form(request: Request, folder: Path, max_bytes: int) -> Form:
+@dataclass(frozen=True)
+class UploadPace:
+    """Slowest pace of an upload: so many bytes in every window, or the end of the form.
+
+    A window measures only the time in which the service waits for the client. A client that sends nothing must not hold
+    a connection and a folder for long.
+    """
+
+    window_s: float = 30.0
+    window_bytes: int = 16 * 1024
+
+
+@dataclass(frozen=True)
+class UploadLimits:
+    """Limits on one upload.
+
+    max_bytes: of all files together. check_space: raises CapacityError if so many bytes do not fit on the disk.
+    """
+
+    max_bytes: int
+    check_space: Callable[[int], None]
+    pace: UploadPace = field(default_factory=UploadPace)
+
+
+async def receive_form(request: Request, folder: Path, limits: UploadLimits) -> Form:
     """Write the files of a form to `folder` and return their paths with the options.
 
-    Raises InputError(input_too_large, option_invalid), HTTPException(415), ClientDisconnect, OSError. Files that were
-    written before an error stay; the caller removes the folder.
+    Raises InputError(input_too_large, option_invalid), CapacityError(storage_full), HTTPException(408, 415),
+    ClientDisconnect, OSError. Files that were written before an error stay; the caller removes the folder.
     """
-    body = _Body(request)
+    body, max_bytes = _Body(request, limits.pace), limits.max_bytes
     try:
         boundary = _boundary(request)
         _check_length(request, max_bytes)
         writer = _FormWriter(boundary, folder, max_bytes)
+
+        def write(block: bytes) -> None:
+            limits.check_space(len(block))
+            writer.feed(block)
+
         try:
             async for block in body.blocks():
-                await run_in_threadpool(writer.feed, block)
+                await run_in_threadpool(write, block)
             return await run_in_threadpool(writer.finish)
         finally:
             writer.close()
-    except (InputError, HTTPException):
+    except (InputError, CapacityError, HTTPException):
         await body.drain()
         raise
 
 
-def wanted_bytes(request: Request, max_bytes: int) -> int:
-    """Return how many bytes of disk a form can need: its Content-Length, or without one the most that is allowed."""
-    most = max_bytes + FORM_OVERHEAD_BYTES
-    declared = _declared_bytes(request)
-    return most if declared is None else min(declared, most)
+def declared_bytes(request: Request, max_bytes: int) -> int:
+    """Return how many bytes of disk the form needs if it is as long as its Content-Length says, 0 without one."""
+    return min(_declared_bytes(request) or 0, max_bytes + FORM_OVERHEAD_BYTES)
 
 
 def _declared_bytes(request: Request) -> int | None:
@@ -95,18 +122,34 @@ def _too_large(max_bytes: int) -> InputError:
 class _Body:
     """Body of a request, read in blocks that are large enough to be worth a call in a thread."""
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
+    def __init__(self, request: Request, pace: UploadPace) -> None:
+        self._request, self._pace = request, pace
         self._ended = False
+        self._window_bytes, self._left_s = 0, pace.window_s
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """Yield the body in blocks of about BLOCK_BYTES; raises ClientDisconnect."""
+        """Yield the body in blocks of about BLOCK_BYTES; raises ClientDisconnect, HTTPException(408)."""
         gathered = bytearray()
         while not self._ended:
-            gathered += await self._receive()
+            gathered += await self._receive_in_time()
             if len(gathered) >= BLOCK_BYTES or self._ended:
                 yield bytes(gathered)
                 gathered.clear()
+
+    async def _receive_in_time(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        try:
+            async with asyncio.timeout(self._left_s):
+                received = await self._receive()
+        except TimeoutError:
+            self._ended = True
+            raise HTTPException(408, "The form arrives too slowly.", {"Connection": "close"}) from None
+        self._left_s -= loop.time() - begun_at
+        self._window_bytes += len(received)
+        if self._window_bytes >= self._pace.window_bytes:
+            self._window_bytes, self._left_s = 0, self._pace.window_s
+        return received
 
     async def _receive(self) -> bytes:
         message = await self._request.receive()

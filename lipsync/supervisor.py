@@ -1,9 +1,10 @@
 """The whole service in one command: a private Redis, the API and the workers as supervised child processes.
 
-A child that dies is started again, after a pause that grows with each death. A child that refuses its settings (exit
-status 2) ends the whole service. The private Redis listens on a unix socket only and appends every change to a file in
-the data folder, so a restart continues with all jobs of the last run. If this process is killed, the kernel kills every
-child too.
+What a start needs is checked before anything runs. A child that dies is started again, after a pause that grows with
+each death. A child that refuses its settings (exit status 2) ends the whole service, and so does one that dies again
+and again before the service was ever ready. The private Redis listens on a unix socket only and appends every change
+to a file in the data folder, so a restart continues with all jobs of the last run. If this process is killed, the
+kernel kills every child too.
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import redis
 
+from app.core.addresses import listening_sockets
 from app.core.errors import ErrorCode, ServiceError
 from app.core.locks import sole_use
 from app.core.parent_death import tied_to_this_process
 from app.core.private_redis import redis_command
 from app.core.records.connection import connect
 from app.core.settings import PREFIX, Settings
+from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_login, check_storage
 
 REFUSED_STATUS: Final = 2
 GRACE_S: Final = 12.0  # from SIGTERM until a child is killed
@@ -38,7 +41,11 @@ REDIS_GRACE_S: Final = 5.0
 REDIS_START_S: Final = 60.0  # Redis reads its append-only file first, which may be long
 _POLL_S: Final = 0.2
 _MAX_BACKOFF_S: Final = 10.0
+MAX_EARLY_DEATHS: Final = 5  # of one child, before the service is ready for the first time
 _STEADY_S: Final = 30.0  # a child that ran longer than this is started again without a longer pause
+
+COMMANDS: Final = {name: [sys.executable, "-m", "lipsync", name] for name in ("api", "worker")}
+_USUAL_NETWORK: Final = ("auto", "auto", None, None)  # device, precision, checkpoint, speech encoder
 
 _log = logging.getLogger("lipsync.serve")
 
@@ -52,13 +59,18 @@ class SupervisedProcess:
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
-        self._deaths = 0
+        self._deaths = 0  # in a row: a steady run begins a new count
         self._due_at = 0.0
 
     @property
     def pid(self) -> int | None:
         """Return the process id, also the id of the group; None if the process has not been started."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def deaths(self) -> int:
+        """Return how often in a row the process died soon after its start."""
+        return self._deaths
 
     def start(self) -> None:
         """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor."""
@@ -116,19 +128,28 @@ def free_port(host: str) -> int:
 class Supervisor:
     """Runner of Redis, API and workers."""
 
-    def __init__(self, settings: Settings, announce: Callable[[str], None]) -> None:
-        self._settings = settings
-        self._announce = announce
+    def __init__(
+        self,
+        settings: Settings,
+        announce: Callable[[str], None],
+        commands: Mapping[str, list[str]] = COMMANDS,
+        max_early_deaths: int = MAX_EARLY_DEATHS,
+    ) -> None:
+        self._settings, self._announce = settings, announce
+        self._commands, self._max_early_deaths = commands, max_early_deaths
         self._stop = threading.Event()
-        self._port = settings.port or free_port(settings.host)
+        self._port = settings.port
 
     def stop(self) -> None:
         """Ask `run` to end; safe in a signal handler."""
         self._stop.set()
 
     def run(self) -> int:
-        """Serve until stopped; return the exit status. Raises ServiceError if the service cannot start."""
+        """Serve until stopped; return the exit status. Raises LipSyncError if the service cannot start."""
+        check_data_dir(self._settings)
         with sole_use(self._settings.data_dir), tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
+            if not self._check_start():
+                return REFUSED_STATUS
             private_redis = None
             url = self._settings.redis_url
             if url is None:
@@ -136,10 +157,7 @@ class Supervisor:
                 url = f"unix://{unix_socket}"
                 private_redis = self._redis_process(unix_socket)
             environment = os.environ | {f"{PREFIX}REDIS_URL": url, f"{PREFIX}PORT": str(self._port)}
-            parts = [
-                SupervisedProcess(name, [sys.executable, "-m", "lipsync", name], environment)
-                for name in ("api", "worker")
-            ]
+            parts = [SupervisedProcess(name, command, environment) for name, command in self._commands.items()]
             try:
                 if private_redis is not None:
                     private_redis.start()
@@ -149,6 +167,25 @@ class Supervisor:
                 return self._watch([*parts, *([private_redis] if private_redis else [])])
             finally:
                 end_all(parts, private_redis)
+
+    def _check_start(self) -> bool:
+        """Check what API and workers will need, and choose the port. Raises LipSyncError.
+
+        Return False if the check of a worker said what is wrong. That check loads torch, so it is made in a process of
+        its own, and only if there is a setting that can be wrong.
+        """
+        settings = self._settings
+        sockets = listening_sockets(settings.host, settings.port)
+        self._port = sockets[0].getsockname()[1]
+        for opened in sockets:
+            opened.close()
+        check_storage(settings)
+        check_ffmpeg(settings)
+        check_redis_login(settings)
+        if (settings.device, settings.precision, settings.checkpoint, settings.speech_encoder) == _USUAL_NETWORK:
+            return True
+        environment = os.environ | {f"{PREFIX}REDIS_URL": settings.redis_url or "unix:///none"}
+        return subprocess.run([*COMMANDS["worker"], "--check"], env=environment, check=False).returncode == 0
 
     def _redis_process(self, unix_socket: Path) -> SupervisedProcess:
         folder = (self._settings.data_dir / "redis").resolve()
@@ -172,8 +209,12 @@ class Supervisor:
         is_announced = False
         while not self._stop.wait(_POLL_S):
             for child in children:
-                if child.restart_if_dead() == REFUSED_STATUS:
+                status = child.restart_if_dead()
+                if status == REFUSED_STATUS:
                     return REFUSED_STATUS
+                if status is not None and not is_announced and child.deaths >= self._max_early_deaths:
+                    message = f"The process {child.name!r} ended {child.deaths} times at its start, at last with "
+                    raise ServiceError(ErrorCode.INTERNAL, f"{message}status {status}; the lines above say why.")
             if not is_announced and self._is_ready():
                 is_announced = True
                 self._announce(f"lipsync is ready at {self._address()}")
@@ -210,11 +251,13 @@ def end_all(parts: list[SupervisedProcess], private_redis: SupervisedProcess | N
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> int:
-    """Run Redis (if LIPSYNC_REDIS_URL is unset), API and workers until SIGTERM or SIGINT; return the exit status.
+    """Run Redis (if LIPSYNC_REDIS_URL is unset), API and workers until a signal to stop; return the exit status.
 
-    `announce` gets one line with the address as soon as the service can do jobs. Raises ServiceError.
+    The signals are SIGTERM, SIGINT and, unless it is ignored as under `nohup`, SIGHUP. `announce` gets one line with
+    the address as soon as the service can do jobs. Raises LipSyncError.
     """
     supervisor = Supervisor(settings, announce)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.stop())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: supervisor.stop())
     return supervisor.run()

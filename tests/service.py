@@ -12,15 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
-import uvicorn
 from fastapi import FastAPI
 
+from app.connections import ConnectionLimits
+from app.core.addresses import listening_sockets
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import AudioFacts, JobInput, Report, VideoFacts
 from app.core.private_redis import redis_command
 from app.core.records.connection import connect
+from app.core.records.records import WorkerFacts
+from app.server import make_server
 from app.services import Prober
-from app.shutdown import CUT_S, DRAIN_S, Server
+from app.shutdown import DRAIN_S
 
 VIDEO = VideoFacts(
     kind="video",
@@ -48,6 +51,16 @@ REPORT = Report(
     realtime_factor=0.5,
     checkpoint="net",
     device="cpu",
+)
+
+WORKER = WorkerFacts(
+    name="host-7",
+    pid=7,
+    device="cpu",
+    precision="bf16",
+    checkpoint="net.safetensors",
+    checkpoint_sha256="d" * 64,
+    version="1",
 )
 
 
@@ -81,15 +94,19 @@ def _answers(client: redis.Redis) -> bool:
 class LiveServer:
     """An application on a real socket, served by a thread."""
 
-    def __init__(self, app: FastAPI) -> None:
-        config = uvicorn.Config(
-            app, host="127.0.0.1", port=0, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=CUT_S
-        )
-        self._server = Server(config, app.state.services.shutdown)
-        self._thread = threading.Thread(target=self._server.run)
+    def __init__(self, app: FastAPI, limits: ConnectionLimits) -> None:
+        sockets = listening_sockets("127.0.0.1", 0)
+        self.port = sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._server = make_server(app, limits)
+        self._thread = threading.Thread(target=self._server.run, args=(sockets,))
         self._thread.start()
         wait_until(lambda: self._server.started, 10)
-        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+
+    @property
+    def connections(self) -> int:
+        """Return how many connections are open."""
+        return len(self._server.server_state.connections)
 
     def ask_to_end(self, drain_s: float = DRAIN_S) -> None:
         """Do what a signal does."""
@@ -103,9 +120,9 @@ class LiveServer:
 
 
 @contextmanager
-def live_server(app: FastAPI) -> Iterator[LiveServer]:
+def live_server(app: FastAPI, limits: ConnectionLimits | None = None) -> Iterator[LiveServer]:
     """Serve an application until left."""
-    server = LiveServer(app)
+    server = LiveServer(app, limits or ConnectionLimits())
     try:
         yield server
     finally:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from app.core.errors import LipSyncError
 from app.core.files import file_sha256
 from app.core.probing.probe import find_ffmpeg
 from app.core.settings import Settings
+from app.core.start_checks import (
+    REDIS_ANSWERS,
+    check_address,
+    check_data_dir,
+    check_ffmpeg,
+    check_redis_login,
+    check_storage,
+)
+from app.core.storage.open import open_storage
 
-CHILD_TIMEOUT_S: Final = 20
-REDIS_TIMEOUT_S: Final = 3
+Check = Callable[[Settings], str]
+
 LOW_DISK_BYTES: Final = 2 * 1024**3
 
 
@@ -27,43 +36,30 @@ class Finding:
     text: str
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Run all checks; a check that fails gives a finding, never an exception."""
-    checks: dict[str, Callable[[Settings], str]] = {
-        "ffmpeg": _ffmpeg,
-        "encoder": _encoder,
-        "device": _device,
-        "weights": _weights,
-        "speech encoder": _speech_encoder,
-        "face models": _face_models,
-        "redis": _redis,
-        "storage": _storage,
-        "disk": _disk,
-    }
+def examine(settings: Settings, checks: Mapping[str, Check] | None = None) -> list[Finding]:
+    """Run the checks, all of them if none are given; a check that fails gives a finding, never an exception."""
     findings = []
-    for name, check in checks.items():
+    for name, check in (checks or ALL_CHECKS).items():
         try:
             findings.append(Finding(name, True, check(settings)))
+        except LipSyncError as error:
+            findings.append(Finding(name, False, error.message))
         except Exception as error:  # noqa: BLE001 - every error of a check is its finding
             findings.append(Finding(name, False, str(error) or type(error).__name__))
     return findings
 
 
-def _output(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=CHILD_TIMEOUT_S).stdout
+def _colours(settings: Settings) -> str:
+    from worker.media.colour_conversion import ALPHA_DECODERS, CONVERTERS, known_decoders, known_filters
 
-
-def _ffmpeg(settings: Settings) -> str:
     binary = find_ffmpeg(settings.ffmpeg)
-    return f"{_output(binary, '-version').splitlines()[0]} at {binary}"
-
-
-def _encoder(settings: Settings) -> str:
-    encoders = _output(find_ffmpeg(settings.ffmpeg), "-hide_banner", "-encoders")
-    missing = [name for name in ("libx264", "aac") if f" {name} " not in encoders]
+    missing = [name for name in CONVERTERS if name not in known_filters(binary)]
     if missing:
-        raise RuntimeError(f"this ffmpeg lacks {', '.join(missing)}")
-    return "libx264, aac"
+        raise RuntimeError(f"this ffmpeg lacks {', '.join(missing)}: it refuses video in BT.2020, P3 or HDR")
+    missing = [name for name in ALPHA_DECODERS.values() if name not in known_decoders(binary)]
+    if missing:
+        raise RuntimeError(f"this ffmpeg lacks {', '.join(missing)}: it ignores the transparency of WebM")
+    return "BT.2020, P3, HDR and transparency"
 
 
 def _device(settings: Settings) -> str:
@@ -106,22 +102,18 @@ def _redis(settings: Settings) -> str:
         from app.core.private_redis import find_redis_server
 
         return f"a private one: {find_redis_server()}"
-    from redis import Redis
-
-    with Redis.from_url(
-        settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
-    ) as client:
-        client.ping()
-    return "answers"
+    found = check_redis_login(settings)
+    if found != REDIS_ANSWERS:
+        raise RuntimeError(found)
+    return found
 
 
 def _storage(settings: Settings) -> str:
-    if settings.storage is None:
-        return "the data folder"
-    from app.core.storage.open import open_storage
-
-    open_storage(settings).check_space(0)
-    return f"{settings.storage} answers"
+    found = check_storage(settings)
+    if settings.storage is not None:
+        open_storage(settings).check_space(0)
+        return f"{found} answers"
+    return found
 
 
 def _disk(settings: Settings) -> str:
@@ -132,3 +124,20 @@ def _disk(settings: Settings) -> str:
     if free < LOW_DISK_BYTES:
         raise RuntimeError(f"only {free / 1e9:.1f} GB free for uploads and results")
     return f"{free / 1e9:.0f} GB free for uploads and results"
+
+
+START_CHECKS: Final[dict[str, Check]] = {
+    "ffmpeg": check_ffmpeg,
+    "redis": _redis,
+    "data folder": check_data_dir,
+    "address": check_address,
+}
+ALL_CHECKS: Final[dict[str, Check]] = START_CHECKS | {
+    "colours": _colours,
+    "device": _device,
+    "weights": _weights,
+    "speech encoder": _speech_encoder,
+    "face models": _face_models,
+    "storage": _storage,
+    "disk": _disk,
+}

@@ -88,9 +88,9 @@ def _register_tasks(celery: Celery, child: PoolChild) -> None:
         """Join the segments of a job."""
         tasks.join_job(child.runtime, job_id)
 
-    def find_faces(upload_id: str) -> None:
-        """Find the faces in one frame of an upload."""
-        tasks.find_faces(child.runtime, upload_id)
+    def find_faces(upload_id: str, facts: str, options: str) -> None:
+        """Find the people in an upload."""
+        tasks.find_faces(child.runtime, upload_id, facts, options)
 
     named: dict[str, Callable[..., None]] = {
         TASK_RUN_JOB: run_job,

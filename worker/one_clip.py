@@ -10,7 +10,8 @@ from types import TracebackType
 from tqdm import tqdm
 
 from app.core.jobs import JobInput
-from app.core.options import check_options_fit, option_error, options_from_text
+from app.core.options import check_options_fit, options_from_text
+from app.core.output_path import checked_output, ending_on_signals
 from app.core.probing.probe import Limits, probe_audio, probe_video
 from app.core.settings import Settings
 from worker.faces.detect import DetectorPool
@@ -54,18 +55,18 @@ def sync_clip(
 ) -> FinishedClip:
     """Lip-sync `video` to `audio` into the MP4 `output`; options are texts, None if not given.
 
-    Raises LipSyncError with the same code as the service.
+    Raises LipSyncError with the same code as the service. On SIGTERM and SIGHUP no part of the output is left.
     """
     chosen = options_from_text({name: text for name, text in options.items() if text is not None})
+    output = checked_output(output, [path for path in (video, audio, audio_mix) if path is not None])
     limits = Limits.of(settings)
     mix = None if audio_mix is None else probe_audio(audio_mix, limits)
     facts = JobInput(video=probe_video(video, limits), audio=probe_audio(audio, limits), audio_mix=mix)
     check_options_fit(chosen, facts)
-    if not output.parent.is_dir():
-        raise option_error(f"output: the folder {output.parent} does not exist.")
     verify_checkpoint(settings)
     synthesizer = load_generator(settings)
     with tempfile.TemporaryDirectory(prefix="lipsync-") as folder, ProgressBar() as bar, DetectorPool() as detectors:
         sources = Sources(video=video, audio=audio, audio_mix=audio_mix, input=facts)
         context = RunContext(sources, chosen, synthesizer, Path(folder), bar, detectors, settings.ffmpeg)
-        return run(context, output)
+        with ending_on_signals():
+            return run(context, output)

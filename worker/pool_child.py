@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from app.core.files import file_sha256
+from app.core.jobs import JobInput, JobOptions
 from app.core.parent_death import die_with_parent
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records, WorkerFacts
@@ -50,7 +51,7 @@ class WorkerParts:
     load_synthesizer: Callable[[Settings], FaceSynthesizer]
     checkpoint_path: Callable[[Settings], Path]
     pipeline: Pipeline
-    find_faces: Callable[[Settings, Path], list[FoundFace]]
+    find_faces: Callable[[Settings, Path, JobInput, JobOptions], list[FoundFace]]
 
 
 class PoolChild:

@@ -193,20 +193,44 @@ class VideoFacts(BaseModel):
     rotation: int  # degrees clockwise that make the picture upright; already applied to width and height
     variable_frame_rate: bool
     has_audio: bool
+    keyframe_interval: int | None = None  # most frames from one key frame to the next; None if it is not known
+    video_tracks: int = 1  # of which one is used: the default one, or else the first one that can be decoded
+    clock_restarts: int = 0  # how often the timestamps start again or jump; the parts follow each other without a gap
+    picture_changes: bool = False  # the stored picture changes its shape; all are fitted into width x height
     bytes: int
     sha256: str
 
 
 class AudioFacts(BaseModel):
-    """Facts of an uploaded sound."""
+    """Facts of an uploaded sound; all who read it follow them. The defaults are those of older records."""
 
     format: str
     codec: str
-    sample_rate_hz: int
-    channels: int
-    duration_s: float
+    sample_rate_hz: int = Field(description="The highest, where it changes.")
+    channels: int = Field(description="The most, where their number changes.")
+    duration_s: float = Field(description="From time zero to the end of the sound.")
     bytes: int
     sha256: str
+    track: int = Field(0, description="Number of the chosen audio track among the `tracks` of the file, from 0.")
+    tracks: int = 1
+    track_choice: Literal["first", "default", "readable"] = Field(
+        "first",
+        description=(
+            "Why this track: it is the `first` one; or the file marks it as its `default`; or it is the first that is "
+            "`readable`."
+        ),
+    )
+    start_s: float = Field(
+        0.0,
+        description=(
+            "When the sound begins, counted from the picture of the file, or in a file of sound alone from its time "
+            "zero. Silence is put before a sound that begins later. A negative value is a sound that begins before "
+            "the picture."
+        ),
+    )
+    is_joined: bool = Field(False, description="Several recordings follow each other, perhaps of different kinds.")
+    damaged_s: float = Field(0.0, description="How much of the sound is damaged and left out.")
+    missing_s: float = Field(0.0, description="How much of what the file promises is not in it: it was cut off.")
 
 
 class JobInput(BaseModel):

@@ -16,15 +16,17 @@ from __future__ import annotations
 
 import json
 from typing import Any, Final, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import quote, urlsplit
 
 import redis
 from celery import Celery
 from kombu.exceptions import ChannelError
 
+from app.core.jobs import JobInput, JobOptions
 from app.core.records.connection import SOCKET_TIMEOUT_S
 from app.core.records.keys import Key
 from app.core.records.segments import JOIN
+from app.core.redis_address import read_redis_address
 from app.core.settings import Settings
 
 TASK_RUN_JOB: Final = "lipsync.run_job"
@@ -34,16 +36,36 @@ TASK_FIND_FACES: Final = "lipsync.find_faces"
 JOBS_QUEUE: Final = "lipsync.jobs"
 SEGMENTS_QUEUE: Final = "lipsync.segments"
 FACES_QUEUE: Final = "lipsync.faces"
-FACES_WAIT_S: Final = 6.0  # how long /jobs/validate waits for the answer of a worker
+DEFAULT_PORT: Final = 6379
+FACES_WAIT_S: Final = 20.0  # how long /jobs/validate waits for the answer of a worker
 
 
 def broker_url(redis_url: str) -> str:
-    """Return an address in Celery's form: unix:///path?db=N becomes redis+socket:///path?virtual_host=N."""
-    parts = urlsplit(redis_url)
-    if parts.scheme != "unix":
-        return redis_url
-    database = parse_qs(parts.query).get("db", ["0"])[0]
-    return f"redis+socket://{parts.path}?virtual_host={database}"
+    """Return an address of Redis in Celery's form, with the same user, password and database.
+
+    unix://user:password@/path?db=N becomes redis+socket://user:password@/path?virtual_host=N. Raises ValueError for a
+    wrong address.
+    """
+    options = read_redis_address(redis_url)
+    user, password, database = options.get("username", ""), options.get("password", ""), options.get("db", 0)
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
+    if "path" in options:
+        return f"redis+socket://{login}{quote(options['path'])}?virtual_host={database}"
+    host = options.get("host", "localhost")
+    host = f"[{host}]" if ":" in host else host
+    return f"{urlsplit(redis_url).scheme}://{login}{host}:{options.get('port', DEFAULT_PORT)}/{database}"
+
+
+def broker_tls(redis_url: str) -> dict[str, Any] | None:
+    """Return the options of TLS for a rediss:// address, None for any other.
+
+    The server's certificate is checked unless the address says otherwise, as redis-py does. Celery alone would not
+    check it.
+    """
+    if urlsplit(redis_url).scheme != "rediss":
+        return None
+    chosen = {name: value for name, value in read_redis_address(redis_url).items() if name.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required"} | chosen
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -63,6 +85,7 @@ def configure(celery: Celery, settings: Settings) -> None:
     hard_limit_s = settings.run_timeout_s + 120  # for a child that hangs: attempts end themselves before that
     celery.conf.update(
         broker_url=broker_url(settings.redis_url),
+        broker_use_ssl=broker_tls(settings.redis_url),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
@@ -70,6 +93,9 @@ def configure(celery: Celery, settings: Settings) -> None:
             "socket_timeout": 10.0,
             "socket_connect_timeout": 3.0,
             "socket_keepalive": True,
+            # A call waits for the message that it sends. By itself, kombu would try again for six seconds.
+            "max_retries": 1,
+            "interval_start": 0.1,
         },
         task_serializer="json",
         accept_content=["json"],
@@ -112,9 +138,11 @@ def send_unit(celery: Celery, unit: str) -> None:
         celery.send_task(TASK_RUN_SEGMENT, args=[job_id, int(what)], task_id=unit, retry=False)
 
 
-def send_find_faces(celery: Celery, upload_id: str) -> None:
-    """Ask a worker for the faces in a stored picture; the message expires together with the wait for its answer."""
-    celery.send_task(TASK_FIND_FACES, args=[upload_id], retry=False, expires=FACES_WAIT_S)
+def send_find_faces(celery: Celery, upload_id: str, facts: JobInput, options: JobOptions) -> None:
+    """Ask a worker for the people in a stored picture; the message expires together with the wait for its answer."""
+    plain = options.model_copy(update={"metadata": {}})
+    args = [upload_id, facts.model_dump_json(), plain.model_dump_json()]
+    celery.send_task(TASK_FIND_FACES, args=args, retry=False, expires=FACES_WAIT_S)
 
 
 def count_messages(celery: Celery, queue: str) -> int:

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from dotenv import dotenv_values
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.core.redis_address import read_redis_address
 
 PREFIX: Final = "LIPSYNC_"
 # Read by the command-line client and by the tests, not by the service.
 FOREIGN_NAMES: Final = frozenset({"LIPSYNC_URL", "LIPSYNC_API_KEY", "LIPSYNC_SHARED"})
 
-Positive = Annotated[int, Field(gt=0)]
+# The bounds above only keep sums of times and sizes inside the numbers of Redis and of the operating system.
+Positive = Annotated[int, Field(gt=0, le=2**40)]
+Finite = Annotated[float, Field(le=1e9, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -46,11 +51,11 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: Positive = 1
     batch_size: Positive = 16
-    segment_s: float = Field(30.0, ge=1.0, description="Longer clips are done in segments of about this many seconds.")
-    max_upload_bytes: Positive = 2 * 1024**3
-    max_duration_s: float = Field(3600.0, gt=0)
+    segment_s: Finite = Field(30.0, ge=1.0, description="Longer clips are done in segments of about this many seconds.")
+    max_upload_bytes: int = Field(2 * 1024**3, gt=0, le=2**60)
+    max_duration_s: Finite = Field(3600.0, gt=0)
     max_pixels: Positive = 4096 * 2304
-    max_fps: float = Field(120.0, gt=0)
+    max_fps: Finite = Field(120.0, gt=0)
     retention_s: Positive = 24 * 3600
     max_queued_jobs: Positive = 1000
     max_active_per_key: Positive = Field(250, description="Most jobs of one caller that have not ended.")
@@ -63,6 +68,16 @@ class Settings(BaseSettings):
     def __init__(self, **values: object) -> None:
         refuse_unknown_names()
         super().__init__(**values)  # type: ignore[arg-type]
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            try:
+                read_redis_address(url)
+            except ValueError as error:
+                raise PydanticCustomError("redis_url", "{reason}", {"reason": str(error)}) from None
+        return url
 
 
 def refuse_unknown_names() -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import redis
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Receive, Scope, Send
 
 from app.core.jobs import Job
 from app.dependencies import ListenersDep, OwnJobDep
@@ -63,8 +64,20 @@ async def follow_job(
         after = job.last_event
     if request.method == "HEAD":  # no body is sent, so nobody listens
         return Response(media_type="text/event-stream", headers=_HEADERS)
-    listeners.check_capacity()
-    return EventSourceResponse(_event_stream(job, listeners, after), headers=_HEADERS)
+    return _ListenerResponse(_event_stream(job, listeners, after), listeners)
+
+
+class _ListenerResponse(EventSourceResponse):
+    """Stream of events that holds the place of a listener exactly as long as it is sent, whoever ends it."""
+
+    def __init__(self, events: AsyncIterator[bytes], listeners: Listeners) -> None:
+        super().__init__(events, headers=_HEADERS)
+        self._listeners = listeners
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events; raises CapacityError(rate_limited) before anything is sent."""
+        with self._listeners.place():
+            await super().__call__(scope, receive, send)
 
 
 async def _event_stream(job: Job, listeners: Listeners, after: str) -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
@@ -12,15 +13,17 @@ from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
+from app.core.sound_warnings import sound_warnings
 from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
 from app.intake import KEY_SCHEMA, Intake, received_upload, save_job, send_message
+from app.listeners import until_client_leaves
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
 from app.services import Services
 
 MAX_PAGE: Final = 100
 MAX_WAIT_S: Final = 60
-_FORM_PROBLEMS: Final = problems(409, 413, 415, 422, 429, 503, 507)
+_FORM_PROBLEMS: Final = problems(408, 409, 413, 415, 422, 429, 503, 507)
 
 router = APIRouter(tags=["jobs"])
 
@@ -77,19 +80,19 @@ def _current_view(records: Records, job_id: str) -> JobView:
     "/jobs/validate",
     response_model=ValidationView,
     summary="Check files and options without creating a job",
-    responses=problems(413, 415, 422, 503, 507),
+    responses=problems(408, 413, 415, 422, 503, 507),
     openapi_extra=form_body(),
     dependencies=[ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
-    """Do all checks of a new job, and detect the faces in one frame. The files are deleted afterwards."""
+    """Do all checks of a new job, and find the people as a job does. The files are deleted afterwards."""
     async with received_upload(request, services) as intake:
-        faces = await run_in_threadpool(_find_faces, services, intake)
-    warnings = []
+        faces = await anyio.to_thread.run_sync(_find_faces, services, intake, limiter=services.face_waits)
+    warnings = sound_warnings(intake.input)
     if faces is None:
         warnings.append("No worker was free to look for faces.")
     elif not faces:
-        warnings.append("No face was found in the frame that was looked at.")
+        warnings.append("No face was found in the frames that were looked at.")
     return ValidationView(input=intake.input, options=intake.options, faces=faces, warnings=warnings)
 
 
@@ -97,7 +100,7 @@ def _find_faces(services: Services, intake: Intake) -> list[FaceView] | None:
     if not services.records.live_workers():
         return None
     intake.store(services)
-    send_find_faces(services.celery, intake.job_id)
+    send_find_faces(services.celery, intake.job_id, intake.input, intake.options)
     faces = wait_for_faces(services.redis, intake.job_id)
     return None if faces is None else [FaceView.model_validate(face) for face in faces]
 
@@ -120,6 +123,7 @@ def list_jobs(
 
 @router.get("/jobs/{job_id}", summary="Poll a job", responses=problems(404, 422, 503))
 async def get_job(
+    request: Request,
     job: OwnJobDep,
     records: RecordsDep,
     listeners: ListenersDep,
@@ -136,8 +140,9 @@ async def get_job(
     ] = 0,
 ) -> JobView:
     """Return the job as it is now; with `wait`, after its next change. A job that has ended is returned at once."""
-    if wait > 0 and not job.status.is_terminal and listeners.has_capacity:
-        await listeners.wait(job.id, job.last_event, wait)
+    if wait > 0 and not job.status.is_terminal:
+        with until_client_leaves(request):
+            await listeners.wait(job.id, job.last_event, wait)
         return await run_in_threadpool(_current_view, records, job.id)
     return await run_in_threadpool(_view, records, job)
 

@@ -13,7 +13,7 @@ import click
 
 from app.core.errors import ErrorCode
 from lipsync.commands.errors import CommandError
-from lipsync.commands.options import FILE, FILE_TO_WRITE, FiniteRange, check_can_be_written, job_options, log_line
+from lipsync.commands.options import FILE, FILE_TO_WRITE, FiniteRange, job_options, log_line
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -90,13 +90,16 @@ def submit(
     **options: str | None,
 ) -> None:
     """Send a job; print its id, or with --output wait for the job and fetch the result."""
-    if output is not None:
-        check_can_be_written(output)
+    from app.core.output_path import ending_on_signals, replaceable_path
+
+    if output is not None:  # before any work
+        replaceable_path(output, [path for path in (video, audio, audio_mix) if path is not None])
     job = client.submit(video, audio, options, audio_mix=audio_mix, idempotency_key=idempotency_key)
     click.echo(job["id"])
     if output is not None:
         _check_succeeded(client.wait(job["id"], ProgressLine()))
-        client.download(job["id"], output)
+        with ending_on_signals():
+            client.download(job["id"], output)
 
 
 @click.command()
@@ -142,5 +145,7 @@ def retry(client: Client, job_id: str) -> None:
 @with_client
 def download(client: Client, job_id: str, output: Path) -> None:
     """Fetch a result."""
-    check_can_be_written(output)
-    client.download(job_id, output)
+    from app.core.output_path import ending_on_signals
+
+    with ending_on_signals():
+        client.download(job_id, output)

@@ -13,13 +13,14 @@ from lipsync.commands.options import FILE, FILE_TO_WRITE, job_options, load_sett
 @click.option("--video", required=True, type=FILE, help="A video or a still image.")
 @click.option("--audio", required=True, type=FILE, help="The voice, or a video with sound.")
 @click.option("--audio-mix", type=FILE, help="Sound of the output instead of the voice.")
-@click.option("--output", required=True, type=FILE_TO_WRITE, help="The MP4 to write.")
+@click.option("--output", required=True, type=FILE_TO_WRITE, help="The MP4 to write; its name ends in .mp4 or .m4v.")
 @click.option("--checkpoint", type=FILE, help="Generator weights; else LIPSYNC_CHECKPOINT's.")
 @job_options
 def sync(
     video: Path, audio: Path, audio_mix: Path | None, output: Path, checkpoint: Path | None, **options: str | None
 ) -> None:
     """Lip-sync one clip here, without a server."""
+    from app.core.output_path import shown
     from worker.one_clip import sync_clip
 
     outcome = sync_clip(load_settings_with(checkpoint), video, audio, audio_mix, output, options)
@@ -27,6 +28,6 @@ def sync(
         log_line(f"warning: {warning}")
     result, report = outcome.result, outcome.report
     click.echo(
-        f"{output}: {result.frames} frames, {result.duration_s:.2f} s, {result.width}x{result.height}, face in "
+        f"{shown(output)}: {result.frames} frames, {result.duration_s:.2f} s, {result.width}x{result.height}, face in "
         f"{report.face_coverage:.0%} of them, {report.realtime_factor:.2f} s of work per second of video"
     )

@@ -31,28 +31,45 @@ def serve() -> None:
     from app.core.logs import set_up_logging
     from lipsync.supervisor import serve as run
 
+    settings = load_settings()
     set_up_logging()
-    sys.exit(run(load_settings(), click.echo))
+    sys.exit(run(settings, click.echo))
 
 
 @click.command()
 def api() -> None:
     """Run the HTTP API alone; needs LIPSYNC_REDIS_URL."""
     from app.core.logs import set_up_logging
+    from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_login, check_storage
     from app.main import run_api
 
+    settings = _settings_with_redis()
+    check_data_dir(settings)
+    check_storage(settings)
+    if settings.ffmpeg is not None:  # the API uses none, but its workers often have the same settings
+        check_ffmpeg(settings)
+    check_redis_login(settings)
     set_up_logging()
-    run_api(_settings_with_redis())
+    run_api(settings)
 
 
 @click.command()
-def worker() -> None:
+@click.option("--check", "check_only", is_flag=True, help="Only check that a worker can start here, then end.")
+def worker(check_only: bool) -> None:
     """Run the workers alone; needs LIPSYNC_REDIS_URL and the storage of the API."""
     from app.core.logs import set_up_logging
     from worker.main import run_worker
+    from worker.start_checks import check_worker
 
+    settings = _settings_with_redis()
+    check_worker(settings)
+    if check_only:
+        from worker.loaded_network import verify_checkpoint
+
+        verify_checkpoint(settings)
+        return
     set_up_logging()
-    sys.exit(run_worker(_settings_with_redis()))
+    sys.exit(run_worker(settings))
 
 
 @click.command()

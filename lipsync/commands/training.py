@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lipsync.commands.options import (
     check_can_be_folder,
     chosen_encoder,
     grouped,
+    load_settings,
     log_line,
 )
 
@@ -82,13 +84,17 @@ def corpus(choice: CorpusChoice) -> None:
 )
 def fetch(out_dir: Path, local_dir: Path | None) -> None:
     """Get the faces and recordings that the default weights learn from; can be stopped and continued."""
+    from app.core.probing.limits import Limits
     from model.corpus.materials.fetch import copy_materials
     from model.corpus.materials.fetch import fetch as run
     from worker.training_data.source_media import FaceCutter, read_sound
 
     check_can_be_folder(out_dir)
+    settings = load_settings()
+    limits = Limits.of(settings)
+    cutter, read = FaceCutter(limits, settings.ffmpeg), functools.partial(read_sound, limits=limits)
     got = (
-        run(out_dir, FaceCutter().cut_face, read_sound, log_line)
+        run(out_dir, cutter.cut_face, read, log_line)
         if local_dir is None
         else copy_materials(out_dir, local_dir, log_line)
     )
@@ -109,10 +115,12 @@ def fetch(out_dir: Path, local_dir: Path | None) -> None:
 @click.option("--expert", type=FILE, help="A trained sync expert, which finds late sound.")
 def prepare(folder: Path, out_dir: Path, val_share: float, seed: int, workers: int, expert: Path | None) -> None:
     """Turn a folder of talking videos (GRID, LRS2, HDTF or any) into training clips."""
+    from worker.training_data.film import FilmReading
     from worker.training_data.prepare_folder import PrepareSettings, prepare_folder
 
     check_can_be_folder(out_dir)
-    account = prepare_folder(folder, out_dir, PrepareSettings(val_share, seed, workers, expert), log_line)
+    settings = PrepareSettings(val_share, seed, workers, expert, FilmReading.of(load_settings()))
+    account = prepare_folder(folder, out_dir, settings, log_line)
     for line in account.lines():
         click.echo(line)
     if not account.clips:

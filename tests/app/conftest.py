@@ -75,10 +75,10 @@ class Service:
 
 
 @contextmanager
-def running_service(prober=None, **settings):
+def running_service(prober=None, limits=None, pace=None, **settings):
     values = {"max_upload_bytes": 100_000} | settings
-    app = create_app(Settings(**values), prober or fake_prober())
-    with live_server(app) as server, httpx.Client(base_url=server.url, timeout=60) as http:
+    app = create_app(Settings(**values), prober or fake_prober(), pace)
+    with live_server(app, limits) as server, httpx.Client(base_url=server.url, timeout=60) as http:
         yield Service(http, app.state.services, values["data_dir"], server)
 
 

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from app.client import Client
-from app.core.errors import LipSyncError, ServiceError
+from app.core.errors import InputError, LipSyncError, ServiceError
 from app.core.storage.port import result_name
 from tests.app.routes.test_results import MP4, REPORT, RESULT
-from tests.service import put
+from tests.conftest import ROOT
+from tests.service import put, wait_until
 
 
 @pytest.fixture
@@ -59,6 +67,52 @@ def test_wait_reports_each_state_and_download_writes_the_result(client, files, s
     output.parent.mkdir()
     client.download(job_id, output)
     assert output.read_bytes() == MP4 and [path.name for path in output.parent.iterdir()] == ["result.mp4"]
+
+
+def targets(folder):
+    """Yield a path of each kind that no download may replace."""
+    folder.mkdir()
+    yield Path("/dev/null")
+    yield folder
+    yield folder / "none" / "out.mp4"
+    os.mkfifo(folder / "pipe.mp4")
+    yield folder / "pipe.mp4"
+    (folder / "link.mp4").symlink_to("/dev/null")
+    yield folder / "link.mp4"
+
+
+def test_only_a_regular_file_is_replaced(client, tmp_path):
+    before = os.lstat("/dev/null")
+    for target in targets(tmp_path / "targets"):
+        with pytest.raises(InputError, match="option_invalid"):
+            client.download("0" * 32, target)  # refused before the service is asked
+    assert stat.S_ISCHR(os.lstat("/dev/null").st_mode) and os.lstat("/dev/null").st_ino == before.st_ino
+
+
+def test_a_link_to_a_file_stays_a_link(client, files, service, tmp_path):
+    job_id = client.submit(*files)["id"]
+    finish(service, job_id)
+    kept, link = tmp_path / "kept.mp4", tmp_path / "link.mp4"
+    kept.write_bytes(b"old")
+    link.symlink_to(kept)
+    client.download(job_id, link)
+    assert link.is_symlink() and kept.read_bytes() == MP4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_download_leaves_nothing(tmp_path, number):
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        command = ["download", "0" * 32, "--output", str(tmp_path / "out.mp4"), "--url", address]
+        process = subprocess.Popen([sys.executable, "-m", "lipsync", *command], cwd=ROOT, stderr=subprocess.PIPE)
+        connection, _ = server.accept()
+        with connection, process:
+            connection.sendall(body)
+            wait_until(lambda: list(tmp_path.glob(".out.mp4*")), 10)
+            process.send_signal(number)
+            assert process.wait(60) == 128 + number
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_wait_gives_up_in_time(client, files):

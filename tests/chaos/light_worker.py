@@ -26,7 +26,7 @@ def light_parts() -> WorkerParts:
         load_synthesizer=lambda settings: FakeSynthesizer(darkens=True),
         checkpoint_path=lambda settings: Path(__file__),
         pipeline=Pipeline(begin, render_segment, join_segments),
-        find_faces=lambda settings, path: [],
+        find_faces=lambda *_: [],
     )
 
 

@@ -85,7 +85,7 @@ def finished_clip(output):
     return FinishedClip(result=result, report=report, warnings=["quick"])
 
 
-def find_faces(settings, path):
+def find_faces(settings, path, facts, options):
     return [{"index": 0, "x": 1.0, "y": 2.0, "width": 3.0, "height": 4.0, "score": 0.9}]
 
 

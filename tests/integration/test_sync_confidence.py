@@ -9,7 +9,6 @@ import numpy as np
 
 from app.core.checks import never_stop
 from app.core.jobs import JobOptions
-from app.core.probing.probe import find_ffmpeg
 from tests.fake_synthesizer import FakeSynthesizer
 from tests.worker.clips import DETECTORS, sources_of
 from worker.media.voice import read_voice
@@ -30,7 +29,7 @@ def lip_synced(folder: Path, film: Path, voice: Path, **options: object) -> Fini
 def shifted(folder: Path, film: Path, by_s: float) -> Path:
     """Write the voice of a film, shifted in a circle."""
     facts = sources_of(film, film).input.audio
-    samples = np.array(read_voice(film, facts, folder, find_ffmpeg(None), never_stop))
+    samples = np.array(read_voice(film, facts, folder, never_stop))
     path = folder / "shifted.wav"
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))

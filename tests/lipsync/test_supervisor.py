@@ -10,12 +10,18 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from app.core.errors import ServiceError
 from app.core.private_redis import find_redis_server
-from app.core.queue import broker_url
-from lipsync.supervisor import SupervisedProcess, free_port
+from app.core.settings import Settings
+from lipsync.__main__ import main
+from lipsync.supervisor import SupervisedProcess, Supervisor, free_port
 from tests.conftest import ROOT
 from tests.service import wait_until
+from worker.doctor import START_CHECKS, examine
+
+AWAY = "unix:///nowhere/redis.sock"
 
 
 def test_a_redis_server_is_found():
@@ -25,19 +31,6 @@ def test_a_redis_server_is_found():
 def test_a_free_port_can_be_bound():
     with socket.socket() as server:
         server.bind(("127.0.0.1", free_port("127.0.0.1")))
-
-
-@pytest.mark.parametrize(
-    ("url", "broker"),
-    [
-        ("redis://h:1/2", "redis://h:1/2"),
-        ("rediss://h", "rediss://h"),
-        ("unix:///tmp/r.sock", "redis+socket:///tmp/r.sock?virtual_host=0"),
-        ("unix:///tmp/r.sock?db=3", "redis+socket:///tmp/r.sock?virtual_host=3"),
-    ],
-)
-def test_broker_url(url, broker):
-    assert broker_url(url) == broker
 
 
 def test_a_child_that_dies_is_started_again_more_slowly():
@@ -104,17 +97,32 @@ WRONG_STARTS = [
     (["api"], {"LIPSYNC_PROT": "1"}, "unknown setting LIPSYNC_PROT"),
     (["serve"], {"LIPSYNC_PORT": "x"}, "LIPSYNC_PORT"),
     (["status", "0" * 32], {"LIPSYNC_URL": "http://127.0.0.1:9"}, "No answer"),
+    (["serve"], {"LIPSYNC_PORT": "{busy}"}, "another program listens there"),
+    pytest.param(
+        *(["serve"], {"LIPSYNC_CHECKPOINT": "none"}, "There is no checkpoint named none"),
+        marks=pytest.mark.slow,  # loads torch in a process of its own
+    ),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "environment", "said"), WRONG_STARTS)
-def test_a_wrong_start_is_one_line_and_status_2(arguments, environment, said, tmp_path):
+def clean_environment(folder, **settings):
     clean = {name: text for name, text in os.environ.items() if not name.startswith("LIPSYNC_")}
-    environment = clean | {"PYTHONPATH": str(ROOT), "LIPSYNC_DATA_DIR": str(tmp_path)} | environment
+    return clean | {"PYTHONPATH": str(ROOT), "LIPSYNC_DATA_DIR": str(folder)} | settings
+
+
+@pytest.fixture
+def busy():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield str(server.getsockname()[1])
+
+
+@pytest.mark.parametrize(("arguments", "environment", "said"), WRONG_STARTS)
+def test_a_wrong_start_is_one_line_and_status_2(arguments, environment, said, tmp_path, busy):
+    environment = {name: text.format(busy=busy) for name, text in environment.items()}
     done = subprocess.run(
         [sys.executable, "-m", "lipsync", *arguments],
         cwd=tmp_path,
-        env=environment,
+        env=clean_environment(tmp_path, **environment),
         capture_output=True,
         text=True,
         timeout=180,
@@ -122,3 +130,61 @@ def test_a_wrong_start_is_one_line_and_status_2(arguments, environment, said, tm
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and said in done.stderr and done.stderr.count("\n") == 1
+
+
+REFUSED_BY_ALL = [
+    ({"LIPSYNC_REDIS_URL": ""}, "LIPSYNC_REDIS_URL"),
+    ({"LIPSYNC_REDIS_URL": "localhost:6379"}, "LIPSYNC_REDIS_URL"),
+    ({"LIPSYNC_MAX_DURATION_S": "inf"}, "LIPSYNC_MAX_DURATION_S"),
+    ({"LIPSYNC_MAX_FPS": "nan"}, "LIPSYNC_MAX_FPS"),
+    ({"LIPSYNC_RETENTION_S": "-1"}, "LIPSYNC_RETENTION_S"),
+    ({"LIPSYNC_WORKERS": "0"}, "LIPSYNC_WORKERS"),
+]
+REFUSED = [
+    *(([command], environment, said) for command in ("api", "worker", "serve") for environment, said in REFUSED_BY_ALL),
+    *(([command], {"LIPSYNC_DATA_DIR": "/dev/null"}, "is not a folder") for command in ("api", "worker", "serve")),
+    *(
+        ([command], {"LIPSYNC_FFMPEG": "/bin/true"}, "/bin/true is not ffmpeg")
+        for command in ("api", "worker", "serve")
+    ),
+    (["worker"], {"LIPSYNC_PRECISION": "fp16", "LIPSYNC_DEVICE": "cpu"}, "fp16 needs a GPU"),
+    (["worker"], {"LIPSYNC_DEVICE": "cuda:99"}, "no device 'cuda:99'"),
+    (["api"], {"LIPSYNC_HOST": "203.0.113.7"}, "no network interface"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "environment", "said"), REFUSED)
+def test_a_start_that_cannot_succeed_is_refused(arguments, environment, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where no .env lies
+    defaults = {"LIPSYNC_REDIS_URL": AWAY, "LIPSYNC_DATA_DIR": str(tmp_path), "LIPSYNC_PORT": "0"}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        ended = CliRunner().invoke(main, arguments, env=defaults | environment)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: option_invalid: ") and said in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "name", "said"),
+    [
+        ({"LIPSYNC_PORT": "{busy}"}, "address", "another program listens there"),
+        ({"LIPSYNC_DATA_DIR": "/dev/null"}, "data folder", "is not a folder"),
+        ({"LIPSYNC_FFMPEG": "/bin/true"}, "ffmpeg", "/bin/true is not ffmpeg"),
+        ({"LIPSYNC_REDIS_URL": AWAY}, "redis", "does not answer"),
+    ],
+)
+def test_the_doctor_says_the_same(environment, name, said, busy, tmp_path):
+    settings = {key.removeprefix("LIPSYNC_").lower(): text.format(busy=busy) for key, text in environment.items()}
+    (finding,) = [found for found in examine(Settings(**settings), START_CHECKS) if found.name == name]
+    assert not finding.good and said in finding.text
+
+
+def test_a_child_that_never_starts_ends_the_service(tmp_path):
+    commands = {"api": [sys.executable, "-c", "raise SystemExit(7)"]}
+    supervisor = Supervisor(Settings(data_dir=tmp_path, port=0), print, commands, max_early_deaths=2)
+    with pytest.raises(ServiceError, match=r"'api' ended 2 times .* status 7"):
+        supervisor.run()

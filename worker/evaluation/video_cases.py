@@ -211,8 +211,7 @@ class VideoCase:
 
     def _sound(self, path: Path, facts: AudioFacts) -> I16:
         with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
-            binary = find_ffmpeg(self._tools.settings.ffmpeg)
-            samples = read_voice(path, facts, Path(folder), binary, never_stop)
+            samples = read_voice(path, facts, Path(folder), never_stop)
             return np.array(samples[: round(self._tools.seconds * SAMPLE_RATE_HZ)])
 
     def _face_crops(self, source: Source, frames: int) -> FaceCrops:

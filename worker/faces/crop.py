@@ -104,13 +104,16 @@ def face_transform(landmarks: npt.ArrayLike, framing: Framing, size: int) -> Tra
     )
 
 
-def square_transform(center_xy: npt.ArrayLike, side_px: float, size: int) -> Transform:
-    """Return the transform from the upright square of `side_px` frame pixels around a point to `size` crop pixels."""
+def square_transform(center_xy: npt.ArrayLike, side_px: float, size: int, turns: int = 0) -> Transform:
+    """Return the transform from the square of `side_px` frame pixels around a point to `size` crop pixels.
+
+    turns: quarter turns to the left that the picture in the crop is turned by.
+    """
     zoom = size / side_px
     center = np.asarray(center_xy, np.float64)
-    return Transform(
-        np.array([[zoom, 0.0, size / 2 - zoom * center[0]], [0.0, zoom, size / 2 - zoom * center[1]]]), size
-    )
+    cosine, sine = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[turns % 4]
+    linear = zoom * np.array([[cosine, sine], [-sine, cosine]])
+    return Transform(np.concatenate([linear, (size / 2 - linear @ center)[:, None]], axis=1), size)
 
 
 def extract_rgb(rgb: U8, transform: Transform, spacing_px: float = SPACING_PX) -> U8:

@@ -1,16 +1,15 @@
-"""Choose the faces to synthesize: once per clip from a few sparse frames, then in each frame by position.
+"""Choose the faces to synthesize: once per clip from sparse frames, then in each frame by who it is.
 
-The sparse frames give one anchor for each person, which is a point of the frame. The anchors tell the faces of every
-frame apart, so the choice never alternates between two people of similar size. A choice that matches nobody is an
-error with its own code.
+The sparse frames tell who is in the clip: how each person looks, and where. In every frame the faces are compared with
+these people, so the voice stays with the chosen person after a cut or a pan, and never goes to somebody else. A choice
+that matches nobody is an error with its own code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,32 +19,36 @@ from app.core.errors import ErrorCode, InputError
 from model.arrays import I64, U8
 from worker.faces.detect import Face, FaceDetector
 from worker.faces.frame_view import PlanesView
-from worker.media.decode import Source, sparse_frames
+from worker.faces.pattern import OTHER, SAME
+from worker.faces.people import ELSEWHERE, NEAR, Match, Subject, find_everybody, match_people
+from worker.media.decode import Source, sparse_frames, sparse_numbers
 
-SPARSE_FRAMES: Final = 12
+SPARSE_FRAMES: Final = 24
+MORE_SPARSE_FRAMES: Final = 48  # in a second search, when the first one found no face
+LEAST_SPARSE_FRAMES: Final = 8  # of large pictures
+SPARSE_BYTES: Final = 256 * 1024**2  # of sparse frames in memory
 MIN_HEIGHT_PX: Final = 24.0  # smaller faces are not synthesized
 LIKE_SIZE: Final = 0.6  # share of the tallest face in the frame; smaller faces are background
-SAME_PERSON: Final = 0.8  # largest distance between a person's positions in two sparse frames, in face heights
-REACH: Final = 2.5  # how far a person may move from the anchor, in face heights
+REACH: Final = 2.5  # how far a person may be from the usual place, in face heights
 POINT_SLACK: Final = 0.75  # how far from a face's centre `point` may lie, in face heights
+CLEARLY: Final = 0.05  # by how much the patterns of two people must differ from a face to tell them apart
 
 
 @dataclass(frozen=True)
 class SparseFrame:
-    """Sparse frame of a clip: planes (H * 3/2, W) uint8 I420 and its faces."""
+    """Sparse frame of a clip: planes (H * 3/2, W) uint8 I420, its faces, and the number of the source frame."""
 
     planes: U8
     faces: list[Face]
+    number: int = 0
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Person seen in the sparse frames: median centre and height in pixels, and the number of frames that show it."""
+class Choice:
+    """Chosen faces of a frame; is_sure: they are clearly those of the chosen people."""
 
-    x: float
-    y: float
-    height_px: float
-    sightings: int
+    faces: list[Face]
+    is_sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,24 +56,54 @@ class Chooser:
     """Rule that picks the faces to synthesize from the faces of a frame.
 
     every: all faces are picked. people: all people seen in the sparse frames, from left to right. target: the chosen
-    person; None for all faces, or if nobody was seen. strict: no other person may replace the target.
+    person; None for all faces, or if nobody was seen. strict: only the target itself is picked, however unlikely it is
+    that another face is somebody else. passers_by: people who are not counted, and never picked.
     """
 
     every: bool
     people: tuple[Subject, ...] = ()
     target: Subject | None = None
     strict: bool = False
+    passers_by: tuple[Subject, ...] = ()
 
     def pick(self, faces: list[Face]) -> list[Face]:
         """Return the chosen faces of a frame: all of them, one or none."""
+        return self.choose(faces).faces
+
+    def choose(self, faces: list[Face]) -> Choice:
+        """Return the chosen faces of a frame, and whether they are surely the right ones."""
         if self.every or not faces:
-            return faces
-        if not self.strict:
-            tallest = max(face.height_px for face in faces)
-            likely = [face for face in faces if face.height_px >= LIKE_SIZE * tallest]
-            return [min(likely, key=self._distance)]
-        candidates = [face for face in faces if self._is_target(face)]
-        return [min(candidates, key=self._distance)] if candidates else []
+            return Choice(faces)
+        if self.target is None:  # nobody is known: the largest face
+            return Choice([] if self.strict else [max(faces, key=lambda face: face.height_px)])
+        everybody = [self.target, *(one for one in (*self.people, *self.passers_by) if one is not self.target)]
+        found = match_people(faces, everybody, elsewhere=self._elsewhere)
+        match = found.get(0)
+        if match is None:
+            return Choice([])
+        face = faces[match.face]
+        is_stranger = match.difference > SAME and match.apart > NEAR
+        if is_stranger and not self.strict and face.height_px < LIKE_SIZE * max(one.height_px for one in faces):
+            return Choice([])  # somebody in the background who is a little like the target
+        is_odd = is_stranger or match.difference >= OTHER
+        return Choice([face], not is_odd and not self._is_doubtful(face, match, everybody[1:]))
+
+    @property
+    def _elsewhere(self) -> float:
+        """Return the difference of the target's pattern from which on a face in another place is somebody else's."""
+        return ELSEWHERE if self.strict else OTHER
+
+    def _is_doubtful(self, face: Face, match: Match, others: Sequence[Subject]) -> bool:
+        """Return whether somebody else fits a face as well, by the pattern and by the place."""
+        for other in others:
+            place = match_people([face], [other], elsewhere=self._elsewhere).get(0)
+            if (
+                place is not None
+                and place.apart <= match.apart + NEAR
+                and place.difference < match.difference + CLEARLY
+            ):
+                return True
+        return False
 
     def person_of(self, center: npt.ArrayLike) -> int:
         """Return the number of the person nearest to a point of the frame; 0 unless all faces are picked."""
@@ -80,14 +113,23 @@ class Chooser:
         distances = [float(np.hypot(x - person.x, y - person.y)) for person in self.people]
         return distances.index(min(distances))
 
-    def _distance(self, face: Face) -> float:
-        return 0.0 if self.target is None else _distance(face, self.target)
+    def facts(self) -> dict[str, Any]:
+        """Return everything in a form that JSON can hold."""
+        return {
+            "every": self.every,
+            "people": [person.facts() for person in self.people],
+            "target": next((at for at, person in enumerate(self.people) if person is self.target), None),
+            "strict": self.strict,
+            "passers_by": [person.facts() for person in self.passers_by],
+        }
 
-    def _is_target(self, face: Face) -> bool:
-        if self.target is None:
-            return False
-        nearest = min(self.people, key=lambda person: _distance(face, person), default=self.target)
-        return nearest == self.target and _distance(face, self.target) <= REACH * self.target.height_px
+    @classmethod
+    def of_facts(cls, facts: dict[str, Any]) -> Chooser:
+        """Return what `facts` gave."""
+        people = tuple(Subject.of_facts(person) for person in facts["people"])
+        passers_by = tuple(Subject.of_facts(person) for person in facts["passers_by"])
+        target = None if facts["target"] is None else people[facts["target"]]
+        return cls(facts["every"], people, target, facts["strict"], passers_by)
 
 
 def choose_subject(choice: str, sparse: Iterable[list[Face]]) -> Chooser:
@@ -96,70 +138,55 @@ def choose_subject(choice: str, sparse: Iterable[list[Face]]) -> Chooser:
     choice: `largest`, `all`, `index:N` or `point:X,Y`. sparse: the faces of each sparse frame.
     """
     kind, _, value = choice.partition(":")
-    people = find_people(sparse)
+    people, passers_by = find_everybody(sparse)
     if kind == "all":
         return Chooser(True, people)
     if kind == "largest":
         tallest = max(people, key=lambda person: person.height_px * person.sightings, default=None)
-        return Chooser(False, people, tallest)
+        return Chooser(False, people, tallest, passers_by=passers_by)
     if not people:
         raise InputError(ErrorCode.NO_FACE_DETECTED, "No face was found in the picture.")
     if kind == "index":
         if int(value) >= len(people):
             message = f"Face {value} was asked for, counted from 0, but {len(people)} can be told apart."
             raise InputError(ErrorCode.FACE_NOT_FOUND, message)
-        return Chooser(False, people, people[int(value)], strict=True)
+        return Chooser(False, people, people[int(value)], strict=True, passers_by=passers_by)
     x, y = (float(part) for part in value.split(","))
-    nearest = min(people, key=lambda person: float(np.hypot(person.x - x, person.y - y)))
-    if np.hypot(nearest.x - x, nearest.y - y) > POINT_SLACK * nearest.height_px:
+    everybody = (*people, *passers_by)
+    nearest = min(everybody, key=lambda person: _distance((person.x, person.y, person.height_px), x, y))
+    if _distance((nearest.x, nearest.y, nearest.height_px), x, y) > POINT_SLACK:  # nobody is usually there
+        nearest = min(everybody, key=lambda person: _nearest_place(person, x, y))
+    if _nearest_place(nearest, x, y) > POINT_SLACK:
         raise InputError(ErrorCode.FACE_NOT_FOUND, f"There is no face at {x:g},{y:g}.")
-    return Chooser(False, people, nearest, strict=True)
+    return Chooser(False, everybody, nearest, strict=True)
 
 
 def find_sparse_faces(source: Source, timeline: I64, detector: FaceDetector, check: Check) -> list[SparseFrame]:
-    """Find the faces in a few sparse frames of the part of the source that is shown; raises InputError."""
-    sparse = sparse_frames(source, int(timeline.min()), int(timeline.max()) + 1, SPARSE_FRAMES, check)
-    return [SparseFrame(planes, detector.detect_in(PlanesView(planes, source.colour))) for planes in sparse]
+    """Find the faces in sparse frames of the part of the source that is shown; frames without a face are left out.
 
-
-def find_people(sparse: Iterable[list[Face]]) -> tuple[Subject, ...]:
-    """Group the faces of sparse frames by person, from left to right.
-
-    A person in fewer than half of the frames with faces is dropped, unless everybody would be dropped.
+    If none of them shows a face, more frames are searched. Raises InputError.
     """
-    groups: list[list[Face]] = []
-    frames = 0
-    for faces in sparse:
-        frames += bool(faces)
-        free = set(range(len(groups)))  # groups without a face of this frame
-        for face in faces:
-            near = [number for number in sorted(free) if _is_near(face, groups[number][-1])]
-            if near:
-                nearest = min(near, key=lambda number: _face_distance(face, groups[number][-1]))
-                free.remove(nearest)
-                groups[nearest].append(face)
-            else:
-                groups.append([face])
-    steady = [group for group in groups if 2 * len(group) >= frames] or groups
-    people = [
-        Subject(
-            median(float(face.center[0]) for face in group),
-            median(float(face.center[1]) for face in group),
-            median(face.height_px for face in group),
-            len(group),
-        )
-        for group in steady
-    ]
-    return tuple(sorted(people, key=lambda person: person.x))
+    first, last = int(timeline.min()), int(timeline.max()) + 1
+    fitting = SPARSE_BYTES // (source.width * source.height * 3 // 2)
+    most = max(LEAST_SPARSE_FRAMES, min(SPARSE_FRAMES, fitting))
+    found: list[SparseFrame] = []
+    for count in (most, MORE_SPARSE_FRAMES):
+        numbers = sparse_numbers(first, last, count)
+        for number, planes in zip(numbers, sparse_frames(source, first, last, count, check), strict=False):
+            faces = detector.detect_in(PlanesView(planes, source.colour))
+            if faces:
+                found.append(SparseFrame(planes, faces, number))
+            if len(found) == most:
+                break
+        if found or last - first <= most:
+            break
+    return found
 
 
-def _is_near(face: Face, before: Face) -> bool:
-    return _face_distance(face, before) < SAME_PERSON * max(face.height_px, before.height_px)
+def _nearest_place(person: Subject, x: float, y: float) -> float:
+    return min(_distance(place, x, y) for place in person.places)
 
 
-def _face_distance(a: Face, b: Face) -> float:
-    return float(np.hypot(*(a.center - b.center)))
-
-
-def _distance(face: Face, person: Subject) -> float:
-    return float(np.hypot(face.center[0] - person.x, face.center[1] - person.y))
+def _distance(place: tuple[float, float, float], x: float, y: float) -> float:
+    """Return how far a point is from a face with this centre and height, in face heights."""
+    return float(np.hypot(place[0] - x, place[1] - y)) / place[2]

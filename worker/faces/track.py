@@ -44,6 +44,7 @@ class TrackedFrame:
     planes: U8
     faces: list[F32]
     small: bool = False  # a chosen face is too small to be synthesized
+    is_sure: bool = True  # the faces are clearly those of the chosen people
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Tracker:
         frame = window[position].frame
         if first <= frame.index < last:
             faces = [_smooth(face, window, position, self._radius) for face in frame.faces]
-            yield TrackedFrame(frame.index, frame.planes, faces, frame.small)
+            yield TrackedFrame(frame.index, frame.planes, faces, frame.small, frame.is_sure)
 
     def _known_frames(self, start: int, end: int) -> Iterator[_WindowFrame]:
         """Yield the frames [start, end) in order, each with its faces before smoothing."""
@@ -132,6 +133,7 @@ class Tracker:
             share = (unknown.frame.index - a.index) / (b.index - a.index)
             unknown.frame.faces = [(one + (two - one) * np.float32(share)) for one, two in pairs]
             unknown.frame.small, unknown.is_known = a.small, True
+            unknown.frame.is_sure = a.is_sure and b.is_sure
         return pending
 
     def _detect(self, entry: _WindowFrame) -> None:
@@ -141,7 +143,8 @@ class Tracker:
         entry.is_known = True
         with self._timer.time("detect"):
             faces = self._detector.detect_in(PlanesView(entry.frame.planes, self._reader.colour))
-        chosen = self._chooser.pick(faces)
+        choice = self._chooser.choose(faces)
+        chosen, entry.frame.is_sure = choice.faces, choice.is_sure
         entry.frame.faces = [face.landmarks for face in chosen if face.height_px >= MIN_HEIGHT_PX]
         entry.frame.small = len(entry.frame.faces) < len(chosen)
 

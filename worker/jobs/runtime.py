@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from app.core.jobs import JobInput, JobOptions
 from app.core.records.records import Records
 from app.core.records.segments import Segments
 from app.core.settings import Settings
@@ -45,5 +46,5 @@ class Runtime:
     synthesizer: FaceSynthesizer
     detectors: DetectorPool
     pipeline: Pipeline
-    find_faces: Callable[[Settings, Path], list[FoundFace]]
+    find_faces: Callable[[Settings, Path, JobInput, JobOptions], list[FoundFace]]
     is_stopping: Callable[[], bool]

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from app.core.jobs import Job
+from app.core.errors import InputError
+from app.core.jobs import Job, JobInput, JobOptions
 from app.core.queue import store_faces
 from app.core.records.segments import SplitFacts, plan_names, segment_names
 from app.core.storage.disk_space import work_bytes
@@ -101,14 +102,21 @@ def join_job(runtime: Runtime, job_id: str) -> None:
     run_attempt(lease, monitor, runtime.storage, work)
 
 
-def find_faces(runtime: Runtime, upload_id: str) -> None:
-    """Find the faces in one frame of an upload and send the answer to the front end that waits for it."""
+def find_faces(runtime: Runtime, upload_id: str, facts: str, options: str) -> None:
+    """Find the people in an upload and send the answer to the front end that waits for it.
+
+    facts, options: JobInput and JobOptions as JSON.
+    """
     with runtime.workspace.inputs(upload_id) as folder:
         try:
             path = runtime.storage.fetch(upload_id, "video", folder)
         except FileNotFoundError:
             return  # the front end no longer waits
-        store_faces(runtime.redis, upload_id, runtime.find_faces(runtime.settings, path))
+        asked = JobInput.model_validate_json(facts), JobOptions.model_validate_json(options)
+        faces: list[dict[str, float]] = []
+        with suppress(InputError):  # a job with these files and options would find nobody either
+            faces = runtime.find_faces(runtime.settings, path, *asked)
+        store_faces(runtime.redis, upload_id, faces)
 
 
 @contextmanager

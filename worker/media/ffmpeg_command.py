@@ -1,25 +1,23 @@
-"""Argument lists for ffmpeg, and the inputs and filters that several commands share."""
+"""Argument lists for ffmpeg."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
 
-import ffmpeg
-
-from app.core.jobs import AudioFacts
-
 FfmpegOptions = dict[str, str | int | float | None]  # None: an option without a value
 
-FROM_ZERO: Final = "asetpts=PTS-STARTPTS,aresample={rate}:async=1:first_pts=0"
+# ffmpeg-python takes no bytes that are no UTF-8. Private characters stand for them until the arguments are complete.
+STAND_INS: Final = {0xDC00 + byte: 0x10FF00 + byte for byte in range(128, 256)}
+STOOD_FOR: Final = {stand_in: character for character, stand_in in STAND_INS.items()}
 
 
-def audio_input(path: Path, facts: AudioFacts) -> Any:  # ffmpeg-python has no types
-    """Return the ffmpeg input of a sound file: its format is forced, and no protocol except `file` is allowed."""
-    return ffmpeg.input(f"file:{path}", f=facts.format, protocol_whitelist="file")
+def file_address(path: Path) -> str:
+    """Return the address of a file for ffmpeg, so that no name is taken for an option or a protocol."""
+    return f"file:{path}".translate(STAND_INS)
 
 
 def ffmpeg_arguments(stream: Any, binary: str, *options: str) -> list[str]:
     """Return the argument list that runs a stream of ffmpeg-python; `options` are global options of ffmpeg."""
     command = stream.global_args("-nostdin", "-v", "error", *options).compile(cmd=binary)
-    return [str(argument) for argument in command]
+    return [str(argument).translate(STOOD_FOR) for argument in command]

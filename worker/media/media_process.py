@@ -42,22 +42,36 @@ class ProcessKilledError(ServiceError):
 class MediaProcess:
     """Child process with a pipe to its input, a pipe from its output, or both or neither.
 
-    It starts when its context is entered, and it is killed when the context ends before the process does.
+    output_fd: its output goes into this pipe, which another process reads. inherited_fd: a pipe that it reads besides
+    its input. It starts when its context is entered, and it is killed when the context ends before the process does.
     """
 
-    def __init__(self, arguments: Sequence[str], check: Check, *, feeds: bool = False, reads: bool = False) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        check: Check,
+        *,
+        feeds: bool = False,
+        reads: bool = False,
+        output_fd: int | None = None,
+        inherited_fd: int | None = None,
+    ) -> None:
         self._arguments, self._check, self._feeds, self._reads = list(arguments), check, feeds, reads
+        self._output_fd = subprocess.DEVNULL if output_fd is None else output_fd
+        self._inherited = () if inherited_fd is None else (inherited_fd,)
 
     def __enter__(self) -> MediaProcess:
         # a child with a pipe ends when the pipe breaks; without a pipe, the kernel has to end it
-        arguments = self._arguments if self._feeds or self._reads else tied_to_this_process(self._arguments)
+        has_pipe = self._feeds or self._reads or self._output_fd != subprocess.DEVNULL
+        arguments = self._arguments if has_pipe else tied_to_this_process(self._arguments)
         self._error_output = tempfile.TemporaryFile()  # closed in __exit__
         self._process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if self._reads else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if self._reads else self._output_fd,
             stderr=self._error_output,
             bufsize=0,
+            pass_fds=self._inherited,
             process_group=0,  # Ctrl-C reaches the worker alone, and the worker decides how its children end
         )
         for pipe in (self._process.stdin, self._process.stdout):
@@ -127,13 +141,15 @@ class MediaProcess:
     def failure(self, code: ErrorCode, message: str) -> ServiceError:
         """Wait for the end of a failed process and return the error to raise.
 
-        A full disk has its own code, `storage_full`. Raises ProcessKilledError if the process was killed.
+        A full disk and lack of memory have codes of their own. Raises ProcessKilledError if the process was killed.
         """
         self.wait()
         output = self.error_output()
         log.warning("ffmpeg failed: %s", output.strip())
-        if os.strerror(errno.ENOSPC) in output:
+        if any(os.strerror(number) in output for number in (errno.ENOSPC, errno.EDQUOT)):
             return ServiceError(ErrorCode.STORAGE_FULL, "The service has no disk space left.")
+        if os.strerror(errno.ENOMEM) in output:
+            return ServiceError(ErrorCode.OUT_OF_MEMORY, "The worker ran out of memory.")
         return ServiceError(code, message)
 
 

@@ -13,12 +13,13 @@ from app.core.errors import ErrorCode, InputError
 from app.core.jobs import JobOptions
 from worker.faces.detect import face_height
 from worker.faces.reference import PROFILE, ReferenceCrops
-from worker.faces.subject import MIN_HEIGHT_PX
+from worker.faces.subject import MIN_HEIGHT_PX, Chooser
 from worker.faces.track import TrackedFrame
 from worker.pipeline.sync_confidence import LipShapes
 
 LOW_HEIGHT_PX: Final = 64.0
 LOW_COVERAGE: Final = 0.9
+UNSURE: Final = 0.02  # share of the frames from which on a doubt about the person is worth a warning
 OFTEN: Final = 0.1  # share of the sparse faces from which on a limit is worth a warning
 
 
@@ -26,12 +27,14 @@ class FaceStats(BaseModel):
     """Counts of the frames of a clip or of a segment, and the heights of the chosen faces in pixels.
 
     frames: all frames. with_face: frames with a chosen face. too_small: frames whose chosen faces are all too small.
-    lip_shapes: shapes of the lips in some frames of the output, by number.
+    unsure: frames whose chosen face may be somebody else's. lip_shapes: shapes of the lips in some frames of the
+    output, by number.
     """
 
     frames: int = 0
     with_face: int = 0
     too_small: int = 0
+    unsure: int = 0
     heights_px: list[float] = Field(default_factory=list)
     lip_shapes: LipShapes = Field(default_factory=dict)
 
@@ -40,6 +43,7 @@ class FaceStats(BaseModel):
         self.frames += other.frames
         self.with_face += other.with_face
         self.too_small += other.too_small
+        self.unsure += other.unsure
         self.heights_px += other.heights_px
         self.lip_shapes |= other.lip_shapes
 
@@ -64,6 +68,7 @@ def count_faces(
     for tracked in frames:
         stats.too_small += tracked.small and not tracked.faces
         stats.with_face += bool(tracked.faces)
+        stats.unsure += bool(tracked.faces) and not tracked.is_sure
         stats.heights_px.extend(face_height(face) for face in tracked.faces)
         if options.on_missing_face == "fail" and not tracked.faces:
             at_s = float((first + stats.frames) / rate)
@@ -77,7 +82,7 @@ def check_faces(stats: FaceStats, choice: str) -> None:
     if stats.with_face:
         return
     if stats.too_small:
-        message = f"The face is less than {MIN_HEIGHT_PX:g} pixels tall throughout."
+        message = f"No face in the clip is at least {MIN_HEIGHT_PX:g} pixels tall."
         raise InputError(ErrorCode.FACE_TOO_SMALL, message)
     if choice in ("largest", "all"):
         raise InputError(ErrorCode.NO_FACE_DETECTED, "No face was found in any frame.")
@@ -85,14 +90,27 @@ def check_faces(stats: FaceStats, choice: str) -> None:
 
 
 def face_warnings(stats: FaceStats) -> list[str]:
-    """Return warnings, with figures, about faces that are often missing or very small."""
+    """Return warnings, with figures, about faces that are often missing, doubtful or very small."""
     warnings = []
     if stats.coverage < LOW_COVERAGE:
         share = f"{100 * stats.coverage:.0f} % of the frames"
         warnings.append(f"The chosen face was found in {share}; the others pass through unchanged.")
+    if stats.unsure > UNSURE * stats.frames:
+        share = f"{max(1, round(100 * stats.unsure / stats.frames))} % of the frames"
+        warnings.append(f"In {share} the face with the new lips may be another person's, who looks much alike there.")
     if stats.height_px < LOW_HEIGHT_PX:
         warnings.append(f"The face is only {stats.height_px:.0f} pixels tall; its lips may hardly be seen to move.")
     return warnings
+
+
+def person_warnings(chooser: Chooser) -> list[str]:
+    """Return a warning if the chosen person may be two people who look much alike."""
+    if chooser.target is None or chooser.target.looks == 1:
+        return []
+    return [
+        f"The chosen face looks different in {chooser.target.looks} parts of the clip: these may be several people who "
+        "look much alike, and all of them get new lips. Submit the shots of one person alone if that is wrong."
+    ]
 
 
 def limit_warnings(references: ReferenceCrops) -> list[str]:

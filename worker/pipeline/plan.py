@@ -23,7 +23,7 @@ from model.sound import EncodedSound, MelSound, Sound
 from model.speech_encoder.port import FEATURES
 from worker.faces.detect import FaceDetector
 from worker.faces.reference import ReferenceCrops
-from worker.faces.subject import Chooser, Subject, choose_subject, find_sparse_faces
+from worker.faces.subject import Chooser, choose_subject, find_sparse_faces
 from worker.media.decode import Source, open_source
 from worker.media.encoded_voice import FEATURES_FILE, encode_voice
 from worker.media.silence_gate import GATED_FILE, gate_silence
@@ -65,7 +65,8 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
     binary = find_ffmpeg(context.ffmpeg)
     monitor.stage("sound")
     with timer.time("sound"):
-        voice, name = read_voice(sources.audio, sources.input.audio, work_dir, binary, monitor.check), VOICE_FILE
+        played = sources.voice
+        voice, name = read_voice(played.path, played.facts, work_dir, monitor.check, played.begin_s), VOICE_FILE
         if options.silence_gate:
             voice, name = gate_silence(voice, work_dir), GATED_FILE
         voice_s = len(voice) / SAMPLE_RATE_HZ
@@ -77,7 +78,9 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
     with timer.time("faces"):
         source = open_source(sources.video, sources.input.video, binary, monitor.check)
         timeline = plan_timeline(options, source, voice_s)
-        sparse = find_sparse_faces(source, timeline, detector, monitor.check)
+        # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
+        shown = plan_timeline(options, source, sources.input.audio.duration_s)
+        sparse = find_sparse_faces(source, shown, detector, monitor.check)
         chooser = choose_subject(options.face, [frame.faces for frame in sparse])
         references = ReferenceCrops.choose(sparse, context.synthesizer.config, source.colour, chooser)
     with timer.time("sound"):
@@ -90,7 +93,7 @@ def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> F
     facts = folder / "plan.npz"
     decisions = json.dumps(
         {
-            "chooser": asdict(plan.chooser),
+            "chooser": plan.chooser.facts(),
             "is_encoded": isinstance(plan.sound, EncodedSound),
             "voice_s": plan.voice_s,
             "looked_at": asdict(plan.looked_at.frames),
@@ -111,13 +114,10 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
     with np.load(saved.facts, allow_pickle=False) as arrays:
         decisions = json.loads(str(arrays["words"]))
         saved_arrays = {name: arrays[name] for name in arrays.files}
-    people = tuple(Subject(**person) for person in decisions["chooser"].pop("people"))
-    target = decisions["chooser"].pop("target")
-    chooser = Chooser(people=people, target=None if target is None else Subject(**target), **decisions["chooser"])
+    chooser = Chooser.of_facts(decisions["chooser"])
     if decisions["is_encoded"] != (context.synthesizer.encoder is not None):
-        raise ServiceError(
-            ErrorCode.CHECKPOINT_INVALID, "The job was planned with another checkpoint; submit it again."
-        )
+        message, hint = "The job was planned with another checkpoint; submit it again.", "Submit the job again."
+        raise ServiceError(ErrorCode.CHECKPOINT_INVALID, message, hint=hint)
     sound, voice_s = _saved_sound(saved.media, context.synthesizer), float(decisions["voice_s"])
     references = ReferenceCrops.of_arrays(saved_arrays, context.synthesizer.config, chooser)
     sources, check = context.sources, context.monitor.check

@@ -8,17 +8,26 @@ from typing import Final
 
 from app.core.checks import Check
 from app.core.jobs import Report, ResultFacts
+from app.core.sound_warnings import sound_warnings
 from model.arrays import U8
 from worker.faces.detect import FaceDetector
 from worker.faces.track import TrackedFrame, tracked_frames
 from worker.media.encode import Encoder
 from worker.media.stage_timer import StageTimer
-from worker.pipeline.face_stats import FaceStats, check_faces, count_faces, face_warnings, limit_warnings
+from worker.pipeline.face_stats import (
+    FaceStats,
+    check_faces,
+    count_faces,
+    face_warnings,
+    limit_warnings,
+    person_warnings,
+)
+from worker.pipeline.film_warnings import film_warnings
 from worker.pipeline.plan import Plan, make_plan
 from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.sync_confidence import LipReader, sync_confidence, sync_warnings
-from worker.pipeline.synthesis import FaceSynthesizer, LipSynthesis, batches
+from worker.pipeline.synthesis import LipSynthesis, batches
 
 PREFETCHED_FRAMES: Final = 8
 
@@ -39,7 +48,7 @@ def run_plan(plan: Plan, context: RunContext, output: Path, detector: FaceDetect
         monitor.stage("finish")
         with timer.time("finish"):
             result = encoder.finish()
-    return finished_clip(plan, result, stats, context.synthesizer, timer.seconds(), timer.elapsed_s)
+    return finished_clip(plan, result, stats, context, timer.seconds(), timer.elapsed_s)
 
 
 def render(
@@ -81,11 +90,12 @@ def finished_clip(
     plan: Plan,
     result: ResultFacts,
     stats: FaceStats,
-    synthesizer: FaceSynthesizer,
+    context: RunContext,
     stage_seconds: dict[str, float],
     wall_s: float,
 ) -> FinishedClip:
     """Return the finished clip with its report; wall_s: seconds from the start of the run to its end."""
+    synthesizer = context.synthesizer
     confidence = sync_confidence(stats.lip_shapes, plan.looked_at, plan.source.rate)
     report = Report(
         face_coverage=round(stats.coverage, 4),
@@ -96,5 +106,6 @@ def finished_clip(
         checkpoint=f"{synthesizer.config.architecture}-{synthesizer.config.image_size}",
         device=synthesizer.device_name,
     )
-    warnings = [*face_warnings(stats), *limit_warnings(plan.references), *sync_warnings(confidence)]
-    return FinishedClip(result, report, warnings)
+    faces = [*face_warnings(stats), *person_warnings(plan.chooser), *limit_warnings(plan.references)]
+    inputs = [*sound_warnings(context.sources.input), *film_warnings(plan.source.facts), *plan.source.warnings]
+    return FinishedClip(result, report, [*inputs, *faces, *sync_warnings(confidence)])

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from app.core.jobs import AudioFacts, JobInput, JobOptions, Report, ResultFacts
+from worker.media.sound_feed import PlayedSound
+from worker.media.voice import MIN_VOICE_S
 
 if TYPE_CHECKING:
     from worker.faces.detect import DetectorPool
@@ -23,11 +25,27 @@ class Sources:
     input: JobInput
 
     @property
-    def sound(self) -> tuple[Path, AudioFacts]:
-        """Return the file with the sound of the output, and its facts."""
+    def voice(self) -> PlayedSound:
+        """Return the voice that the network hears."""
+        return PlayedSound(self.audio, self.input.audio, self._begin_s(self.input.audio))
+
+    @property
+    def sound(self) -> PlayedSound:
+        """Return the sound of the output."""
         if self.audio_mix is not None and self.input.audio_mix is not None:
-            return self.audio_mix, self.input.audio_mix
-        return self.audio, self.input.audio
+            return PlayedSound(self.audio_mix, self.input.audio_mix, self._begin_s(self.input.audio_mix))
+        return self.voice
+
+    def _begin_s(self, facts: AudioFacts) -> float:
+        """Return the silence before a sound in seconds; if negative, so much of it is left out.
+
+        The sound of the film itself begins with its first picture, so they stay together. Of any other sound nothing
+        is left out.
+        """
+        is_of_film = facts.sha256 == self.input.video.sha256
+        if is_of_film and facts.duration_s + facts.start_s >= MIN_VOICE_S:
+            return facts.start_s
+        return max(0.0, facts.start_s)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def join_segments(
     with timer.time("finish"):
         media, sound = [segment.media for segment in segments], context.sources.sound
         result = join(media, output, plan.source, plan.frames, sound, context.options, context.monitor.check)
-    return finished_clip(plan, result, stats, context.synthesizer, timer.seconds(), waited_s + timer.elapsed_s)
+    return finished_clip(plan, result, stats, context, timer.seconds(), waited_s + timer.elapsed_s)
 
 
 def count_segments(frames: int, rate: Fraction, segment_s: float) -> int:

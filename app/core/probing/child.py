@@ -1,9 +1,9 @@
 """The probing child process: opens one untrusted file under hard limits (`python -m app.core.probing.child`).
 
-It reads a request as JSON from standard input, `{"task": "video" | "audio" | "picture", "path", "cpu_s", "limits"}`,
-and writes a line `ready` to standard output. Whatever ends the process before has to do with this machine, not with the
-file. Then follows `{"facts": {...}}`, or `{"error": {"code", "message"}}` for a file that is refused, or
-`{"broken": text}` where the machine could not do its part.
+It reads a request as JSON from standard input, `{"task", "path", "cpu_s", "limits"}` with a task of TASKS, and writes a
+line `ready` to standard output. Whatever ends the process before has to do with this machine, not with the file. Then
+follows `{"facts": {...}}`, or `{"error": {"code", "message"}}` for a file that is refused, or `{"broken": text}` where
+the machine could not do its part.
 """
 
 from __future__ import annotations
@@ -23,19 +23,24 @@ from app.core.errors import ErrorCode, InputError
 from app.core.probing.answer import DAMAGED, READY
 from app.core.probing.audio import probe_audio
 from app.core.probing.limits import Limits
-from app.core.probing.video import probe_picture, probe_video
+from app.core.probing.video import probe_changing_picture, probe_picture, probe_video
 
 MEMORY_BYTES: Final = 3 * 1024**3
 # Errors of a disk, and of a process or machine that may open no more files.
 MACHINE_ERRORS: Final = (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EAGAIN, errno.ENOBUFS)
 Probe = Callable[[Path, Limits], dict[str, Any]]
-TASKS: Final[Mapping[str, Probe]] = {"video": probe_video, "audio": probe_audio, "picture": probe_picture}
+TASKS: Final[Mapping[str, Probe]] = {
+    "video": probe_video,
+    "audio": probe_audio,
+    "picture": probe_picture,
+    "changing_picture": probe_changing_picture,
+}
 
 
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
-    has_all_memory = _confine(int(request["cpu_s"]))
+    has_all_memory = confine(int(request["cpu_s"]))
     av.logging.set_level(None)
     sys.stdout.write(READY)
     sys.stdout.flush()
@@ -71,7 +76,7 @@ def _is_of_machine(error: BaseException | None, has_all_memory: bool) -> bool:
     return False
 
 
-def _confine(cpu_s: int) -> bool:
+def confine(cpu_s: int) -> bool:
     """Limit memory and CPU time of this process, and forbid it to write files.
 
     Return whether it may use MEMORY_BYTES; not, if this machine allows its processes less.

@@ -15,6 +15,8 @@ STILL_RATE: Final = Fraction(25)  # frame rate of a still picture
 MAX_VARIABLE_RATE: Final = Fraction(60)  # highest rate for an irregular clip
 MIN_RATE: Final = Fraction(5)  # too slow for moving lips: slower clips get STILL_RATE
 SNAP: Final = Fraction(3, 100)  # largest relative distance of an irregular clip's rate from a standard rate
+JITTER_PARTS: Final = 50  # a step that differs by more than this part of the usual one is a jump
+MIN_EVEN: Final = Fraction(9, 10)  # share of the steps that are no jumps, in a film that has few
 STANDARD_RATES: Final = tuple(
     [Fraction(n) for n in (5, 6, 8, 10, 12, 15, 16, 18, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120)]
     + [Fraction(25, 2)]
@@ -43,6 +45,8 @@ def find_cadence(pts: list[int], last_duration: int, time_base: Fraction, hints:
     span = times[-1] - times[0]
     steps = sorted(b - a for a, b in pairwise(times))
     rate = _steady_rate(Fraction(len(times) - 1, span) / time_base, span, list(hints))
+    if rate not in STANDARD_RATES:
+        rate = _rate_without_jumps(steps, time_base, list(hints)) or rate
     variable = not _is_even(times, 1 / (rate * time_base))
     if variable:
         rate = min(_usual_rate(1 / (steps[len(steps) // 5] * time_base)), MAX_VARIABLE_RATE)
@@ -51,6 +55,19 @@ def find_cadence(pts: list[int], last_duration: int, time_base: Fraction, hints:
     last = last_duration if 0 < last_duration <= 4 * steps[-1] else steps[len(steps) // 2]
     frames = max(1, int((span + last) * time_base * rate + Fraction(1, 2)))
     return Cadence(rate, frames, variable)
+
+
+def _rate_without_jumps(steps: list[int], time_base: Fraction, hints: list[Fraction]) -> Fraction | None:
+    """Return the standard rate that all steps but a few fit; None if there are no such few, or no such rate.
+
+    A film that was joined from several ones keeps its rate, though its clock may jump by a part of a frame.
+    """
+    usual = steps[len(steps) // 2]
+    even = [step for step in steps if abs(step - usual) <= max(1, usual // JITTER_PARTS)]
+    if len(even) == len(steps) or len(even) < MIN_EVEN * len(steps):
+        return None
+    rate = _steady_rate(Fraction(len(even), sum(even)) / time_base, sum(even), hints)
+    return rate if rate in STANDARD_RATES else None
 
 
 def _is_even(times: list[int], step: Fraction) -> bool:

@@ -17,7 +17,6 @@ import fcntl
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,13 +30,11 @@ IDLE_S: Final = 120.0  # time for the next attempt to reuse inputs, and between 
 
 
 class Workspace:
-    """Working folders on this host's disk, and the disk space that is promised to uploads."""
+    """Working folders on this host's disk, and the space that is left on it."""
 
     def __init__(self, root: Path, reserve_bytes: int = RESERVE_BYTES) -> None:
         self._root = root.resolve()
         self._reserve_bytes = reserve_bytes
-        self._lock = threading.Lock()
-        self._promised_bytes = 0
 
     def prepare(self) -> None:
         """Make the folders, readable by this user only."""
@@ -75,23 +72,11 @@ class Workspace:
 
     def free_bytes(self) -> int:
         """Return how many bytes may still be written here."""
-        return shutil.disk_usage(self._root).free - self._reserve_bytes - self._promised_bytes
+        return shutil.disk_usage(self._root).free - self._reserve_bytes
 
     def check_space(self, wanted_bytes: int) -> None:
         """Raise CapacityError(storage_full) if that many bytes do not fit."""
-        check_space(self._root, wanted_bytes + self._reserve_bytes + self._promised_bytes)
-
-    @contextmanager
-    def reserve(self, wanted_bytes: int) -> Iterator[None]:
-        """Reserve disk space until the end; raises CapacityError(storage_full) if that many bytes do not fit."""
-        with self._lock:
-            self.check_space(wanted_bytes)
-            self._promised_bytes += wanted_bytes
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._promised_bytes -= wanted_bytes
+        check_space(self._root, wanted_bytes + self._reserve_bytes)
 
     def sweep(self, idle_s: float = IDLE_S) -> int:
         """Remove the folders that are not in use and were not written to for `idle_s` seconds; return how many."""

@@ -4,15 +4,17 @@ import errno
 import http.client
 import json
 import shutil
-from contextlib import closing
+import threading
+import time
+from contextlib import ExitStack, closing
 
 import pytest
 
 from app.core.jobs import JobStatus, Progress
 from app.core.probing.probe import ProbeBrokenError
-from app.core.queue import JOBS_QUEUE, count_messages
-from app.services import Prober
-from tests.service import wait_until
+from app.core.queue import FACES_QUEUE, FACES_WAIT_S, JOBS_QUEUE, count_messages, store_faces
+from app.services import FACE_WAITS, Prober
+from tests.service import WORKER, wait_until
 
 JOB_KEYS = {
     "id",
@@ -179,15 +181,14 @@ def test_a_full_disk_refuses_the_upload_at_once(make_service):
         assert_storage_full(upload)
 
 
-def test_disk_space_is_reserved_for_running_uploads(make_service, tmp_path):
+def test_a_declared_length_keeps_no_other_upload_out(make_service, tmp_path):
     size = int(shutil.disk_usage(tmp_path).free * 0.6)
     service = make_service(max_upload_bytes=2 * size)
-    for _ in range(2):  # the space reserved for the first is free again for the second
-        with declared_post(service, size):
-            wait_until(lambda: folders(service), 5)
-            with declared_post(service, size) as late:
-                assert_storage_full(late)
-        wait_until(lambda: folders(service) == [], 5)
+    with ExitStack() as idle:
+        for number in range(3):
+            idle.enter_context(declared_post(service, size))
+            wait_until(lambda number=number: len(folders(service)) > number, 5)
+        assert service.post().status_code == 202
 
 
 def test_a_full_queue_refuses_the_upload_at_once(make_service):
@@ -313,6 +314,35 @@ def test_validate_keeps_nothing(service):
     assert (body["options"]["crf"], body["input"]["video"]["width"], body["faces"]) == (21, 640, None)
     assert body["warnings"] == ["No worker was free to look for faces."]
     assert folders(service) == [] and service.http.get("/jobs").json()["jobs"] == []
+
+
+def answer_validations(services, count):
+    """Say that no face was found, as a worker does, until so many validations are answered."""
+    with services.celery.connection_for_read() as connection, connection.SimpleQueue(FACES_QUEUE) as queue:
+        for _ in range(count):
+            message = queue.get(timeout=30)
+            store_faces(services.redis, message.payload[0][0], [])
+            message.ack()
+
+
+def test_validations_that_wait_for_a_worker_do_not_block_other_calls(service):
+    service.services.records.announce(WORKER)
+    count, answers = 45, []  # more than there are threads for blocking calls
+    waiting = [
+        threading.Thread(target=lambda: answers.append(service.post("/jobs/validate").json()["faces"]))
+        for _ in range(count)
+    ]
+    for thread in waiting:
+        thread.start()
+    wait_until(lambda: service.services.face_waits.borrowed_tokens == FACE_WAITS, 10)
+    started_at = time.monotonic()
+    assert service.http.get("/jobs").status_code == 200
+    assert time.monotonic() - started_at < FACES_WAIT_S / 2
+    answer_validations(service.services, count)
+    for thread in waiting:
+        thread.join(60)
+    assert answers == [[]] * count
+    assert folders(service) == []
 
 
 @pytest.mark.parametrize(("given", "kept"), [("my-id.7", True), ("a b", False), ("x" * 65, False), ("ä", False)])

@@ -193,14 +193,56 @@ def test_sparse_frames_are_few_and_spread(moving_clip: Path) -> None:
     assert 1 <= len(list(sparse_frames(source, 98, 100, 5, never_stop))) <= 2
 
 
-@pytest.mark.parametrize("interval", [5, 250])
-def test_sparse_frames_do_not_depend_on_key_frames(tmp_path: Path, interval: int) -> None:
-    options = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-crf", "4", "-sc_threshold", "0")
-    pictures = [np.full((64, 64, 3), 20 + 2 * number, np.uint8) for number in range(96)]
-    path = write_clip(tmp_path / "grey.mp4", pictures, "25", *options, "-g", str(interval), "-pix_fmt", "yuv420p")
-    source = opened(path)
-    found = [float(rgb_of(source, planes).mean()) for planes in sparse_frames(source, 0, 96, 8, never_stop)]
-    assert [round((level - 20) / 2) for level in found] == list(range(0, 96, 12))
+GREY = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "4", "-sc_threshold", "0", "-pix_fmt", "yuv420p")
+
+
+def grey_clip(path: Path, frames: int, *options: str) -> Source:
+    """Write a clip whose frame number n has the level 20 + 2 * (n % 100)."""
+    levels = (20 + 2 * (number % 100) for number in range(frames))
+    return opened(write_clip(path, (np.full((64, 64, 3), level, np.uint8) for level in levels), "25", *options))
+
+
+def numbers_of(source: Source, first: int, last: int, count: int) -> list[int]:
+    frames = sparse_frames(source, first, last, count, never_stop)
+    return [round((float(rgb_of(source, planes).mean()) - 20) / 2) for planes in frames]
+
+
+@pytest.mark.parametrize(("suffix", "interval"), [("mp4", 5), ("mp4", 250), ("ts", 250)])
+def test_sparse_frames_do_not_depend_on_key_frames(tmp_path: Path, suffix: str, interval: int) -> None:
+    source = grey_clip(tmp_path / f"grey.{suffix}", 96, *GREY, "-bf", "0", "-g", str(interval))
+    assert numbers_of(source, 0, 96, 8) == list(range(0, 96, 12))
+    assert numbers_of(source, 24, 96, 3) == [24, 48, 72]
+
+
+def slow(*values: object) -> object:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "interval"),
+    [("mp4", 12), ("ts", 12), slow("mkv", 12), slow("mpg", 12), slow("avi", 12)]
+    + [slow(suffix, 250) for suffix in ("mp4", "mkv", "ts", "mpg", "avi")],
+)
+def test_sparse_frames_of_a_long_clip_lie_where_they_should(tmp_path: Path, suffix: str, interval: int) -> None:
+    codec = ("-c:v", "mpeg2video", "-q:v", "2", "-sc_threshold", "1000000000") if suffix == "mpg" else GREY
+    source = grey_clip(tmp_path / f"long.{suffix}", 1000, *codec, "-bf", "3", "-g", str(interval))
+    for found, wanted in zip(numbers_of(source, 0, 1000, 5), range(0, 1000, 200), strict=True):
+        assert (found - wanted) % 100 in (98, 99, 0, 1, 2, 3, 4, 5)
+
+
+def test_sparse_frames_are_found_where_only_key_frames_are_references(tmp_path: Path) -> None:
+    options = ("-c:v", "libx264", "-bf", "16", "-b_strategy", "0", "-x264-params", "b-pyramid=none:keyint=17:crf=4")
+    source = grey_clip(tmp_path / "sparse.mp4", 96, *options, "-pix_fmt", "yuv420p")
+    assert len(numbers_of(source, 0, 96, 16)) >= 13
+
+
+def test_a_large_frame_that_was_accepted_is_decoded(tmp_path: Path) -> None:
+    options = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-vf", "scale=4200:2400")
+    path = write_clip(tmp_path / "large.mp4", [portrait(64, 64)], "25", *options)
+    assert Limits().max_pixels < 4200 * 2400
+    facts = probe_video(path, Limits(max_pixels=4200 * 2400))
+    source = open_source(path, facts, find_ffmpeg(None), never_stop)
+    assert next(decode(source, 0, 1, never_stop)).shape == (3600, 4200)
 
 
 def test_a_file_that_breaks_off_is_an_error_not_a_freeze(tmp_path: Path) -> None:

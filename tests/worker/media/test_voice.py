@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import subprocess
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,14 @@ import pytest
 from app.core.checks import never_stop
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import AudioFacts
-from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_picture
+from app.core.probing.probe import Limits, find_ffmpeg, probe_audio
 from tests.worker.clips import LIMITS, portrait, write_clip, write_voice
 from worker.media.voice import read_voice
 
 
 def read(path: Path, folder: Path) -> tuple[AudioFacts, np.ndarray]:
     facts = probe_audio(path, Limits())
-    return facts, read_voice(path, facts, folder, find_ffmpeg(None), never_stop)
+    return facts, read_voice(path, facts, folder, never_stop)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +62,7 @@ def test_sound_that_cannot_be_decoded_is_an_error(tmp_path: Path, voice: Path) -
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"RIFF" + bytes(400))
     with pytest.raises(InputError) as caught:
-        read_voice(broken, facts, tmp_path, find_ffmpeg(None), never_stop)
+        read_voice(broken, facts, tmp_path, never_stop)
     assert caught.value.code == ErrorCode.AUDIO_UNREADABLE
 
 
@@ -78,8 +77,7 @@ def test_the_sound_of_a_film_starts_where_its_picture_does(
     parts = ["-itsoffset", str(video_s), "-i", str(picture), "-itsoffset", str(audio_s), "-i", str(voice)]
     codecs = ["-c:v", "copy", "-c:a", "aac", "-copyts", "-muxdelay", "0", "-muxpreload", "0"]
     subprocess.run([find_ffmpeg(None), "-v", "error", "-y", *parts, *codecs, str(film)], check=True)
-    facts = probe_picture(film, LIMITS)
-    start_s = float((facts.start_pts or 0) * Fraction(facts.time_base))
-    samples = read_voice(film, probe_audio(film, LIMITS), tmp_path, find_ffmpeg(None), never_stop, start_s)
+    facts = probe_audio(film, LIMITS)
+    samples = read_voice(film, facts, tmp_path, never_stop, facts.start_s)
     starts_s = float(np.argmax(np.abs(samples.astype(int)) > 2000) / 16_000)
     assert starts_s == pytest.approx(0.6 + audio_s - video_s, abs=0.03)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from app.core.redis_address import read_redis_address
+from app.core.settings import Settings
+
+GOOD_ADDRESSES = [
+    "redis://h",
+    "redis://h:1/15",
+    "redis://[::1]:1/0",
+    "rediss://u:p%40@h?ssl_cert_reqs=none",
+    "unix:///tmp/r.sock?db=3",
+    "unix://u:p@/tmp/r.sock",
+]
+WRONG_ADDRESSES = [
+    "",
+    " ",
+    "h:6379",
+    "http://h",
+    "redis:/h",
+    "redis://h:port",
+    "redis://h:99999",
+    "redis://h/first",
+    "redis://h/-1",
+    "redis://h?db=x",
+    "redis://h?db=-1",
+    "redis://h?sockets=1",
+    "redis://[::1",
+    "unix://",
+    "unix://tmp/r.sock",
+    "unix:///",
+]
+
+
+@pytest.mark.parametrize("url", GOOD_ADDRESSES)
+def test_addresses_of_redis(url):
+    assert Settings(redis_url=url).redis_url == url and read_redis_address(url)
+
+
+@pytest.mark.parametrize("url", WRONG_ADDRESSES)
+def test_wrong_addresses_of_redis(url):
+    with pytest.raises(ValidationError) as refusal:
+        Settings(redis_url=url)
+    assert [error["loc"] for error in refusal.value.errors()] == [("redis_url",)]
+
+
+def test_a_refusal_never_shows_the_password():
+    with pytest.raises(ValueError, match="database") as refusal:
+        read_redis_address("redis://:secret@h/first")
+    assert "secret" not in str(refusal.value)
+
+
+LIMITS = ["segment_s", "max_duration_s", "max_fps"]
+COUNTS = ["workers", "batch_size", "max_upload_bytes", "max_pixels", "retention_s", "max_queued_jobs", "max_attempts"]
+COUNTS += ["max_active_per_key", "run_timeout_s"]
+
+
+@pytest.mark.parametrize("name", [*LIMITS, *COUNTS])
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "-1", "0", "", "1e999", "1" + "0" * 30])
+def test_a_limit_is_a_finite_positive_number(name, value):
+    with pytest.raises(ValidationError):
+        Settings(**{name: value})

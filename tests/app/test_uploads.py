@@ -1,0 +1,96 @@
+"""Reception of a form without a server: the pace of its bytes, and the disk that they go to."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import anyio
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from app.core.errors import CapacityError, ErrorCode, LipSyncError
+from app.uploads import DRAIN_S, UploadLimits, UploadPace, receive_form
+
+HEADERS = [(b"content-type", b"multipart/form-data; boundary=b")]
+FORM = b"".join(
+    f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{name * 40}\r\n'.encode()
+    for name in ("video", "audio")
+)
+PACE = UploadPace(window_s=0.3, window_bytes=100)
+WHOLE = FORM + b"--b--\r\n"
+
+
+def receive(folder, parts, pause_s, check_space=lambda size: None, pace=PACE):
+    """Receive a form that arrives in these parts with pauses before each; after the last one nothing more comes."""
+    left = list(parts)
+
+    async def next_message():
+        if not left:
+            await anyio.sleep_forever()
+        await anyio.sleep(pause_s)
+        part = left.pop(0)
+        return {"type": "http.request", "body": part, "more_body": b"--b--" not in part}
+
+    request = Request({"type": "http", "method": "POST", "headers": HEADERS}, next_message)
+    return anyio.run(receive_form, request, folder, UploadLimits(10**9, check_space, pace))
+
+
+def pieces(content, size):
+    return [content[start : start + size] for start in range(0, len(content), size)]
+
+
+SLOW = [
+    ("nothing comes", [], 0),
+    ("the rest never comes", [FORM], 0),
+    ("a byte at a time", pieces(FORM, 1), 0.02),
+    ("nothing but the first parts", pieces(FORM, 20)[:5], 0),
+]
+
+
+@pytest.mark.parametrize(("parts", "pause_s"), [row[1:] for row in SLOW], ids=[row[0] for row in SLOW])
+def test_a_form_that_stalls_is_refused(tmp_path, parts, pause_s):
+    started_at = time.monotonic()
+    with pytest.raises(HTTPException) as refusal:
+        receive(tmp_path, parts, pause_s)
+    assert refusal.value.status_code == 408
+    assert refusal.value.headers == {"Connection": "close"}, "what still comes is not read"
+    assert time.monotonic() - started_at < PACE.window_s + DRAIN_S, "no time is spent on reading on"
+
+
+def test_a_slow_client_that_goes_on_is_served(tmp_path):
+    form = receive(tmp_path, [WHOLE[:150], WHOLE[150:300], WHOLE[300:]], 0.15)
+    assert form.files["video"].read_bytes() == b"video" * 40
+
+
+def test_a_slow_disk_is_not_the_client_s_fault(tmp_path):
+    def check_slowly(size):
+        time.sleep(0.7 * PACE.window_s)
+
+    parts = [WHOLE[:60] + b"x" * 2**20, b"x" * 2**20, WHOLE[60:]]
+    assert receive(tmp_path, parts, 0, check_slowly, UploadPace(PACE.window_s, 2**30)).files
+
+
+def test_each_block_is_checked_against_the_disk(tmp_path):
+    taken = []
+
+    def check(size):
+        taken.append(size)
+        if sum(taken) > 3 * 2**20:
+            raise CapacityError(ErrorCode.STORAGE_FULL, "full")
+
+    part = WHOLE[:60] + b"x" * 2**20
+    with pytest.raises(LipSyncError, match="storage_full"):
+        receive(tmp_path, [part, part, part, part, WHOLE[60:]], 0, check)
+    assert len(taken) == 3
+
+
+def test_a_broken_client_is_not_a_slow_one(tmp_path):
+    async def leave():
+        return {"type": "http.disconnect"}
+
+    request = Request({"type": "http", "method": "POST", "headers": HEADERS}, leave)
+    with pytest.raises(Exception) as ending, suppress(HTTPException):
+        anyio.run(receive_form, request, tmp_path, UploadLimits(10**9, lambda size: None, PACE))
+    assert ending.typename == "ClientDisconnect"

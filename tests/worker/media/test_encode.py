@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.core.checks import never_stop
+from app.core.jobs import JobOptions
+from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
+from worker.media.decode import decode, open_source
+from worker.media.encode import Encoder, join
+from worker.media.sound_feed import PlayedSound
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "-out.mp4", "%03d.mp4", "it's a b.mp4", os.fsdecode(b"\xff\xfe.mp4")])
+def test_any_name_is_read_and_written(
+    tmp_path: Path, short_clip: Path, voice: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    film, made = Path(name), Path("made") / name
+    made.parent.mkdir()
+    film.symlink_to(short_clip)
+    Path(f"{name}.wav").symlink_to(voice)
+    sound = PlayedSound(Path(f"{name}.wav"), probe_audio(voice, Limits()), 0.0)
+    source = replace(open_source(film, probe_video(film, Limits()), find_ffmpeg(None), never_stop), path=film)
+    options = JobOptions(preset="ultrafast")
+    with Encoder(made, source, 5, sound, options, never_stop) as encoder:
+        for planes in decode(source, 0, 5, never_stop):
+            encoder.write(planes)
+        assert encoder.finish().frames == 5
+    assert join([made, made], Path(f"joined{name}"), source, 10, sound, options, never_stop).frames == 10
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}.wav", "made", f"joined{name}"])
