@@ -27,7 +27,7 @@ PATCH_SPACING_PX: Final = 3.0
 STILL: Final = 0.015  # movement below which interpolation cannot be far off, in face heights
 CLEARLY: Final = 0.75  # share of the difference at the interpolated place, below which a known place fits better
 TRACE: Final = 0.05  # differences of patches below this do not matter; a patch has a spread of 1
-CHANGED: Final = 0.55  # difference from which on a patch shows something else
+ELSEWHERE: Final = 0.2  # difference of patches that lie 0.025 face heights apart
 LEAP: Final = 0.025  # smallest leap of a face that is a cut, in face heights
 LARGE_LEAP: Final = 0.12  # a larger one may be beside another leap, as at a flash
 STANDS_OUT: Final = 2.5  # times that a leap exceeds the movement beside it
@@ -52,16 +52,19 @@ class Between:
         """Take planes and landmarks (468, 2) of both frames, and the height of the face."""
         self._faces = first[1], last[1]
         self._patches = _patch(*first), _patch(*last)
+        self._usual = max(ELSEWHERE, _difference(*self._patches))  # noise and a changing face make it larger
         self._is_still = float(movements([first[1], last[1]])[0]) < STILL * height
 
     def is_even(self, planes: U8, share: float, face: F32) -> bool:
         """Return whether a frame shows the face at its interpolated place; share: of the way between both frames."""
         expected = (1.0 - share) * self._patches[0] + share * self._patches[1]
         off = min(_difference(_patch(planes, face), one) for one in (expected, *self._patches))
-        if self._is_still:
-            return off < CHANGED
+        if off > self._usual:
+            return False
+        if self._is_still or off < TRACE:
+            return True
         stays = min(_difference(_patch(planes, at), one) for at, one in zip(self._faces, self._patches, strict=True))
-        return off < CHANGED and (off < TRACE or stays > CLEARLY * off)
+        return stays > CLEARLY * off
 
 
 def movements(faces: Sequence[F32]) -> F32:
