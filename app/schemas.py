@@ -219,6 +219,9 @@ class ValidationView(BaseModel):
     faces: list[FaceView] | None = Field(
         description="People who can be told apart, from left to right; null if no worker was free to look."
     )
+    estimated_work_s: float | None = Field(
+        description="Seconds that a free worker needs, judged by the last jobs of this service; null before the first."
+    )
     warnings: list[str]
 
 

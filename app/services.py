@@ -25,6 +25,7 @@ from app.core.queue import CeleryOutbox, make_celery
 from app.core.records.batches import Batches
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records
+from app.core.records.speeds import Speeds
 from app.core.records.upkeep import Upkeep
 from app.core.records.webhooks import Webhooks
 from app.core.settings import Settings
@@ -90,6 +91,7 @@ class Services:
     reaper: Reaper
     sweeper: Sweeper
     batches: Batches
+    speeds: Speeds
     webhooks: Webhooks
     webhook_sender: WebhookSender
     webhook_secrets: SecretSource
@@ -129,6 +131,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         reaper=Reaper(upkeep, CeleryOutbox(celery), settings.run_timeout_s),
         sweeper=Sweeper(upkeep, storage, workspace, settings.retention_s),
         batches=batches,
+        speeds=Speeds(client),
         webhooks=webhooks,
         webhook_sender=WebhookSender(webhooks, EndedSubjects(records, batches), secrets, webhook_client(settings)),
         webhook_secrets=secrets,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Final
 
 import anyio.to_thread
@@ -11,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
+from app.core.options import output_duration_s, output_size_px
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
 from app.core.sound_warnings import sound_warnings
@@ -103,7 +105,17 @@ async def validate(request: Request, services: ServicesDep, caller: CallerDep) -
         warnings.append("No worker was free to look for faces.")
     elif not faces:
         warnings.append("No face was found in the frames that were looked at.")
-    return ValidationView(input=intake.input, options=intake.options, faces=faces, warnings=warnings)
+    work_s = await run_in_threadpool(_estimate_s, services, intake)
+    return ValidationView(
+        input=intake.input, options=intake.options, faces=faces, estimated_work_s=work_s, warnings=warnings
+    )
+
+
+def _estimate_s(services: Services, intake: Intake) -> float | None:
+    video, options = intake.input.video, intake.options
+    width, height = output_size_px(video.width, video.height, options)
+    frames = round(output_duration_s(intake.input, options) * Fraction(video.fps))
+    return services.speeds.estimate_s(width * height, max(1, frames))
 
 
 def _find_faces(services: Services, intake: Intake) -> list[FaceView] | None:

@@ -371,3 +371,10 @@ def test_the_text_of_an_unexpected_error_is_not_sent(make_service, error, status
     assert_problem(answer, status, code)
     assert "secret" not in answer.text and "Traceback" not in answer.text
     assert folders(service) == []
+
+
+def test_validation_estimates_the_work_from_the_last_jobs(service):
+    """The cut_off output of the fake files has 100 frames of 640x480 pixels."""
+    assert service.post("/jobs/validate").json()["estimated_work_s"] is None
+    service.services.speeds.record(640 * 480, 50, 5.0)
+    assert service.post("/jobs/validate").json()["estimated_work_s"] == 10.0
