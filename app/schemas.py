@@ -173,7 +173,7 @@ class Problem(BaseModel):
         json_schema_extra={
             "example": {
                 "type": "urn:lipsync:error:audio_stream_missing",
-                "title": "Unprocessable Content",
+                "title": "Unprocessable Entity",
                 "status": 422,
                 "detail": "The file sent as `audio` has no sound.",
                 "code": "audio_stream_missing",

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import anyio
 import redis
@@ -30,6 +31,8 @@ from app.link_signer import LinkSigner
 from app.listeners import Listeners
 from app.shutdown import Shutdown
 from app.uploads import UploadLimits, UploadPace
+
+FACE_WAITS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Services:
     listeners: Listeners
     shutdown: Shutdown
     probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
+    face_waits: anyio.CapacityLimiter  # each holds a thread for seconds: most threads must stay free for other calls
 
 
 def build_services(settings: Settings, prober: Prober | None, pace: UploadPace | None) -> Services:
@@ -93,4 +97,5 @@ def build_services(settings: Settings, prober: Prober | None, pace: UploadPace |
         listeners=Listeners(settings.redis_url, shutdown),
         shutdown=shutdown,
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
+        face_waits=anyio.CapacityLimiter(FACE_WAITS),
     )

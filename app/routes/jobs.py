@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
@@ -14,7 +15,7 @@ from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
 from app.core.sound_warnings import sound_warnings
 from app.dependencies import ACCEPTING, ListenersDep, OwnerDep, OwnJobDep, RecordsDep, ServicesDep, StorageDep
-from app.intake import Intake, received_upload, save_job, send_message
+from app.intake import KEY_SCHEMA, Intake, received_upload, save_job, send_message
 from app.listeners import until_client_leaves
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
@@ -22,7 +23,7 @@ from app.services import Services
 
 MAX_PAGE: Final = 100
 MAX_WAIT_S: Final = 60
-_FORM_PROBLEMS: Final = problems(409, 413, 415, 422, 429, 503, 507)
+_FORM_PROBLEMS: Final = problems(408, 409, 413, 415, 422, 429, 503, 507)
 
 router = APIRouter(tags=["jobs"])
 
@@ -52,7 +53,8 @@ async def create_job(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="A call that repeats the key and the content of an earlier call returns the job of that call."
+            description="A call that repeats the key and the content of an earlier call returns the job of that call.",
+            json_schema_extra=KEY_SCHEMA,
         ),
     ] = None,
 ) -> JSONResponse:
@@ -78,14 +80,14 @@ def _current_view(records: Records, job_id: str) -> JobView:
     "/jobs/validate",
     response_model=ValidationView,
     summary="Check files and options without creating a job",
-    responses=problems(413, 415, 422, 503, 507),
+    responses=problems(408, 413, 415, 422, 503, 507),
     openapi_extra=form_body(),
     dependencies=[ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep) -> ValidationView:
     """Do all checks of a new job, and find the people as a job does. The files are deleted afterwards."""
     async with received_upload(request, services) as intake:
-        faces = await run_in_threadpool(_find_faces, services, intake)
+        faces = await anyio.to_thread.run_sync(_find_faces, services, intake, limiter=services.face_waits)
     warnings = sound_warnings(intake.input)
     if faces is None:
         warnings.append("No worker was free to look for faces.")

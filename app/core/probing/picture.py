@@ -78,6 +78,7 @@ class FilmPicture:
     start_pts: int | None
     time_base: Fraction
     rgb: bool
+    alpha: bool
     matrix: int
     primaries: int
     transfer: int
@@ -103,6 +104,7 @@ class FilmPicture:
             "time_base": str(self.time_base),
             "may_be_interlaced": self.codec not in PROGRESSIVE_CODECS and stored.pixel_format.startswith("yuv"),
             "rgb": self.rgb,
+            "alpha": self.alpha,
             "matrix": self.matrix,
             "primaries": self.primaries,
             "transfer": self.transfer,
@@ -154,11 +156,19 @@ def _picture_of(path: Path, name: str, limits: Limits, number: int, crop: Crop, 
             turn_of(frame),
             frame.pts,
             Fraction(stream.time_base or 1),
-            bool(frame.format.is_rgb),
+            bool(frame.format.is_rgb or frame.format.has_palette),
+            _has_alpha(stream, frame),
             int(frame.colorspace),
             int(frame.color_primaries),
             int(frame.color_trc),
         )
+
+
+def _has_alpha(stream: av.VideoStream, frame: av.VideoFrame) -> bool:
+    """Return whether the frames have an alpha channel; that of VP8 and VP9 lies beside the stream (`alpha_mode`)."""
+    beside = {name.lower(): value for name, value in stream.metadata.items()}.get("alpha_mode") == "1"
+    kept = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+    return bool(kept or beside)
 
 
 def turn_of(frame: av.VideoFrame) -> str:

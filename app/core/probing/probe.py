@@ -28,6 +28,7 @@ from app.core.probing.answer import DAMAGED, READY
 from app.core.probing.limits import Limits as Limits  # callers import it from here
 
 TIMEOUT_S: Final = 30.0
+PATIENCE: Final = 2.0  # seconds that a busy machine may take for each second of processor time
 READ_BYTES_PER_S: Final = 40e6  # of a slow disk: large files get more time
 ROOT: Final = Path(__file__).resolve().parents[3]
 
@@ -39,18 +40,19 @@ class PictureFacts:
     """Facts that a decoder of the video needs beyond VideoFacts.
 
     start_pts: time of the first frame that is shown, in units of time_base seconds. may_be_interlaced: any frame may be
-    flagged as interlaced. rgb: the codec stores RGB. matrix, primaries, transfer: colour tags as ITU-T H.273 numbers
-    (2 = unspecified). stream: number of the video stream in the file. stored_width, stored_height: size of most frames
-    as decoded, before cropping. pixel_aspect: width of their pixels divided by the height. aspects: times
-    in seconds from the first frame from which on the pixels have other such values. pixel_format: format of the frames,
-    in ffmpeg's names. crop: columns and rows not to be shown (left, right, top, bottom). turn: ffmpeg filters that then
-    make the picture upright, "" if it is.
+    flagged as interlaced. rgb: the codec stores RGB. alpha: the picture may have transparent places. matrix, primaries,
+    transfer: colour tags as ITU-T H.273 numbers (2 = unspecified). stream: number of the video stream in the file.
+    stored_width, stored_height: size of most frames as decoded, before cropping. pixel_aspect: width of their pixels
+    divided by the height. aspects: times in seconds from the first frame from which on the pixels have other such
+    values. pixel_format: format of the frames, in ffmpeg's names. crop: columns and rows not to be shown (left, right,
+    top, bottom). turn: ffmpeg filters that then make the picture upright, "" if it is.
     """
 
     start_pts: int | None
     time_base: str
     may_be_interlaced: bool
     rgb: bool
+    alpha: bool
     matrix: int
     primaries: int
     transfer: int
@@ -68,7 +70,9 @@ class ProbeBrokenError(ServiceError):
     """Probe that broke for a reason of this machine, such as lack of memory; says nothing about the file."""
 
     def __init__(self) -> None:
-        message = "The file could not be checked, because this machine lacks memory or other means; try again shortly."
+        message = (
+            "The file could not be checked, because this machine lacks memory, time or other means; try again shortly."
+        )
         super().__init__(ErrorCode.OUT_OF_MEMORY, message, retry_after_s=10)
 
 
@@ -112,7 +116,7 @@ def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> 
     request = {
         "task": task,
         "path": str(path.resolve()),
-        "cpu_s": int(timeout_s) + 1,
+        "cpu_s": int(timeout_s),
         "limits": asdict(limits),
     }
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
@@ -123,13 +127,14 @@ def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> 
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=timeout_s,
+            timeout=timeout_s * PATIENCE,
             process_group=0,  # so that Ctrl-C reaches only the parent
             env=environment,
             check=False,
         )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(unreadable, "The file takes too long to be read.") from error
+    except subprocess.TimeoutExpired as error:  # its limit of processor time would have ended it before
+        _log.error("probe too slow task=%s", task)
+        raise ProbeBrokenError from error
     except OSError as error:  # no memory, no free descriptor, no further process
         _log.error("probe not started task=%s error=%s", task, error)
         raise ProbeBrokenError from error

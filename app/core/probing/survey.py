@@ -90,7 +90,8 @@ def survey_packets(path: Path, name: str, number: int, limits: Limits) -> Survey
                 if last is None or shown >= last:
                     last, survey.last_duration = shown, packet.duration or 0
             if survey.count > limits.max_frames:
-                raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, "The video has more frames than are allowed.")
+                message = f"The video has more than {limits.max_frames} frames, which is more than may be in a video."
+                raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, message)
             picture = looks.new_picture(packet)
             if picture is not None:
                 survey.pictures.append((max(0, len(survey.stamps) - 1), picture))
