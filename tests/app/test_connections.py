@@ -58,7 +58,7 @@ def assert_told(connection, status, code):
     assert head.startswith(f"HTTP/1.1 {status} ")
     assert "application/problem+json" in head and json.loads(body)["code"] == code
     assert json.loads(body)["request_id"] in head
-    assert json.loads(body)["retryable"] == (status != 400)
+    assert json.loads(body)["retryable"] == (status not in (400, 422))
 
 
 SILENT = [

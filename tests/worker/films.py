@@ -74,29 +74,37 @@ def draw(number: int, width: int, height: int, is_flash: bool = False) -> F32:
     return np.where(v < 0.5, upper, np.where(((u - 0.3) ** 2 + (v - 0.75) ** 2) < 0.01, 0.05, lower)).astype(np.float32)
 
 
-def expected_luma(part: Part, number: int, size: tuple[int, int], flash: int | None = None) -> F32:
-    """Return the luma, 16..235, of a picture that is fitted into the output's size on black."""
-    width, height = size
-    shown = Fraction(*part.shown_size)
+def shown_area(part: Part, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns that a part fills in an output of a width and height, in the middle."""
+    (width, height), shown = size, Fraction(*part.shown_size)
     inner_width, inner_height = min(width, round(height * shown)), min(height, round(width / shown))
-    left, top = ((width - inner_width) // 4 * 2, (height - inner_height) // 4 * 2)  # colour is stored for two pixels
-    luma = np.full((height, width), 16.0, np.float32)
-    picture = draw(number, inner_width, inner_height, is_flash=number == flash)
-    luma[top : top + inner_height, left : left + inner_width] = 16 + 219 * picture
+    # colour is stored for two pixels, so the place is even
+    left, top = (width - inner_width) // 4 * 2, (height - inner_height) // 4 * 2
+    return slice(top, top + inner_height), slice(left, left + inner_width)
+
+
+def expected_luma(part: Part, number: int, size: tuple[int, int], flash: int | None = None) -> F32:
+    """Return the luma, 16..235, of a picture that is fitted into the output's width and height on black."""
+    rows, columns = shown_area(part, size)
+    luma = np.full(size[::-1], 16.0, np.float32)
+    picture = draw(number, columns.stop - columns.start, rows.stop - rows.start, is_flash=number == flash)
+    luma[rows, columns] = 16 + 219 * picture
     return luma
 
 
 def number_in(luma: np.ndarray, part: Part) -> int:
     """Return the number that a decoded picture shows, given its luma and the part that it is from."""
-    height, width = luma.shape
-    shown = Fraction(*part.shown_size)
-    inner_width, inner_height = min(width, round(height * shown)), min(height, round(width / shown))
-    left, top = ((width - inner_width) // 4 * 2, (height - inner_height) // 4 * 2)  # colour is stored for two pixels
-    row = luma[top + inner_height // 6 : top + inner_height // 3, left : left + inner_width].mean(axis=0)
-    cells = [
-        row[round((i + 0.3) * inner_width / BITS) : round((i + 0.7) * inner_width / BITS) + 1] for i in range(BITS)
-    ]
+    picture = luma[shown_area(part, (luma.shape[1], luma.shape[0]))]
+    height, width = picture.shape
+    row = picture[height // 6 : height // 3].mean(axis=0)
+    cells = [row[round((i + 0.3) * width / BITS) : round((i + 0.7) * width / BITS) + 1] for i in range(BITS)]
     return sum(int(cell.mean() > 16 + 219 * 0.5) << i for i, cell in enumerate(cells))
+
+
+def flash_in(luma: np.ndarray, part: Part) -> float:
+    """Return the brightness of the lower half of a decoded picture, given the part that it is from."""
+    picture = luma[shown_area(part, (luma.shape[1], luma.shape[0]))]
+    return float(picture[picture.shape[0] * 2 // 3 :].mean())
 
 
 def write_part(path: Path, part: Part, rate: Fraction, *options: str, flash: int | None = None) -> Path:

@@ -132,6 +132,11 @@ def extract(planes: U8, transform: Transform, colour: ColourMatrix, spacing_px: 
     return rgb_of_planes(luma, chroma[0], chroma[1], colour)
 
 
+def extract_luma(planes: U8, transform: Transform, spacing_px: float = SPACING_PX) -> U8:
+    """Cut the luma (S, S) uint8 of a crop out of an I420 frame (H * 3/2, W) uint8; outside it, its edge is repeated."""
+    return _sample(split_planes(planes)[0], transform, 1.0, (0.5, 0.5), spacing_px)
+
+
 def _sample(image: U8, transform: Transform, step: float, site: tuple[float, float], spacing_px: float) -> U8:
     """Sample a plane whose pixel (i, j) lies at the frame point (step * i + site x, step * j + site y).
 

@@ -24,6 +24,8 @@ from worker.faces.people import ELSEWHERE, NEAR, Match, Subject, find_everybody,
 from worker.media.decode import Source, sparse_frames, sparse_numbers
 
 SPARSE_FRAMES: Final = 24
+LONG_S: Final = 120.0  # length of a clip from which on each sparse frame must be sought
+LONG_SPARSE_FRAMES: Final = 20  # of such a clip
 MORE_SPARSE_FRAMES: Final = 48  # in a second search, when the first one found no face
 LEAST_SPARSE_FRAMES: Final = 8  # of large pictures
 SPARSE_BYTES: Final = 256 * 1024**2  # of sparse frames in memory
@@ -168,7 +170,8 @@ def find_sparse_faces(source: Source, timeline: I64, detector: FaceDetector, che
     """
     first, last = int(timeline.min()), int(timeline.max()) + 1
     fitting = SPARSE_BYTES // (source.width * source.height * 3 // 2)
-    most = max(LEAST_SPARSE_FRAMES, min(SPARSE_FRAMES, fitting))
+    usual = LONG_SPARSE_FRAMES if last - first > LONG_S * source.rate else SPARSE_FRAMES
+    most = max(LEAST_SPARSE_FRAMES, min(usual, fitting))
     found: list[SparseFrame] = []
     for count in (most, MORE_SPARSE_FRAMES):
         numbers = sparse_numbers(first, last, count)

@@ -56,8 +56,8 @@ class StoredPicture:
     def of(cls, frame: av.VideoFrame, stream: av.VideoStream) -> StoredPicture:
         """Return the shape of a frame that was just decoded from a stream."""
         named, coded = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
-        if stream.container.format.name in CLOCK_FORMATS:  # their containers name none, and the coded one may change
-            named, coded = coded, named
+        if stream.container.format.name in CLOCK_FORMATS:  # their containers name none; it would be that of the start
+            named = None
         aspect = Fraction(named or coded or 1)
         believed = 1 / Fraction(MAX_PIXEL_ASPECT) <= aspect <= MAX_PIXEL_ASPECT
         # the old names yuvj420p and so on only say that the range is full

@@ -36,6 +36,7 @@ class Survey:
     packets that are shown, in file order. last_duration: that of the frame shown last, in ticks. pictures: the shapes
     of the picture, as far as it was looked at, each with the number of the stamp from which on it holds. turns: filters
     that make these pictures upright. keyframe_interval: most frames from one key frame to the next.
+    read_bytes: end of the last packet in the file.
     """
 
     time_base: Fraction
@@ -48,6 +49,7 @@ class Survey:
     pictures: list[tuple[int, StoredPicture]] = field(default_factory=list)
     turns: set[str] = field(default_factory=set)
     keyframe_interval: int = 0
+    read_bytes: int = 0
 
     @property
     def picture_changes(self) -> bool:
@@ -80,6 +82,7 @@ def survey_packets(path: Path, name: str, number: int, limits: Limits) -> Survey
                 survey.keyframe_interval = max(survey.keyframe_interval, survey.count - key_frame)
                 key_frame = survey.count
             survey.count += 1
+            survey.read_bytes = max(survey.read_bytes, (packet.pos or 0) + packet.size)
             shown = packet.pts if packet.pts is not None else packet.dts
             if shown is not None and not packet.is_discard:
                 decoded = packet.dts if packet.dts is not None else shown

@@ -17,7 +17,7 @@ from app.core.probing.limits import Limits
 from app.core.probing.probe import PictureFacts, find_ffmpeg
 from app.core.probing.video import probe_video
 from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
-from worker.media.colour_conversion import check_tools, conversion_of
+from worker.media.colour_conversion import check_tools, colour_filters, conversion_of
 from worker.media.decode import Source, decode, open_source
 from worker.media.hdr_peak import nits_of_pq
 
@@ -191,6 +191,15 @@ def test_video_of_sdr_displays_keeps_values_and_tags(
     conversion = conversion_of(replace(PLAIN, **facts), height)
     assert conversion.primaries is None and conversion.colour is colour
     assert tuple(conversion.tags.values()) == tags
+
+
+@pytest.mark.parametrize(("facts", "matrix"), [({}, "bt601"), ({"matrix": 1}, "bt709"), ({"matrix": 7}, "smpte240m")])
+def test_ordinary_video_takes_the_shortest_way(facts: dict[str, Any], matrix: str) -> None:
+    picture = replace(PLAIN, **facts)
+    steps = colour_filters(conversion_of(picture, 480), picture, 640, 480)
+    target = "bt709" if matrix == "bt709" else "bt601"
+    exact = "flags=bicubic+accurate_rnd+full_chroma_int"
+    assert steps == [f"scale=640:480:{exact}:in_color_matrix={matrix}:out_color_matrix={target}:out_range=tv"]
 
 
 @pytest.mark.parametrize(

@@ -101,11 +101,16 @@ def test_a_jump_forward_of_the_clock(tmp_path: Path, offset_s: float, pause: int
     check_frames(source, [*numbered(Part(A)), *[(Part(A), A[-1])] * pause, *numbered(Part(B))])
 
 
-TURNS = ["", "90", "180", "270", "mirrored"]
-
-
-@pytest.mark.parametrize("turn", TURNS)
-@pytest.mark.parametrize(("name", "margin"), [("film.mp4", 0), ("film.mov", 8), ("film.mkv", 8)])
+@pytest.mark.parametrize(
+    ("name", "turn", "margin"),
+    [
+        *(("film.mp4", turn, 0) for turn in ("", "90", "180", "270", "mirrored")),
+        ("film.mov", "90", 8),
+        ("film.mov", "", 8),
+        ("film.mkv", "", 8),
+        ("film.mkv", "270", 8),
+    ],
+)
 def test_what_the_container_says_of_the_picture(tmp_path: Path, turn: str, name: str, margin: int) -> None:
     part = Part(A, aspect=Fraction(16, 11), turn=turn, margin=margin)
     source = opened(write_part(tmp_path / name, part, RATE))
@@ -167,6 +172,15 @@ def test_a_film_turned_in_the_middle_is_refused(tmp_path: Path) -> None:
     run_ffmpeg("-i", str(straight), "-c", "copy", *turn, str(tmp_path / "b.ts"))
     with pytest.raises(InputError, match="turned") as caught:
         probe_video(join_files(tmp_path / "film.ts", [straight, tmp_path / "b.ts"]), Limits())
+    assert caught.value.code == ErrorCode.VIDEO_UNREADABLE
+
+
+@pytest.mark.parametrize(("suffix", "count"), [("flv", 2), ("mp4", 2), ("mkv", 3)])
+def test_joined_files_that_are_not_read_whole_are_refused(tmp_path: Path, suffix: str, count: int) -> None:
+    part = write_part(tmp_path / f"part.{suffix}", Part(A), RATE)
+    assert probe_video(part, Limits()).frames == len(A)
+    with pytest.raises(InputError, match="joined") as caught:
+        probe_video(join_files(tmp_path / f"film.{suffix}", [part] * count), Limits())
     assert caught.value.code == ErrorCode.VIDEO_UNREADABLE
 
 
