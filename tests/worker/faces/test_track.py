@@ -168,6 +168,12 @@ def test_the_face_of_a_jump_cut_that_changes_little_of_the_picture(detector: Fac
         assert off < 0.01
 
 
+def test_a_filmed_face_upside_down_is_tracked_the_right_way_up(detector: FaceDetector, shared_dir: Path) -> None:
+    source = opened(shared_dir / "field_cases" / "face_upside_down.mp4")
+    for one in tracker_of(source, detector).track(0, 10):
+        assert one.faces[0][152, 1] < one.faces[0][10, 1] - 50
+
+
 @pytest.mark.parametrize(("rate", "looks"), [(12, 25), (25, 8), (50, 5)])
 def test_faces_are_looked_for_on_a_grid_of_time(rate: int, looks: int) -> None:
     counting = CountingDetector()

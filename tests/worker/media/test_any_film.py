@@ -41,6 +41,7 @@ REORDERING: Final = {"h264", "mpeg2"}
 BROADCAST_RATES: Final = tuple(Fraction(rate) for rate in ("24000/1001", "24", "25", "30000/1001", "30", "50"))
 RATES: Final = (*(Fraction(rate) for rate in ("12", "15", "60000/1001", "60")), *BROADCAST_RATES)
 SIZES: Final = ((96, 64), (64, 96), (128, 64), (80, 80))
+RATE_SLACK: Final = Fraction(1, 500)  # in milliseconds, 60 and 60000/1001 differ only after a second
 HALF: Final = Fraction(1, 2)
 TOLERANCE: Final = 10.0  # of the luma on average, after two lossy encoders and a change of size
 
@@ -111,6 +112,11 @@ class Film:
         numbered = [(part, number) for part in self.parts for number in part.numbers]
         timed = [(i / self.rate, *one) for i, one in enumerate(numbered) if not self.has_gaps or i % 3]
         return [(time - timed[0][0], part, number) for time, part, number in timed]
+
+    @property
+    def is_loose(self) -> bool:
+        """Return whether a time may be a frame off: in gaps, and on a disc, where readers put times between a few."""
+        return self.has_gaps or self.suffix == "vob"
 
     def usual(self) -> Part:
         """Return the part whose shape most frames have."""
@@ -194,9 +200,12 @@ def test_a_film_keeps_its_promise(film: Film) -> None:
 def check_facts(film: Film, source: Source) -> None:
     frames, facts = film.frames(), source.facts
     length_s = frames[-1][0] + 1 / film.rate
-    assert facts.duration_s == pytest.approx(float(length_s), abs=float(1.01 / film.rate if film.has_gaps else 1e-3))
+    slack_s = 1.01 / film.rate if film.has_gaps else length_s * RATE_SLACK
+    assert facts.duration_s == pytest.approx(float(length_s), abs=float(slack_s))
     if not film.has_gaps:
-        assert (facts.fps, facts.frames) == (str(film.rate), len(frames))
+        assert facts.frames == len(frames)
+    if not film.has_gaps and (film.suffix not in ("mkv", "webm", "flv") or length_s > 1.5):
+        assert facts.fps == str(film.rate)
     assert facts.clock_restarts == len(film.parts) - 1
     width, height = film.usual().shown_size
     slack = 1 if film.suffix in ("mkv", "webm") else 0  # they store the shown size in whole pixels
@@ -211,7 +220,7 @@ def check_pictures(film: Film, source: Source, shown: list[np.ndarray]) -> None:
         luma = padded[: size[1], : size[0]]
         index = max(i for i, other in enumerate(places) if other <= place)
         _, part, number = frames[index]
-        near = range(max(0, index - 1), min(len(frames), index + 2)) if film.has_gaps else [index]
+        near = range(max(0, index - 1), min(len(frames), index + 2)) if film.is_loose else [index]
         assert number_in(luma, part) in [frames[i][2] for i in near]
         if number_in(luma, part) == number:
             assert np.abs(luma - expected_luma(part, number, size, film.flash)).mean() < TOLERANCE
