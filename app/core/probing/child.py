@@ -42,7 +42,8 @@ TASKS: Final[Mapping[str, Probe]] = {
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
-    has_all_memory = confine(int(request["cpu_s"]))
+    mapped = Path(request["path"]).stat().st_size if request["task"] == "audio" else 0
+    has_all_memory = confine(int(request["cpu_s"]), mapped)
     av.logging.set_level(None)
     sys.stdout.write(READY)
     sys.stdout.flush()
@@ -91,13 +92,14 @@ def _can_be_read(path: Path) -> bool:
     return True
 
 
-def confine(cpu_s: int) -> bool:
+def confine(cpu_s: int, mapped_bytes: int = 0) -> bool:
     """Limit memory and CPU time of this process, and forbid it to write files.
 
-    Return whether it may use MEMORY_BYTES; not, if this machine allows its processes less.
+    mapped_bytes: size of a file that is mapped, which takes addresses but no memory. Return whether the process may use
+    MEMORY_BYTES; not, if this machine allows its processes less.
     """
-    allowed = resource.getrlimit(resource.RLIMIT_AS)[1]
-    memory = MEMORY_BYTES if allowed == resource.RLIM_INFINITY else min(MEMORY_BYTES, allowed)
+    wanted, allowed = MEMORY_BYTES + mapped_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]
+    memory = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
     limits = {
         resource.RLIMIT_AS: (memory, memory),
         # At the first limit the kernel sends SIGXCPU, at the second SIGKILL. With equal limits it would send SIGKILL at
@@ -108,7 +110,7 @@ def confine(cpu_s: int) -> bool:
     }
     for kind, value in limits.items():
         resource.setrlimit(kind, value)
-    return memory == MEMORY_BYTES
+    return memory == wanted
 
 
 if __name__ == "__main__":
