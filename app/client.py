@@ -15,9 +15,11 @@ from typing import Any, BinaryIO, Final, Self
 
 import httpx
 
-from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
+from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError, ServiceError
 from app.core.files import replacing
+from app.core.options import quoted
 from app.core.output_path import replaceable_path
+from app.core.storage.port import is_id
 
 TERMINAL: Final = frozenset({"succeeded", "failed", "canceled"})
 PAUSE_S: Final = 0.5  # shortest time between two calls of `wait`
@@ -27,12 +29,21 @@ CHUNK_BYTES: Final = 1024**2
 
 
 class Client:
-    """Client of the service at `url`; `transport` replaces the network in tests."""
+    """Client of the service at `url`; `transport` replaces the network in tests.
+
+    Raises InputError for an address or a key that no request can carry.
+    """
 
     def __init__(self, url: str, api_key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        headers = {"Authorization": f"Bearer {_header('api_key', api_key)}"} if api_key else {}
         timeout = httpx.Timeout(30.0, write=120.0, read=120.0)
-        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout, transport=transport)
+        try:
+            address = httpx.URL(url.rstrip("/"))
+            if address.scheme not in ("http", "https") or not address.host:
+                raise ValueError("it must begin with http:// or https://, and name a host")
+            self._http = httpx.Client(base_url=address, headers=headers, timeout=timeout, transport=transport)
+        except (httpx.InvalidURL, ValueError, ImportError) as error:  # the last for a proxy that needs a package
+            raise InputError(ErrorCode.OPTION_INVALID, f"url: cannot be used ({error}).") from None
 
     def __enter__(self) -> Self:
         return self
@@ -56,26 +67,28 @@ class Client:
         """Create a job and return it; raises LipSyncError with the service's code."""
         paths = {"video": video, "audio": audio} | ({"audio_mix": audio_mix} if audio_mix else {})
         fields = {name: _text(value) for name, value in (options or {}).items() if value is not None}
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        headers = {}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = _header("idempotency_key", idempotency_key)
         with ExitStack() as stack:
             files = {name: (name, stack.enter_context(_open(path, name))) for name, path in paths.items()}
-            return self._call("POST", "/jobs", files=files, data=fields, headers=headers)
+            return self._job("POST", "/jobs", files=files, data=fields, headers=headers)
 
     def status(self, job_id: str) -> dict[str, Any]:
         """Return the job."""
-        return self._call("GET", f"/jobs/{job_id}")
+        return self._job("GET", _path(job_id))
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Cancel the job and return it."""
-        return self._call("POST", f"/jobs/{job_id}/cancel")
+        return self._job("POST", _path(job_id) + "/cancel")
 
     def retry(self, job_id: str) -> dict[str, Any]:
         """Retry a failed or canceled job and return it."""
-        return self._call("POST", f"/jobs/{job_id}/retry")
+        return self._job("POST", _path(job_id) + "/retry")
 
     def delete(self, job_id: str) -> None:
         """Delete the job and its files."""
-        self._send(self._http.build_request("DELETE", f"/jobs/{job_id}")).close()
+        self._send(self._http.build_request("DELETE", _path(job_id))).close()
 
     def info(self) -> dict[str, Any]:
         """Return the versions, limits and workers of the service."""
@@ -97,10 +110,10 @@ class Client:
         while True:
             asked_at = time.monotonic()
             try:
-                job = self._call("GET", f"/jobs/{job_id}", params={"wait": round(hold_s, 2)})
+                job = self._job("GET", _path(job_id), params={"wait": round(hold_s, 2)})
                 answered_at = time.monotonic()
             except ServiceError:
-                if time.monotonic() - answered_at > OUTAGE_S:
+                if time.monotonic() > min(answered_at + OUTAGE_S, deadline):
                     raise
             else:
                 if on_change is not None:
@@ -119,18 +132,32 @@ class Client:
         Raises InputError if that would replace anything but a regular file, before the service is asked.
         """
         output = replaceable_path(output, ())
-        response = self._send(self._http.build_request("GET", f"/jobs/{job_id}/result"), stream=True)
+        response = self._send(self._http.build_request("GET", _path(job_id) + "/result"), stream=True)
         try:
+            if response.headers.get("content-type") != "video/mp4":
+                raise self._no_service()
             with replacing(output) as partial, partial.open("wb") as file:
                 for chunk in response.iter_bytes(CHUNK_BYTES):
                     file.write(chunk)
-        except httpx.TransportError:
+        except httpx.RequestError:
             raise ServiceError(ErrorCode.INTERNAL, "The service interrupted the download.") from None
         finally:
             response.close()
 
+    def _job(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
+        job = self._call(method, path, **parts)
+        if not isinstance(job.get("status"), str):
+            raise self._no_service()
+        return job
+
     def _call(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self._send(self._http.build_request(method, path, **parts)).json()
+        response = self._send(self._http.build_request(method, path, **parts))
+        try:
+            answer = response.json()
+        except ValueError:  # a page, for example
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._no_service()
         return answer
 
     def _send(self, request: httpx.Request, stream: bool = False) -> httpx.Response:
@@ -139,9 +166,15 @@ class Client:
             if response.is_error:
                 response.read()
                 raise problem_error(response)
-        except httpx.TransportError:
+        except httpx.LocalProtocolError as error:  # a file that changed while it was sent, for example
+            raise InputError(ErrorCode.OPTION_INVALID, f"The request cannot be sent: {error}.") from None
+        except httpx.RequestError:
             raise ServiceError(ErrorCode.INTERNAL, f"No answer from {self._http.base_url}.") from None
         return response
+
+    def _no_service(self) -> LipSyncError:
+        """Return the error for an answer that no lip-sync service gives; another try would not help."""
+        return RequestError(ErrorCode.NOT_FOUND, f"What answers at {self._http.base_url} is no lipsync service.")
 
 
 def problem_error(response: httpx.Response) -> LipSyncError:
@@ -154,6 +187,20 @@ def problem_error(response: httpx.Response) -> LipSyncError:
         return ServiceError(ErrorCode.INTERNAL, f"The service answered with status {response.status_code}.")
     family = ServiceError if response.status_code >= 500 else LipSyncError
     return family(code, detail)
+
+
+def _path(job_id: str) -> str:
+    """Return the path of a job; raises RequestError for a text that is no id, which must not enter an address."""
+    if not is_id(job_id):
+        raise RequestError(ErrorCode.NOT_FOUND, f"There is no job {quoted(job_id)}: an id has 32 hexadecimal digits.")
+    return f"/jobs/{job_id}"
+
+
+def _header(name: str, value: str) -> str:
+    """Return a value for a header; raises InputError if no header can carry it."""
+    if not value.isascii() or not value.isprintable():
+        raise InputError(ErrorCode.OPTION_INVALID, f"{name}: must have printable ASCII characters only.")
+    return value
 
 
 def _open(path: Path, name: str) -> BinaryIO:

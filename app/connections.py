@@ -4,8 +4,9 @@ uvicorn closes a connection that stays idle after an answer. Without this module
 byte of a request, for the rest of its header, for the rest of a body that nobody reads, and for a client that takes
 nothing of its answer. Here each of these waits ends. The body of an upload has its own limit (`app.uploads`).
 
-At the limit of connections, the one that has waited longest for a request is closed for the new one. So idle
-connections keep nobody out. If all connections are at work, the new one gets a 503.
+At the limit of connections, the one whose client has been silent longest, while the server waits for bytes of it, is
+closed for the new one. So idle connections and idle uploads keep nobody out. If all connections are at work, the new
+one gets a 503.
 
 The limit is below the limit on open files, so the server never runs out of them: asyncio would then write thousands of
 log lines a second.
@@ -20,9 +21,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app.core.errors import ERROR_FACTS, ErrorCode
+from app.core.errors import CapacityError, ErrorCode, LipSyncError, RequestError
+from app.problems import TOO_SLOW
 from app.schemas import Problem
 
 MAX_DESCRIPTORS: Final = 16_384
@@ -45,7 +48,7 @@ class ConnectionLimits:
 
     most: int = MAX_CONNECTIONS
     request_s: float = 20.0
-    answer_s: float = 60.0
+    answer_s: float = 120.0
 
 
 def raise_descriptor_limit() -> int:
@@ -64,14 +67,14 @@ def most_connections(descriptors: int) -> int:
 
 
 class ConnectionTable:
-    """Connections of one server that wait for a request, the longest wait first, and the limits for all."""
+    """Connections of one server that wait for bytes of their clients, the longest silence first, and the limits."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
         self.waiting: dict[LimitedProtocol, None] = {}
 
-    def close_longest_wait(self) -> bool:
-        """Close the connection that has waited longest for a request; return False if none waits."""
+    def close_longest_silence(self) -> bool:
+        """Close the connection whose client has been silent longest; return False if none waits for its client."""
         for protocol in self.waiting:
             protocol.drop()
             return True
@@ -94,13 +97,14 @@ class LimitedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request; at the limit, make room or refuse."""
         super().connection_made(transport)
-        if len(self.connections) > self._table.limits.most and not self._table.close_longest_wait():
-            self._refuse(503, ErrorCode.QUEUE_FULL, "Too many connections are open; try again shortly.")
+        if len(self.connections) > self._table.limits.most and not self._table.close_longest_silence():
+            self._refuse(503, CapacityError(ErrorCode.QUEUE_FULL, "Too many connections are open; try again shortly."))
             return
         self._follow()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        self._table.waiting.pop(self, None)
         self._stop_request_clock()
         self._stop_answer_clock()
         super().connection_lost(exc)
@@ -130,7 +134,8 @@ class LimitedProtocol(H11Protocol):
         if self._is_answering:
             self.transport.abort()
         else:
-            self._refuse(400, ErrorCode.OPTION_INVALID, "This is not a valid HTTP/1.1 request.")
+            message, hint = "This is not a valid HTTP/1.1 request.", "Speak HTTP/1.1, without TLS, at this port."
+            self._refuse(400, RequestError(ErrorCode.OPTION_INVALID, message, hint=hint))
 
     @property
     def _is_answering(self) -> bool:
@@ -139,19 +144,28 @@ class LimitedProtocol(H11Protocol):
     def drop(self) -> None:
         """Close the connection at once, without an answer."""
         self._stop_request_clock()
+        self._table.waiting.pop(self, None)
         self.connections.discard(self)
         self.transport.abort()
 
     def _follow(self) -> None:
-        """Run the clock exactly while no request is being answered; bytes that trickle in do not restart it."""
-        if self._is_answering or self.transport.is_closing():
+        """Note who waits for whom after something has happened.
+
+        The clock runs while no request is being answered; bytes that trickle in do not restart it.
+        """
+        self._table.waiting.pop(self, None)
+        if self.transport.is_closing():
+            self._stop_request_clock()
+            return
+        is_receiving = self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused
+        if is_receiving or not self._is_answering:
+            self._table.waiting[self] = None  # at the end: the shortest silence
+        if self._is_answering:
             self._stop_request_clock()
         elif self._request_clock is None:
             self._request_clock = self.loop.call_later(self._table.limits.request_s, self._on_no_request)
-            self._table.waiting[self] = None
 
     def _stop_request_clock(self) -> None:
-        self._table.waiting.pop(self, None)
         if self._request_clock is not None:
             self._request_clock.cancel()
             self._request_clock = None
@@ -160,7 +174,9 @@ class LimitedProtocol(H11Protocol):
         self._stop_request_clock()
         has_begun_a_request = bool(self.conn.trailing_data[0])
         if has_begun_a_request:
-            self._refuse(408, ErrorCode.OPTION_INVALID, "The request did not arrive in time.")
+            message = "The request did not arrive in time."
+            slow = RequestError(ErrorCode.OPTION_INVALID, message, retryable=True, hint=TOO_SLOW.hint)
+            self._refuse(408, slow)
         else:
             self.transport.close()
 
@@ -180,9 +196,9 @@ class LimitedProtocol(H11Protocol):
             self._answer_clock.cancel()
             self._answer_clock = None
 
-    def _refuse(self, status: int, code: ErrorCode, detail: str) -> None:
+    def _refuse(self, status: int, error: LipSyncError) -> None:
         """Answer with a problem, outside any request, and close the connection."""
-        problem = _problem(status, code, detail)
+        problem = _problem(status, error)
         body = problem.model_dump_json().encode()
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/problem+json\r\n"
@@ -193,16 +209,15 @@ class LimitedProtocol(H11Protocol):
         self.transport.close()
 
 
-def _problem(status: int, code: ErrorCode, detail: str) -> Problem:
+def _problem(status: int, error: LipSyncError) -> Problem:
     """Return the problem of a connection that has no request."""
-    facts = ERROR_FACTS[code]
     return Problem(
-        type=f"urn:lipsync:error:{code}",
+        type=f"urn:lipsync:error:{error.code}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
-        code=code,
+        detail=error.message,
+        code=error.code,
         request_id=secrets.token_hex(8),
-        retryable=facts.retryable,
-        hint=facts.hint,
+        retryable=error.facts.retryable,
+        hint=error.facts.hint,
     )

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio.to_thread
 import redis
@@ -35,6 +35,12 @@ from app.services import Services
 from app.uploads import Form, declared_bytes, receive_form
 
 MAX_KEY_CHARACTERS: Final = 255
+# For the API description; `_checked_key` decides. A server removes spaces around the value of a header.
+KEY_SCHEMA: Final[dict[str, Any]] = {
+    "minLength": 1,
+    "maxLength": MAX_KEY_CHARACTERS,
+    "pattern": "^[!-~]([ -~]*[!-~])?$",
+}
 
 _log = logging.getLogger("lipsync.api")
 _Facts = TypeVar("_Facts")

@@ -35,7 +35,8 @@ class LinkSigner:
         if not self._signer().verify_signature(f"{job_id} {expires_at}", signature):
             raise RequestError(ErrorCode.NOT_FOUND, "There is no such link.")
         if expires_at <= time.time():
-            raise RequestError(ErrorCode.RESULT_EXPIRED, "The link has expired; ask for a new one.")
+            hint = "Ask for a new link: GET /jobs/ID/result/link."
+            raise RequestError(ErrorCode.RESULT_EXPIRED, "The link has expired; ask for a new one.", hint=hint)
 
     def _signer(self) -> Signer:
         """Return the signer with the shared key; the first call on this Redis creates the key."""

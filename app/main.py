@@ -21,7 +21,7 @@ from app.core.version import service_version
 from app.methods import with_head_routes
 from app.metrics import Metrics
 from app.middleware import RequestMiddleware
-from app.openapi import use_problem_type
+from app.openapi import corrected
 from app.problems import install_handlers
 from app.routes import batches, events, health, jobs, pages, results, webhooks
 from app.server import make_server
@@ -76,7 +76,7 @@ def create_app(settings: Settings, outside: Outside | None = None) -> FastAPI:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = get_openapi(title=TITLE, version=service_version(), description=DESCRIPTION, routes=app.routes)
-            app.openapi_schema = use_problem_type(document)
+            app.openapi_schema = corrected(document)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

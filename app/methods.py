@@ -32,10 +32,11 @@ def with_head_routes(router: APIRouter) -> APIRouter:
 
 
 def allowed_methods(routers: Iterable[APIRouter], scope: Scope) -> str:
-    """Return the value of `Allow` for the address of a call: all methods of all its routes, and OPTIONS."""
-    methods = {"OPTIONS"}
-    for router in routers:
-        for route in router.routes:
-            if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
-                methods |= set(route.methods or ())
-    return ", ".join(sorted(methods))
+    """Return the value of `Allow` for the address of a call: all methods of all its routes, and OPTIONS.
+
+    An address that a route spells out, such as /jobs/validate, has only the methods of such routes.
+    """
+    routes = [route for router in routers for route in router.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
+    literal = [route for route in matching if not route.param_convertors]
+    return ", ".join(sorted({"OPTIONS"}.union(*(route.methods or () for route in literal or matching))))

@@ -15,6 +15,10 @@ _FILES: Final[dict[str, str]] = {
 }
 
 
+# A form has only texts. Beside `true` and `false` these stand for a boolean, as in forms of browsers.
+_BOOLEAN_WORDS: Final = (0, 1, *"0 1 on off yes no y n t f".split())
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route that can answer with problems of these HTTP statuses."""
     return {status: {"model": Problem, "description": "A problem; `code` names it."} for status in statuses}
@@ -25,12 +29,7 @@ def form_body() -> dict[str, Any]:
     schema = JobOptions.model_json_schema()
     properties: dict[str, Any] = {
         name: {"type": "string", "format": "binary", "description": text} for name, text in _FILES.items()
-    } | schema["properties"]
-    properties["metadata"] = {
-        "type": "string",
-        "contentMediaType": "application/json",
-        "description": properties["metadata"]["description"],
-    }
+    } | {name: _in_a_form(field) for name, field in schema["properties"].items()}
     for name, text in _FILES.items():
         properties[f"{name}_url"] = {"type": "string", "description": f"Address of the file instead. {text}"}
     needed = [{"oneOf": [{"required": [name]}, {"required": [f"{name}_url"]}]} for name in ("video", "audio")]
@@ -62,10 +61,28 @@ def batch_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 
 
-def use_problem_type(document: dict[str, Any]) -> dict[str, Any]:
-    """Change the media type of all problems in the document from FastAPI's default to their own, and return it."""
+def _without_null(field: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field or parameter that may be left out, but in which no text means null."""
+    kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+    rest = {name: value for name, value in field.items() if name != "anyOf" and (name, value) != ("default", None)}
+    return rest | kinds[0] if len(kinds) == 1 else field
+
+
+def _in_a_form(field: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an option as a field of a form."""
+    field = _without_null(field)
+    if field.get("type") != "boolean":
+        return field
+    kinds = [{"type": "boolean"}, {"enum": list(_BOOLEAN_WORDS)}]
+    return {name: value for name, value in field.items() if name != "type"} | {"anyOf": kinds}
+
+
+def corrected(document: dict[str, Any]) -> dict[str, Any]:
+    """Return FastAPI's document with the media type of problems, and without parameters that could be null."""
     for path in document["paths"].values():
         for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                parameter["schema"] = _without_null(parameter["schema"])
             for response in operation["responses"].values():
                 content = response.get("content", {})
                 schema = content.get("application/json", {}).get("schema", {})

@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.core.errors import ERROR_FACTS, ErrorCode, LipSyncError, public_error
+from app.core.errors import ERROR_FACTS, ErrorCode, ErrorFacts, LipSyncError, public_error
 from app.core.probing.probe import ProbeBrokenError
 from app.core.records.connection import is_unavailable
 from app.core.storage.port import StorageUnavailableError
@@ -28,6 +28,7 @@ from app.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"
 STORE_RETRY_AFTER_S: Final = 5
+TOO_SLOW: Final = ErrorFacts(408, True, "Send the whole request without long pauses.")
 
 _Handler = Callable[[Request, Exception], Response]
 
@@ -40,10 +41,11 @@ def problem(
     code: ErrorCode,
     detail: str,
     headers: Mapping[str, str] | None = None,
+    facts: ErrorFacts | None = None,
     **extensions: object,
 ) -> JSONResponse:
-    """Return the answer for a problem; `extensions` are further members of the document."""
-    facts = ERROR_FACTS[code]
+    """Return the answer for a problem; facts: else those of the code; `extensions`: further members of the document."""
+    facts = facts or ERROR_FACTS[code]
     body = Problem(
         type=f"urn:lipsync:error:{code}",
         title=HTTPStatus(status).phrase,
@@ -66,7 +68,7 @@ def on_error(request: Request, error: Exception) -> Response:
     headers = {} if shown.retry_after_s is None else {"Retry-After": str(shown.retry_after_s)}
     if shown.code is ErrorCode.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    return problem(request, shown.facts.http_status, shown.code, shown.message, headers)
+    return problem(request, shown.facts.http_status, shown.code, shown.message, headers, shown.facts)
 
 
 def _http_exception_handler(routers: Iterable[APIRouter]) -> _Handler:
@@ -88,7 +90,8 @@ def _http_exception_handler(routers: Iterable[APIRouter]) -> _Handler:
         else:
             code = ErrorCode.INTERNAL if status >= 500 else ErrorCode.OPTION_INVALID
             detail = str(error.detail)
-        return problem(request, status, code, detail, headers)
+        facts = TOO_SLOW if status == HTTPStatus.REQUEST_TIMEOUT else None
+        return problem(request, status, code, detail, headers, facts)
 
     return on_http_exception
 
@@ -114,7 +117,7 @@ def _on_unavailable(request: Request, error: Exception) -> Response:
     shown = public_error(error)
     _log.warning("unavailable request=%s error=%s", request.scope.get("request_id"), type(error).__name__)
     headers = {"Retry-After": str(shown.retry_after_s or STORE_RETRY_AFTER_S)}
-    return problem(request, 503, shown.code, shown.message, headers)
+    return problem(request, 503, shown.code, shown.message, headers, shown.facts)
 
 
 def _on_disconnect(request: Request, error: Exception) -> Response:

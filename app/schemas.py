@@ -219,6 +219,9 @@ class ValidationView(BaseModel):
     faces: list[FaceView] | None = Field(
         description="People who can be told apart, from left to right; null if no worker was free to look."
     )
+    estimated_work_s: float | None = Field(
+        description="Seconds that a free worker needs, judged by the last jobs of this service; null before the first."
+    )
     warnings: list[str]
 
 
@@ -229,7 +232,7 @@ class Problem(BaseModel):
         json_schema_extra={
             "example": {
                 "type": "urn:lipsync:error:audio_stream_missing",
-                "title": "Unprocessable Content",
+                "title": "Unprocessable Entity",
                 "status": 422,
                 "detail": "The file sent as `audio` has no sound.",
                 "code": "audio_stream_missing",

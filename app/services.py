@@ -25,6 +25,7 @@ from app.core.queue import CeleryOutbox, make_celery
 from app.core.records.batches import Batches
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records
+from app.core.records.speeds import Speeds
 from app.core.records.upkeep import Upkeep
 from app.core.records.webhooks import Webhooks
 from app.core.settings import Settings
@@ -40,6 +41,8 @@ from app.webhook_content import EndedSubjects
 from app.webhook_sender import SecretSource, WebhookSender
 
 DOWNLOADS_AT_ONCE: Final = 8
+
+FACE_WAITS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class Services:
     reaper: Reaper
     sweeper: Sweeper
     batches: Batches
+    speeds: Speeds
     webhooks: Webhooks
     webhook_sender: WebhookSender
     webhook_secrets: SecretSource
@@ -96,6 +100,7 @@ class Services:
     url_client: OutgoingClient
     downloads: anyio.CapacityLimiter  # each holds a thread for as long as it takes
     probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
+    face_waits: anyio.CapacityLimiter  # each holds a thread for seconds: most threads must stay free for other calls
 
 
 def build_services(settings: Settings, outside: Outside) -> Services:
@@ -126,6 +131,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         reaper=Reaper(upkeep, CeleryOutbox(celery), settings.run_timeout_s),
         sweeper=Sweeper(upkeep, storage, workspace, settings.retention_s),
         batches=batches,
+        speeds=Speeds(client),
         webhooks=webhooks,
         webhook_sender=WebhookSender(webhooks, EndedSubjects(records, batches), secrets, webhook_client(settings)),
         webhook_secrets=secrets,
@@ -134,4 +140,5 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         url_client=outside.url_client,
         downloads=anyio.CapacityLimiter(DOWNLOADS_AT_ONCE),
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
+        face_waits=anyio.CapacityLimiter(FACE_WAITS),
     )

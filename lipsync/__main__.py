@@ -9,11 +9,13 @@ import os
 
 import click
 
+from app.core.version import service_version
 from lipsync.commands import benchmark, client, clip, evaluation, keys, service, training
 from lipsync.commands.errors import CommandGroup
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(service_version(), prog_name="lipsync")
 def main() -> None:
     """Lip-sync video to a voice: as a service, or as its client."""
     # torch reads this when it is loaded. Its idle threads must sleep: idle threads that spin take the cores from ffmpeg

@@ -33,7 +33,7 @@ from app.core.parent_death import tied_to_this_process
 from app.core.private_redis import publish_socket, redis_command, redis_folder
 from app.core.records.connection import connect
 from app.core.settings import PREFIX, Settings
-from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_login
+from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_login, check_storage
 
 REFUSED_STATUS: Final = 2
 GRACE_S: Final = 12.0  # from SIGTERM until a child is killed
@@ -179,6 +179,7 @@ class Supervisor:
         self._port = sockets[0].getsockname()[1]
         for opened in sockets:
             opened.close()
+        check_storage(settings)
         check_ffmpeg(settings)
         check_redis_login(settings)
         if (settings.device, settings.precision, settings.checkpoint, settings.speech_encoder) == _USUAL_NETWORK:

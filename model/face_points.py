@@ -50,6 +50,7 @@ UPPER_LIDS: Final = (246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385,
 LOWER_LIDS: Final = (7, 163, 144, 145, 153, 154, 155, 249, 390, 373, 374, 380, 381, 382)
 
 NOSE_BRIDGE: Final = (168, 6, 197, 195, 5)  # from between the eyes down to just above the tip
+NOSE_TIP: Final = 1
 LEFT_BROW, RIGHT_BROW = (70, 105, 107), (336, 334, 300)  # from left to right
 
 # The outline of the face: from the right ear over the chin to the left ear, and all around.

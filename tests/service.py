@@ -22,6 +22,7 @@ from app.core.outgoing.client import OutgoingClient
 from app.core.outgoing.policy import OutgoingPolicy
 from app.core.private_redis import redis_command
 from app.core.records.connection import connect
+from app.core.records.records import WorkerFacts
 from app.server import make_server
 from app.services import Outside, Prober
 from app.shutdown import DRAIN_S
@@ -53,6 +54,16 @@ REPORT = Report(
     realtime_factor=0.5,
     checkpoint="net",
     device="cpu",
+)
+
+WORKER = WorkerFacts(
+    name="host-7",
+    pid=7,
+    device="cpu",
+    precision="bf16",
+    checkpoint="net.safetensors",
+    checkpoint_sha256="d" * 64,
+    version="1",
 )
 
 
@@ -123,11 +134,11 @@ def live_server(app: FastAPI, limits: ConnectionLimits | None = None) -> Iterato
 
 
 def fake_prober() -> Prober:
-    """Return a prober that believes every file, except one that begins with `bad`."""
+    """Return a prober that believes every file, except one that is empty or begins with `bad`."""
 
     def digest(path: Path) -> tuple[int, str]:
         content = path.read_bytes()
-        if content.startswith(b"bad"):
+        if not content or content.startswith(b"bad"):
             raise InputError(ErrorCode.VIDEO_UNREADABLE, "The file cannot be read.")
         return len(content), hashlib.sha256(content).hexdigest()
 

@@ -10,9 +10,18 @@ from typing import Final
 
 from app.core.errors import LipSyncError
 from app.core.files import file_sha256
+from app.core.probing.probe import find_ffmpeg
 from app.core.sandbox.confined import try_confinement
 from app.core.settings import Settings
-from app.core.start_checks import REDIS_ANSWERS, check_address, check_data_dir, check_ffmpeg, check_redis_login
+from app.core.start_checks import (
+    REDIS_ANSWERS,
+    check_address,
+    check_data_dir,
+    check_ffmpeg,
+    check_redis_login,
+    check_storage,
+)
+from app.core.storage.open import open_storage
 
 Check = Callable[[Settings], str]
 
@@ -47,6 +56,19 @@ def _sandbox(_: Settings) -> str:
     network = "no network" if active.system_calls else "NOT without network (no seccomp)"
     files = "no other files" if active.files else "NOT without other files (no Landlock, Linux 5.13)"
     return f"files of strangers are opened with {network}, {files}"
+
+
+def _colours(settings: Settings) -> str:
+    from worker.media.colour_conversion import ALPHA_DECODERS, CONVERTERS, known_decoders, known_filters
+
+    binary = find_ffmpeg(settings.ffmpeg)
+    missing = [name for name in CONVERTERS if name not in known_filters(binary)]
+    if missing:
+        raise RuntimeError(f"this ffmpeg lacks {', '.join(missing)}: it refuses video in BT.2020, P3 or HDR")
+    missing = [name for name in ALPHA_DECODERS.values() if name not in known_decoders(binary)]
+    if missing:
+        raise RuntimeError(f"this ffmpeg lacks {', '.join(missing)}: it ignores the transparency of WebM")
+    return "BT.2020, P3, HDR and transparency"
 
 
 def _device(settings: Settings) -> str:
@@ -96,12 +118,11 @@ def _redis(settings: Settings) -> str:
 
 
 def _storage(settings: Settings) -> str:
-    if settings.storage is None:
-        return "the data folder"
-    from app.core.storage.open import open_storage
-
-    open_storage(settings).check_space(0)
-    return f"{settings.storage} answers"
+    found = check_storage(settings)
+    if settings.storage is not None:
+        open_storage(settings).check_space(0)
+        return f"{found} answers"
+    return found
 
 
 def _disk(settings: Settings) -> str:
@@ -122,6 +143,7 @@ START_CHECKS: Final[dict[str, Check]] = {
 }
 ALL_CHECKS: Final[dict[str, Check]] = START_CHECKS | {
     "sandbox": _sandbox,
+    "colours": _colours,
     "device": _device,
     "weights": _weights,
     "speech encoder": _speech_encoder,

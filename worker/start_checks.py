@@ -7,7 +7,7 @@ from typing import Final
 
 from app.core.errors import ErrorCode, InputError
 from app.core.settings import Settings
-from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_login
+from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_login, check_storage
 
 # With this, torch counts the GPUs without opening one. The parent of the pool must not open one before it forks.
 _COUNT_ONLY: Final = "PYTORCH_NVML_BASED_CUDA_CHECK"
@@ -16,6 +16,7 @@ _COUNT_ONLY: Final = "PYTORCH_NVML_BASED_CUDA_CHECK"
 def check_worker(settings: Settings) -> None:
     """Raise InputError if a worker cannot start with these settings; reads no weights."""
     check_data_dir(settings)
+    check_storage(settings)
     check_ffmpeg(settings)
     check_redis_login(settings)
     check_device(settings)

@@ -10,6 +10,8 @@ from typing import Final
 from app.core.errors import InputError
 from app.core.options import option_error
 
+SILENCE_S: Final = 120  # a connection whose client vanished, which sends no end, is closed after so long
+
 _REASONS: Final = {
     errno.EADDRINUSE: "another program listens there",
     errno.EACCES: "this user may not listen there",
@@ -51,6 +53,11 @@ def _bound(family: int, name: str, port: int) -> socket.socket:
     opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit these. Without them, a listener of a vanished client would stay a quarter hour.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENCE_S // 2)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENCE_S // 8)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_S * 1000)
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         opened.bind((name, port))

@@ -78,7 +78,9 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.INPUT_TOO_LARGE: ErrorFacts(413, False, "Send a smaller file, or raise LIPSYNC_MAX_UPLOAD_BYTES."),
     ErrorCode.DURATION_EXCEEDED: ErrorFacts(422, False, "Send a shorter file, or raise LIPSYNC_MAX_DURATION_S."),
     ErrorCode.RESOLUTION_EXCEEDED: ErrorFacts(422, False, "Scale the picture down, or raise LIPSYNC_MAX_PIXELS."),
-    ErrorCode.FRAME_LIMIT_EXCEEDED: ErrorFacts(422, False, "Lower the frame rate, or raise LIPSYNC_MAX_FPS."),
+    ErrorCode.FRAME_LIMIT_EXCEEDED: ErrorFacts(
+        422, False, "Lower the frame rate or send a shorter video, or raise LIPSYNC_MAX_FPS or LIPSYNC_MAX_DURATION_S."
+    ),
     ErrorCode.MEDIA_PLAYLIST_REFUSED: ErrorFacts(415, False, "Send the media itself: playlists are never followed."),
     ErrorCode.URL_BLOCKED: ErrorFacts(422, False, "Upload the file instead of its address."),
     ErrorCode.URL_FETCH_FAILED: ErrorFacts(422, True, "Check that the address answers, then try again."),
@@ -88,12 +90,18 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ),
     ErrorCode.FACE_TOO_SMALL: ErrorFacts(422, False, "Use a video or picture in which the face is larger."),
     ErrorCode.FACE_NOT_FOUND: ErrorFacts(422, False, "Choose another face, or set `face` to `largest`."),
-    ErrorCode.CHECKPOINT_MISSING: ErrorFacts(503, False, "Set LIPSYNC_CHECKPOINT to a file that exists."),
-    ErrorCode.CHECKPOINT_INVALID: ErrorFacts(503, False, "Set LIPSYNC_CHECKPOINT to a complete checkpoint."),
+    ErrorCode.CHECKPOINT_MISSING: ErrorFacts(
+        503, False, "Set LIPSYNC_CHECKPOINT, and LIPSYNC_SPEECH_ENCODER if it needs one, to files that exist."
+    ),
+    ErrorCode.CHECKPOINT_INVALID: ErrorFacts(
+        503, False, "Set LIPSYNC_CHECKPOINT to a complete checkpoint that fits LIPSYNC_SPEECH_ENCODER."
+    ),
     ErrorCode.OUT_OF_MEMORY: ErrorFacts(500, True, "Try again, or lower LIPSYNC_BATCH_SIZE."),
     ErrorCode.WORKER_LOST: ErrorFacts(500, True, "Try again; if it repeats, look at the worker's log."),
-    ErrorCode.RUN_TIMEOUT: ErrorFacts(500, True, "Send a shorter clip, or raise LIPSYNC_RUN_TIMEOUT_S."),
-    ErrorCode.ENCODE_FAILED: ErrorFacts(500, True, "Try again; `lipsync doctor` checks the encoder."),
+    ErrorCode.RUN_TIMEOUT: ErrorFacts(
+        500, True, "Try again when the service is less busy, send a shorter clip, or raise LIPSYNC_RUN_TIMEOUT_S."
+    ),
+    ErrorCode.ENCODE_FAILED: ErrorFacts(500, False, "The worker's log says why; `lipsync doctor` checks the encoder."),
     ErrorCode.STORAGE_FULL: ErrorFacts(507, True, "Try again later: the service has no disk space left."),
     ErrorCode.CANCELED: ErrorFacts(409, False, "Retry the job (/jobs/ID/retry) if you still want its result."),
     ErrorCode.QUEUE_FULL: ErrorFacts(503, True, "Try again after the time in Retry-After."),
@@ -113,22 +121,34 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
 class LipSyncError(Exception):
     """Failure with a public code and one public sentence: what happened and, if known, what to do.
 
-    `retry_after_s` is the number of seconds after which a repeat makes sense, None if unknown.
+    `retry_after_s` is the number of seconds after which a repeat makes sense, None if unknown. `retryable` and `hint`
+    replace what the code says, where this failure differs from the others of its code.
     """
 
-    def __init__(self, code: ErrorCode, message: str, *, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        retry_after_s: int | None = None,
+        retryable: bool | None = None,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
+        self._retryable, self._hint = retryable, hint
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
 
     @property
     def facts(self) -> ErrorFacts:
-        """Return the meaning of the code."""
-        return ERROR_FACTS[self.code]
+        """Return the meaning of this failure."""
+        facts = ERROR_FACTS[self.code]
+        retryable = facts.retryable if self._retryable is None else self._retryable
+        return ErrorFacts(facts.http_status, retryable, self._hint or facts.hint)
 
 
 class InputError(LipSyncError):
@@ -156,7 +176,9 @@ def public_error(error: BaseException) -> LipSyncError:
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ServiceError(ErrorCode.OUT_OF_MEMORY, "The worker ran out of memory.")
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return ServiceError(ErrorCode.OUT_OF_MEMORY, "The worker ran out of memory.")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ServiceError(ErrorCode.STORAGE_FULL, "The service has no disk space left.")
     return ServiceError(ErrorCode.INTERNAL, "Something failed inside the service.")
 

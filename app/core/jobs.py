@@ -46,6 +46,8 @@ SYNC_MODES = Literal["cut_off", "loop", "bounce", "silence", "remap"]
 PRIORITIES = Literal["low", "normal", "high"]
 PRIORITY_LEAD_S: Final[dict[PRIORITIES, int]] = {"low": -3600, "normal": 0, "high": 3600}
 PRESETS = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
+# For the API description; `parse_face` decides.
+FACE_PATTERN: Final = r"^(largest|all|index:[0-9]{1,3}|point:[0-9]{1,5}(\.[0-9]+)?,[0-9]{1,5}(\.[0-9]+)?)$"
 MAX_METADATA_BYTES: Final = 4096
 MAX_METADATA_DEPTH: Final = 32
 
@@ -116,6 +118,7 @@ class JobOptions(BaseModel):
     face: Annotated[str, AfterValidator(parse_face)] = Field(
         "largest",
         max_length=32,
+        json_schema_extra={"pattern": FACE_PATTERN},
         description=(
             "The face whose lips follow the voice: `largest`; `all`; `index:N`, counted from the left, starting at 0; "
             "or `point:X,Y`, the face at this point in pixels."
@@ -199,6 +202,9 @@ class VideoFacts(BaseModel):
     variable_frame_rate: bool
     has_audio: bool
     keyframe_interval: int | None = None  # most frames from one key frame to the next; None if it is not known
+    video_tracks: int = 1  # of which one is used: the default one, or else the first one that can be decoded
+    clock_restarts: int = 0  # how often the timestamps start again or jump; the parts follow each other without a gap
+    picture_changes: bool = False  # the stored picture changes its shape; all are fitted into width x height
     bytes: int
     sha256: str
 
@@ -232,6 +238,7 @@ class AudioFacts(BaseModel):
     )
     is_joined: bool = Field(False, description="Several recordings follow each other, perhaps of different kinds.")
     damaged_s: float = Field(0.0, description="How much of the sound is damaged and left out.")
+    missing_s: float = Field(0.0, description="How much of what the file promises is not in it: it was cut off.")
 
 
 class JobInput(BaseModel):

@@ -54,6 +54,16 @@ def check_options_fit(options: JobOptions, job_input: JobInput) -> None:
             raise option_error(f"face: the point lies outside the picture ({video.width}x{video.height}).")
 
 
+def output_duration_s(job_input: JobInput, options: JobOptions) -> float:
+    """Return how long the output will be in seconds, right to about a frame."""
+    voice_s, video = job_input.audio.duration_s, job_input.video
+    if video.kind == "image":
+        return voice_s
+    end_s = video.duration_s if options.end_s is None else min(options.end_s, video.duration_s)
+    shown_s = max(0.0, end_s - options.start_s)
+    return {"cut_off": min(shown_s, voice_s), "silence": shown_s}.get(options.sync_mode, voice_s)
+
+
 def output_size_px(width: int, height: int, options: JobOptions) -> tuple[int, int]:
     """Return the width and height of the output in px, both even, for a source of this size."""
     wanted = options.output_height or height

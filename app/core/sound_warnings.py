@@ -35,4 +35,6 @@ def _warnings_of(name: str, facts: AudioFacts, video_sha256: str) -> list[str]:
         warnings.append(f"The {name} is joined of several recordings; they follow each other without a pause.")
     if facts.damaged_s >= NOTED_DAMAGE_S:
         warnings.append(f"The {name} is damaged: {facts.damaged_s:.2f} s of it cannot be decoded.")
+    if facts.missing_s > 0:
+        warnings.append(f"The {name} is cut off: its last {facts.missing_s:.2f} s are not in the file.")
     return warnings

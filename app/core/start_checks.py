@@ -7,6 +7,7 @@ that does not answer is no reason to end: it may start later than its clients. A
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import tempfile
 from contextlib import closing
@@ -20,12 +21,15 @@ from app.core.errors import LipSyncError
 from app.core.options import option_error
 from app.core.output_path import shown
 from app.core.probing.probe import find_ffmpeg
+from app.core.redis_address import read_redis_address
 from app.core.settings import Settings
+from app.core.storage.open import open_storage
 
 ENCODERS: Final = ("libx264", "aac")
 PROGRAM_TIMEOUT_S: Final = 20.0
 REDIS_TIMEOUT_S: Final = 3.0
 REDIS_ANSWERS: Final = "answers"
+_TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _FOLDERS: Final = ("incoming", "inputs", "work", "jobs", "redis")
 
 
@@ -53,6 +57,23 @@ def check_data_dir(settings: Settings) -> str:
     return f"{shown(settings.data_dir.absolute())} can be written to"
 
 
+def check_storage(settings: Settings) -> str:
+    """Check that the storage of the settings can be opened; one that is not there yet may be mounted later."""
+    if settings.storage is None:
+        return "the data folder"
+    if settings.storage.startswith("/"):
+        folder = Path(settings.storage)
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise option_error(f"LIPSYNC_STORAGE: {shown(folder)} is not a folder.")
+    try:
+        open_storage(settings)
+    except LipSyncError as error:
+        raise option_error(error.message) from None
+    except ValueError as error:
+        raise option_error(f"LIPSYNC_STORAGE, LIPSYNC_S3_ENDPOINT_URL: {error}.") from None
+    return settings.storage
+
+
 def _first_that_exists(path: Path) -> Path:
     """Return the path, or the nearest folder above it that exists; a link that leads nowhere exists. Raises OSError."""
     while True:
@@ -68,7 +89,10 @@ def check_redis_login(settings: Settings) -> str:
     """Check that Redis, if it answers now, accepts the user, the password and the database of LIPSYNC_REDIS_URL."""
     if settings.redis_url is None:
         return "a private one"
-    timeout_s = REDIS_TIMEOUT_S
+    options, timeout_s = read_redis_address(settings.redis_url), REDIS_TIMEOUT_S
+    for name in _TLS_FILES & options.keys():
+        if not os.access(options[name], os.R_OK):
+            raise option_error(f"LIPSYNC_REDIS_URL: the file of {name} cannot be read.")
     with closing(
         redis.Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
     ) as client:
@@ -80,7 +104,9 @@ def check_redis_login(settings: Settings) -> str:
             if "DB index" in str(error):
                 raise option_error("LIPSYNC_REDIS_URL: Redis has no database of this number.") from None
             return "does not work now"
-        except redis.RedisError:
+        except redis.RedisError as error:
+            if isinstance(error.__cause__ or error.__context__, ssl.SSLCertVerificationError):
+                raise option_error("LIPSYNC_REDIS_URL: the certificate of Redis cannot be verified.") from None
             return "does not answer now"
     return REDIS_ANSWERS
 

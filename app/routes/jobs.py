@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Final
 
+import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
+from app.core.options import output_duration_s, output_size_px
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
 from app.core.sound_warnings import sound_warnings
@@ -24,7 +27,7 @@ from app.dependencies import (
     ServicesDep,
     StorageDep,
 )
-from app.intake import Intake, received_upload, save_job, send_message
+from app.intake import KEY_SCHEMA, Intake, received_upload, save_job, send_message
 from app.listeners import until_client_leaves
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
@@ -32,7 +35,7 @@ from app.services import Services
 
 MAX_PAGE: Final = 100
 MAX_WAIT_S: Final = 60
-_FORM_PROBLEMS: Final = problems(409, 413, 415, 422, 429, 503, 507)
+_FORM_PROBLEMS: Final = problems(408, 409, 413, 415, 422, 429, 503, 507)
 
 router = APIRouter(tags=["jobs"])
 
@@ -62,7 +65,8 @@ async def create_job(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="A call that repeats the key and the content of an earlier call returns the job of that call."
+            description="A call that repeats the key and the content of an earlier call returns the job of that call.",
+            json_schema_extra=KEY_SCHEMA,
         ),
     ] = None,
 ) -> JSONResponse:
@@ -88,20 +92,30 @@ def _current_view(records: Records, job_id: str) -> JobView:
     "/jobs/validate",
     response_model=ValidationView,
     summary="Check files and options without creating a job",
-    responses=problems(413, 415, 422, 503, 507),
+    responses=problems(408, 413, 415, 422, 503, 507),
     openapi_extra=form_body(),
     dependencies=[MAY_SUBMIT, ACCEPTING],
 )
 async def validate(request: Request, services: ServicesDep, caller: CallerDep) -> ValidationView:
     """Do all checks of a new job, and find the people as a job does. The files are deleted afterwards."""
     async with received_upload(request, services, caller) as intake:
-        faces = await run_in_threadpool(_find_faces, services, intake)
+        faces = await anyio.to_thread.run_sync(_find_faces, services, intake, limiter=services.face_waits)
     warnings = sound_warnings(intake.input)
     if faces is None:
         warnings.append("No worker was free to look for faces.")
     elif not faces:
         warnings.append("No face was found in the frames that were looked at.")
-    return ValidationView(input=intake.input, options=intake.options, faces=faces, warnings=warnings)
+    work_s = await run_in_threadpool(_estimate_s, services, intake)
+    return ValidationView(
+        input=intake.input, options=intake.options, faces=faces, estimated_work_s=work_s, warnings=warnings
+    )
+
+
+def _estimate_s(services: Services, intake: Intake) -> float | None:
+    video, options = intake.input.video, intake.options
+    width, height = output_size_px(video.width, video.height, options)
+    frames = round(output_duration_s(intake.input, options) * Fraction(video.fps))
+    return services.speeds.estimate_s(width * height, max(1, frames))
 
 
 def _find_faces(services: Services, intake: Intake) -> list[FaceView] | None:

@@ -31,7 +31,8 @@ def _ready_result(job: Job) -> ResultFacts:
     if job.status is JobStatus.CANCELED:
         raise RequestError(ErrorCode.CANCELED, "The job was canceled and has no result.")
     if job.status is JobStatus.FAILED:
-        raise RequestError(ErrorCode.RESULT_NOT_READY, "The job failed and has no result; its `error` says why.")
+        message, hint = "The job failed and has no result; its `error` says why.", "Read the `error` of the job."
+        raise RequestError(ErrorCode.RESULT_NOT_READY, message, retryable=False, hint=hint)
     if job.result is None:
         raise RequestError(ErrorCode.RESULT_NOT_READY, f"The job is still {job.status}.")
     if job.expires_at <= now():

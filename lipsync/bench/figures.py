@@ -8,50 +8,84 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import httpx
 import numpy as np
 import psutil
 from tqdm import tqdm
 
+from app.core.errors import LipSyncError
 from app.core.settings import Settings
 from lipsync.bench.service_speed import measure_service
 from lipsync.bench.standard_clips import STANDARD_CLIPS, make_clip, transcode
 from lipsync.bench.warm_job import measure_job
+
+_Figures = TypeVar("_Figures")
 
 GENERATOR_SECONDS: Final = 5.0
 FLAT_MEMORY_RATIO: Final = 1.10  # peak of ten minutes / peak of one minute
 MEMORY_LIMIT_BYTES: Final = 1_500_000_000
 
 
+class Account:
+    """What was measured and what failed, so that one failure does not cost the other figures."""
+
+    def __init__(self) -> None:
+        self.failed: list[dict[str, str]] = []
+
+    def measured(self, name: str, measure: Callable[[], _Figures]) -> _Figures | None:
+        """Return the figures, or None after a failure that is now on the account."""
+        try:
+            return measure()
+        except (LipSyncError, OSError, RuntimeError, subprocess.SubprocessError, httpx.HTTPError) as error:
+            text = str(error) if isinstance(error, LipSyncError) else f"internal: {error}"
+            self.failed.append({"name": name, "error": " ".join(text.split())})
+            return None
+
+
 def measure_all(clips: Sequence[Path], runs: int) -> dict[str, Any]:
     """Measure the given clips (if none: the standard ones), then the generator alone and the service alone.
 
-    Returns the structure that `lipsync bench --json` writes. Times are medians over `runs`.
+    Returns the structure that `lipsync bench --json` writes. Times are medians over `runs`. What failed is missing or
+    null, and `failed` names it with its error.
     """
     settings = Settings()
+    account, rows = Account(), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        named = [(clip.stem, clip) for clip in clips] or [
-            (clip.name, make_clip(clip, folder, settings.ffmpeg)) for clip in tqdm(STANDARD_CLIPS, desc="making clips")
-        ]
-        rows = [_measure_clip(label, clip, folder, runs, settings) for label, clip in tqdm(named, desc="clips")]
+
+        def measure(label: str, find: Callable[[], Path]) -> dict[str, Any]:
+            return _measure_clip(label, find(), folder, runs, settings)
+
+        sources: list[tuple[str, Callable[[], Path]]] = [(clip.stem, partial(Path, clip)) for clip in clips]
+        if not sources:
+            sources = [(clip.name, partial(make_clip, clip, folder, settings.ffmpeg)) for clip in STANDARD_CLIPS]
+        for label, find in tqdm(sources, desc="clips"):
+            row = account.measured(label, partial(measure, label, find))
+            rows += [] if row is None else [row]
+    generator = account.measured("generator", partial(measure_generator, settings))
+    service = account.measured("service", measure_service)
+    first = rows[0] if rows else {}
     return {
         "machine": {
             "cpu": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
             "memory_bytes": psutil.virtual_memory().total,
-            "device": rows[0].pop("device"),
+            "device": first.get("device"),
         },
-        "checkpoint": rows[0]["checkpoint"],
-        "precision": rows[0]["precision"],
+        "checkpoint": first.get("checkpoint"),
+        "precision": first.get("precision"),
         "clips": [{key: row[key] for key in row if key not in ("device", "checkpoint", "precision")} for row in rows],
-        "generator": measure_generator(settings),
-        "service": measure_service(),
+        "generator": generator,
+        "service": service,
+        "failed": account.failed,
     }
 
 
@@ -125,9 +159,11 @@ def table(figures: dict[str, Any]) -> str:
         stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in clip["stage_seconds"].items())
         lines.append(f"    stages (s): {stages}")
     generator, service = figures["generator"], figures["service"]
-    lines.append(
-        f"generator {generator['crops_per_s']:.0f} crops/s, {generator['gflop_per_crop']:.2f} GFLOP a crop, "
-        f"{generator['precision']} on {generator['device']}; "
-        f"submit {service['submit_overhead_s'] * 1e3:.0f} ms, {service['polls_per_s']:.0f} polls/s"
-    )
+    if generator is not None:
+        lines.append(
+            f"generator {generator['crops_per_s']:.0f} crops/s, {generator['gflop_per_crop']:.2f} GFLOP a crop, "
+            f"{generator['precision']} on {generator['device']}"
+        )
+    if service is not None:
+        lines.append(f"submit {service['submit_overhead_s'] * 1e3:.0f} ms, {service['polls_per_s']:.0f} polls/s")
     return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 `measure_job` starts `python -m lipsync.bench.warm_job`. That process loads the generator, runs a short job to warm up,
 and then runs the job that is measured. Meanwhile the parent samples the memory of the whole process tree, ffmpeg
-included.
+included. The last line that the process writes is JSON: the figures, or `{"error": {"code", "message"}}`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import psutil
 
+from app.core.errors import ErrorCode, LipSyncError, ServiceError, public_error
+
 SAMPLE_EVERY_S: Final = 0.05
 JOB_TIMEOUT_S: Final = 3600
 
@@ -26,7 +28,7 @@ def measure_job(clip: Path) -> dict[str, Any]:
     """Run one warm job on `clip`, driven by its own sound.
 
     Returns {wall_s, realtime_factor, stage_seconds, frames, width, height, fps, peak_rss_bytes, checkpoint, device}.
-    Raises RuntimeError if the job fails.
+    Raises ServiceError with the code of a job that fails.
     """
     command = [sys.executable, "-m", "lipsync.bench.warm_job", str(clip)]
     deadline = time.monotonic() + JOB_TIMEOUT_S
@@ -38,11 +40,22 @@ def measure_job(clip: Path) -> dict[str, Any]:
                 time.sleep(SAMPLE_EVERY_S)
         finally:
             child.kill()
-        if child.wait() != 0:
-            raise RuntimeError(f"the measured job on {clip.name} failed")
+        status = child.wait()
         answer.seek(0)
-        figures: dict[str, Any] = json.loads(answer.read().splitlines()[-1])
+        figures = last_answer(answer.read(), status)
+    if "error" in figures:
+        raise ServiceError(ErrorCode(figures["error"]["code"]), f"{clip.name}: {figures['error']['message']}")
     return {**figures, "peak_rss_bytes": peak}
+
+
+def last_answer(text: str, status: int) -> dict[str, Any]:
+    """Return what the process answered; a process that was killed or took too long has answered nothing."""
+    try:
+        answer: dict[str, Any] = json.loads(text.splitlines()[-1])
+        return answer
+    except (IndexError, ValueError):
+        message = f"The measured job ended with status {status} and without figures."
+        return {"error": {"code": ErrorCode.INTERNAL, "message": message}}
 
 
 def tree_rss_bytes(pid: int) -> int:
@@ -98,5 +111,16 @@ def _run_job(clip: Path) -> dict[str, Any]:
     }
 
 
+def _answer(clip: Path) -> dict[str, Any]:
+    try:
+        return _run_job(clip)
+    except Exception as error:  # noqa: BLE001  the parent tells of it
+        shown = public_error(error)
+        text = (
+            shown.message if isinstance(error, LipSyncError) else f"{shown.message} ({type(error).__name__}: {error})"
+        )
+        return {"error": {"code": shown.code, "message": text}}
+
+
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_run_job(Path(sys.argv[1]))) + "\n")
+    sys.stdout.write(json.dumps(_answer(Path(sys.argv[1]))) + "\n")

@@ -13,7 +13,7 @@ import click
 
 from app.core.errors import ErrorCode
 from lipsync.commands.errors import CommandError
-from lipsync.commands.options import FILE, job_options, log_line
+from lipsync.commands.options import FILE, FILE_TO_WRITE, FiniteRange, job_options, log_line
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -77,7 +77,7 @@ def _check_succeeded(job: dict[str, Any]) -> None:
 @click.option("--audio", required=True, type=FILE, help="The voice, or a video with sound.")
 @click.option("--audio-mix", type=FILE, help="Sound of the output instead of the voice.")
 @click.option("--idempotency-key", help="The same key and request give the same job.")
-@click.option("--output", type=FILE, help="Wait for the result and write it here.")
+@click.option("--output", type=FILE_TO_WRITE, help="Wait for the result and write it here.")
 @job_options
 @with_client
 def submit(
@@ -112,7 +112,7 @@ def status(client: Client, job_id: str) -> None:
 
 @click.command()
 @click.argument("job_id")
-@click.option("--timeout-s", type=float, help="Give up after this long.")
+@click.option("--timeout-s", type=FiniteRange(0), help="Give up after this long.")
 @with_client
 def wait(client: Client, job_id: str, timeout_s: float | None) -> None:
     """Wait for a job to end; exit 0 only if it succeeded."""
@@ -141,7 +141,7 @@ def retry(client: Client, job_id: str) -> None:
 
 @click.command()
 @click.argument("job_id")
-@click.option("--output", required=True, type=FILE)
+@click.option("--output", required=True, type=FILE_TO_WRITE)
 @with_client
 def download(client: Client, job_id: str, output: Path) -> None:
     """Fetch a result."""

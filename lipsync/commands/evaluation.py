@@ -15,6 +15,10 @@ from lipsync.commands.options import (
     FILE,
     FILE_TO_WRITE,
     FOLDER_TO_WRITE,
+    SEED,
+    FiniteRange,
+    check_can_be_folder,
+    check_can_be_written,
     chosen_encoder,
     grouped,
     load_settings_with,
@@ -69,7 +73,7 @@ class EvaluationChoice:
 )
 @click.option("--checkpoint", type=FILE, help="Generator weights; else LIPSYNC_CHECKPOINT's.")
 @click.option("--limit", type=click.IntRange(1), default=48, show_default=True, help="Judge at most so many clips.")
-@click.option("--seconds", type=click.FloatRange(0.5, 3600), default=20.0, show_default=True, help="Of each video.")
+@click.option("--seconds", type=FiniteRange(0.5, 3600), default=20.0, show_default=True, help="Of each video.")
 @click.option(
     "--lpips-backbone",
     help=(
@@ -92,7 +96,7 @@ class EvaluationChoice:
     ),
 )
 @click.option("--system", "systems", multiple=True, metavar="NAME=DIR", help="Result videos of one system; repeatable.")
-@click.option("--seed", default=7, show_default=True, help="Of the order on the page for raters.")
+@click.option("--seed", type=SEED, default=7, show_default=True, help="Of the order on the page for raters.")
 @click.option("--ratings", multiple=True, type=FILE, help="A rater's saved answers; repeatable.")
 @grouped(EvaluationChoice)
 def evaluate(choice: EvaluationChoice) -> None:
@@ -115,6 +119,10 @@ def _judge(choice: EvaluationChoice) -> None:
     from model.evaluation.thresholds import failures, group_failures, one_line_summary
     from worker.evaluation.request import Request, opened_cases
 
+    if choice.json_path is not None:
+        check_can_be_written(choice.json_path)
+    if choice.html_dir is not None:
+        check_can_be_folder(choice.html_dir)
     settings = load_settings_with(choice.checkpoint)
     backbone = choice.lpips_backbone or default_backbone()
     learned = load_learned_metrics(None if backbone == "none" else backbone, choice.inception, choice.syncnet)
@@ -207,7 +215,7 @@ class AblationChoice:
 @click.option("--mel-hearing", type=FILE, help="The same for rows that hear mels.")
 @click.option("--expert", type=FILE, help="The trained sync expert, needed if a row sets losses.sync.")
 @click.option("--encoder", type=FILE, help=ENCODER_HELP)
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Train each row so long; else all its steps.")
+@click.option("--minutes", type=FiniteRange(0, min_open=True), help="Train each row so long; else all its steps.")
 @click.option("--limit", type=click.IntRange(1), default=24, show_default=True, help="Judge at most so many clips.")
 @click.option("--only", multiple=True, help="Make this row alone; repeatable. The table shows all finished rows.")
 @grouped(AblationChoice)
@@ -219,6 +227,7 @@ def ablate(choice: AblationChoice) -> None:
     from worker.evaluation.video_cases import MeshReader
     from worker.faces.detect import FaceDetector
 
+    check_can_be_folder(choice.out_dir)
     settings = AblationSettings(
         choice.corpus_dir,
         choice.out_dir,
@@ -245,6 +254,7 @@ def fit_sync(corpus_dir: Path, out: Path) -> None:
     from worker.evaluation.video_cases import MeshReader
     from worker.faces.detect import FaceDetector
 
+    check_can_be_written(out)
     with FaceDetector() as detector:
         talks = read_talks(corpus_dir, MeshReader(detector), log_line)
     for line in account(judge_held_out(talks)):

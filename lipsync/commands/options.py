@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +23,7 @@ _Options = TypeVar("_Options")
 FILE = click.Path(path_type=Path)
 FILE_TO_WRITE = click.Path(path_type=Path, dir_okay=False)
 FOLDER_TO_WRITE = click.Path(path_type=Path, file_okay=False)
+SEED = click.IntRange(0, 2**32 - 1)  # what generators of random numbers take
 ENCODER_HELP = "Folder of the speech encoder; else LIPSYNC_SPEECH_ENCODER's, else the installed package's."
 
 
@@ -73,11 +76,33 @@ def grouped(kind: type[_Options]) -> Callable[[Callable[[_Options], None]], Call
     return decorate
 
 
+class FiniteRange(click.FloatRange):
+    """Range of numbers that are finite; click's own lets `nan` pass, which is neither in a range nor outside."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; ends the command for any other text."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return float(number)
+
+
 def check_can_be_folder(path: Path) -> None:
-    """Raise InputError if the path, or a folder above it, is a file."""
+    """Raise InputError if the path, or a folder above it, is a file, or if nothing can be written there."""
     first = next(place for place in (path, *path.parents) if place.exists())
     if not first.is_dir():
         raise InputError(ErrorCode.OPTION_INVALID, f"{path} cannot be a folder: {first} is a file.")
+    if not os.access(first, os.W_OK | os.X_OK):
+        raise InputError(ErrorCode.OPTION_INVALID, f"{path}: the folder {first} cannot be written to.")
+
+
+def check_can_be_written(path: Path) -> None:
+    """Raise InputError if no file can be written at this path, before hours of work end there."""
+    if path.is_dir():
+        raise InputError(ErrorCode.OPTION_INVALID, f"{path} is a folder, not a file.")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise InputError(ErrorCode.OPTION_INVALID, f"{path} cannot be written to.")
+    check_can_be_folder(path.parent)
 
 
 def write_json(path: Path, figures: object, indent: int) -> None:

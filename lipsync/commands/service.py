@@ -40,11 +40,14 @@ def serve() -> None:
 def api() -> None:
     """Run the HTTP API alone; needs LIPSYNC_REDIS_URL."""
     from app.core.logs import set_up_logging
-    from app.core.start_checks import check_data_dir, check_redis_login
+    from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_login, check_storage
     from app.main import run_api
 
     settings = _settings_with_redis()
     check_data_dir(settings)
+    check_storage(settings)
+    if settings.ffmpeg is not None:  # the API uses none, but its workers often have the same settings
+        check_ffmpeg(settings)
     check_redis_login(settings)
     set_up_logging()
     run_api(settings)

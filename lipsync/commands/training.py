@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,17 @@ import click
 
 from app.core.errors import ErrorCode, InputError
 from lipsync.commands.errors import CommandError
-from lipsync.commands.options import ENCODER_HELP, FILE, check_can_be_folder, chosen_encoder, grouped, log_line
+from lipsync.commands.options import (
+    ENCODER_HELP,
+    FILE,
+    SEED,
+    FiniteRange,
+    check_can_be_folder,
+    chosen_encoder,
+    grouped,
+    load_settings,
+    log_line,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class CorpusChoice:
 @click.option("--speech", "speech_dir", type=FILE, help="Recordings with transcripts.")
 @click.option("--clips", default=900, show_default=True, type=click.IntRange(1))
 @click.option("--voices", default=2400, show_default=True, type=click.IntRange(0), help="Voices without a face.")
-@click.option("--seed", default=7, show_default=True)
+@click.option("--seed", type=SEED, default=7, show_default=True)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--held-out", is_flag=True, help="Make only held-out clips, as many as --clips says.")
 @grouped(CorpusChoice)
@@ -73,13 +84,17 @@ def corpus(choice: CorpusChoice) -> None:
 )
 def fetch(out_dir: Path, local_dir: Path | None) -> None:
     """Get the faces and recordings that the default weights learn from; can be stopped and continued."""
+    from app.core.probing.limits import Limits
     from model.corpus.materials.fetch import copy_materials
     from model.corpus.materials.fetch import fetch as run
     from worker.training_data.source_media import FaceCutter, read_sound
 
     check_can_be_folder(out_dir)
+    settings = load_settings()
+    limits = Limits.of(settings)
+    cutter, read = FaceCutter(limits, settings.ffmpeg), functools.partial(read_sound, limits=limits)
     got = (
-        run(out_dir, FaceCutter().cut_face, read_sound, log_line)
+        run(out_dir, cutter.cut_face, read, log_line)
         if local_dir is None
         else copy_materials(out_dir, local_dir, log_line)
     )
@@ -94,16 +109,18 @@ def fetch(out_dir: Path, local_dir: Path | None) -> None:
 @click.command()
 @click.argument("folder", type=FILE)
 @click.option("--out", "out_dir", required=True, type=FILE, help="Folder of the clips.")
-@click.option("--val-share", default=0.1, show_default=True, type=click.FloatRange(0, 0.9), help="Identities held out.")
-@click.option("--seed", default=7, show_default=True, help="Decides who is held out.")
+@click.option("--val-share", default=0.1, show_default=True, type=FiniteRange(0, 0.9), help="Identities held out.")
+@click.option("--seed", type=SEED, default=7, show_default=True, help="Decides who is held out.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--expert", type=FILE, help="A trained sync expert, which finds late sound.")
 def prepare(folder: Path, out_dir: Path, val_share: float, seed: int, workers: int, expert: Path | None) -> None:
     """Turn a folder of talking videos (GRID, LRS2, HDTF or any) into training clips."""
+    from worker.training_data.film import FilmReading
     from worker.training_data.prepare_folder import PrepareSettings, prepare_folder
 
     check_can_be_folder(out_dir)
-    account = prepare_folder(folder, out_dir, PrepareSettings(val_share, seed, workers, expert), log_line)
+    settings = PrepareSettings(val_share, seed, workers, expert, FilmReading.of(load_settings()))
+    account = prepare_folder(folder, out_dir, settings, log_line)
     for line in account.lines():
         click.echo(line)
     if not account.clips:
@@ -135,7 +152,7 @@ class TrainChoice:
 @click.option("--filmed", type=FILE, help="Prepared films of real speakers, from whose lips hearing learns too.")
 @click.option("--start", type=FILE, help="A checkpoint whose drawing a generator continues.")
 @click.option("--encoder", type=FILE, help=ENCODER_HELP)
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this long, all starts together.")
+@click.option("--minutes", type=FiniteRange(0, min_open=True), help="Stop after this long, all starts together.")
 @click.option("--resume/--anew", default=True, help="Continue a stopped run, or begin again.")
 @grouped(TrainChoice)
 def train(choice: TrainChoice) -> None:
@@ -144,6 +161,7 @@ def train(choice: TrainChoice) -> None:
     from model.training.train import TrainingSources
     from model.training.train import train as run
 
+    check_can_be_folder(choice.run_dir)
     exported = run(
         read_recipe(choice.config),
         choice.corpus_dir,

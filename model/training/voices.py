@@ -142,6 +142,6 @@ def _load(folder: Path, reader: SoundReader) -> VoiceClip:
 
 def _speaks(samples: I16, frames: int, fps: float) -> NDArray[np.bool_]:
     """Return whether the silence gate is open in each frame, (frames,)."""
-    gain = gate_gain(levels_db(samples))
+    gain = gate_gain(levels_db(samples), samples)
     steps = (np.arange(frames) / fps * SAMPLE_RATE_HZ / STEP).astype(np.int64)
     return np.asarray(gain[np.minimum(steps, len(gain) - 1)] > 0)

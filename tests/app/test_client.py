@@ -101,7 +101,7 @@ def test_a_link_to_a_file_stays_a_link(client, files, service, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_download_leaves_nothing(tmp_path, number):
-    body = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf"
+    body = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 1000\r\n\r\nhalf"
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         command = ["download", "0" * 32, "--output", str(tmp_path / "out.mp4"), "--url", address]

@@ -11,6 +11,7 @@ ALLOWED = [
     ("/healthz", "GET, HEAD, OPTIONS"),
     ("/jobs", "GET, HEAD, OPTIONS, POST"),
     (JOB, "DELETE, GET, HEAD, OPTIONS"),
+    ("/jobs/validate", "OPTIONS, POST"),
     (f"{JOB}/cancel", "OPTIONS, POST"),
     (f"{JOB}/result", "GET, HEAD, OPTIONS"),
     ("/openapi.json", "GET, HEAD, OPTIONS"),

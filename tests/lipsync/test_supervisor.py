@@ -98,8 +98,10 @@ WRONG_STARTS = [
     (["serve"], {"LIPSYNC_PORT": "x"}, "LIPSYNC_PORT"),
     (["status", "0" * 32], {"LIPSYNC_URL": "http://127.0.0.1:9"}, "No answer"),
     (["serve"], {"LIPSYNC_PORT": "{busy}"}, "another program listens there"),
-    (["serve"], {"LIPSYNC_CHECKPOINT": "none"}, "There is no checkpoint named none"),
-    (["worker"], {"LIPSYNC_REDIS_URL": AWAY, "LIPSYNC_PRECISION": "fp16", "LIPSYNC_DEVICE": "cpu"}, "fp16 needs a GPU"),
+    pytest.param(
+        *(["serve"], {"LIPSYNC_CHECKPOINT": "none"}, "There is no checkpoint named none"),
+        marks=pytest.mark.slow,  # loads torch in a process of its own
+    ),
 ]
 
 
@@ -141,7 +143,12 @@ REFUSED_BY_ALL = [
 REFUSED = [
     *(([command], environment, said) for command in ("api", "worker", "serve") for environment, said in REFUSED_BY_ALL),
     *(([command], {"LIPSYNC_DATA_DIR": "/dev/null"}, "is not a folder") for command in ("api", "worker", "serve")),
-    (["worker"], {"LIPSYNC_FFMPEG": "/bin/true"}, "/bin/true is not ffmpeg"),
+    *(
+        ([command], {"LIPSYNC_FFMPEG": "/bin/true"}, "/bin/true is not ffmpeg")
+        for command in ("api", "worker", "serve")
+    ),
+    (["worker"], {"LIPSYNC_PRECISION": "fp16", "LIPSYNC_DEVICE": "cpu"}, "fp16 needs a GPU"),
+    (["worker"], {"LIPSYNC_DEVICE": "cuda:99"}, "no device 'cuda:99'"),
     (["api"], {"LIPSYNC_HOST": "203.0.113.7"}, "no network interface"),
 ]
 
@@ -149,7 +156,7 @@ REFUSED = [
 @pytest.mark.parametrize(("arguments", "environment", "said"), REFUSED)
 def test_a_start_that_cannot_succeed_is_refused(arguments, environment, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where no .env lies
-    defaults = {"LIPSYNC_REDIS_URL": AWAY, "LIPSYNC_DATA_DIR": str(tmp_path)}
+    defaults = {"LIPSYNC_REDIS_URL": AWAY, "LIPSYNC_DATA_DIR": str(tmp_path), "LIPSYNC_PORT": "0"}
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         ended = CliRunner().invoke(main, arguments, env=defaults | environment)

@@ -42,12 +42,13 @@ def write_clip(path: Path, frames: Iterable[U8], rate: str = "25", *options: str
 
 
 def write_voice(path: Path, bursts_s: Iterable[tuple[float, float]], length_s: float, rate_hz: int = 16_000) -> Path:
-    """Write a WAV with a buzzing tone in each (start, end), and silence otherwise."""
+    """Write a WAV with a buzz in each (start, end), whose pitch glides as a voice does, and silence otherwise."""
     time_s = np.arange(round(length_s * rate_hz)) / rate_hz
     sound = np.zeros(len(time_s))
     for start_s, end_s in bursts_s:
         inside = (time_s >= start_s) & (time_s < end_s)
-        sound[inside] = sum(np.sin(2 * math.pi * 140 * k * time_s[inside]) / k for k in (1, 2, 3, 5, 8))
+        turns = 140 * time_s[inside] - 2 * np.cos(2 * math.pi * 3 * time_s[inside])
+        sound[inside] = sum(np.sin(2 * math.pi * k * turns) / k for k in (1, 2, 3, 5, 8))
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

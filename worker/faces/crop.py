@@ -104,13 +104,16 @@ def face_transform(landmarks: npt.ArrayLike, framing: Framing, size: int) -> Tra
     )
 
 
-def square_transform(center_xy: npt.ArrayLike, side_px: float, size: int) -> Transform:
-    """Return the transform from the upright square of `side_px` frame pixels around a point to `size` crop pixels."""
+def square_transform(center_xy: npt.ArrayLike, side_px: float, size: int, turns: int = 0) -> Transform:
+    """Return the transform from the square of `side_px` frame pixels around a point to `size` crop pixels.
+
+    turns: quarter turns to the left that the picture in the crop is turned by.
+    """
     zoom = size / side_px
     center = np.asarray(center_xy, np.float64)
-    return Transform(
-        np.array([[zoom, 0.0, size / 2 - zoom * center[0]], [0.0, zoom, size / 2 - zoom * center[1]]]), size
-    )
+    cosine, sine = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[turns % 4]
+    linear = zoom * np.array([[cosine, sine], [-sine, cosine]])
+    return Transform(np.concatenate([linear, (size / 2 - linear @ center)[:, None]], axis=1), size)
 
 
 def extract_rgb(rgb: U8, transform: Transform, spacing_px: float = SPACING_PX) -> U8:
@@ -127,6 +130,11 @@ def extract(planes: U8, transform: Transform, colour: ColourMatrix, spacing_px: 
     luma = _sample(y, transform, 1.0, (0.5, 0.5), spacing_px)
     chroma = [_sample(plane, transform, 2.0, (0.5, 1.0), spacing_px) for plane in (u, v)]
     return rgb_of_planes(luma, chroma[0], chroma[1], colour)
+
+
+def extract_luma(planes: U8, transform: Transform, spacing_px: float = SPACING_PX) -> U8:
+    """Cut the luma (S, S) uint8 of a crop out of an I420 frame (H * 3/2, W) uint8; outside it, its edge is repeated."""
+    return _sample(split_planes(planes)[0], transform, 1.0, (0.5, 0.5), spacing_px)
 
 
 def _sample(image: U8, transform: Transform, step: float, site: tuple[float, float], spacing_px: float) -> U8:

@@ -2,7 +2,12 @@
 
 Calls are independent (no tracking state), so any range of frames gives the same faces as the whole clip. The mesh alone
 misses small faces, and the short-range detector misses most street scenes; the full-range detector finds both. If it
-finds nothing in a large frame, overlapping tiles are searched. Only this module uses mediapipe.
+finds nothing in a large frame, overlapping tiles are searched.
+
+Both networks know upright faces. They miss lying faces, and lay the mesh on a face upside down the wrong way up. So if
+nothing is found, the frame is searched again in quarter turns. Detector and mesh look for the same eyes, nose and
+mouth: where they disagree, or where the detector is unsure, the place is looked at again in quarter turns, and the best
+agreement counts. Only this module uses mediapipe.
 """
 
 from __future__ import annotations
@@ -18,21 +23,35 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from model.arrays import F32, U8, Floats
-from model.face_points import CHIN, FOREHEAD, LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP
+from model.arrays import F32, F64, U8, Floats
+from model.face_points import (
+    CHIN,
+    EYE_CORNERS,
+    FOREHEAD,
+    LEFT_CORNER,
+    LOWER_LIP,
+    NOSE_TIP,
+    RIGHT_CORNER,
+    UPPER_LIP,
+)
 from worker.faces.crop import square_transform
+from worker.faces.frame_part import FramePart, square_part, tiles, whole_frame
 from worker.faces.frame_view import FrameView, RgbView
 from worker.faces.pattern import pattern_of
 from worker.faces.placed_mesh import PlacedMesh
 
-OVERVIEW_PX: Final = 400  # longest side of the frame given to the detector, which reduces it to 192 px
 MESH_PX: Final = 256  # side of the square given to the mesh, which reduces it to 192 px
 SQUARE_FACTOR: Final = 2.0  # side of that square in sides of the detection box, which spans brows to lips
 MIN_SCORE: Final = 0.5
 MIN_TILED_PX: Final = 720  # tiles are searched only in frames with a longer side than this
-TILE_PX: Final = 640
-MAX_TILES: Final = 8
 SAME_FACE_IOU: Final = 0.4
+# Points of the mesh at the detector's first four points: the middle of each eye, the tip of the nose, the mouth.
+DETECTED_POINTS: Final = (EYE_CORNERS[:2], EYE_CORNERS[2:], (NOSE_TIP, NOSE_TIP), (UPPER_LIP, LOWER_LIP))
+MISMATCH_COST: Final = 3.0  # trust lost for each face height between a point of the detector and the mesh
+SURE: Final = 0.6  # trust from which on a face is not looked at again: all but one in a thousand wrong meshes have less
+LEAST_TURNED: Final = 0.55  # least trust of a face that is found only in a turned picture
+CLEARLY: Final = 0.2  # trust by which a turned face must exceed the upright one: a mask can be taken for a forehead
+AGAIN_FACTOR: Final = 1.5  # side of the square that is looked at again, in sides of the square of the mesh
 
 
 @dataclass(frozen=True)
@@ -77,6 +96,20 @@ def mouth_size(landmarks: Floats) -> tuple[float, float]:
     gap = landmarks[LOWER_LIP] - landmarks[UPPER_LIP]
     across = landmarks[RIGHT_CORNER] - landmarks[LEFT_CORNER]
     return float(np.hypot(*gap)), float(np.hypot(*across))
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """Detection in a part of a frame.
+
+    face: its mesh, None if there is none. trust: score of the detector, less what its points disagree with the mesh.
+    center, side: the square given to the mesh, in frame pixels.
+    """
+
+    face: Face | None
+    trust: float
+    center: tuple[float, float]
+    side: float
 
 
 class FaceDetector:
@@ -126,35 +159,74 @@ class FaceDetector:
 
     def detect_in(self, view: FrameView) -> list[Face]:
         """Return the faces of a frame, from left to right."""
-        faces = self._search(view, [(0, 0, view.width, view.height)])
+        faces = self._search(view, [whole_frame(view)])
         if not faces and max(view.width, view.height) > MIN_TILED_PX:
-            faces = self._search(view, _tiles(view.width, view.height))
+            faces = self._search(view, tiles(view))
+        if not faces:
+            faces = self._search_turned(view)
         return sorted(faces, key=lambda face: float(face.center[0]))
 
-    def _search(self, view: FrameView, parts: list[tuple[int, int, int, int]]) -> list[Face]:
-        """Return the faces in parts of a frame, given as left, top, width and height in pixels."""
+    def _search(self, view: FrameView, parts: list[FramePart]) -> list[Face]:
+        """Return the faces in parts of a frame."""
         faces: list[Face] = []
-        for left, top, full_width, full_height in parts:
-            factor = _overview_factor(full_width, full_height)
-            overview = view.overview(left, top, full_width, full_height, factor)
-            # The division by the factor may have cut off a remainder.
-            width, height = overview.shape[1] * factor, overview.shape[0] * factor
-            for detection in self._detector.process(np.ascontiguousarray(overview)).detections or []:
-                box = detection.location_data.relative_bounding_box
-                center = (left + (box.xmin + box.width / 2) * width, top + (box.ymin + box.height / 2) * height)
-                side = max(box.width * width, box.height * height) * SQUARE_FACTOR
-                face = self.fit_mesh(view, center, side, float(detection.score[0]))
-                if face is not None and all(_overlap(face, other) < SAME_FACE_IOU for other in faces):
-                    faces.append(face)
+        for part in parts:
+            for seen in self._look(view, part):
+                face = seen.face if seen.trust >= SURE else self._look_again(view, seen)
+                if face is not None:
+                    _add_new(faces, face)
         return faces
 
-    def fit_mesh(self, view: FrameView, center: tuple[float, float], side: float, score: float) -> Face | None:
+    def _search_turned(self, view: FrameView) -> list[Face]:
+        """Return the faces that are seen only when the frame is turned."""
+        seen = [one for turns in (1, 2, 3) for one in self._look(view, whole_frame(view, turns))]
+        faces: list[Face] = []
+        for one in sorted(seen, key=lambda one: -one.trust):
+            if one.face is not None and one.trust >= LEAST_TURNED:
+                _add_new(faces, one.face)
+        return faces
+
+    def _look_again(self, view: FrameView, doubtful: _Sighting) -> Face | None:
+        """Return the face of a sighting, or the one that is clearly trusted more when its place is turned."""
+        best, upright = None, doubtful.trust
+        for turns in range(4):
+            part = square_part(view, doubtful.center, AGAIN_FACTOR * doubtful.side, turns)
+            for seen in self._look(view, part):
+                apart = np.hypot(*np.subtract(seen.center, doubtful.center))
+                if seen.face is None or apart >= doubtful.side / SQUARE_FACTOR:
+                    continue
+                if turns == 0:
+                    upright = max(upright, seen.trust)
+                elif seen.trust > max(upright + CLEARLY, 0.0 if best is None else best.trust):
+                    best = seen
+            if upright >= SURE:
+                break
+        return doubtful.face if best is None else best.face
+
+    def _look(self, view: FrameView, part: FramePart) -> Iterator[_Sighting]:
+        """Yield what the detector sees in a part of a frame, with the mesh of each face."""
+        picture = part.picture(view)
+        width, height = part.length_px(picture)
+        for detection in self._detector.process(picture).detections or []:
+            found, score = detection.location_data, float(detection.score[0])
+            box = found.relative_bounding_box
+            middle = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height
+            points = [middle, *((point.x * width, point.y * height) for point in found.relative_keypoints[:4])]
+            center, *detected = part.to_frame(points, picture)
+            place = float(center[0]), float(center[1])
+            side = max(box.width * width, box.height * height) * SQUARE_FACTOR
+            face = self.fit_mesh(view, place, side, score, part.turns)
+            trust = 0.0 if face is None else score - MISMATCH_COST * _mismatch(face, np.array(detected))
+            yield _Sighting(face, trust, place, side)
+
+    def fit_mesh(
+        self, view: FrameView, center: tuple[float, float], side: float, score: float, turns: int = 0
+    ) -> Face | None:
         """Return the face nearest to the centre of a square, or None if the mesh finds no face there.
 
         center: x, y of the square in frame pixels; side: its side in frame pixels; score: the score that the returned
-        face gets.
+        face gets; turns: quarter turns to the left that the square is turned by.
         """
-        transform = square_transform(center, side, MESH_PX)
+        transform = square_transform(center, side, MESH_PX, turns)
         square = view.square(transform)
         # The first mesh that is found writes to the log once more.
         with contextlib.nullcontext() if self._is_warm else _quiet_native_logs():
@@ -204,25 +276,16 @@ class DetectorPool:
         self._idle.append(detector)
 
 
-def _overview_factor(width: int, height: int) -> int:
-    """Return the factor that reduces a frame for the detector: 1, or even so that it divides the chroma too."""
-    long_px = max(width, height)
-    return 1 if long_px <= OVERVIEW_PX else 2 * -(-long_px // (2 * OVERVIEW_PX))
+def _mismatch(face: Face, detected: F64) -> float:
+    """Return the largest distance of the detector's points (4, 2) from the mesh, in face heights."""
+    meshed = np.array([face.landmarks[list(points)].mean(axis=0) for points in DETECTED_POINTS])
+    return float(np.hypot(*(detected - meshed).T).max()) / max(face.height_px, 1e-6)
 
 
-def _tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """Cover a frame with at most MAX_TILES overlapping tiles: left, top, width and height in pixels, all even."""
-    side = TILE_PX
-    while True:
-        step = side - side // 4
-        columns, rows = (max(1, -(-(length - side // 4) // step)) for length in (width, height))
-        if columns * rows <= MAX_TILES:
-            break
-        side = side * 5 // 4
-    tile_width, tile_height = min(side, width) // 2 * 2, min(side, height) // 2 * 2
-    lefts = [(width - tile_width) * i // max(1, columns - 1) // 2 * 2 for i in range(columns)]
-    tops = [(height - tile_height) * i // max(1, rows - 1) // 2 * 2 for i in range(rows)]
-    return [(left, top, tile_width, tile_height) for top in tops for left in lefts]
+def _add_new(faces: list[Face], face: Face) -> None:
+    """Add a face to others, unless it is one of them."""
+    if all(_overlap(face, other) < SAME_FACE_IOU for other in faces):
+        faces.append(face)
 
 
 def _overlap(a: Face, b: Face) -> float:

@@ -19,12 +19,14 @@ from app.core.errors import ErrorCode, InputError
 from model.arrays import I64, U8
 from worker.faces.detect import Face, FaceDetector
 from worker.faces.frame_view import PlanesView
-from worker.faces.pattern import SAME
-from worker.faces.people import NEAR, Match, Subject, find_everybody, match_people
+from worker.faces.pattern import OTHER, SAME
+from worker.faces.people import ELSEWHERE, NEAR, Match, Subject, find_everybody, match_people
 from worker.media.decode import Source, sparse_frames, sparse_numbers
 
 SPARSE_FRAMES: Final = 24
-MORE_SPARSE_FRAMES: Final = 72  # in a second search, when the first one found no face
+LONG_S: Final = 120.0  # length of a clip from which on each sparse frame must be sought
+LONG_SPARSE_FRAMES: Final = 20  # of such a clip
+MORE_SPARSE_FRAMES: Final = 48  # in a second search, when the first one found no face
 LEAST_SPARSE_FRAMES: Final = 8  # of large pictures
 SPARSE_BYTES: Final = 256 * 1024**2  # of sparse frames in memory
 MIN_HEIGHT_PX: Final = 24.0  # smaller faces are not synthesized
@@ -77,7 +79,7 @@ class Chooser:
         if self.target is None:  # nobody is known: the largest face
             return Choice([] if self.strict else [max(faces, key=lambda face: face.height_px)])
         everybody = [self.target, *(one for one in (*self.people, *self.passers_by) if one is not self.target)]
-        found = match_people(faces, everybody, is_strict=self.strict)
+        found = match_people(faces, everybody, elsewhere=self._elsewhere)
         match = found.get(0)
         if match is None:
             return Choice([])
@@ -85,12 +87,18 @@ class Chooser:
         is_stranger = match.difference > SAME and match.apart > NEAR
         if is_stranger and not self.strict and face.height_px < LIKE_SIZE * max(one.height_px for one in faces):
             return Choice([])  # somebody in the background who is a little like the target
-        return Choice([face], not is_stranger and not self._is_doubtful(face, match, everybody[1:]))
+        is_odd = is_stranger or match.difference >= OTHER
+        return Choice([face], not is_odd and not self._is_doubtful(face, match, everybody[1:]))
+
+    @property
+    def _elsewhere(self) -> float:
+        """Return the difference of the target's pattern from which on a face in another place is somebody else's."""
+        return ELSEWHERE if self.strict else OTHER
 
     def _is_doubtful(self, face: Face, match: Match, others: Sequence[Subject]) -> bool:
         """Return whether somebody else fits a face as well, by the pattern and by the place."""
         for other in others:
-            place = match_people([face], [other], is_strict=self.strict).get(0)
+            place = match_people([face], [other], elsewhere=self._elsewhere).get(0)
             if (
                 place is not None
                 and place.apart <= match.apart + NEAR
@@ -162,7 +170,8 @@ def find_sparse_faces(source: Source, timeline: I64, detector: FaceDetector, che
     """
     first, last = int(timeline.min()), int(timeline.max()) + 1
     fitting = SPARSE_BYTES // (source.width * source.height * 3 // 2)
-    most = max(LEAST_SPARSE_FRAMES, min(SPARSE_FRAMES, fitting))
+    usual = LONG_SPARSE_FRAMES if last - first > LONG_S * source.rate else SPARSE_FRAMES
+    most = max(LEAST_SPARSE_FRAMES, min(usual, fitting))
     found: list[SparseFrame] = []
     for count in (most, MORE_SPARSE_FRAMES):
         numbers = sparse_numbers(first, last, count)

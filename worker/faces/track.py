@@ -1,9 +1,10 @@
 """Track the chosen faces through a range of frames, so that any range gives what the whole clip gives.
 
 Faces are detected on a fixed grid of frame numbers and on both sides of a cut. Between two such frames the landmarks
-are interpolated. If the two frames disagree, in the number of faces or by a large movement, faces are detected in every
-frame between them. Then a short centred window smooths each face, never across a cut or an absence. A few frames before
-and after the range are also read, which makes the result local in time.
+are interpolated. If the two frames disagree, in the number of faces or by a large movement, or if a frame between them
+does not show its faces at the interpolated places, faces are detected in every frame between them. Then a short centred
+window smooths each face, never across a cut, a leap or an absence. A few frames before and after the range are also
+read, which makes the result local in time.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-import cv2
 import numpy as np
 
 from app.core.checks import Check
 from model.arrays import F32, I64, U8
+from worker.faces.cuts import Between, is_cut, leaps, thumbnail
 from worker.faces.detect import FaceDetector, face_height
 from worker.faces.frame_view import PlanesView
 from worker.faces.subject import MIN_HEIGHT_PX, Chooser
-from worker.media.colour import ColourMatrix, split_planes
+from worker.media.colour import ColourMatrix
 from worker.media.decode import Source, decode
 from worker.media.stage_timer import StageTimer
 from worker.media.timeline import play
@@ -32,8 +33,6 @@ SMOOTHING_S: Final = 0.08  # half width of the window; a longer window would fla
 FAR: Final = 0.08  # movement between two grid frames above which nothing is interpolated, in face heights
 SAME_FACE: Final = 0.5  # largest distance between a face and itself a frame later, in face heights
 BACKWARD_BYTES: Final = 192 * 1024**2  # of frames in memory to play backwards
-THUMBNAIL_PX: Final = (32, 18)
-CUT_LEVELS: Final = 18.0  # mean change of the thumbnail's luma above which there is a cut
 
 
 @dataclass
@@ -125,13 +124,13 @@ class Tracker:
         a, b = pending[0].frame, pending[-1].frame
         between = pending[1:-1]
         pairs = _pair(a.faces, b.faces)
-        if pairs is None or a.small != b.small:
+        placed = None if pairs is None or a.small != b.small else _interpolated(pairs, a, b, between)
+        if placed is None:
             for unknown in between:
                 self._detect(unknown)
             return pending
-        for unknown in between:
-            share = (unknown.frame.index - a.index) / (b.index - a.index)
-            unknown.frame.faces = [(one + (two - one) * np.float32(share)) for one, two in pairs]
+        for unknown, faces in zip(between, placed, strict=True):
+            unknown.frame.faces = faces
             unknown.frame.small, unknown.is_known = a.small, True
             unknown.frame.is_sure = a.is_sure and b.is_sure
         return pending
@@ -176,25 +175,50 @@ def _pair(before: list[F32], after: list[F32]) -> list[tuple[F32, F32]] | None:
     return pairs
 
 
+def _interpolated(
+    pairs: list[tuple[F32, F32]], a: TrackedFrame, b: TrackedFrame, between: list[_WindowFrame]
+) -> list[list[F32]] | None:
+    """Return the faces of the frames between two known ones; None if a frame does not show them there."""
+    tests = [Between((a.planes, one), (b.planes, two), face_height(one)) for one, two in pairs] if between else []
+    placed = []
+    for unknown in between:
+        share = (unknown.frame.index - a.index) / (b.index - a.index)
+        faces = [(one + (two - one) * np.float32(share)) for one, two in pairs]
+        pictured = zip(tests, faces, strict=True)
+        if not all(test.is_even(unknown.frame.planes, share, face) for test, face in pictured):
+            return None
+        placed.append(faces)
+    return placed
+
+
 def _smooth(face: F32, window: deque[_WindowFrame], position: int, radius: int) -> F32:
     """Average a face over the neighbouring frames, as many before as after, with linearly falling weights."""
-    shot = window[position].shot
+    before, after = (_course(face, window, position, step, radius) for step in (-1, 1))
+    cuts = leaps([*before[:0:-1], *after], face_height(face)) if len(before) + len(after) > 2 else []
+    reach = min(_run_length(cuts[: len(before) - 1][::-1]), _run_length(cuts[len(before) - 1 :]))
     total, weights = face.astype(np.float64), 1.0
-    sides = [face, face]
-    for distance in range(1, radius + 1):
-        if position < distance or position + distance >= len(window):
-            break
-        found = [
-            _same_face(side, window[at], shot)
-            for side, at in zip(sides, (position - distance, position + distance), strict=True)
-        ]
-        if found[0] is None or found[1] is None:
-            break
+    for distance in range(1, reach + 1):
         weight = 1.0 - distance / (radius + 1)
-        total += weight * (found[0].astype(np.float64) + found[1])
+        total += weight * (before[distance].astype(np.float64) + after[distance])
         weights += 2 * weight
-        sides = [found[0], found[1]]
     return np.asarray(total / weights, np.float32)
+
+
+def _course(face: F32, window: deque[_WindowFrame], position: int, step: int, radius: int) -> list[F32]:
+    """Return a face and what it becomes in up to `radius` frames of its shot; step: 1 forwards, -1 backwards."""
+    course, shot = [face], window[position].shot
+    for distance in range(1, radius + 1):
+        at = position + step * distance
+        found = _same_face(course[-1], window[at], shot) if 0 <= at < len(window) else None
+        if found is None:
+            break
+        course.append(found)
+    return course
+
+
+def _run_length(cuts: list[bool]) -> int:
+    """Return the number of steps before the first cut."""
+    return cuts.index(True) if True in cuts else len(cuts)
 
 
 def _same_face(face: F32, entry: _WindowFrame, shot: int) -> F32 | None:
@@ -207,15 +231,3 @@ def _same_face(face: F32, entry: _WindowFrame, shot: int) -> F32 | None:
 
 def _distance(a: F32, b: F32) -> float:
     return float(np.hypot(*(a.mean(axis=0) - b.mean(axis=0))))
-
-
-def is_cut(before: U8, after: U8) -> bool:
-    """Return whether there is a cut between two successive frames, given by their thumbnails."""
-    return float(cv2.absdiff(before, after).mean()) > CUT_LEVELS
-
-
-def thumbnail(planes: U8) -> U8:
-    """Return the luma of a frame, reduced to 32x18 pixels, (18, 32) uint8."""
-    luma = split_planes(planes)[0]
-    step = max(1, min(luma.shape) // 160)  # it is enough to read some of the rows and columns
-    return np.asarray(cv2.resize(luma[::step, ::step], THUMBNAIL_PX, interpolation=cv2.INTER_AREA), np.uint8)

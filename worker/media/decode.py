@@ -2,7 +2,8 @@
 
 Each range [first, last) is decoded by one ffmpeg process, and it gives exactly the frames that decoding the whole video
 gives there: frames are placed on the grid by their own timestamps, counted from the first frame shown. After a seek,
-decoding starts at a key frame well before the range. Formats without a reliable index are decoded from their beginning.
+decoding starts at a key frame well before the range. Formats without a reliable index, and films whose clock starts
+again, are decoded from their beginning.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,19 @@ from app.core.probing.probe import Limits, PictureFacts, probe_picture
 from app.core.probing.sniff import PICTURE_FORMATS
 from model.arrays import U8
 from worker.media.colour import ColourMatrix, planes_of_rgb
+from worker.media.colour_conversion import (
+    ALPHA_DECODERS,
+    UNSPECIFIED,
+    ColourConversion,
+    check_tools,
+    colour_filters,
+    conversion_of,
+    known_decoders,
+    untagged,
+)
 from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments, file_address
+from worker.media.film_steps import clock_step, film_options, upright_steps
+from worker.media.hdr_peak import peak_whites
 from worker.media.media_process import MediaProcess
 from worker.media.still import read_still
 
@@ -34,19 +47,15 @@ VIDEO_SUFFIXES: Final = frozenset({".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".av
 INDEXED_FORMATS: Final = frozenset({"mov", "matroska"})
 SEEK_MARGIN_S: Final = 2.0
 SEEK_MARGIN_FRAMES: Final = 32  # more than frames are ever reordered
-MAX_FRAME_PIXELS: Final = 64 * 1024**2  # decoding stops when the frames of a stream grow beyond this
+MAX_FRAME_PIXELS: Final = 64 * 1024**2  # decoding stops when the frames of a stream grow beyond this and their double
+ACCEPTED: Final = Limits(max_pixels=2**62)  # what was accepted once, under the settings, is not refused later
 SOUGHT_FORMATS: Final = INDEXED_FORMATS | {"mpegts", "mpeg", "avi"}  # a time is found without reading all before it
 SPARSE_SLACK_S: Final = 0.2  # how much later than its time a sparse frame may be, so that fewer frames are decoded
 SEEK_COST_FRAMES: Final = 50  # what starting a decoder costs, in decoded frames
 MOST_TIMES: Final = 0.8  # share of the times that must have a frame when some frames are passed over
 HALF_FRAME: Final = Fraction(1, 2)
 MAX_MISSING: Final = 0.1  # share of a clip that may fail to decode; the frame before it is repeated
-BT709, UNSPECIFIED = 1, 2  # H.273 numbers
-MATRIX_NAMES: Final = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
-KEPT_MATRICES: Final = (1, 2, 5, 6)
-HDR_TRANSFERS: Final = {16: "smpte2084", 18: "arib-std-b67"}
-WIDE_PRIMARIES: Final = 9
-STILL_FACTS: Final = PictureFacts(None, "1", False, True, UNSPECIFIED, UNSPECIFIED, UNSPECIFIED)
+STILL_FACTS: Final = PictureFacts(None, "1", False, True, False, UNSPECIFIED, UNSPECIFIED, UNSPECIFIED)
 
 log = logging.getLogger(__name__)
 
@@ -55,17 +64,27 @@ log = logging.getLogger(__name__)
 class Source:
     """Video or still picture that is ready to be decoded.
 
-    colour: matrix of the decoded frames. tags: H.273 numbers for the encoder. still: the only frame of a still picture,
-    (H * 3/2, W) uint8 I420; None for a video.
+    conversion: way from the colours of the file to those of the frames. still: the only frame of a still picture,
+    (H * 3/2, W) uint8 I420; None for a video. warnings: sentences on what the frames do not show as the file does.
     """
 
     path: Path
     facts: VideoFacts
     picture: PictureFacts
     ffmpeg: str
-    colour: ColourMatrix
-    tags: dict[str, int]
+    conversion: ColourConversion
     still: U8 | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def colour(self) -> ColourMatrix:
+        """Return the matrix of the decoded frames."""
+        return self.conversion.colour
+
+    @property
+    def tags(self) -> dict[str, int]:
+        """Return the colour tags for the encoder, as H.273 numbers."""
+        return self.conversion.tags
 
     @property
     def rate(self) -> Fraction:
@@ -97,21 +116,19 @@ def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -
     """Return the source of a video or still picture that was probed; raises InputError."""
     if facts.format in PICTURE_FORMATS:
         colour = ColourMatrix.for_height(facts.height)
-        rgb = read_still(path, facts.format, facts.width, facts.height, check)
-        tags = {"colorspace": colour.tag, "color_primaries": UNSPECIFIED, "color_trc": UNSPECIFIED}
-        return Source(path, facts, STILL_FACTS, ffmpeg_path, colour, tags, planes_of_rgb(rgb, colour))
-    picture = probe_picture(path, Limits())
-    colour = _target_matrix(picture, facts.height)
-    foreign = picture.transfer in HDR_TRANSFERS or picture.primaries == WIDE_PRIMARIES
-    kept = picture.matrix in KEPT_MATRICES and not picture.rgb and not foreign
-    tags = {  # an untagged input gives an untagged output, so that every player shows both alike
-        "colorspace": picture.matrix if kept else colour.tag,
-        "color_primaries": BT709 if foreign else picture.primaries,
-        "color_trc": BT709 if foreign else picture.transfer,
-    }
-    source = Source(path, facts, picture, ffmpeg_path, colour, tags)
+        still = read_still(path, facts.format, facts.width, facts.height, check)
+        conversion = untagged(colour)
+        planes = planes_of_rgb(still.rgb, colour)
+        return Source(path, facts, STILL_FACTS, ffmpeg_path, conversion, planes, still.warnings)
+    picture = probe_picture(path, ACCEPTED, facts.picture_changes)
+    conversion = conversion_of(picture, facts.height)
+    decoder = ALPHA_DECODERS.get(facts.codec) if picture.alpha else None
+    warnings = check_tools(conversion, decoder, ffmpeg_path)
+    if conversion.is_hdr:
+        conversion = replace(conversion, peak=peak_whites(path, facts, conversion, picture, ffmpeg_path, check))
+    source = Source(path, facts, picture, ffmpeg_path, conversion, warnings=warnings)
     if facts.kind == "image":
-        return Source(path, facts, picture, ffmpeg_path, colour, tags, next(decode(source, 0, 1, check)))
+        return replace(source, still=next(decode(source, 0, 1, check)))
     return source
 
 
@@ -176,7 +193,9 @@ def sparse_numbers(first: int, last: int, count: int) -> list[int]:
 def _seeks_pay(source: Source, frames: int, count: int) -> bool:
     """Return whether seeking `count` frames of a range of so many frames decodes less than reading the range."""
     interval = source.facts.keyframe_interval
-    if interval is None or source.picture.start_pts is None or source.facts.format not in SOUGHT_FORMATS:
+    if interval is None or source.picture.start_pts is None or source.facts.clock_restarts:
+        return False
+    if source.facts.format not in SOUGHT_FORMATS:
         return False
     run_up = interval / 2 if source.facts.format in INDEXED_FORMATS else interval * 1.5
     return count * (SEEK_COST_FRAMES + run_up) < frames
@@ -235,31 +254,33 @@ def _even(raw: U8, width: int, height: int) -> U8:
 def _range_arguments(source: Source, first: int, last: int) -> list[str]:
     options: FfmpegOptions = {}
     margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
+    options["copyts"] = None  # times as in the file: ffmpeg has its own rule for clocks that start again
     origin = "STARTPTS"
     start_pts = source.picture.start_pts
-    if first > margin and source.facts.format in INDEXED_FORMATS and start_pts is not None:
-        seek_s = start_pts * Fraction(source.picture.time_base) + (first - margin) / source.rate
-        # absolute times and no accurate seek: the fps filter below decides where the range begins, not the seek
-        options = {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None, "copyts": None}
-        origin = str(start_pts)
-    steps = ["bwdif=mode=send_frame:deint=interlaced"] if source.picture.interlaced else []
-    steps.append(f"setpts=PTS-{origin}")
+    has_index = source.facts.format in INDEXED_FORMATS and not source.facts.clock_restarts
+    if first > margin and has_index and start_pts is not None:
+        start_s = start_pts * Fraction(source.picture.time_base)
+        seek_s = start_s + (first - margin) / source.rate
+        # no accurate seek: the fps filter below decides where the range begins, not the seek
+        options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
+        origin = f"{start_s.numerator}/{start_s.denominator}/TB"
+    steps = [clock_step(source.facts, origin), *upright_steps(source.facts, source.picture)]
     steps.append(f"fps=fps={source.rate}:start_time={float(first / source.rate):.6f}:round=near")
     return _arguments(source, options, steps, last - first)
 
 
 def _sought_arguments(source: Source, number: int, slack_s: float, skip: str) -> list[str]:
-    start_pts = source.picture.start_pts or 0
+    start_s = (source.picture.start_pts or 0) * Fraction(source.picture.time_base)
     begin_s = (number - HALF_FRAME) / source.rate  # rounded timestamps may be a little early
     after_s = number / source.rate
     if source.facts.format not in INDEXED_FORMATS:  # a seek finds the time, but not the key frame before it
         after_s -= (source.facts.keyframe_interval or 0) / source.rate + Fraction(SEEK_MARGIN_S)
     options: FfmpegOptions = {"skip_frame": skip, "copyts": None}
     if after_s > 0:
-        seek_s = start_pts * Fraction(source.picture.time_base) + after_s
-        options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
+        options |= {"ss": f"{float(start_s + after_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
     part = f"trim=start={float(begin_s):.6f}:end={float(begin_s) + slack_s:.6f}"
-    return _arguments(source, options, [f"setpts=PTS-{start_pts}", part], 1)
+    clock = clock_step(source.facts, f"{start_s.numerator}/{start_s.denominator}/TB")
+    return _arguments(source, options, [clock, *upright_steps(source.facts, source.picture), part], 1)
 
 
 def _spaced_arguments(source: Source, first: int, last: int, count: int, slack_s: float, skip: str) -> list[str]:
@@ -267,47 +288,31 @@ def _spaced_arguments(source: Source, first: int, last: int, count: int, slack_s
     step_s = float((last - first) / source.rate / count)
     since = f"(t-({begin_s:.6f}))"
     steps = [  # the first frame that is at most slack_s later than each time
-        "setpts=PTS-STARTPTS",
+        clock_step(source.facts, "STARTPTS"),
+        *upright_steps(source.facts, source.picture),
         f"trim=start={begin_s:.6f}:end={float((last - HALF_FRAME) / source.rate):.6f}",
         f"select=lt(mod({since}\\,{step_s:.6f})\\,{slack_s:.6f})"
         f"*(isnan(prev_selected_t)+gt(floor({since}/{step_s:.6f})\\,floor((prev_selected_t-({begin_s:.6f}))/{step_s:.6f})))",
     ]
-    return _arguments(source, {"skip_frame": skip}, steps, count)
+    return _arguments(source, {"skip_frame": skip, "copyts": None}, steps, count)
 
 
 def _arguments(source: Source, options: FfmpegOptions, steps: list[str], count: int) -> list[str]:
-    always = {"f": source.facts.format, "max_pixels": MAX_FRAME_PIXELS} | input_options(source.facts.format)
+    facts, picture = source.facts, source.picture
+    largest = max(MAX_FRAME_PIXELS, 2 * facts.width * facts.height)
+    always: FfmpegOptions = {"f": facts.format, "max_pixels": largest}
+    always |= input_options(facts.format)
+    always |= film_options(picture, source.ffmpeg)
+    decoder = ALPHA_DECODERS.get(facts.codec)
+    if picture.alpha and decoder is not None and decoder in known_decoders(source.ffmpeg):
+        always["c:v"] = decoder
     output = {
         "format": "rawvideo",
         "pix_fmt": "yuv420p",
-        "map": "0:V:0",
-        "vf": ",".join([*steps, *_colour_steps(source)]),
+        "map": f"0:{picture.stream}",
+        "vf": ",".join([*steps, *colour_filters(source.conversion, picture, facts.width, facts.height)]),
         "fps_mode": "passthrough",
         "frames:v": count,
     }
     stream = ffmpeg.input(file_address(source.path), **always, **options).output("pipe:1", **output)
     return ffmpeg_arguments(stream, source.ffmpeg)
-
-
-def _colour_steps(source: Source) -> list[str]:
-    """Return the filters that convert size, range and matrix for the pipeline; fitting frames stay as they are."""
-    steps = []
-    target = source.colour.filter_name
-    matrix = MATRIX_NAMES.get(source.picture.matrix, target)
-    if source.picture.transfer in HDR_TRANSFERS:
-        transfer = HDR_TRANSFERS[source.picture.transfer]
-        steps.append(f"zscale=tin={transfer}:pin=2020:min=2020_ncl:t=linear:npl=100,format=gbrpf32le")
-        steps.append("zscale=p=709,tonemap=hable:desat=0,zscale=t=709:m=709:r=limited,format=yuv420p")
-        matrix = "bt709"
-    size = f"scale={source.facts.width}:{source.facts.height}:flags=bicubic+accurate_rnd+full_chroma_int"
-    tags = f"out_color_matrix={target}:out_range=tv"
-    steps.append(f"{size}:{tags}" if source.picture.rgb else f"{size}:in_color_matrix={matrix}:{tags}")
-    return steps
-
-
-def _target_matrix(picture: PictureFacts, height: int) -> ColourMatrix:
-    """Return BT.709 for HDR, the tagged matrix if it is BT.601 or BT.709, and the matrix for the height otherwise."""
-    if picture.transfer in HDR_TRANSFERS or picture.matrix in (9, 10):
-        return ColourMatrix.BT709
-    known = {1: ColourMatrix.BT709, 5: ColourMatrix.BT601, 6: ColourMatrix.BT601}
-    return known.get(picture.matrix, ColourMatrix.for_height(height))

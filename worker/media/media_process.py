@@ -172,13 +172,15 @@ class MediaProcess:
     def failure(self, code: ErrorCode, message: str) -> ServiceError:
         """Wait for the end of a failed process and return the error to raise.
 
-        A full disk has its own code, `storage_full`. Raises ProcessKilledError if the process was killed.
+        A full disk and lack of memory have codes of their own. Raises ProcessKilledError if the process was killed.
         """
         self.wait()
         output = self.error_output()
         log.warning("ffmpeg failed: %s", output.strip())
-        if os.strerror(errno.ENOSPC) in output:
+        if any(os.strerror(number) in output for number in (errno.ENOSPC, errno.EDQUOT)):
             return ServiceError(ErrorCode.STORAGE_FULL, "The service has no disk space left.")
+        if os.strerror(errno.ENOMEM) in output:
+            return ServiceError(ErrorCode.OUT_OF_MEMORY, "The worker ran out of memory.")
         return ServiceError(code, message)
 
 

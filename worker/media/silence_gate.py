@@ -22,7 +22,8 @@ BLOCK_STEPS: Final = 6000  # a minute at a time
 
 def gate_silence(samples: I16, work_dir: Path) -> I16:
     """Write samples (n,) int16, silent wherever nobody speaks, into work_dir; return them as a memory map."""
-    gain = gate_gain(levels_db(samples))
+    gain = gate_gain(levels_db(samples), samples)
+    release_pages(samples)
     path = work_dir / GATED_FILE
     with path.open("wb") as file:  # not a memory map: a full disk then raises an error instead of SIGBUS
         for start in range(0, len(gain), BLOCK_STEPS):

@@ -34,6 +34,7 @@ LIMITER: Final = "level=disabled:limit=1:attack=5:release=50:latency=1"
 SILENCE_SAMPLES: Final = 16_000  # written at once
 CANCELED_POWER: Final = 0.01
 FAILED: Final = 1
+UNSAFE_PLANES: Final = 8  # PyAV looks for a plane beyond the last one of so many, and crashes
 
 
 @dataclass(frozen=True)
@@ -173,13 +174,13 @@ class _Run:
         samples = [channels_of(frame) for frame in frames]
         chosen = None if self._guard is None else self._guard.choose(np.concatenate(samples, axis=1))
         for frame, sound in zip(frames, samples, strict=True):
-            if chosen is not None:
-                heard = np.repeat(sound[chosen : chosen + 1], 1 if self._mixes else len(sound), axis=0)
-                yield from _resampled(self._resampler, _frame_of(heard, frame))
-            elif self._mixes:
-                yield from _resampled(self._resampler, _frame_of(self._weights @ sound, frame))
+            if not self._mixes:
+                heard = frame if chosen is None else _with_both_sides_alike(frame, chosen)
+            elif chosen is None:
+                heard = _frame_of(self._weights @ sound, frame)
             else:
-                yield from _resampled(self._resampler, frame)
+                heard = _frame_of(sound[chosen : chosen + 1], frame)
+            yield from _resampled(self._resampler, heard)
 
 
 class _LimitedResampler:
@@ -212,6 +213,9 @@ def _resampled(resampler: av.AudioResampler | _LimitedResampler, frame: av.Audio
 
 def channels_of(frame: av.AudioFrame) -> F32:
     """Return the samples of a frame, (channels, n) float32 with full scale at 1."""
+    if frame.format.is_planar and frame.layout.nb_channels >= UNSAFE_PLANES:
+        packer = av.AudioResampler(format=frame.format.packed, layout=frame.layout, rate=frame.sample_rate)
+        frame = [*packer.resample(frame), *packer.resample(None)][0]
     samples: NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -228,6 +232,18 @@ def _frame_of(samples: F32, like: av.AudioFrame) -> av.AudioFrame:
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), "fltp", layout)
     frame.sample_rate = like.sample_rate
     return frame
+
+
+def _with_both_sides_alike(frame: av.AudioFrame, channel: int) -> av.AudioFrame:
+    """Return a stereo frame of the same format whose sides both have one channel of this frame."""
+    samples: NDArray[Any] = frame.to_ndarray()
+    if frame.format.is_planar:
+        alike = samples[[channel, channel]]
+    else:
+        alike = np.repeat(samples.reshape(-1, 2)[:, channel], 2)[None]
+    copy = av.AudioFrame.from_ndarray(np.ascontiguousarray(alike), frame.format.name, frame.layout.name)
+    copy.sample_rate = frame.sample_rate
+    return copy
 
 
 def _gains_of_unplaced(request: SoundRequest) -> dict[str, F32]:

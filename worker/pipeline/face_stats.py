@@ -13,7 +13,7 @@ from app.core.errors import ErrorCode, InputError
 from app.core.jobs import JobOptions
 from worker.faces.detect import face_height
 from worker.faces.reference import PROFILE, ReferenceCrops
-from worker.faces.subject import MIN_HEIGHT_PX
+from worker.faces.subject import MIN_HEIGHT_PX, Chooser
 from worker.faces.track import TrackedFrame
 from worker.pipeline.sync_confidence import LipShapes
 
@@ -82,7 +82,7 @@ def check_faces(stats: FaceStats, choice: str) -> None:
     if stats.with_face:
         return
     if stats.too_small:
-        message = f"The face is less than {MIN_HEIGHT_PX:g} pixels tall throughout."
+        message = f"No face in the clip is at least {MIN_HEIGHT_PX:g} pixels tall."
         raise InputError(ErrorCode.FACE_TOO_SMALL, message)
     if choice in ("largest", "all"):
         raise InputError(ErrorCode.NO_FACE_DETECTED, "No face was found in any frame.")
@@ -101,6 +101,16 @@ def face_warnings(stats: FaceStats) -> list[str]:
     if stats.height_px < LOW_HEIGHT_PX:
         warnings.append(f"The face is only {stats.height_px:.0f} pixels tall; its lips may hardly be seen to move.")
     return warnings
+
+
+def person_warnings(chooser: Chooser) -> list[str]:
+    """Return a warning if the chosen person may be two people who look much alike."""
+    if chooser.target is None or chooser.target.looks == 1:
+        return []
+    return [
+        f"The chosen face looks different in {chooser.target.looks} parts of the clip: these may be several people who "
+        "look much alike, and all of them get new lips. Submit the shots of one person alone if that is wrong."
+    ]
 
 
 def limit_warnings(references: ReferenceCrops) -> list[str]:

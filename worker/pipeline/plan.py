@@ -116,9 +116,8 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
         saved_arrays = {name: arrays[name] for name in arrays.files}
     chooser = Chooser.of_facts(decisions["chooser"])
     if decisions["is_encoded"] != (context.synthesizer.encoder is not None):
-        raise ServiceError(
-            ErrorCode.CHECKPOINT_INVALID, "The job was planned with another checkpoint; submit it again."
-        )
+        message, hint = "The job was planned with another checkpoint; submit it again.", "Submit the job again."
+        raise ServiceError(ErrorCode.CHECKPOINT_INVALID, message, hint=hint)
     sound, voice_s = _saved_sound(saved.media, context.synthesizer), float(decisions["voice_s"])
     references = ReferenceCrops.of_arrays(saved_arrays, context.synthesizer.config, chooser)
     sources, check = context.sources, context.monitor.check

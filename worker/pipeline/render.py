@@ -14,7 +14,15 @@ from worker.faces.detect import FaceDetector
 from worker.faces.track import TrackedFrame, tracked_frames
 from worker.media.encode import Encoder
 from worker.media.stage_timer import StageTimer
-from worker.pipeline.face_stats import FaceStats, check_faces, count_faces, face_warnings, limit_warnings
+from worker.pipeline.face_stats import (
+    FaceStats,
+    check_faces,
+    count_faces,
+    face_warnings,
+    limit_warnings,
+    person_warnings,
+)
+from worker.pipeline.film_warnings import film_warnings
 from worker.pipeline.plan import Plan, make_plan
 from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FinishedClip, RunContext
@@ -98,5 +106,6 @@ def finished_clip(
         checkpoint=f"{synthesizer.config.architecture}-{synthesizer.config.image_size}",
         device=synthesizer.device_name,
     )
-    warnings = [*face_warnings(stats), *limit_warnings(plan.references), *sync_warnings(confidence)]
-    return FinishedClip(result, report, [*sound_warnings(context.sources.input), *warnings])
+    faces = [*face_warnings(stats), *person_warnings(plan.chooser), *limit_warnings(plan.references)]
+    inputs = [*sound_warnings(context.sources.input), *film_warnings(plan.source.facts), *plan.source.warnings]
+    return FinishedClip(result, report, [*inputs, *faces, *sync_warnings(confidence)])

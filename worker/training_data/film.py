@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from app.core.checks import Check
 from app.core.errors import ErrorCode, InputError, LipSyncError
 from app.core.files import replacing
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
+from app.core.settings import Settings
 from model.arrays import I16
 from model.evaluation.av_offset import OffsetExpert, Piece, find_offset, shift_sound
 from worker.media.decode import Source, decode, open_source
@@ -30,7 +31,7 @@ from worker.training_data.clip_writer import FPS, SAMPLES_PER_FRAME, FacelessCli
 from worker.training_data.dataset_layouts import Film
 from worker.training_data.shots import SHORTEST_FRAMES, Shot, split_shots
 
-LIMITS: Final = Limits(max_duration_s=4 * 3600.0)
+LONGEST_FILM_S: Final = 4 * 3600.0  # films for training may be longer than clips for the service
 START_S: Final = 120.0  # a film may take this many seconds, plus SECONDS_PER_SECOND for each second of its length
 SECONDS_PER_SECOND: Final = 40.0
 SKIPPED_FRAMES: Final = FPS // 2  # after a frame without a face, this many frames are skipped
@@ -54,6 +55,20 @@ class FilmResult:
 
 
 @dataclass(frozen=True)
+class FilmReading:
+    """Limits on films, and the path of ffmpeg if it is set."""
+
+    limits: Limits = field(default_factory=lambda: Limits(max_duration_s=LONGEST_FILM_S))
+    ffmpeg: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> FilmReading:
+        """Return what the settings name; a film may always last LONGEST_FILM_S."""
+        limits = Limits.of(settings)
+        return cls(replace(limits, max_duration_s=max(limits.max_duration_s, LONGEST_FILM_S)), settings.ffmpeg)
+
+
+@dataclass(frozen=True)
 class _Clip:
     """Clip that is being made: its folder, and its frames [first, last) in the film."""
 
@@ -62,7 +77,9 @@ class _Clip:
     last: int
 
 
-def prepare_film(preparer: Preparer, film: Film, split: str, out_dir: Path, expert: OffsetExpert | None) -> FilmResult:
+def prepare_film(
+    preparer: Preparer, film: Film, split: str, out_dir: Path, expert: OffsetExpert | None, reading: FilmReading
+) -> FilmResult:
     """Make the clips of a film under `out_dir`, unless they exist; the result of an unusable film holds the reason."""
     note = out_dir / NOTES / f"{film.name}.json"
     if note.is_file():
@@ -71,7 +88,7 @@ def prepare_film(preparer: Preparer, film: Film, split: str, out_dir: Path, expe
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        result = _make_clips(preparer, film, split, temporary, expert)
+        result = _make_clips(preparer, film, split, temporary, expert, reading)
         for name in result.clips:
             shutil.rmtree(out_dir / name, ignore_errors=True)
             (temporary / name).rename(out_dir / name)
@@ -85,15 +102,17 @@ def prepare_film(preparer: Preparer, film: Film, split: str, out_dir: Path, expe
     return result
 
 
-def _make_clips(preparer: Preparer, film: Film, split: str, folder: Path, expert: OffsetExpert | None) -> FilmResult:
+def _make_clips(
+    preparer: Preparer, film: Film, split: str, folder: Path, expert: OffsetExpert | None, reading: FilmReading
+) -> FilmResult:
     """Make all clips of a film in a folder. Raises LipSyncError for a film that cannot be used."""
-    facts = probe_video(film.path, LIMITS)
+    facts = probe_video(film.path, reading.limits)
     if facts.kind != "video":
         raise InputError(ErrorCode.VIDEO_STREAM_MISSING, "The picture does not move.")
     check = _deadline(START_S + SECONDS_PER_SECOND * facts.duration_s)
     grid = facts.model_copy(update={"fps": str(FPS), "frames": round(facts.duration_s * FPS)})
-    source = open_source(film.path, grid, find_ffmpeg(None), check)
-    voice = _voice(film.path, check)
+    source = open_source(film.path, grid, find_ffmpeg(reading.ffmpeg), check)
+    voice = _voice(film.path, reading.limits, check)
     # Lips that move without sound are of no use in training.
     frames = min(source.frames, len(voice) // SAMPLES_PER_FRAME)
     meta = {"identity": film.identity, "voice": film.identity, "split": split, "source": film.path.name}
@@ -154,13 +173,13 @@ def _bring_into_sync(clips: list[_Clip], voice: I16, expert: OffsetExpert | None
     return offset.frames
 
 
-def _voice(path: Path, check: Check) -> I16:
+def _voice(path: Path, limits: Limits, check: Check) -> I16:
     """Return the sound of a film, (n,) int16 at 16 kHz, from the start of its video track on.
 
     Raises InputError if the film has no sound or only silence.
     """
     with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
-        facts = probe_audio(path, LIMITS)
+        facts = probe_audio(path, limits)
         voice = np.array(read_voice(path, facts, Path(folder), check, facts.start_s))
     if float(np.sqrt(np.mean(voice.astype(np.float64) ** 2))) < SILENT_RMS:
         raise InputError(ErrorCode.AUDIO_UNREADABLE, "The sound of the film is silence.")

@@ -19,7 +19,7 @@ from model.checkpoint import CheckpointConfig, load_expert
 from model.evaluation.av_offset import OffsetExpert
 from worker.training_data.clip_writer import FPS, Preparer
 from worker.training_data.dataset_layouts import Film, choose_splits, find_films, known_splits
-from worker.training_data.film import FilmResult, prepare_film
+from worker.training_data.film import FilmReading, FilmResult, prepare_film
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,15 @@ class PrepareSettings:
     """Settings for preparing a folder.
 
     val_share: share of the identities that is held out. seed: decides which. workers: number of processes. expert:
-    checkpoint of a sync expert, which estimates the delay of the sound; None: estimate it without a network.
+    checkpoint of a sync expert, which estimates the delay of the sound; None: estimate it without a network. reading:
+    how films are read.
     """
 
     val_share: float = 0.1
     seed: int = 7
     workers: int = 1
     expert: Path | None = None
+    reading: FilmReading = field(default_factory=FilmReading)
 
 
 @dataclass
@@ -86,9 +88,9 @@ def _open_tools(expert_path: Path | None) -> _Tools:
 _tools_of_process = functools.cache(_open_tools)  # a process of the pool prepares many films with the same tools
 
 
-def _prepare_in_process(film: Film, split: str, out_dir: Path, expert_path: Path | None) -> FilmResult:
-    tools = _tools_of_process(expert_path)
-    return prepare_film(tools.preparer, film, split, out_dir, tools.expert)
+def _prepare_in_process(film: Film, split: str, out_dir: Path, settings: PrepareSettings) -> FilmResult:
+    tools = _tools_of_process(settings.expert)
+    return prepare_film(tools.preparer, film, split, out_dir, tools.expert, settings.reading)
 
 
 def prepare_folder(folder: Path, out_dir: Path, settings: PrepareSettings, log: Callable[[str], None]) -> FolderReport:
@@ -122,13 +124,13 @@ def _prepare_films(
     if settings.workers <= 1:
         tools = _open_tools(settings.expert)
         for film in films:
-            yield film, prepare_film(tools.preparer, film, splits[film.identity], out_dir, tools.expert)
+            split = splits[film.identity]
+            yield film, prepare_film(tools.preparer, film, split, out_dir, tools.expert, settings.reading)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(settings.workers, context) as pool:
         futures = {
-            pool.submit(_prepare_in_process, film, splits[film.identity], out_dir, settings.expert): film
-            for film in films
+            pool.submit(_prepare_in_process, film, splits[film.identity], out_dir, settings): film for film in films
         }
         try:
             for future in as_completed(futures):

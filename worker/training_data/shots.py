@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from model.arrays import U8
-from worker.faces.track import is_cut, thumbnail
+from worker.faces.cuts import is_cut, thumbnail
 
 LONGEST_FRAMES: Final = 500  # 20 s
 SHORTEST_FRAMES: Final = 25

@@ -29,10 +29,13 @@ G722_BYTES_PER_S: Final = 8000
 
 
 class FaceCutter:
-    """Cutter of faces out of original pictures and videos; it keeps its face detector open for the next file."""
+    """Cutter of faces out of original pictures and videos; it keeps its face detector open for the next file.
 
-    def __init__(self) -> None:
-        self._detectors = DetectorPool()
+    limits: on the files. ffmpeg: path of the program, if it is set.
+    """
+
+    def __init__(self, limits: Limits | None = None, ffmpeg: str | None = None) -> None:
+        self._detectors, self._limits, self._ffmpeg = DetectorPool(), limits or Limits(), ffmpeg
 
     def cut_face(self, path: Path, frame: int | None, box: Box | None) -> U8:
         """Return a part of a picture, or of a frame of a video, as (H, W, 3) uint8 RGB.
@@ -41,7 +44,7 @@ class FaceCutter:
         tallest face. Raises MaterialError.
         """
         try:
-            rgb = _picture(path) if frame is None else _frame(path, frame)
+            rgb = self._picture(path) if frame is None else self._frame(path, frame)
         except LipSyncError as error:
             raise MaterialError(error.message) from None
         x, y, width, height = self._around_face(rgb) if box is None else box
@@ -63,31 +66,31 @@ class FaceCutter:
         x, y = max(0, round(center_x - half)), max(0, round(center_y - half))
         return x, y, min(rgb.shape[1], round(center_x + half)) - x, min(rgb.shape[0], round(center_y + half)) - y
 
+    def _picture(self, path: Path) -> U8:
+        facts = probe_video(path, self._limits)
+        if facts.kind != "image":
+            raise MaterialError("it is a video, but a picture was expected")
+        return read_still(path, facts.format, facts.width, facts.height, never_stop).rgb
 
-def read_sound(path: Path) -> I16:
+    def _frame(self, path: Path, number: int) -> U8:
+        source = open_source(path, probe_video(path, self._limits), find_ffmpeg(self._ffmpeg), never_stop)
+        if number >= source.frames:
+            raise MaterialError(f"the video has {source.frames} frames, not {number + 1}")
+        y, u, v = split_planes(next(decode(source, number, number + 1, never_stop)))
+        whole = [
+            np.asarray(cv2.resize(plane, y.shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8) for plane in (u, v)
+        ]
+        return rgb_of_planes(y, whole[0], whole[1], source.colour)[: source.facts.height, : source.facts.width]
+
+
+def read_sound(path: Path, limits: Limits | None = None) -> I16:
     """Return the sound of a file as (n,) int16 at 16 kHz. Raises MaterialError."""
     try:
-        facts = _g722_facts(path) if path.suffix == ".g722" else probe_audio(path, Limits())
+        facts = _g722_facts(path) if path.suffix == ".g722" else probe_audio(path, limits or Limits())
         with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
             return np.array(read_voice(path, facts, Path(folder), never_stop))
     except LipSyncError as error:
         raise MaterialError(error.message) from None
-
-
-def _picture(path: Path) -> U8:
-    facts = probe_video(path, Limits())
-    if facts.kind != "image":
-        raise MaterialError("it is a video, but a picture was expected")
-    return read_still(path, facts.format, facts.width, facts.height, never_stop)
-
-
-def _frame(path: Path, number: int) -> U8:
-    source = open_source(path, probe_video(path, Limits()), find_ffmpeg(None), never_stop)
-    if number >= source.frames:
-        raise MaterialError(f"the video has {source.frames} frames, not {number + 1}")
-    y, u, v = split_planes(next(decode(source, number, number + 1, never_stop)))
-    whole = [np.asarray(cv2.resize(plane, y.shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8) for plane in (u, v)]
-    return rgb_of_planes(y, whole[0], whole[1], source.colour)[: source.facts.height, : source.facts.width]
 
 
 def _g722_facts(path: Path) -> AudioFacts:

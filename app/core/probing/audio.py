@@ -24,6 +24,10 @@ MIN_VOICE_S: Final = 0.1
 WITH_ZERO: Final = frozenset({"matroska", "mov", "avi", "mxf"})
 CUT_FROM_BROADCAST: Final = frozenset({"ogg", "flv", "asf"})
 LONGEST_BROADCAST_DELAY_S: Final = 60.0
+PACKED_FLOATS: Final = ("flt", "dbl")
+PROMISING: Final = frozenset({"mov", "matroska", "flac"})  # formats whose duration is a fact and no guess
+LEAST_MISSING_S: Final = 0.5
+LEAST_MISSING: Final = 0.1  # as a share of what is there
 PADDING_S: Final = 0.15  # encoders put up to this much before the first sample; it is no delay
 
 
@@ -56,7 +60,7 @@ def _facts_of_track(path: Path, name: str, track: int, limits: Limits) -> dict[s
         rate_hz, channels = max(rate_hz, frame.sample_rate), max(channels, frame.layout.nb_channels)
         if reading.length_s > limits.max_duration_s:
             raise too_long("sound", reading.length_s, limits)
-        if frame.format.name.startswith(("flt", "dbl")) and not _is_finite(frame):
+        if frame.format.name in PACKED_FLOATS and not _is_finite(frame):  # only stored floats are packed
             raise InputError(ErrorCode.AUDIO_UNREADABLE, "The sound holds values that are not numbers.")
     if not rate_hz and reading.packets:
         return None
@@ -68,6 +72,7 @@ def _facts_of_track(path: Path, name: str, track: int, limits: Limits) -> dict[s
         codec, rate_hz, channels = context.codec.canonical_name, rate_hz or context.sample_rate, max(channels, 1)
         if reading.first_s is not None:
             start_s = _start_s(container, name, reading.first_s, limits)
+        missing_s = _missing_s(container, name, track, reading.length_s + max(0.0, start_s))
     duration_s = round(reading.length_s + max(0.0, start_s), 6)  # counting leaves errors of rounding
     if duration_s > limits.max_duration_s:
         raise too_long("sound", duration_s, limits)
@@ -79,13 +84,28 @@ def _facts_of_track(path: Path, name: str, track: int, limits: Limits) -> dict[s
         "track": track,
         "start_s": start_s,
         "is_joined": reading.is_joined,
-        "damaged_s": reading.damaged_s,
+        "damaged_s": round(reading.damaged_s, 6),
+        "missing_s": missing_s,
     }
+
+
+def _missing_s(container: av.container.InputContainer, name: str, track: int, length_s: float) -> float:
+    """Return the seconds of sound that the file promises beyond what is there; 0 if it is about complete."""
+    if name not in PROMISING or not container.duration:
+        return 0.0
+    stream, promised_s = container.streams.audio[track], container.duration / av.time_base
+    if stream.duration and stream.time_base:
+        promised_s = min(promised_s, float(stream.duration * stream.time_base))
+    elif len(container.streams) > 1:  # the duration may be that of another stream
+        return 0.0
+    missing_s = promised_s - length_s
+    return round(missing_s, 6) if missing_s > max(LEAST_MISSING_S, LEAST_MISSING * length_s) else 0.0
 
 
 def _start_s(container: av.container.InputContainer, name: str, first_s: float, limits: Limits) -> float:
     """Return when a sound whose first timestamp is first_s begins, counted from its picture, or else from its file."""
-    picture_s = _picture_start_s(container, limits)
+    # an AVI has no timestamps but those of decoding, which begin with the sound
+    picture_s = 0.0 if name == "avi" and container.streams.video else _picture_start_s(container, limits)
     if picture_s is not None:
         return first_s - picture_s
     is_delay = name in WITH_ZERO or (name in CUT_FROM_BROADCAST and first_s <= LONGEST_BROADCAST_DELAY_S)
@@ -107,9 +127,6 @@ def _picture_start_s(container: av.container.InputContainer, limits: Limits) -> 
 def _is_finite(frame: av.AudioFrame) -> bool:
     """Return whether a frame of floats has neither NaN nor infinity; either would make the sum not finite."""
     wide = "dbl" in frame.format.name
-    values = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
-    for plane in frame.planes:
-        data = memoryview(bytes(plane)[: values * (8 if wide else 4)])
-        if not math.isfinite(sum(data.cast("d") if wide else data.cast("f"))):
-            return False
-    return True
+    values = frame.samples * frame.layout.nb_channels
+    data = memoryview(bytes(frame.planes[0])[: values * (8 if wide else 4)])
+    return math.isfinite(sum(data.cast("d") if wide else data.cast("f")))

@@ -7,19 +7,23 @@ Ogg only while nothing changes. So each file is found here and opened alone.
 from __future__ import annotations
 
 import io
-import mmap
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from app.core.errors import ErrorCode, InputError
 
 MAX_PARTS: Final = 10_000
 OGG_HEADER_BYTES: Final = 27
+OGG_START: Final = b"OggS"
+OGG_PATTERN: Final = re.compile(OGG_START)
 OGG_FIRST_PAGE: Final = 2  # flag of the first page of a stream
 FLAC_START: Final = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # the marker, and the header of the block that follows
 RIFF_HEADER_BYTES: Final = 12
+BLOCK_BYTES: Final = 1024 * 1024
+PATTERN_BYTES: Final = 16
 
 
 class Part(NamedTuple):
@@ -35,8 +39,8 @@ def find_parts(path: Path, name: str) -> list[Part]:
     finders = {"ogg": _ogg_starts, "flac": _flac_starts, "wav": _wav_starts}
     if name not in finders or size == 0:
         return [Part(0, size)]
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        starts = finders[name](data)
+    with path.open("rb") as file:  # not a memory map: a long recording is larger than the memory of this process
+        starts = finders[name](file)
     if len(starts) > MAX_PARTS:
         raise InputError(ErrorCode.AUDIO_UNREADABLE, f"The sound consists of more than {MAX_PARTS} files.")
     starts = [0, *starts[1:]]
@@ -73,33 +77,50 @@ class PartOfFile:
         return self._file.tell() - self._part.start
 
 
-def _ogg_starts(data: mmap.mmap) -> list[int]:
+def _ogg_starts(file: BinaryIO) -> list[int]:
     """Return the places at which a group of streams begins: a first page after a page that is none (RFC 3533)."""
     starts, at, was_first = [0], 0, True
-    while at + OGG_HEADER_BYTES <= len(data):
-        if data[at : at + 4] != b"OggS":
-            at = data.find(b"OggS", at + 1)
-            if at < 0:
+    while len(header := _read_at(file, at, OGG_HEADER_BYTES)) == OGG_HEADER_BYTES:
+        if not header.startswith(OGG_START):
+            found = next(_find(file, OGG_PATTERN, at + 1), None)
+            if found is None:
                 break
+            at = found
             continue
-        is_first = bool(data[at + 5] & OGG_FIRST_PAGE)
+        is_first = bool(header[5] & OGG_FIRST_PAGE)
         if is_first and not was_first:
             starts.append(at)
         was_first = is_first
-        segments = data[at + OGG_HEADER_BYTES - 1]
-        table = data[at + OGG_HEADER_BYTES : at + OGG_HEADER_BYTES + segments]
-        at += OGG_HEADER_BYTES + segments + sum(table)
+        segments = header[-1]
+        at += OGG_HEADER_BYTES + segments + sum(file.read(segments))
     return starts
 
 
-def _flac_starts(data: mmap.mmap) -> list[int]:
-    return [found.start() for found in FLAC_START.finditer(data)] or [0]
+def _flac_starts(file: BinaryIO) -> list[int]:
+    return list(_find(file, FLAC_START, 0)) or [0]
 
 
-def _wav_starts(data: mmap.mmap) -> list[int]:
+def _wav_starts(file: BinaryIO) -> list[int]:
     starts, at = [], 0
-    while data[at : at + 4] == b"RIFF" and data[at + 8 : at + RIFF_HEADER_BYTES] == b"WAVE":
+    while (header := _read_at(file, at, RIFF_HEADER_BYTES)).startswith(b"RIFF") and header.endswith(b"WAVE"):
         starts.append(at)
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        size = int.from_bytes(header[4:8], "little")
         at += 8 + size + size % 2
     return starts or [0]
+
+
+def _read_at(file: BinaryIO, at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
+
+
+def _find(file: BinaryIO, pattern: re.Pattern[bytes], at: int) -> Iterator[int]:
+    """Yield the places from `at` on where a pattern of at most PATTERN_BYTES matches."""
+    while block := _read_at(file, at, BLOCK_BYTES):
+        # a match that begins in the last bytes may go on behind them; it is found in the next block
+        is_last = len(block) < BLOCK_BYTES
+        end = len(block) if is_last else len(block) - PATTERN_BYTES
+        yield from (at + found.start() for found in pattern.finditer(block) if found.start() < end)
+        if is_last:
+            return
+        at += end

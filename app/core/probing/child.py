@@ -1,9 +1,9 @@
 """The probing child process: opens one untrusted file under hard limits (`python -m app.core.probing.child`).
 
-It reads a request as JSON from standard input, `{"task": "video" | "audio" | "picture", "path", "cpu_s", "limits"}`,
-and writes a line `ready` to standard output. Whatever ends the process before has to do with this machine, not with the
-file. Then follows `{"facts": {...}}`, or `{"error": {"code", "message"}}` for a file that is refused, or
-`{"broken": text}` where the machine could not do its part.
+It reads a request as JSON from standard input, `{"task", "path", "cpu_s", "limits"}` with a task of TASKS, and writes a
+line `ready` to standard output. Whatever ends the process before has to do with this machine, not with the file. Then
+follows `{"facts": {...}}`, or `{"error": {"code", "message"}}` for a file that is refused, or `{"broken": text}` where
+the machine could not do its part.
 """
 
 from __future__ import annotations
@@ -24,14 +24,19 @@ from app.core.errors import ErrorCode, InputError
 from app.core.probing.answer import DAMAGED, READY
 from app.core.probing.audio import probe_audio
 from app.core.probing.limits import Limits
-from app.core.probing.video import probe_picture, probe_video
+from app.core.probing.video import probe_changing_picture, probe_picture, probe_video
 
 MEMORY_BYTES: Final = 3 * 1024**3
 BLOCK_BYTES: Final = 1024 * 1024
 # Errors of a disk, and of a process or machine that may open no more files.
 MACHINE_ERRORS: Final = (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EAGAIN, errno.ENOBUFS)
 Probe = Callable[[Path, Limits], dict[str, Any]]
-TASKS: Final[Mapping[str, Probe]] = {"video": probe_video, "audio": probe_audio, "picture": probe_picture}
+TASKS: Final[Mapping[str, Probe]] = {
+    "video": probe_video,
+    "audio": probe_audio,
+    "picture": probe_picture,
+    "changing_picture": probe_changing_picture,
+}
 
 
 def main() -> None:

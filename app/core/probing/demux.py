@@ -51,15 +51,20 @@ def open_media(path: Path, name: str, unreadable: ErrorCode) -> av.container.Inp
     return container
 
 
-def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """Return the first video stream of a known codec that is not a cover picture; raises InputError."""
+def picture_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """Return the video streams that are no cover pictures, in the order in which players choose; raises InputError.
+
+    The streams that the file marks as default come first.
+    """
     streams = [stream for stream in container.streams.video if not stream.disposition & COVERS]
     if not streams:
         raise InputError(ErrorCode.VIDEO_STREAM_MISSING, "The file given as video contains no video.")
-    for stream in streams:
-        if stream.codec_context:  # None for a codec that is not known
-            return stream
-    raise InputError(ErrorCode.VIDEO_UNREADABLE, "The video is coded in a way that this service does not read.")
+    return sorted(streams, key=lambda stream: not stream.disposition & Disposition.default)
+
+
+def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """Return the video stream that players choose; raises InputError."""
+    return picture_streams(container)[0]
 
 
 def packets(

@@ -28,6 +28,7 @@ from app.core.probing.limits import Limits as Limits  # callers import it from h
 from app.core.sandbox.confined import child_environment, program_access, run_confined
 
 TIMEOUT_S: Final = 30.0
+PATIENCE: Final = 2.0  # seconds that a busy machine may take for each second of processor time
 READ_BYTES_PER_S: Final = 40e6  # of a slow disk: large files get more time
 ROOT: Final = Path(__file__).resolve().parents[3]
 
@@ -38,24 +39,40 @@ _log = logging.getLogger("lipsync.probe")
 class PictureFacts:
     """Facts that a decoder of the video needs beyond VideoFacts.
 
-    start_pts: time of the first frame that is shown, in units of time_base seconds. interlaced: as flagged in the file.
-    rgb: the codec stores RGB. matrix, primaries, transfer: colour tags as ITU-T H.273 numbers (2 = unspecified).
+    start_pts: time of the first frame that is shown, in units of time_base seconds. may_be_interlaced: any frame may be
+    flagged as interlaced. rgb: the codec stores RGB. alpha: the picture may have transparent places. matrix, primaries,
+    transfer: colour tags as ITU-T H.273 numbers (2 = unspecified). stream: number of the video stream in the file.
+    stored_width, stored_height: size of most frames as decoded, before cropping. pixel_aspect: width of their pixels
+    divided by the height. aspects: times in seconds from the first frame from which on the pixels have other such
+    values. pixel_format: format of the frames, in ffmpeg's names. crop: columns and rows not to be shown (left, right,
+    top, bottom). turn: ffmpeg filters that then make the picture upright, "" if it is.
     """
 
     start_pts: int | None
     time_base: str
-    interlaced: bool
+    may_be_interlaced: bool
     rgb: bool
+    alpha: bool
     matrix: int
     primaries: int
     transfer: int
+    stream: int = 0
+    stored_width: int = 0
+    stored_height: int = 0
+    pixel_aspect: str = "1"
+    aspects: tuple[tuple[float, str], ...] = ()
+    pixel_format: str = "yuv420p"
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    turn: str = ""
 
 
 class ProbeBrokenError(ServiceError):
     """Probe that broke for a reason of this machine, such as lack of memory; says nothing about the file."""
 
     def __init__(self) -> None:
-        message = "The file could not be checked, because this machine lacks memory or other means; try again shortly."
+        message = (
+            "The file could not be checked, because this machine lacks memory, time or other means; try again shortly."
+        )
         super().__init__(ErrorCode.OUT_OF_MEMORY, message, retry_after_s=10)
 
 
@@ -69,9 +86,15 @@ def probe_audio(path: Path, limits: Limits) -> AudioFacts:
     return AudioFacts.model_validate(_run_child("audio", path, limits, ErrorCode.AUDIO_UNREADABLE))
 
 
-def probe_picture(path: Path, limits: Limits) -> PictureFacts:
-    """Return the decoding facts of a video that was accepted; raises InputError or ProbeBrokenError."""
-    facts = _run_child("picture", path, limits, ErrorCode.VIDEO_UNREADABLE)
+def probe_picture(path: Path, limits: Limits, changes: bool = False) -> PictureFacts:
+    """Return the decoding facts of a video that was accepted; raises InputError or ProbeBrokenError.
+
+    changes: the size or shape of the picture changes (VideoFacts.picture_changes); the whole file is then read.
+    """
+    task = "changing_picture" if changes else "picture"
+    facts = _run_child(task, path, limits, ErrorCode.VIDEO_UNREADABLE)
+    facts["crop"] = tuple(facts["crop"])
+    facts["aspects"] = tuple((start_s, aspect) for start_s, aspect in facts["aspects"])
     return PictureFacts(**{name: facts[name] for name in PictureFacts.__dataclass_fields__})
 
 
@@ -93,7 +116,7 @@ def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> 
     request = {
         "task": task,
         "path": str(path.resolve()),
-        "cpu_s": int(timeout_s) + 1,
+        "cpu_s": int(timeout_s),
         "limits": asdict(limits),
     }
     environment = child_environment() | {"PYTHONPATH": str(ROOT)}
@@ -102,11 +125,12 @@ def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> 
             [sys.executable, "-m", "app.core.probing.child"],
             program_access([sys.executable], reads=[path.resolve()]),
             data=json.dumps(request),
-            timeout_s=timeout_s,
+            timeout_s=timeout_s * PATIENCE,
             environment=environment,
         )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(unreadable, "The file takes too long to be read.") from error
+    except subprocess.TimeoutExpired as error:  # its limit of processor time would have ended it before
+        _log.error("probe too slow task=%s", task)
+        raise ProbeBrokenError from error
     except OSError as error:  # no memory, no free descriptor, no further process
         _log.error("probe not started task=%s error=%s", task, error)
         raise ProbeBrokenError from error

@@ -5,19 +5,22 @@ Headers are not trusted: all packets are read, counted and timed, and the first 
 
 from __future__ import annotations
 
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image, ImageOps
 
 from app.core.errors import ErrorCode, InputError
-from app.core.probing.demux import first_frame, format_of, open_media, packets, picture_stream, size_and_hash, too_long
-from app.core.probing.frame_rate import STILL_RATE, find_cadence
+from app.core.probing.clock import join_parts, split_at_restarts, usual_step
+from app.core.probing.demux import format_of, size_and_hash, too_long
+from app.core.probing.frame_rate import STILL_RATE, Cadence, find_cadence
+from app.core.probing.joined_files import has_unread_film
 from app.core.probing.limits import Limits
+from app.core.probing.picture import check_size, find_picture
 from app.core.probing.sniff import PICTURE_FORMATS
+from app.core.probing.survey import Survey, survey_packets
 
-MIN_SIDE_PX: Final = 32  # a smaller picture cannot hold a face of 24 px
 MIN_PRESENT: Final = 0.9  # share of the frames named in the header that must be in the file
 
 
@@ -25,7 +28,7 @@ def probe_video(path: Path, limits: Limits) -> dict[str, Any]:
     """Return the fields of VideoFacts as a dict; raises InputError."""
     name = format_of(path, ErrorCode.VIDEO_UNREADABLE)
     facts = _still_facts(path, name, limits) if name in PICTURE_FORMATS else _moving_facts(path, name, limits)
-    _check_size(facts["width"], facts["height"], limits)
+    check_size(facts["width"], facts["height"], limits)
     return facts | size_and_hash(path)
 
 
@@ -33,7 +36,7 @@ def _still_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
     Image.MAX_IMAGE_PIXELS = None  # our own limit is checked instead, before a pixel is decoded
     try:
         with Image.open(path, formats=[name.upper()]) as image:
-            _check_size(*image.size, limits)
+            check_size(*image.size, limits)
             turn = {3: 180, 6: 90, 8: 270}.get(image.getexif().get(0x0112, 1), 0)
             upright = ImageOps.exif_transpose(image)  # decodes the whole picture
             width, height = upright.size
@@ -55,97 +58,87 @@ def _still_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
 
 
 def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
-    pts, last_duration, promised = [], 0, 0.0
-    key_frame, interval = 0, 0  # number of the last key frame, most frames from one to the next
-    with open_media(path, name, ErrorCode.VIDEO_UNREADABLE) as container:
-        stream = picture_stream(container)
-        time_base = Fraction(stream.time_base or Fraction(1, 90000))
-        hints = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
-        promised = max(stream.frames, 0)
-        count, last = 0, None
-        for packet in packets(container, stream):
-            if packet.is_keyframe:
-                interval, key_frame = max(interval, count - key_frame), count
-            count += 1
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            if stamp is not None and not packet.is_discard:
-                pts.append(stamp)
-                if last is None or stamp >= last:
-                    last, last_duration = stamp, packet.duration or 0
-            if count > limits.max_frames:
-                raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, "The video has more frames than are allowed.")
-        has_audio = bool(container.streams.audio)
-        picture = probe_picture(path, limits)
-    if promised and count < MIN_PRESENT * promised:
-        message = f"The video is incomplete: {count} of {promised} frames are there."
+    picture = find_picture(path, name, limits)
+    survey = survey_packets(path, name, picture.stream, limits)
+    if survey.promised and survey.count < MIN_PRESENT * survey.promised:
+        message = f"The video is incomplete: {survey.count} of {survey.promised} frames are there."
         raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
-    # frames before the first one that can be decoded are never shown
-    shown = [stamp for stamp in pts if picture["start_pts"] is None or stamp >= picture["start_pts"]]
-    pts = shown if len(shown) > count // 2 else pts
-    if len(pts) < count // 2:  # a stream without timestamps runs at the frame rate that its header names
-        step = 1 / ((hints or [STILL_RATE])[0] * time_base)
-        pts = [round(i * step) for i in range(count)]
-    cadence = find_cadence(pts, last_duration, time_base, hints)
+    if has_unread_film(path, name, survey.read_bytes):
+        message = "The file was joined from several films, of which only a part can be read; send a film that is whole."
+        raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
+    if survey.turns - {"", picture.turn}:  # codecs may tell it in the first key frame only
+        message = "The film is turned in another way from some frame on, which is not supported; send its parts alone."
+        raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
+    cadence, parts = _cadence(survey, picture.start_pts, name)
     duration_s = float(cadence.frames / cadence.rate)
     if duration_s > limits.max_duration_s:
         raise too_long("video", duration_s, limits)
     if cadence.rate > limits.max_fps:
         message = f"The video runs at {float(cadence.rate):.4g} frames a second; {limits.max_fps:g} are allowed."
         raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, message)
+    if survey.picture_changes:
+        picture = replace(picture, stored=survey.usual_picture() or picture.stored)
+    width, height = picture.shown_size()
     return {
         "kind": "image" if cadence.frames == 1 else "video",
         "format": name,
-        "codec": picture["codec"],
-        "width": picture["width"],
-        "height": picture["height"],
+        "codec": picture.codec,
+        "width": width,
+        "height": height,
         "fps": str(cadence.rate),
         "frames": cadence.frames,
         "duration_s": duration_s,
-        "rotation": picture["rotation"],
+        "rotation": picture.rotation,
         "variable_frame_rate": cadence.variable,
-        "has_audio": has_audio,
-        "keyframe_interval": max(interval, count - key_frame),
+        "has_audio": survey.has_audio,
+        "keyframe_interval": survey.keyframe_interval,
+        "video_tracks": picture.tracks,
+        "clock_restarts": len(parts) - 1,
+        "picture_changes": survey.picture_changes,
     }
 
 
+def _cadence(survey: Survey, start_pts: int | None, name: str) -> tuple[Cadence, list[list[int]]]:
+    """Return the cadence of all frames, and their times on one clock in the parts between its restarts, in ticks."""
+    parts = split_at_restarts(survey.stamps, survey.time_base, name)
+    if sum(len(part) for part in parts) < survey.count // 2 or not parts:
+        # a stream without timestamps runs at the frame rate that its header names
+        step = 1 / ((survey.hints or [STILL_RATE])[0] * survey.time_base)
+        parts = [[round(i * step) for i in range(survey.count)]]
+    step_ticks = usual_step(parts)
+    cadence = _cadence_of(join_parts(parts, step_ticks), survey, start_pts)
+    if len(parts) > 1:  # the decoder knows the rate only, so the parts are joined by its frames
+        step_ticks = round(1 / (cadence.rate * survey.time_base))
+        cadence = _cadence_of(join_parts(parts, step_ticks), replace(survey, hints=[cadence.rate]), start_pts)
+    return cadence, join_parts(parts, step_ticks)
+
+
+def _cadence_of(parts: list[list[int]], survey: Survey, start_pts: int | None) -> Cadence:
+    times = [time for part in parts for time in part]
+    if start_pts is not None:  # frames before the first one that can be decoded are never shown
+        shown = [time for time in times if time >= start_pts]
+        times = shown if len(shown) > len(times) // 2 else times
+    return find_cadence(times, survey.last_duration, survey.time_base, survey.hints)
+
+
 def probe_picture(path: Path, limits: Limits) -> dict[str, Any]:
-    """Decode the first frame of a video; return what a correct decoder needs (PictureFacts) and more, as a dict.
+    """Decode the first frame of a video; return the fields of PictureFacts as a dict; raises InputError."""
+    return find_picture(path, format_of(path, ErrorCode.VIDEO_UNREADABLE), limits).facts()
+
+
+def probe_changing_picture(path: Path, limits: Limits) -> dict[str, Any]:
+    """Do the same for a video whose picture changes: with the shape that most of its frames have, and all aspects.
 
     Raises InputError.
     """
     name = format_of(path, ErrorCode.VIDEO_UNREADABLE)
-    with open_media(path, name, ErrorCode.VIDEO_UNREADABLE) as container:
-        stream = picture_stream(container)
-        context = stream.codec_context
-        if context.width * context.height > limits.max_pixels:
-            _check_size(context.width, context.height, limits)
-        frame = first_frame(container, stream)
-        sar = Fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or 1)
-        if not Fraction(1, 8) <= sar <= 8:
-            sar = Fraction(1)
-        # the direction with finer pixels keeps its size, the other one is stretched to make pixels square
-        width = round(frame.width * sar) if sar > 1 else frame.width
-        height = round(frame.height / sar) if sar < 1 else frame.height
-        rotation = -frame.rotation % 360
-        return {
-            "codec": context.codec.canonical_name,
-            "width": height if rotation in (90, 270) else width,
-            "height": width if rotation in (90, 270) else height,
-            "rotation": rotation,
-            "start_pts": frame.pts,
-            "time_base": str(Fraction(stream.time_base or 1)),
-            "interlaced": bool(frame.interlaced_frame),
-            "rgb": bool(frame.format.is_rgb),
-            "matrix": int(frame.colorspace),
-            "primaries": int(frame.color_primaries),
-            "transfer": int(frame.color_trc),
-        }
-
-
-def _check_size(width: int, height: int, limits: Limits) -> None:
-    size = f"The picture is {width}x{height} pixels"
-    if width * height > limits.max_pixels:
-        message = f"{size}; at most {limits.max_pixels} pixels are allowed."
-        raise InputError(ErrorCode.RESOLUTION_EXCEEDED, message)
-    if min(width, height) < MIN_SIDE_PX:
-        raise InputError(ErrorCode.NO_FACE_DETECTED, f"{size}: too small to hold a face.")
+    picture = find_picture(path, name, limits)
+    survey = survey_packets(path, name, picture.stream, limits)
+    times = [time for part in _cadence(survey, picture.start_pts, name)[1] for time in part]
+    start = picture.start_pts if picture.start_pts is not None else min(times)
+    aspects = [
+        (float((times[min(first, len(times) - 1)] - start) * survey.time_base), str(seen.pixel_aspect))
+        for first, seen in survey.pictures
+    ]
+    usual = replace(picture, stored=survey.usual_picture() or picture.stored)
+    return usual.facts() | {"aspects": aspects}

@@ -75,6 +75,9 @@ class Key(StrEnum):
     # string, the secret that signs links to results
     LINK_KEY = "lipsync:link_key"
 
+    # list, the last jobs as JSON: pixels of a frame, seconds of work per frame
+    SPEEDS = "lipsync:speeds"
+
     # sorted set, webhooks that wait to be sent by when they are due
     WEBHOOKS = "lipsync:webhooks"
     # <event id>: hash, one webhook; kind, subject, owner, url, happened_at, tries

@@ -23,6 +23,7 @@ from app.core.jobs import PRIORITY_LEAD_S, Job, JobInput, JobOptions, JobStatus,
 from app.core.records.job_hash import job_of_hash
 from app.core.records.keys import Key
 from app.core.records.lua import Scripts
+from app.core.records.speeds import Speeds
 from app.core.settings import Settings
 
 LEASE_S: Final = 10.0  # a dead worker is noticed after this time plus at most REAP_INTERVAL_S
@@ -94,6 +95,7 @@ class Records:
         self._redis = client
         self._limits = limits
         self._scripts = Scripts(client)
+        self._speeds = Speeds(client)
 
     # ---- the API's side
 
@@ -264,7 +266,7 @@ class Records:
         frames, wall_s = result.frames, report.realtime_factor * result.duration_s
         fps = round(frames / wall_s, 2) if wall_s > 0 else 0.0
         done = Progress(percent=100.0, frames_done=frames, frames_total=frames, fps=fps, eta_s=0.0)
-        return self._finish(
+        is_done = self._finish(
             job_id,
             attempt,
             JobStatus.SUCCEEDED,
@@ -275,6 +277,9 @@ class Records:
                 "progress": done.model_dump_json(),
             },
         )
+        if is_done:
+            self._speeds.record(result.width * result.height, frames, wall_s)
+        return is_done
 
     def fail(self, job_id: str, attempt: int, error: Mapping[str, Any]) -> bool:
         """End the job with an error payload; return False if this attempt is no longer the current one."""

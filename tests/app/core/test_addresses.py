@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from app.core.addresses import listening_sockets
+from app.core.addresses import SILENCE_S, listening_sockets
 from app.core.errors import InputError
 
 
@@ -42,3 +42,11 @@ def test_a_host_that_cannot_be_used(host, said):
 def test_a_busy_port(first):
     with socket.create_server((first, 0)) as server, pytest.raises(InputError, match="another program"):
         listening_sockets("127.0.0.1", server.getsockname()[1])
+
+
+def test_connections_notice_a_client_that_vanished_and_send_at_once():
+    (server,) = listening_sockets("127.0.0.1", 0)
+    with server, socket.create_connection(server.getsockname()), server.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == SILENCE_S * 1000
+        assert accepted.proto == socket.IPPROTO_TCP, "else asyncio leaves Nagle's delay on"

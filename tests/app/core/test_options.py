@@ -6,7 +6,7 @@ import pytest
 
 from app.core.errors import InputError
 from app.core.jobs import JobOptions
-from app.core.options import check_options_fit, options_from_text, output_size_px
+from app.core.options import check_options_fit, options_from_text, output_duration_s, output_size_px
 from tests.service import INPUT
 
 GOOD = [
@@ -111,3 +111,25 @@ def test_the_output_has_an_even_size_of_the_same_shape(video, height):
 def test_a_still_picture_has_no_end():
     still = INPUT.model_copy(update={"video": INPUT.video.model_copy(update={"kind": "image", "duration_s": 0.04})})
     check_options_fit(JobOptions(start_s=0, end_s=5), still)
+
+
+@pytest.mark.parametrize(
+    ("options", "duration_s"),
+    [
+        ({}, 4.0),
+        ({"sync_mode": "silence"}, 10.0),
+        ({"sync_mode": "loop"}, 4.0),
+        ({"sync_mode": "remap"}, 4.0),
+        ({"sync_mode": "silence", "start_s": 2, "end_s": 5}, 3.0),
+        ({"start_s": 7}, 3.0),
+        ({"sync_mode": "silence", "end_s": 99}, 10.0),
+    ],
+)
+def test_the_length_of_the_output(options, duration_s):
+    """The video lasts 10 s and the voice 4 s."""
+    assert output_duration_s(INPUT, JobOptions(**options)) == duration_s
+
+
+def test_a_picture_is_shown_as_long_as_the_voice():
+    still = INPUT.model_copy(update={"video": INPUT.video.model_copy(update={"kind": "image"})})
+    assert output_duration_s(still, JobOptions(sync_mode="silence")) == 4.0

@@ -13,10 +13,12 @@ import pytest
 import redis
 from kombu.exceptions import OperationalError
 
+from app.core.errors import InputError
 from app.core.private_redis import find_redis_server
 from app.core.queue import JOBS_QUEUE, broker_tls, broker_url, count_messages, make_celery, send_job
 from app.core.records.connection import connect
 from app.core.settings import Settings
+from app.core.start_checks import check_redis_login
 from lipsync.supervisor import free_port
 from tests.service import wait_until
 
@@ -135,6 +137,10 @@ def test_an_unknown_certificate_is_refused(guarded_redis):
     url = f"rediss://:{quote(PASSWORD, safe='')}@127.0.0.1:{tls_port}"
     with celery_of(url) as celery, pytest.raises(Exception, match="certificate"):
         send_job(celery, JOB_ID)
+    with pytest.raises(InputError, match="certificate of Redis cannot be verified"):
+        check_redis_login(Settings(redis_url=url))
+    with pytest.raises(InputError, match="file of ssl_ca_certs cannot be read"):
+        check_redis_login(Settings(redis_url=f"{url}?ssl_ca_certs=/nowhere.pem"))
 
 
 def test_a_redis_that_is_away_is_told_soon(tmp_path):

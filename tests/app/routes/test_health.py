@@ -4,19 +4,9 @@ import json
 
 import pytest
 
-from app.core.records.records import WorkerFacts
 from tests.app.conftest import running_service
 from tests.app.routes.test_jobs import assert_problem
-
-WORKER = WorkerFacts(
-    name="host-7",
-    pid=7,
-    device="cpu",
-    precision="bf16",
-    checkpoint="net.safetensors",
-    checkpoint_sha256="d" * 64,
-    version="1",
-)
+from tests.service import WORKER
 
 
 @pytest.fixture(scope="module")

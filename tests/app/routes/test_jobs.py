@@ -4,15 +4,17 @@ import errno
 import http.client
 import json
 import shutil
+import threading
+import time
 from contextlib import ExitStack, closing
 
 import pytest
 
 from app.core.jobs import JobStatus, Progress
 from app.core.probing.probe import ProbeBrokenError
-from app.core.queue import JOBS_QUEUE, count_messages
-from app.services import Prober
-from tests.service import wait_until
+from app.core.queue import FACES_QUEUE, FACES_WAIT_S, JOBS_QUEUE, count_messages, store_faces
+from app.services import FACE_WAITS, Prober
+from tests.service import WORKER, wait_until
 
 JOB_KEYS = {
     "id",
@@ -314,6 +316,35 @@ def test_validate_keeps_nothing(service):
     assert folders(service) == [] and service.http.get("/jobs").json()["jobs"] == []
 
 
+def answer_validations(services, count):
+    """Say that no face was found, as a worker does, until so many validations are answered."""
+    with services.celery.connection_for_read() as connection, connection.SimpleQueue(FACES_QUEUE) as queue:
+        for _ in range(count):
+            message = queue.get(timeout=30)
+            store_faces(services.redis, message.payload[0][0], [])
+            message.ack()
+
+
+def test_validations_that_wait_for_a_worker_do_not_block_other_calls(service):
+    service.services.records.announce(WORKER)
+    count, answers = 45, []  # more than there are threads for blocking calls
+    waiting = [
+        threading.Thread(target=lambda: answers.append(service.post("/jobs/validate").json()["faces"]))
+        for _ in range(count)
+    ]
+    for thread in waiting:
+        thread.start()
+    wait_until(lambda: service.services.face_waits.borrowed_tokens == FACE_WAITS, 10)
+    started_at = time.monotonic()
+    assert service.http.get("/jobs").status_code == 200
+    assert time.monotonic() - started_at < FACES_WAIT_S / 2
+    answer_validations(service.services, count)
+    for thread in waiting:
+        thread.join(60)
+    assert answers == [[]] * count
+    assert folders(service) == []
+
+
 @pytest.mark.parametrize(("given", "kept"), [("my-id.7", True), ("a b", False), ("x" * 65, False), ("ä", False)])
 def test_request_ids(service, given, kept):
     answer = service.http.get("/healthz", headers={"X-Request-ID": given.encode("latin-1")})
@@ -340,3 +371,10 @@ def test_the_text_of_an_unexpected_error_is_not_sent(make_service, error, status
     assert_problem(answer, status, code)
     assert "secret" not in answer.text and "Traceback" not in answer.text
     assert folders(service) == []
+
+
+def test_validation_estimates_the_work_from_the_last_jobs(service):
+    """The cut_off output of the fake files has 100 frames of 640x480 pixels."""
+    assert service.post("/jobs/validate").json()["estimated_work_s"] is None
+    service.services.speeds.record(640 * 480, 50, 5.0)
+    assert service.post("/jobs/validate").json()["estimated_work_s"] == 10.0

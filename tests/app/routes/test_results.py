@@ -165,7 +165,8 @@ def test_a_missing_result_has_a_reason(service, finished):
     records.fail(
         waiting, 1, {"code": "no_face_detected", "message": "m", "stage": "detect", "retryable": False, "hint": "h"}
     )
-    assert "failed" in assert_problem(answer(waiting), 409, "result_not_ready")["detail"]
+    failed = assert_problem(answer(waiting), 409, "result_not_ready")
+    assert "failed" in failed["detail"] and not failed["retryable"] and "error" in failed["hint"]
     assert service.http.get(f"/jobs/{waiting}").json()["error"]["code"] == "no_face_detected"
     canceled = service.post().json()["id"]
     service.http.post(f"/jobs/{canceled}/cancel")

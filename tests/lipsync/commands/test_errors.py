@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import errno
+import re
+from pathlib import Path
+
+import av
 import click
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -38,6 +44,33 @@ def run(error: Exception) -> tuple[int, str, BaseException | None]:
             ModuleNotFoundError("", name="skimage.metrics"),
             "error: option_invalid: skimage is not installed; pip install '.[train]' brings it.",
         ),
+        (
+            ModuleNotFoundError("", name="worker"),
+            "error: option_invalid: worker is not installed here, and this command needs it.",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "a/b"),
+            "error: option_invalid: a/b: No such file or directory.",
+        ),
+        (
+            OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b"),
+            "error: option_invalid: a and b: Invalid cross-device link.",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "error: storage_full: No space left on device."),
+        (
+            OSError(errno.EROFS, "Read-only file system", "o.mp4"),
+            "error: option_invalid: o.mp4: Read-only file system.",
+        ),
+        (OSError(errno.EMFILE, "Too many open files"), "error: out_of_memory: Too many open files."),
+        (OSError("no number"), "error: option_invalid: no number."),
+        (MemoryError(), "error: out_of_memory: This machine has too little free memory for the command."),
+        (
+            av.InvalidDataError(1094995529, "Invalid data", "file:a.mp4"),
+            "error: video_unreadable: a.mp4 is damaged, or of a kind that cannot be read.",
+        ),
+        (av.FileNotFoundError(2, "No such file", "a.mp4"), "error: option_invalid: a.mp4: No such file."),
+        (httpx.ConnectError("refused"), "error: internal: The service cannot be reached: refused."),
+        (InputError(ErrorCode.OPTION_INVALID, "Two\nlines."), "error: option_invalid: Two lines."),
     ],
 )
 def test_a_known_error_is_one_line_and_status_2(error: Exception, line: str) -> None:
@@ -45,7 +78,35 @@ def test_a_known_error_is_one_line_and_status_2(error: Exception, line: str) -> 
     assert (status, told) == (2, line + "\n")
 
 
-@pytest.mark.parametrize("error", [ValueError("a bug"), ModuleNotFoundError("", name="app.nothing")])
-def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
-    status, told, let_through = run(error)
-    assert status == 1 and told == "" and let_through is error
+@pytest.mark.parametrize("error", [ValueError("a bug"), ModuleNotFoundError("", name="app.nothing"), KeyError("x")])
+def test_a_fault_of_the_program_is_one_line_that_names_its_traceback(error: Exception) -> None:
+    status, told, _ = run(error)
+    match = re.fullmatch(r"error: internal: A fault of the program: \w+; (\S+) says where, for a report[.]\n", told)
+    assert status == 2 and match is not None
+    saved = Path(match[1])
+    try:
+        assert "Traceback" in saved.read_text() and type(error).__name__ in saved.read_text()
+    finally:
+        saved.unlink()
+
+
+def test_an_interrupted_command_has_the_status_of_shells() -> None:
+    @click.group(cls=CommandGroup)
+    def program() -> None:
+        pass
+
+    @program.command()
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    ended = CliRunner().invoke(program, ["stop"])
+    assert (ended.exit_code, ended.stderr.strip()) == (130, "error: canceled: Stopped by Ctrl-C.")
+
+
+def test_the_callers_of_a_group_can_have_its_errors() -> None:
+    @click.group(cls=CommandGroup)
+    def program() -> None:
+        pass
+
+    with pytest.raises(click.UsageError):
+        program.main(["nothing"], standalone_mode=False)

@@ -85,6 +85,13 @@ def test_planes_and_rgb_give_the_same_crop(colour: ColourMatrix) -> None:
     assert np.abs(a - b).mean() < 1.2
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_a_square_is_turned_to_the_left(turns: int) -> None:
+    rgb = np.random.default_rng(5).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    upright = extract_rgb(rgb, square_transform((40.0, 30.0), 32.0, 32))
+    assert np.array_equal(extract_rgb(rgb, square_transform((40.0, 30.0), 32.0, 32, turns)), np.rot90(upright, turns))
+
+
 def test_beyond_the_frame_its_edge_goes_on() -> None:
     rgb = np.full((20, 20, 3), (10, 20, 30), np.uint8)
     crop = extract_rgb(rgb, square_transform((0.0, 0.0), 40.0, 40))

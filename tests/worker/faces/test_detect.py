@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,8 +10,8 @@ from PIL import Image
 from skimage.data import astronaut, cat
 
 from model.framing import LOWER_FACE
-from worker.faces.crop import face_transform
-from worker.faces.detect import DetectorPool, FaceDetector
+from worker.faces.crop import face_transform, map_points
+from worker.faces.detect import DetectorPool, Face, FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.media.colour import ColourMatrix, planes_of_rgb
 
@@ -65,6 +66,89 @@ def test_the_upright_crop_of_a_tilted_head_is_the_crop_of_the_upright_head(detec
     turn = np.degrees(np.arctan2(b.matrix[1, 0], b.matrix[0, 0]) - np.arctan2(a.matrix[1, 0], a.matrix[0, 0]))
     assert turn == pytest.approx(20.0, abs=2.5)
     assert b.scale == pytest.approx(a.scale, rel=0.05)
+
+
+def turned(rgb: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return a picture turned to the right about its middle, and the map (2, 3) of its points."""
+    height, width = rgb.shape[:2]
+    side = int(np.hypot(height, width))
+    matrix = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1.0), np.float64)
+    matrix[:, 2] += (side / 2 - width / 2, side / 2 - height / 2)
+    return cv2.warpAffine(rgb, matrix, (side, side), borderValue=(110, 110, 110)).astype(np.uint8), matrix
+
+
+def misplaced(face: Face, upright: Face, matrix: np.ndarray) -> float:
+    """Return the mean distance of a face from a turned upright one, in face heights."""
+    return float(np.hypot(*(face.landmarks - map_points(upright.landmarks, matrix)).T).mean()) / upright.height_px
+
+
+@pytest.mark.parametrize("degrees", [45, 60, 75, 90, 105, 120, 135, 150, 180, 210, 225, 240, 270, 300, 315])
+def test_a_turned_face_is_found_the_right_way_up(detector: FaceDetector, degrees: int) -> None:
+    picture = astronaut()[:300, 80:380]
+    (upright,) = detector.detect(picture)
+    rgb, matrix = turned(picture, degrees)
+    (face,) = detector.detect(rgb)
+    assert misplaced(face, upright, matrix) < 0.06
+    (other,) = detector.detect_in(PlanesView(planes_of_rgb(rgb, ColourMatrix.BT601), ColourMatrix.BT601))
+    assert misplaced(other, upright, matrix) < 0.06
+
+
+def test_a_lying_face_in_a_large_picture_is_found(detector: FaceDetector) -> None:
+    large = cv2.resize(astronaut(), (1024, 1024)).astype(np.uint8)
+    (upright,) = detector.detect(large)
+    picture = np.full((1080, 1920, 3), 90, np.uint8)
+    picture[20:1044, 700:1724] = np.rot90(large, -1)
+    (face,) = detector.detect(picture)
+    quarter = np.array([[0.0, -1.0, 700 + 1024], [1.0, 0.0, 20]])
+    assert misplaced(face, upright, quarter) < 0.06
+
+
+class CountingGraph:
+    """Detector of mediapipe that counts its calls."""
+
+    def __init__(self, graph: Any) -> None:
+        self.graph, self.calls = graph, 0
+
+    def process(self, picture: np.ndarray) -> Any:
+        self.calls += 1
+        return self.graph.process(picture)
+
+    def close(self) -> None:
+        self.graph.close()
+
+
+def test_an_upright_face_is_looked_at_once() -> None:
+    with FaceDetector() as own:
+        counting = own._detector = CountingGraph(own._detector)
+        assert own.detect(astronaut()[:300, 80:380])
+        assert counting.calls == 1
+
+
+@pytest.mark.parametrize("level", [10, 110, 170, 240])
+@pytest.mark.parametrize("from_point", [195, 1, 0])  # bridge of the nose, its tip, upper lip
+def test_an_upright_face_with_a_covered_mouth_stays_upright(
+    detector: FaceDetector, level: int, from_point: int
+) -> None:
+    picture = astronaut()[:300, 80:380].copy()
+    (bare,) = detector.detect(picture)
+    (left, _), (right, bottom) = bare.landmarks.min(axis=0).astype(int), bare.landmarks.max(axis=0).astype(int)
+    picture[int(bare.landmarks[from_point, 1]) : bottom, left:right] = level
+    assert all(face.landmarks[10, 1] < face.landmarks[152, 1] for face in detector.detect(picture))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("degrees", [0, 45, 90, 135, 180, 225, 270, 315])
+def test_hardly_any_of_many_faces_is_found_the_wrong_way_up(
+    detector: FaceDetector, shared_dir: Path, degrees: int
+) -> None:
+    found = []
+    for path in sorted((shared_dir / "media" / "faces").glob("*.jpg"))[::4]:
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        upright = max(detector.detect(picture), key=lambda face: face.height_px)
+        rgb, matrix = turned(picture, degrees)
+        found.append(min((misplaced(face, upright, matrix) for face in detector.detect(rgb)), default=None))
+    assert sum(one is not None and one < 0.08 for one in found) >= 0.95 * len(found)
+    assert sum(one is not None and one > 0.15 for one in found) <= 0.03 * len(found)
 
 
 def test_real_pictures_of_two_people(detector: FaceDetector, shared_dir: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from app.core.checks import never_stop
 from app.core.probing.probe import Limits, find_ffmpeg, probe_video
 from tests.worker.clips import portrait
 from worker.faces.detect import Face, FaceDetector
+from worker.faces.frame_view import PlanesView
 from worker.faces.subject import Chooser
 from worker.faces.track import FrameReader, TrackedFrame, Tracker
 from worker.media.colour import ColourMatrix, planes_of_rgb
@@ -104,6 +106,72 @@ class CountingDetector(FaceDetector):
     def detect_in(self, view: object) -> list[Face]:
         self.looks += 1
         return super().detect_in(view)  # type: ignore[arg-type]
+
+
+def jumped(i: int, cut: int, shift: float, zoom: float) -> np.ndarray:
+    """Return a frame of a still person on a plain ground, who is elsewhere and larger from frame `cut` on."""
+    picture = np.full((240, 320, 3), 118, np.uint8)
+    picture[:, 60:260] = portrait(200, 240, shift=-40.0)
+    zoom, shift = (zoom, shift) if i >= cut else (1.0, 0.0)
+    matrix = np.array([[zoom, 0.0, 140 * (1 - zoom) + shift], [0.0, zoom, 120 * (1 - zoom) - shift / 2]])
+    moved = cv2.warpAffine(picture, matrix, (320, 240), borderMode=cv2.BORDER_REPLICATE)
+    return np.clip(moved + np.random.default_rng(i).normal(0, 2, moved.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("cut", "shift", "zoom", "rate"),
+    [
+        (8, 10.0, 1.0, 25),  # on a frame that is looked at, and just beside one
+        (9, 10.0, 1.0, 25),
+        (11, 10.0, 1.0, 25),
+        (10, 5.0, 1.0, 25),
+        (10, 40.0, 1.0, 25),
+        (9, 0.0, 1.1, 25),
+        (11, 0.0, 1.3, 25),
+        (9, 10.0, 1.0, 12),
+        (11, 10.0, 1.0, 50),
+    ],
+)
+def test_a_face_is_in_its_place_on_both_sides_of_a_jump_cut(
+    detector: FaceDetector, cut: int, shift: float, zoom: float, rate: int
+) -> None:
+    tracked = tracked_pictures(detector, lambda i: jumped(i, cut, shift, zoom), 17, rate)
+    for part in (tracked[:cut], tracked[cut:]):
+        faces = np.array([one.faces[0] for one in part])
+        off = np.hypot(*(faces - np.median(faces, axis=0)).transpose(2, 0, 1)).mean(axis=1)
+        assert off.max() < 0.012 * float(np.hypot(*(faces[0][152] - faces[0][10])))
+
+
+def test_any_range_gives_the_same_around_a_jump_cut(detector: FaceDetector) -> None:
+    def read(first: int, last: int) -> Iterator[np.ndarray]:
+        return (planes_of_rgb(jumped(i, 14, 10.0, 1.0), ColourMatrix.BT601) for i in range(first, last))
+
+    tracker = Tracker(detector, LARGEST, FrameReader(read, 26, Fraction(25), ColourMatrix.BT601), StageTimer())
+    whole = list(tracker.track(0, 26))
+    for first, last in ((12, 14), (13, 16), (14, 15), (15, 20)):
+        assert all(same(a, b) for a, b in zip(tracker.track(first, last), whole[first:last], strict=True))
+
+
+def test_a_fast_head_is_followed_smoothly(detector: FaceDetector) -> None:
+    tracked = tracked_pictures(detector, lambda i: portrait(shift=30.0 * np.sin(i / 3)), 24)
+    x = np.array([one.faces[0][[33, 133, 362, 263], 0].mean() for one in tracked])
+    off = (x - 30.0 * np.sin(np.arange(24) / 3))[3:-3]
+    assert np.abs(off - np.median(off)).max() < 4.0
+    assert np.abs(np.diff(off)).max() < 2.5
+
+
+def test_the_face_of_a_jump_cut_that_changes_little_of_the_picture(detector: FaceDetector, shared_dir: Path) -> None:
+    source = opened(shared_dir / "field_cases" / "jump_cut_shift.mp4")
+    for one in tracker_of(source, detector).track(24, 36):
+        (face,) = detector.detect_in(PlanesView(one.planes, source.colour))
+        off = np.hypot(*(one.faces[0] - face.landmarks).T).mean() / face.height_px
+        assert off < 0.01
+
+
+def test_a_filmed_face_upside_down_is_tracked_the_right_way_up(detector: FaceDetector, shared_dir: Path) -> None:
+    source = opened(shared_dir / "field_cases" / "face_upside_down.mp4")
+    for one in tracker_of(source, detector).track(0, 10):
+        assert one.faces[0][152, 1] < one.faces[0][10, 1] - 50
 
 
 @pytest.mark.parametrize(("rate", "looks"), [(12, 25), (25, 8), (50, 5)])

@@ -236,6 +236,15 @@ def test_sparse_frames_are_found_where_only_key_frames_are_references(tmp_path: 
     assert len(numbers_of(source, 0, 96, 16)) >= 13
 
 
+def test_a_large_frame_that_was_accepted_is_decoded(tmp_path: Path) -> None:
+    options = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-vf", "scale=4200:2400")
+    path = write_clip(tmp_path / "large.mp4", [portrait(64, 64)], "25", *options)
+    assert Limits().max_pixels < 4200 * 2400
+    facts = probe_video(path, Limits(max_pixels=4200 * 2400))
+    source = open_source(path, facts, find_ffmpeg(None), never_stop)
+    assert next(decode(source, 0, 1, never_stop)).shape == (3600, 4200)
+
+
 def test_a_file_that_breaks_off_is_an_error_not_a_freeze(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "cut.mkv", (portrait(96, 96, shift=float(i)) for i in range(40)))
     source = opened(path)

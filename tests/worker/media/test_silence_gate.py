@@ -7,24 +7,24 @@ import pytest
 
 from model.audio import SAMPLE_RATE_HZ
 from model.silence_gate import STEP, gate_gain
+from tests.sounds import buzz, s16
 from worker.media.silence_gate import GATED_FILE, gate_silence, levels_db
 
 
-def tone(length_s: float, amplitude: float, noise: float = 0.0) -> np.ndarray:
-    count = round(16_000 * length_s)
-    wave = amplitude * np.sin(np.arange(count) * 0.09) + noise * np.random.default_rng(0).standard_normal(count)
-    return np.clip(np.rint(wave * 32767), -32768, 32767).astype(np.int16)
+def voice(length_s: float, amplitude: float, noise: float = 0.0) -> np.ndarray:
+    sound = buzz(length_s, amplitude)
+    return s16(sound + noise * np.random.default_rng(0).standard_normal(len(sound)))
 
 
 def open_share(samples: np.ndarray) -> float:
-    return float(gate_gain(levels_db(samples)).mean())
+    return float(gate_gain(levels_db(samples), samples).mean())
 
 
 @pytest.mark.parametrize("loud", [0.5, 0.05, 0.01])
 @pytest.mark.parametrize("noise", [0.0, 0.0005])
 def test_speech_stays_and_pauses_go(loud: float, noise: float) -> None:
-    samples = np.concatenate([tone(1.0, 0.0, noise), tone(1.0, loud, noise), tone(1.0, 0.0, noise)])
-    gain = gate_gain(levels_db(samples))
+    samples = np.concatenate([voice(1.0, 0.0, noise), voice(1.0, loud, noise), voice(1.0, 0.0, noise)])
+    gain = gate_gain(levels_db(samples), samples)
     assert gain[100:200].all()
     assert not gain[:85].any()
     assert not gain[220:].any()
@@ -44,16 +44,16 @@ def test_an_empty_recording_has_no_levels_and_stays_empty(tmp_path: Path) -> Non
 
 
 def test_steady_speech_is_not_taken_for_noise() -> None:
-    assert open_share(tone(2.0, 0.3)) == 1.0
+    assert open_share(voice(2.0, 0.3)) == 1.0
 
 
 def test_a_short_pause_stays_open() -> None:
-    samples = np.concatenate([tone(0.5, 0.3), tone(0.1, 0.0), tone(0.5, 0.3)])
+    samples = np.concatenate([voice(0.5, 0.3), voice(0.1, 0.0), voice(0.5, 0.3)])
     assert open_share(samples) == 1.0
 
 
 def test_the_file_is_gated_and_speech_is_untouched(tmp_path: Path) -> None:
-    samples = np.concatenate([tone(1.0, 0.0, 0.001), tone(0.5, 0.4), tone(1.0, 0.0, 0.001)])[:-37]
+    samples = np.concatenate([voice(1.0, 0.0, 0.001), voice(0.5, 0.4), voice(1.0, 0.0, 0.001)])[:-37]
     gated = np.array(gate_silence(samples, tmp_path))
     assert gated.shape == samples.shape
     assert not gated[: 80 * STEP].any()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.fake_synthesizer import FakeConfig
+from worker.faces.people import Subject
 from worker.faces.reference import ReferenceCrops
 from worker.faces.subject import Chooser
-from worker.pipeline.face_stats import LOW_HEIGHT_PX, FaceStats, face_warnings, limit_warnings
+from worker.pipeline.face_stats import LOW_HEIGHT_PX, FaceStats, face_warnings, limit_warnings, person_warnings
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,17 @@ def test_covered_mouths_and_profiles_are_named(covered: float, in_profile: float
 @pytest.mark.parametrize(("height_px", "count"), [(LOW_HEIGHT_PX - 1, 1), (LOW_HEIGHT_PX, 0)])
 def test_small_faces_are_named(height_px: float, count: int) -> None:
     assert len(face_warnings(FaceStats(frames=1, with_face=1, heights_px=[height_px]))) == count
+
+
+@pytest.mark.parametrize(("unsure", "count"), [(1, 0), (30, 1)])
+def test_a_doubt_about_the_person_is_told(unsure: int, count: int) -> None:
+    stats = FaceStats(frames=100, with_face=100, unsure=unsure, heights_px=[200.0])
+    found = face_warnings(stats)
+    assert len(found) == count
+    assert all("30 %" in warning for warning in found)
+
+
+@pytest.mark.parametrize(("looks", "count"), [(1, 0), (2, 1)])
+def test_a_person_of_two_looks_is_told(looks: int, count: int) -> None:
+    person = Subject(1.0, 1.0, 100.0, 8, looks=looks)
+    assert len(person_warnings(Chooser(False, (person,), person))) == count

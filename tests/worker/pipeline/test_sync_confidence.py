@@ -9,7 +9,8 @@ import pytest
 
 from tests.worker.clips import portrait
 from worker.faces.detect import FaceDetector, face_height
-from worker.faces.subject import Chooser, Subject
+from worker.faces.people import Subject
+from worker.faces.subject import Chooser
 from worker.media.colour import ColourMatrix, planes_of_rgb
 from worker.pipeline.sync_confidence import (
     LOW_CONFIDENCE,

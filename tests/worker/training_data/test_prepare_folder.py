@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from app.core.probing.probe import find_ffmpeg
+from app.core.probing.probe import Limits, find_ffmpeg
+from app.core.settings import Settings
 from lipsync.__main__ import main
 from model.checkpoint import CheckpointConfig
 from model.evaluation.av_offset import shift_sound
@@ -21,7 +22,7 @@ from model.training.clips import Corpus
 from tests.worker.clips import portrait, write_clip, write_voice
 from worker.training_data.clip_writer import Preparer
 from worker.training_data.dataset_layouts import find_films
-from worker.training_data.film import prepare_film
+from worker.training_data.film import FilmReading, prepare_film
 from worker.training_data.prepare_folder import FolderReport, PrepareSettings, prepare_folder
 
 
@@ -125,7 +126,7 @@ def test_a_half_made_film_is_made_anew(prepared: tuple[Path, Path, FolderReport,
     leftover.mkdir(parents=True)
     (tmp_path / f"{film.name}_000000").mkdir()
     preparer = Preparer()
-    result = prepare_film(preparer, film, "train", tmp_path, None)
+    result = prepare_film(preparer, film, "train", tmp_path, None, FilmReading())
     preparer.close()
     assert result.clips == [f"{film.name}_000000"] and (tmp_path / result.clips[0] / "meta.json").is_file()
     assert [path.name for path in (tmp_path / ".films").iterdir()] == [f"{film.name}.json"]
@@ -175,3 +176,11 @@ def _alone(source: Path, folder: Path) -> Path:
     folder.mkdir()
     (folder / source.name).write_bytes(source.read_bytes())
     return folder
+
+
+def test_the_settings_count_for_films(tmp_path: Path, prepared: tuple[Path, Path, FolderReport, list[str]]) -> None:
+    film = next(film for film in find_films(prepared[0]) if film.path.name == "plain.mp4")
+    reading = FilmReading.of(Settings(max_pixels=1000, max_duration_s=60, ffmpeg="/some/ffmpeg"))
+    assert reading == FilmReading(Limits(4 * 3600.0, 1000, 120.0), "/some/ffmpeg")
+    result = prepare_film(Preparer(), film, "train", tmp_path, None, reading)
+    assert not result.clips and "at most 1000 pixels" in result.left_out[0]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.core.probing.probe import find_ffmpeg
+from app.core.probing.probe import Limits, find_ffmpeg
 from model.errors import MaterialError
 from tests.worker.clips import portrait, write_voice
 from worker.training_data.source_media import FACE_MARGIN, FaceCutter, read_sound
@@ -53,6 +53,13 @@ def test_junk_and_faceless_pictures_are_refused(tmp_path: Path) -> None:
         CUTTER.cut_face(_png(tmp_path / "grey.png", portrait(blank=True)), None, None)
     with pytest.raises(MaterialError, match="not media"):
         read_sound(tmp_path / "junk.png")
+
+
+def test_the_limits_that_are_given_count(moving_clip: Path) -> None:
+    with pytest.raises(MaterialError, match="at most 1000 pixels"):
+        FaceCutter(Limits(max_pixels=1000)).cut_face(moving_clip, 0, None)
+    with pytest.raises(MaterialError, match="allowed"):
+        read_sound(write_voice(moving_clip.with_name("long.wav"), [], 3.0), Limits(max_duration_s=2.0))
 
 
 def test_bare_g722_is_read_like_any_other_sound(tmp_path: Path) -> None:

@@ -48,6 +48,22 @@ def test_uneven_clips_get_the_rate_of_their_shortest_steps(steps: list[int], rat
     assert abs(found.frames / found.rate - Fraction(times[-1] + steps[-1], 1000)) <= 1 / rate
 
 
+def test_jumps_by_a_part_of_a_frame_do_not_change_the_rate() -> None:
+    times = [i * 3600 + (i > 37) * 1800 for i in range(75)]
+    found = find_cadence(times, 3600, Fraction(1, 90000), [])
+    assert found.rate == 25
+    assert abs(found.frames / found.rate - Fraction(times[-1] + 3600, 90000)) <= Fraction(1, 25)
+
+
+def test_short_clips_are_told_apart_by_their_rounding() -> None:
+    assert find_cadence([0, 42, 83, 125, 167, 208, 250, 292], 42, MS, []).rate == 24
+
+
+def test_steps_that_are_rounded_down_are_those_of_the_container() -> None:
+    named = Fraction(24000, 1001)
+    assert find_cadence([i * 3753 for i in range(8)], 3753, Fraction(1, 90000), [named]).rate == named
+
+
 def test_one_frame_is_a_still() -> None:
     assert find_cadence([5], 40, MS, []).frames == 1
     assert find_cadence([], 0, MS, []).frames == 1

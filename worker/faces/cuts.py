@@ -1,0 +1,96 @@
+"""Find cuts: by the whole picture, and by the face where the picture hardly changes.
+
+A jump cut, or a zoom between two frames, may change little of the picture, but the face leaps. So between two frames
+with known faces, the upper face is compared at the place that interpolation gives it, and at the places of the known
+faces. If it fits better there, it does not move as interpolation says, and faces have to be looked for. Once they are
+known in every frame, a leap stands out from the movement before and after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import cv2
+import numpy as np
+
+from model.arrays import F32, U8
+from model.framing import Framing
+from worker.faces.crop import RIGID, extract_luma, face_transform
+from worker.media.colour import split_planes
+
+THUMBNAIL_PX: Final = (32, 18)
+CUT_LEVELS: Final = 18.0  # mean change of the thumbnail's luma above which there is a cut
+UPPER_FACE: Final = Framing(side=1.3, center_y=-0.05)  # speech does not change it
+PATCH_PX: Final = 24
+PATCH_SPACING_PX: Final = 3.0
+STILL: Final = 0.015  # movement below which interpolation cannot be far off, in face heights
+CLEARLY: Final = 0.75  # share of the difference at the interpolated place, below which a known place fits better
+TRACE: Final = 0.05  # differences of patches below this do not matter; a patch has a spread of 1
+ELSEWHERE: Final = 0.2  # difference of patches that lie 0.025 face heights apart
+LEAP: Final = 0.025  # smallest leap of a face that is a cut, in face heights
+LARGE_LEAP: Final = 0.12  # a larger one may be beside another leap, as at a flash
+STANDS_OUT: Final = 2.5  # times that a leap exceeds the movement beside it
+
+
+def thumbnail(planes: U8) -> U8:
+    """Return the luma of a frame, reduced to 32x18 pixels, (18, 32) uint8."""
+    luma = split_planes(planes)[0]
+    step = max(1, min(luma.shape) // 160)  # it is enough to read some of the rows and columns
+    return np.asarray(cv2.resize(luma[::step, ::step], THUMBNAIL_PX, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def is_cut(before: U8, after: U8) -> bool:
+    """Return whether there is a cut between two successive frames, given by their thumbnails."""
+    return float(cv2.absdiff(before, after).mean()) > CUT_LEVELS
+
+
+class Between:
+    """Frames between two known places of one face: does it move from one to the other evenly?"""
+
+    def __init__(self, first: tuple[U8, F32], last: tuple[U8, F32], height: float) -> None:
+        """Take planes and landmarks (468, 2) of both frames, and the height of the face."""
+        self._faces = first[1], last[1]
+        self._patches = _patch(*first), _patch(*last)
+        self._usual = max(ELSEWHERE, _difference(*self._patches))  # noise and a changing face make it larger
+        self._is_still = float(movements([first[1], last[1]])[0]) < STILL * height
+
+    def is_even(self, planes: U8, share: float, face: F32) -> bool:
+        """Return whether a frame shows the face at its interpolated place; share: of the way between both frames."""
+        expected = (1.0 - share) * self._patches[0] + share * self._patches[1]
+        off = min(_difference(_patch(planes, face), one) for one in (expected, *self._patches))
+        if off > self._usual:
+            return False
+        if self._is_still or off < TRACE:
+            return True
+        stays = min(_difference(_patch(planes, at), one) for at, one in zip(self._faces, self._patches, strict=True))
+        return stays > CLEARLY * off
+
+
+def movements(faces: Sequence[F32]) -> F32:
+    """Return how far a head moves from each of N landmarks (468, 2) to the next, (N - 1,); the lips do not count."""
+    rigid = np.array([face[list(RIGID)] for face in faces])
+    moved = rigid[1:] - rigid[:-1]
+    return np.asarray(np.hypot(moved[..., 0], moved[..., 1]).mean(axis=1), np.float32)
+
+
+def leaps(faces: Sequence[F32], height: float) -> list[bool]:
+    """Return which steps between the landmarks (468, 2) of successive frames are cuts; height: of the face."""
+    steps = (movements(faces) / height).tolist()
+    found = []
+    for number, step in enumerate(steps):
+        others = sorted(steps[:number] + steps[number + 1 :])
+        usual = others[(len(others) - 1) // 2 if step > LARGE_LEAP else -1] if others else 0.0
+        found.append(step > max(LEAP, STANDS_OUT * usual))
+    return found
+
+
+def _patch(planes: U8, face: F32) -> F32:
+    """Return the luma of an upper face, (24, 24) float32 with mean 0 and spread 1: light does not count."""
+    luma = extract_luma(planes, face_transform(face, UPPER_FACE, PATCH_PX), PATCH_SPACING_PX).astype(np.float32)
+    luma -= luma.mean()
+    return np.asarray(luma / max(float(luma.std()), 4.0), np.float32)
+
+
+def _difference(one: F32, other: F32) -> float:
+    return float(np.abs(one - other).mean())
