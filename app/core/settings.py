@@ -1,6 +1,7 @@
 """Every setting of the service: environment variables with the prefix `LIPSYNC_`, or a `.env` file.
 
-An unknown name with this prefix is an error, because a misspelt limit would otherwise be no limit.
+An unknown name with this prefix is an error, because a misspelt limit would otherwise be no limit. An empty value
+counts as unset: `NAME=` in a `.env` file or for a container means so.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 class Settings(BaseSettings):
     """Settings of the service, typed and checked."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     redis_url: str | None = Field(None, description="Redis for the records and the queue; unset: a private one.")
     data_dir: Path = Field(Path("data"), description="Folder of this host's working files and of the private Redis.")

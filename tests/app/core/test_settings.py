@@ -62,3 +62,12 @@ COUNTS += ["max_active_per_key", "run_timeout_s"]
 def test_a_limit_is_a_finite_positive_number(name, value):
     with pytest.raises(ValidationError):
         Settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_an_empty_value_counts_as_unset(name, monkeypatch):
+    variable = f"LIPSYNC_{name.upper()}"
+    monkeypatch.delenv(variable, raising=False)
+    unset = Settings()
+    monkeypatch.setenv(variable, "")
+    assert Settings() == unset
