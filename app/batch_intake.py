@@ -6,8 +6,6 @@ can be deleted alone; in a folder they are links to the same bytes.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,7 +26,16 @@ from app.core.records.batches import NewJob
 from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.form_shapes import BatchForm
-from app.intake import Intake, ReceivedForm, checked_key, fingerprint, probe_files, received_form, with_webhook
+from app.intake import (
+    Intake,
+    ReceivedForm,
+    checked_key,
+    fingerprint,
+    own_name,
+    probe_files,
+    received_form,
+    with_webhook,
+)
 from app.services import Services
 
 MAX_JOBS: Final = 500
@@ -93,7 +100,7 @@ def save_batch(services: Services, batch: BatchIntake, caller: Caller, idempoten
     if idempotency_key is not None:
         idempotency = (checked_key(idempotency_key), fingerprint(batch.intakes))
     for intake in batch.intakes:
-        intake.files = {name: _own_name(path, intake.job_id, name) for name, path in intake.files.items()}
+        intake.files = {name: own_name(path, intake.job_id, name) for name, path in intake.files.items()}
         intake.store(services)
     jobs = [NewJob(intake.job_id, intake.input, intake.options) for intake in batch.intakes]
     try:
@@ -164,16 +171,6 @@ def _options(item: BatchItem) -> JobOptions:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         name = ".".join(str(part) for part in first["loc"][:1])
         raise option_error(f"{name}: {first['msg']}." if name else f"{first['msg']}.") from None
-
-
-def _own_name(path: Path, job_id: str, name: str) -> Path:
-    """Return a further name of a file, because the storage may move the file away."""
-    own = path.with_name(f".{job_id}-{name}")
-    try:
-        os.link(path, own)
-    except OSError:  # a file system without links
-        shutil.copyfile(path, own)
-    return own
 
 
 def _wanted_bytes(intake: Intake) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -136,7 +138,9 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
         texts = received.form.texts
         urls = {URL_FIELDS[name]: text for name, text in texts.items() if name in URL_FIELDS}
         await received.fetch(services, urls.values())
-        files = received.form.files | {name: received.fetched[url] for name, url in urls.items()}
+        # Two parts can have one address, and the storage may move a file away: each part has a name of its own.
+        fetched = {name: own_name(received.fetched[url], job_id, name) for name, url in urls.items()}
+        files = received.form.files | fetched
         options = options_from_text({name: text for name, text in texts.items() if name not in URL_FIELDS})
         options = await run_in_threadpool(with_webhook, services, caller, options)
         job_input = await probe_files(services, files)
@@ -162,6 +166,16 @@ def with_webhook(services: Services, caller: Caller, options: JobOptions) -> Job
     if not services.webhook_secrets.of(caller.owner):
         raise option_error("webhook_url: this service has no LIPSYNC_WEBHOOK_SECRET to sign with.")
     return options.model_copy(update={"webhook_url": url})
+
+
+def own_name(path: Path, job_id: str, name: str) -> Path:
+    """Return a further name of a file, because the storage may move the file away."""
+    own = path.with_name(f".{job_id}-{name}")
+    try:
+        os.link(path, own)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, own)
+    return own
 
 
 async def probe_files(services: Services, files: Mapping[str, Path]) -> JobInput:

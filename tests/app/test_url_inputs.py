@@ -67,6 +67,16 @@ def test_a_job_of_addresses_is_that_of_the_same_files(fetching, media):
     assert stored.read_bytes() == FILES["/film.mp4"]
 
 
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/validate"])
+def test_one_address_can_be_of_two_parts(fetching, media, path):
+    made = sent(fetching, path, video_url=f"{media}/film.mp4", audio_url=f"{media}/film.mp4")
+    assert made.is_success, made.text
+    if path == "/jobs":
+        storage = fetching.services.storage
+        stored = [storage.fetch(made.json()["id"], part, fetching.data_dir) for part in ("video", "audio")]
+        assert [file.read_bytes() for file in stored] == [FILES["/film.mp4"]] * 2
+
+
 def test_one_may_be_a_file_and_the_other_an_address(fetching, media):
     answer = sent(fetching, "/jobs/validate", files={"audio": b"sound"}, video_url=f"{media}/film.mp4")
     assert answer.status_code == 200 and answer.json()["input"]["audio"]["bytes"] == 5

@@ -98,9 +98,10 @@ def test_the_ends_of_a_job_are_told_in_order(records, webhooks, job, redis_clien
 
 def test_many_ends_that_wait_for_their_turn_delay_nobody_else(records, webhooks, job, redis_client):
     job_id = job()
-    for _ in range(600):
+    for _ in range(4):
         records.cancel(job_id)
         records.retry(job_id)
+    assert redis_client.zcard(Key.WEBHOOKS) == 1  # those behind it are never looked at
     (first,) = webhooks.take(9)
     webhooks.delay(first.id, "500")
     other = job(owner="another")
