@@ -14,6 +14,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -22,6 +23,7 @@ import redis
 from fastapi import Request
 from kombu.exceptions import OperationalError
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from app.caller import Caller
 from app.core.jobs import JobInput, JobOptions, new_job_id
@@ -33,7 +35,9 @@ from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
 from app.form_shapes import URL_FIELDS, FormShape, JobForm
+from app.listeners import until_client_leaves
 from app.services import Services
+from app.shutdown import stopping_error
 from app.uploads import Form, declared_bytes, receive_form
 
 MAX_KEY_CHARACTERS: Final = 255
@@ -82,6 +86,7 @@ class Intake:
 class ReceivedForm:
     """Form whose files lie in a folder of this host, until the reception ends. fetched: paths by address."""
 
+    request: Request
     form: Form
     folder: Path
     fetched: dict[str, Path] = field(default_factory=dict)
@@ -89,7 +94,8 @@ class ReceivedForm:
     async def fetch(self, services: Services, urls: Iterable[str]) -> None:
         """Download the files at these addresses, one after the other, each once; they count as uploaded.
 
-        Raises InputError(url_blocked, url_fetch_failed, input_too_large), CapacityError(storage_full).
+        A download ends early when the client leaves or this process shuts down. Raises InputError(url_blocked,
+        url_fetch_failed, input_too_large), CapacityError(storage_full, queue_full), ClientDisconnect.
         """
         wanted = [url for url in dict.fromkeys(urls) if url not in self.fetched]
         for url in wanted:
@@ -99,10 +105,17 @@ class ReceivedForm:
             left = services.upload_limits.max_bytes - sum(path.stat().st_size for path in present)
             path = self.folder / f".fetched-{len(self.fetched)}"  # no file of a form has such a name
 
-            def download(url: str = url, path: Path = path, left: int = left) -> None:
-                fetch(services.url_client, url, path, max_bytes=left, check=lambda: services.workspace.check_space(0))
+            with until_client_leaves(self.request) as wait:
 
-            await anyio.to_thread.run_sync(download, limiter=services.downloads)
+                def check(wait: anyio.CancelScope = wait) -> None:
+                    if wait.cancel_called:
+                        raise ClientDisconnect
+                    if services.shutdown.has_begun:
+                        raise stopping_error()
+                    services.workspace.check_space(0)
+
+                download = partial(fetch, services.url_client, url, path, max_bytes=left, check=check)
+                await anyio.to_thread.run_sync(download, limiter=services.downloads)
             self.fetched[url] = path
 
 
@@ -123,7 +136,7 @@ async def received_form(
     held = ExitStack()
     try:
         folder = held.enter_context(services.workspace.incoming(upload_id))
-        yield ReceivedForm(await receive_form(request, folder, limits, shape), folder)
+        yield ReceivedForm(request, await receive_form(request, folder, limits, shape), folder)
     finally:
         # Shielded from cancellation: a canceled request must not leave uploaded files behind.
         with anyio.CancelScope(shield=True):
@@ -137,12 +150,12 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
     async with received_form(request, services, job_id, JobForm()) as received:
         texts = received.form.texts
         urls = {URL_FIELDS[name]: text for name, text in texts.items() if name in URL_FIELDS}
-        await received.fetch(services, urls.values())
-        # Two parts can have one address, and the storage may move a file away: each part has a name of its own.
-        fetched = {name: own_name(received.fetched[url], job_id, name) for name, url in urls.items()}
-        files = received.form.files | fetched
         options = options_from_text({name: text for name, text in texts.items() if name not in URL_FIELDS})
         options = await run_in_threadpool(with_webhook, services, caller, options)
+        await received.fetch(services, urls.values())
+        files = dict(received.form.files)
+        for name, url in urls.items():  # two parts can have one address
+            files[name] = await run_in_threadpool(own_name, received.fetched[url], job_id, name)
         job_input = await probe_files(services, files)
         check_options_fit(options, job_input)
         await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
