@@ -219,7 +219,7 @@ def save_job(services: Services, intake: Intake, caller: Caller, idempotency_key
     """
     idempotency = None
     if idempotency_key is not None:
-        idempotency = (checked_key(idempotency_key), fingerprint([intake]))
+        idempotency = (checked_key(idempotency_key), fingerprint("job", [intake]))
     intake.store(services)
     try:
         created = services.records.create(
@@ -254,9 +254,9 @@ def checked_key(key: str) -> str:
     return key
 
 
-def fingerprint(intakes: Iterable[Intake]) -> str:
-    """Return a hash that is equal for equal requests: of the options and the content of the files."""
-    parts = []
+def fingerprint(kind: str, intakes: Iterable[Intake], webhook_url: str | None = None) -> str:
+    """Return a hash that is equal for equal requests: of their kind, the options and the content of the files."""
+    parts = [kind, webhook_url or ""]
     for intake in intakes:
         facts = (intake.input.video, intake.input.audio, intake.input.audio_mix)
         parts += [intake.options.model_dump_json(), *(fact.sha256 if fact else "" for fact in facts)]
