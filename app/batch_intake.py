@@ -6,8 +6,6 @@ can be deleted alone; in a folder they are links to the same bytes.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,9 +24,19 @@ from app.core.jobs import JobInput, JobOptions, new_job_id
 from app.core.options import check_options_fit, option_error
 from app.core.records.batches import NewJob
 from app.core.records.records import Created
+from app.core.settings import Settings
 from app.core.storage.disk_space import output_bytes
 from app.form_shapes import BatchForm
-from app.intake import Intake, ReceivedForm, checked_key, fingerprint, probe_files, received_form, with_webhook
+from app.intake import (
+    Intake,
+    ReceivedForm,
+    checked_key,
+    fingerprint,
+    own_name,
+    probe_files,
+    received_form,
+    with_webhook,
+)
 from app.services import Services
 
 MAX_JOBS: Final = 500
@@ -70,6 +78,7 @@ async def received_batch(request: Request, services: Services, caller: Caller) -
     batch_id = new_job_id()
     async with received_form(request, services, batch_id, BatchForm()) as received:
         items = _items(received.form.texts["jobs"])
+        _check_number(len(items), services.settings, caller)
         webhook_url = received.form.texts.get("webhook_url") or None
         notice = await run_in_threadpool(with_webhook, services, caller, JobOptions(webhook_url=webhook_url))
         await received.fetch(services, (text for item in items for text in item.sources.values() if _is_url(text)))
@@ -91,9 +100,9 @@ def save_batch(services: Services, batch: BatchIntake, caller: Caller, idempoten
     """
     idempotency = None
     if idempotency_key is not None:
-        idempotency = (checked_key(idempotency_key), fingerprint(batch.intakes))
+        idempotency = (checked_key(idempotency_key), fingerprint("batch", batch.intakes, batch.webhook_url))
     for intake in batch.intakes:
-        intake.files = {name: _own_name(path, intake.job_id, name) for name, path in intake.files.items()}
+        intake.files = {name: own_name(path, intake.job_id, name) for name, path in intake.files.items()}
         intake.store(services)
     jobs = [NewJob(intake.job_id, intake.input, intake.options) for intake in batch.intakes]
     try:
@@ -120,6 +129,13 @@ def _items(text: str) -> list[BatchItem]:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
         raise option_error(f"jobs{place}: {first['msg']}.") from None
+
+
+def _check_number(jobs: int, settings: Settings, caller: Caller) -> None:
+    """Raise InputError for a batch that would be refused however long its sender waits."""
+    most = min(caller.max_active or settings.max_active_per_key, settings.max_queued_jobs)
+    if jobs > most:
+        raise option_error(f"jobs: these are {jobs} jobs; at most {most} of yours may wait and run at a time.")
 
 
 def _is_url(text: str) -> bool:
@@ -163,17 +179,8 @@ def _options(item: BatchItem) -> JobOptions:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         name = ".".join(str(part) for part in first["loc"][:1])
-        raise option_error(f"{name}: {first['msg']}." if name else f"{first['msg']}.") from None
-
-
-def _own_name(path: Path, job_id: str, name: str) -> Path:
-    """Return a further name of a file, because the storage may move the file away."""
-    own = path.with_name(f".{job_id}-{name}")
-    try:
-        os.link(path, own)
-    except OSError:  # a file system without links
-        shutil.copyfile(path, own)
-    return own
+        reason = first["msg"].removeprefix("Value error, ")
+        raise option_error(f"{name}: {reason}." if name else f"{reason}.") from None
 
 
 def _wanted_bytes(intake: Intake) -> int:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,6 +23,7 @@ import redis
 from fastapi import Request
 from kombu.exceptions import OperationalError
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from app.caller import Caller
 from app.core.jobs import JobInput, JobOptions, new_job_id
@@ -31,7 +35,9 @@ from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
 from app.form_shapes import URL_FIELDS, FormShape, JobForm
+from app.listeners import until_client_leaves
 from app.services import Services
+from app.shutdown import stopping_error
 from app.uploads import Form, declared_bytes, receive_form
 
 MAX_KEY_CHARACTERS: Final = 255
@@ -80,6 +86,7 @@ class Intake:
 class ReceivedForm:
     """Form whose files lie in a folder of this host, until the reception ends. fetched: paths by address."""
 
+    request: Request
     form: Form
     folder: Path
     fetched: dict[str, Path] = field(default_factory=dict)
@@ -87,7 +94,8 @@ class ReceivedForm:
     async def fetch(self, services: Services, urls: Iterable[str]) -> None:
         """Download the files at these addresses, one after the other, each once; they count as uploaded.
 
-        Raises InputError(url_blocked, url_fetch_failed, input_too_large), CapacityError(storage_full).
+        A download ends early when the client leaves or this process shuts down. Raises InputError(url_blocked,
+        url_fetch_failed, input_too_large), CapacityError(storage_full, queue_full), ClientDisconnect.
         """
         wanted = [url for url in dict.fromkeys(urls) if url not in self.fetched]
         for url in wanted:
@@ -97,10 +105,17 @@ class ReceivedForm:
             left = services.upload_limits.max_bytes - sum(path.stat().st_size for path in present)
             path = self.folder / f".fetched-{len(self.fetched)}"  # no file of a form has such a name
 
-            def download(url: str = url, path: Path = path, left: int = left) -> None:
-                fetch(services.url_client, url, path, max_bytes=left, check=lambda: services.workspace.check_space(0))
+            with until_client_leaves(self.request) as wait:
 
-            await anyio.to_thread.run_sync(download, limiter=services.downloads)
+                def check(wait: anyio.CancelScope = wait) -> None:
+                    if wait.cancel_called:
+                        raise ClientDisconnect
+                    if services.shutdown.has_begun:
+                        raise stopping_error()
+                    services.workspace.check_space(0)
+
+                download = partial(fetch, services.url_client, url, path, max_bytes=left, check=check)
+                await anyio.to_thread.run_sync(download, limiter=services.downloads)
             self.fetched[url] = path
 
 
@@ -121,7 +136,7 @@ async def received_form(
     held = ExitStack()
     try:
         folder = held.enter_context(services.workspace.incoming(upload_id))
-        yield ReceivedForm(await receive_form(request, folder, limits, shape), folder)
+        yield ReceivedForm(request, await receive_form(request, folder, limits, shape), folder)
     finally:
         # Shielded from cancellation: a canceled request must not leave uploaded files behind.
         with anyio.CancelScope(shield=True):
@@ -135,10 +150,12 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
     async with received_form(request, services, job_id, JobForm()) as received:
         texts = received.form.texts
         urls = {URL_FIELDS[name]: text for name, text in texts.items() if name in URL_FIELDS}
-        await received.fetch(services, urls.values())
-        files = received.form.files | {name: received.fetched[url] for name, url in urls.items()}
         options = options_from_text({name: text for name, text in texts.items() if name not in URL_FIELDS})
         options = await run_in_threadpool(with_webhook, services, caller, options)
+        await received.fetch(services, urls.values())
+        files = dict(received.form.files)
+        for name, url in urls.items():  # two parts can have one address
+            files[name] = await run_in_threadpool(own_name, received.fetched[url], job_id, name)
         job_input = await probe_files(services, files)
         check_options_fit(options, job_input)
         await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
@@ -162,6 +179,16 @@ def with_webhook(services: Services, caller: Caller, options: JobOptions) -> Job
     if not services.webhook_secrets.of(caller.owner):
         raise option_error("webhook_url: this service has no LIPSYNC_WEBHOOK_SECRET to sign with.")
     return options.model_copy(update={"webhook_url": url})
+
+
+def own_name(path: Path, job_id: str, name: str) -> Path:
+    """Return a further name of a file, because the storage may move the file away."""
+    own = path.with_name(f".{job_id}-{name}")
+    try:
+        os.link(path, own)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, own)
+    return own
 
 
 async def probe_files(services: Services, files: Mapping[str, Path]) -> JobInput:
@@ -192,7 +219,7 @@ def save_job(services: Services, intake: Intake, caller: Caller, idempotency_key
     """
     idempotency = None
     if idempotency_key is not None:
-        idempotency = (checked_key(idempotency_key), fingerprint([intake]))
+        idempotency = (checked_key(idempotency_key), fingerprint("job", [intake]))
     intake.store(services)
     try:
         created = services.records.create(
@@ -227,9 +254,9 @@ def checked_key(key: str) -> str:
     return key
 
 
-def fingerprint(intakes: Iterable[Intake]) -> str:
-    """Return a hash that is equal for equal requests: of the options and the content of the files."""
-    parts = []
+def fingerprint(kind: str, intakes: Iterable[Intake], webhook_url: str | None = None) -> str:
+    """Return a hash that is equal for equal requests: of their kind, the options and the content of the files."""
+    parts = [kind, webhook_url or ""]
     for intake in intakes:
         facts = (intake.input.video, intake.input.audio, intake.input.audio_mix)
         parts += [intake.options.model_dump_json(), *(fact.sha256 if fact else "" for fact in facts)]

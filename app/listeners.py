@@ -104,16 +104,16 @@ class Listeners:
 
 
 @contextmanager
-def until_client_leaves(request: Request) -> Iterator[None]:
+def until_client_leaves(request: Request) -> Iterator[anyio.CancelScope]:
     """Run a wait whose answer only the client of the request wants; raises ClientDisconnect as soon as it has left.
 
     Uvicorn tells the application of a closed connection only if the application asks. Use it in a task of the event
-    loop, after the body was read.
+    loop, after the body was read. A wait for a thread does not end by itself: the thread asks the yielded scope.
     """
     with anyio.CancelScope() as wait:
         watch = asyncio.get_running_loop().create_task(_cancel_when_left(request, wait))
         try:
-            yield
+            yield wait
         finally:
             watch.cancel()
     if wait.cancelled_caught:

@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     max_fps: Finite = Field(120.0, gt=0)
     retention_s: Positive = 24 * 3600
     max_queued_jobs: Positive = 1000
-    max_active_per_key: Positive = Field(250, description="Most jobs of one caller that have not ended.")
+    max_active_per_key: Positive = Field(500, description="Most jobs of one caller that have not ended.")
     run_timeout_s: Positive = 2 * 3600
     max_attempts: Positive = 3
     auth: Literal["off", "keys"] = Field(

@@ -25,7 +25,7 @@ class Browser:
             return path
 
         app.add_middleware(BrowserGuard, settings=Settings(**settings))
-        self._transport = httpx.ASGITransport(app)
+        self._app, self._transport = app, httpx.ASGITransport(app)
 
     def send(self, method, path, **headers):
         async def call():
@@ -33,6 +33,20 @@ class Browser:
                 return await client.request(method, path, headers=headers)
 
         return anyio.run(call)
+
+    def send_without_host(self, path):
+        """Return the status of a call of HTTP/1.0, as a health check sends it."""
+        scope = {"type": "http", "http_version": "1.0", "method": "GET", "path": path, "headers": []}
+        statuses = []
+
+        async def receive():
+            return {"type": "http.request"}
+
+        async def note(message):
+            statuses.append(message.get("status"))
+
+        anyio.run(self._app, scope | {"query_string": b"", "root_path": ""}, receive, note)
+        return statuses[0]
 
 
 CASES = [
@@ -75,6 +89,10 @@ def test_without_keys(method, path, headers, passes):
     assert answer.status_code == (200 if passes else 403), answer.text
     if not passes:
         assert answer.json()["code"] == "forbidden"
+
+
+def test_a_program_that_names_no_host_is_no_browser():
+    assert Browser().send_without_host("/readyz") == 200
 
 
 def test_names_and_origins_can_be_listed():

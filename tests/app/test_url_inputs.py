@@ -3,50 +3,97 @@
 from __future__ import annotations
 
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 
+import httpx
 import pytest
 
 from app.core.outgoing.client import OutgoingClient
 from app.core.outgoing.policy import OutgoingPolicy
 from tests.app.conftest import running_service
 from tests.app.routes.test_jobs import assert_problem
+from tests.service import wait_until
 
-FILES = {"/film.mp4": b"moving" * 100, "/voice.wav": b"sound" * 50, "/bad.mp4": b"bad", "/large": b"l" * 4_500}
+FILES = {
+    "/film.mp4": b"moving" * 100,
+    "/voice.wav": b"sound" * 50,
+    "/bad.mp4": b"bad",
+    "/large": b"l" * 4_500,
+    "/slow": b"s",
+}
 
 
 @pytest.fixture(scope="module")
 def media():
     """Return the address of a server with files."""
 
+    is_over = threading.Event()
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             content = FILES.get(self.path)
+            length = 1000 if self.path == "/slow" else len(content or b"")
             self.send_response(404 if content is None else 200)
-            self.send_header("Content-Length", str(len(content or b"")))
+            self.send_header("Content-Length", str(length))
             self.end_headers()
             self.wfile.write(content or b"")
+            if self.path == "/slow":
+                self.wfile.flush()
+                is_over.wait(60)
 
         def log_message(self, *_):
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
+    is_over.set()
     server.shutdown()
     server.server_close()
+
+
+@contextmanager
+def fetching_service(redis_url, data_dir, media):
+    trusted = (ip_network("127.0.0.0/8"),)
+    ports = frozenset({int(media.rpartition(":")[2])})
+    client = OutgoingClient(OutgoingPolicy("allow-list", ("127.0.0.1",), ports, trusted_networks=trusted))
+    settings = {"redis_url": f"{redis_url}?db=5", "data_dir": data_dir}
+    with running_service(outside={"url_client": client}, max_upload_bytes=5_000, **settings) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
 def fetching(redis_url, tmp_path_factory, media):
     """Return a service that may fetch from that server alone."""
-    trusted = (ip_network("127.0.0.0/8"),)
-    ports = frozenset({int(media.rpartition(":")[2])})
-    client = OutgoingClient(OutgoingPolicy("allow-list", ("127.0.0.1",), ports, trusted_networks=trusted))
-    settings = {"redis_url": f"{redis_url}?db=5", "data_dir": tmp_path_factory.mktemp("urls")}
-    with running_service(outside={"url_client": client}, max_upload_bytes=5_000, **settings) as service:
+    with fetching_service(redis_url, tmp_path_factory.mktemp("urls"), media) as service:
         yield service
+
+
+def is_fetching(service):
+    return any((service.data_dir / "incoming").glob("*/.*"))
+
+
+def test_a_download_ends_when_its_client_leaves(fetching, media):
+    urls = {"video_url": (None, f"{media}/slow"), "audio_url": (None, f"{media}/voice.wav")}
+    with pytest.raises(httpx.ReadTimeout):
+        fetching.http.post("/jobs", files=urls, timeout=1)
+    wait_until(lambda: list((fetching.data_dir / "incoming").iterdir()) == [], 5)
+
+
+def test_a_download_ends_when_the_service_stops(redis_url, tmp_path, media):
+    with fetching_service(redis_url, tmp_path / "data", media) as service, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(sent, service, video_url=f"{media}/slow", audio_url=f"{media}/voice.wav")
+        wait_until(lambda: is_fetching(service), 10)
+        service.server.ask_to_end(drain_s=60)
+        assert_problem(answer.result(15), 503, "queue_full")
+
+
+def test_a_wrong_option_is_refused_before_the_download(fetching, media):
+    answer = sent(fetching, video_url=f"{media}/slow", audio_url=f"{media}/voice.wav", crf="99")
+    assert_problem(answer, 422, "option_invalid")
 
 
 def sent(service, path="/jobs", files=None, headers=None, **data):
@@ -65,6 +112,16 @@ def test_a_job_of_addresses_is_that_of_the_same_files(fetching, media):
     assert (again.status_code, again.json()["id"]) == (202, job["id"])
     stored = fetching.services.storage.fetch(job["id"], "video", fetching.data_dir)
     assert stored.read_bytes() == FILES["/film.mp4"]
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/validate"])
+def test_one_address_can_be_of_two_parts(fetching, media, path):
+    made = sent(fetching, path, video_url=f"{media}/film.mp4", audio_url=f"{media}/film.mp4")
+    assert made.is_success, made.text
+    if path == "/jobs":
+        storage = fetching.services.storage
+        stored = [storage.fetch(made.json()["id"], part, fetching.data_dir) for part in ("video", "audio")]
+        assert [file.read_bytes() for file in stored] == [FILES["/film.mp4"]] * 2
 
 
 def test_one_may_be_a_file_and_the_other_an_address(fetching, media):

@@ -78,7 +78,7 @@ class Key(StrEnum):
     # list, the last jobs as JSON: pixels of a frame, seconds of work per frame
     SPEEDS = "lipsync:speeds"
 
-    # sorted set, webhooks that wait to be sent by when they are due
+    # sorted set, the first waiting webhook of each subject by when it is due
     WEBHOOKS = "lipsync:webhooks"
     # <event id>: hash, one webhook; kind, subject, owner, url, happened_at, tries
     #   body: as it was first sent; answer, tried_at: of the last try

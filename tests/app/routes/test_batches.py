@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.batch_intake import MAX_JOBS
+from app.core.settings import Settings
 from tests.app.routes.test_jobs import assert_problem
 
 FILES = {"film.mp4": b"moving", "one.wav": b"sound 1", "two.wav": b"sound 2"}
@@ -49,6 +50,7 @@ REFUSED = [
     ("no voice", [{"video": "film.mp4"}], 422, "option_invalid", "jobs[0].audio"),
     ("no such file", [JOBS[0], {"video": "none.mp4", "audio": "one.wav"}], 422, "option_invalid", "jobs[1]: video"),
     ("wrong option", [JOBS[0] | {"options": {"crf": 99}}], 422, "option_invalid", "jobs[0]: crf"),
+    ("wrong face", [JOBS[0] | {"options": {"face": "x"}}], 422, "option_invalid", "jobs[0]: face: must be"),
     ("unknown option", [JOBS[0] | {"options": {"color": 1}}], 422, "option_invalid", "jobs[0]: color"),
     ("own webhook", [JOBS[0] | {"options": {"webhook_url": "https://a.example"}}], 422, "option_invalid", "jobs[0]"),
     ("bad file", [JOBS[0], {"video": "bad.mp4", "audio": "one.wav"}], 422, "video_unreadable", "jobs[1]"),
@@ -76,6 +78,26 @@ def test_the_same_key_is_the_same_batch(service):
     assert again.json()["id"] == first.json()["id"] and again.headers["idempotency-replayed"] == "true"
     assert service.services.records.queued_count() == 2
     assert_problem(send(service, JOBS[:1], headers={"Idempotency-Key": "one"}), 409, "idempotency_conflict")
+
+
+def test_one_key_of_a_job_and_of_a_batch_is_a_conflict(service):
+    files = {"video": b"moving", "audio": b"sound"}
+    headers = {"Idempotency-Key": "two"}
+    assert service.post(files=files, headers=headers).status_code == 202
+    jobs = [{"video": "video", "audio": "audio"}]
+    assert_problem(send(service, jobs, files=files, headers=headers), 409, "idempotency_conflict")
+
+
+def test_the_largest_batch_fits_into_the_usual_limits():
+    settings = Settings()
+    assert MAX_JOBS <= min(settings.max_active_per_key, settings.max_queued_jobs)
+
+
+def test_a_batch_that_can_never_be_accepted_is_not_told_to_come_again(make_service):
+    service = make_service(max_active_per_key=1)
+    assert "at most 1" in assert_problem(send(service, JOBS), 422, "option_invalid")["detail"]
+    assert send(service, JOBS[:1]).status_code == 202
+    assert_problem(send(service, JOBS[:1]), 429, "concurrency_limited")
 
 
 def test_an_unknown_batch(service):

@@ -1,7 +1,6 @@
 -- Let a webhook that was put aside wait again, with all tries before it. Returns 1, or 0 if this owner has no such one.
 local keys = require('keys')
-local clock = require('clock')
-local numbers = require('numbers')
+local webhooks = require('webhooks')
 
 local args = cjson.decode(ARGV[1])
 local key = keys.webhook .. args.event_id
@@ -10,6 +9,5 @@ local subject = redis.call('HGET', key, 'subject')
 if not subject then return 0 end
 redis.call('PERSIST', key)
 redis.call('HSET', key, 'tries', 0)
-redis.call('ZADD', keys.webhooks, numbers.whole(clock.now_ms()), args.event_id)
-redis.call('RPUSH', keys.webhook_turn .. subject, args.event_id)
+webhooks.enter(args.event_id, subject)
 return 1

@@ -96,6 +96,23 @@ def test_the_ends_of_a_job_are_told_in_order(records, webhooks, job, redis_clien
     assert {webhook.subject for webhook in webhooks.take(9)} == {job_id, other}
 
 
+def test_many_ends_that_wait_for_their_turn_delay_nobody_else(records, webhooks, job, redis_client):
+    job_id = job()
+    for _ in range(4):
+        records.cancel(job_id)
+        records.retry(job_id)
+    assert redis_client.zcard(Key.WEBHOOKS) == 1  # those behind it are never looked at
+    (first,) = webhooks.take(9)
+    webhooks.delay(first.id, "500")
+    other = job(owner="another")
+    records.cancel(other)
+    assert [webhook.subject for webhook in webhooks.take(9)] == [other]
+    make_due(redis_client)
+    for _ in range(3):  # each that arrived lets the next go at once
+        first = next(webhook for webhook in webhooks.take(9) if webhook.subject == job_id)
+        webhooks.end(first.id)
+
+
 def test_after_the_last_try_it_is_put_aside_and_can_be_sent_again(records, webhooks, job, redis_client):
     job_id = job()
     records.cancel(job_id)
