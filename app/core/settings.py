@@ -113,10 +113,9 @@ class Settings(BaseSettings):
     def _check_exposure(self) -> Self:
         """Refuse a service without keys that other hosts can reach, unless it is asked for by name."""
         if self.auth == "off" and not self.allow_no_auth and not is_loopback(self.host):
-            raise ValueError(
-                f"AUTH=off lets everybody who reaches {self.host} use the service; "
-                "set LIPSYNC_AUTH=keys, or LIPSYNC_ALLOW_NO_AUTH=true"
-            )
+            message = "without keys everybody who reaches {host} may use the service; set {yes} or {no}"
+            names = {"yes": f"{PREFIX}AUTH=keys", "no": f"{PREFIX}ALLOW_NO_AUTH=true"}
+            raise PydanticCustomError("exposed", message, {"host": self.host, **names})
         return self
 
     def __init__(self, **values: object) -> None:
@@ -135,7 +134,13 @@ class Settings(BaseSettings):
 
 
 def refuse_unknown_names() -> None:
-    """Raise ValueError if the environment or `.env` has a name with the prefix that is not a setting."""
+    """Raise ValueError if the environment or `.env` has a name with the prefix that is not a setting.
+
+    Empty values count as unset, because compose files pass settings on so. Only an empty REDIS_URL is refused: whoever
+    sets it means a Redis, and would get a private one.
+    """
+    if os.environ.get(f"{PREFIX}REDIS_URL", dotenv_values(".env").get(f"{PREFIX}REDIS_URL", " ")) == "":
+        raise ValueError(f"{PREFIX}REDIS_URL is empty; leave it out for a private Redis")
     known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
     names = {name.upper() for name in [*os.environ, *dotenv_values(".env")]}
     unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in known)

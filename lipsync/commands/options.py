@@ -38,7 +38,8 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "".join(str(part) for part in first["loc"]).upper()
-        raise InputError(ErrorCode.OPTION_INVALID, f"{PREFIX}{name}: {first['msg']}.") from error
+        named = f"{PREFIX}{name}" if name else f"{PREFIX}HOST"  # the one rule about several settings
+        raise InputError(ErrorCode.OPTION_INVALID, f"{named}: {first['msg']}.") from error
     except ValueError as error:
         raise InputError(ErrorCode.OPTION_INVALID, f"{error}.") from error
 

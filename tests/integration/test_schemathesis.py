@@ -3,8 +3,8 @@
 All checks are on. These exceptions are mistakes of the check, not of the service; CONFIG names them:
 
 - `not_a_server_error` on /readyz allows 503: a readiness probe says so that no worker is alive, and here none is.
-- `positive_data_acceptance` on the two forms allows 422: a description cannot say that `end_s` is greater than
-  `start_s`, that both lie within the film, or how many bytes metadata has as JSON.
+- `positive_data_acceptance` on the three forms allows 422: a description cannot say that a text is JSON, that `end_s` is
+  greater than `start_s`, that both lie within the film, or how many bytes metadata has as JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ include-name = "GET /readyz"
 checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
 
 [[operations]]
-include-name = ["POST /jobs", "POST /jobs/validate"]
+include-name = ["POST /jobs", "POST /jobs/validate", "POST /batches"]
 checks.positive_data_acceptance.expected-statuses = {ALLOWED}
 """
 

@@ -48,6 +48,15 @@ class ProcessKilledError(ServiceError):
         super().__init__(ErrorCode.WORKER_LOST, "A part of the worker was killed.")
 
 
+def _made(path: Path) -> bool:
+    """Create a file if it is missing; return False where that fails, which the process will find and tell itself."""
+    try:
+        path.touch()
+    except OSError:
+        return False
+    return True
+
+
 class MediaProcess:
     """Child process with a pipe to its input, a pipe from its output, or both or neither.
 
@@ -108,9 +117,7 @@ class MediaProcess:
             if argument.startswith(FILE_PROTOCOL):
                 path = Path(argument.removeprefix(FILE_PROTOCOL))
                 (reads if before == "-i" else writes).append(path)
-        for path in writes:
-            path.touch()
-        return program_access(list(dict.fromkeys((command[0], self._arguments[0]))), reads, writes)
+        return program_access(list(dict.fromkeys((command[0], self._arguments[0]))), reads, list(filter(_made, writes)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
