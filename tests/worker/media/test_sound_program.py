@@ -15,6 +15,7 @@ import pytest
 from app.core.jobs import AudioFacts
 from app.core.probing.audio import probe_audio
 from app.core.probing.limits import Limits
+from app.core.sandbox.confined import child_environment
 from tests.sounds import buzz, concatenated, convert, level_db, write_wav
 from worker.media.sound_program import SoundRequest, decode_sound
 
@@ -199,7 +200,8 @@ def test_only_a_sound_of_many_channels_is_read_twice(tmp_path: Path) -> None:
 def test_the_program_ends_well_when_nobody_reads_on(tmp_path: Path, end_s: float, read: int) -> None:
     arguments = request_of(write_wav(tmp_path / "voice.wav", [buzz(60.0)]), PLAYED, end_s=end_s).to_arguments()
     assert json.loads(arguments[-1])["rate_hz"] == PLAYED
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, env=child_environment()) as program:
         assert program.stdout is not None and program.stderr is not None
         assert len(program.stdout.read(read)) == read
         program.stdout.close()
