@@ -89,17 +89,21 @@ class MediaProcess:
         arguments = self._arguments if has_pipe else tied_to_this_process(self._arguments)
         access = self._access(arguments)
         self._error_output = tempfile.TemporaryFile()  # closed in __exit__
-        self._process = start_confined(
-            arguments,
-            access,
-            env=child_environment(),
-            stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if self._reads else self._output_fd,
-            stderr=self._error_output,
-            bufsize=0,
-            pass_fds=self._inherited,
-            process_group=0,  # Ctrl-C reaches the worker alone, and the worker decides how its children end
-        )
+        try:
+            self._process = start_confined(
+                arguments,
+                access,
+                env=child_environment(),
+                stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self._reads else self._output_fd,
+                stderr=self._error_output,
+                bufsize=0,
+                pass_fds=self._inherited,
+                process_group=0,  # Ctrl-C reaches the worker alone, and the worker decides how its children end
+            )
+        except BaseException:
+            self._error_output.close()
+            raise
         with contextlib.suppress(ProcessLookupError):  # it has already ended
             for limit, most in LIMITS.items():
                 resource.prlimit(self._process.pid, limit, (most, most))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import json
-import resource
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -23,10 +22,10 @@ import av.logging
 from app.core.errors import ErrorCode, InputError
 from app.core.probing.answer import DAMAGED, READY
 from app.core.probing.audio import probe_audio
+from app.core.probing.confine import MEMORY_BYTES, confine
 from app.core.probing.limits import Limits
 from app.core.probing.video import probe_changing_picture, probe_picture, probe_video
 
-MEMORY_BYTES: Final = 3 * 1024**3
 BLOCK_BYTES: Final = 1024 * 1024
 # Errors of a disk, and of a process or machine that may open no more files.
 MACHINE_ERRORS: Final = (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EAGAIN, errno.ENOBUFS)
@@ -90,27 +89,6 @@ def _can_be_read(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def confine(cpu_s: int, mapped_bytes: int = 0) -> bool:
-    """Limit memory and CPU time of this process, and forbid it to write files.
-
-    mapped_bytes: size of a file that is mapped, which takes addresses but no memory. Return whether the process may use
-    MEMORY_BYTES; not, if this machine allows its processes less.
-    """
-    wanted, allowed = MEMORY_BYTES + mapped_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]
-    memory = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
-    limits = {
-        resource.RLIMIT_AS: (memory, memory),
-        # At the first limit the kernel sends SIGXCPU, at the second SIGKILL. With equal limits it would send SIGKILL at
-        # once, and the parent could not tell this from a kill for lack of memory.
-        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
-        resource.RLIMIT_FSIZE: (0, 0),
-        resource.RLIMIT_CORE: (0, 0),
-    }
-    for kind, value in limits.items():
-        resource.setrlimit(kind, value)
-    return memory == wanted
 
 
 if __name__ == "__main__":
