@@ -149,7 +149,8 @@ REFUSED = [
     ),
     (["worker"], {"LIPSYNC_PRECISION": "fp16", "LIPSYNC_DEVICE": "cpu"}, "fp16 needs a GPU"),
     (["worker"], {"LIPSYNC_DEVICE": "cuda:99"}, "no device 'cuda:99'"),
-    (["api"], {"LIPSYNC_HOST": "203.0.113.7"}, "no network interface"),
+    (["api"], {"LIPSYNC_HOST": "203.0.113.7", "LIPSYNC_AUTH": "keys"}, "no network interface"),
+    (["api"], {"LIPSYNC_HOST": "203.0.113.7"}, "option_invalid: AUTH=off"),
 ]
 
 
