@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -90,6 +91,10 @@ class WebhookSender(PeriodicThread):
             self.send_one(webhook)
         except redis.RedisError as error:  # it is due again after its lease
             self._log.warning("webhook left id=%s error=%s", webhook.id, type(error).__name__)
+        except Exception as error:  # noqa: BLE001  nobody asks for the outcome of this thread: it would be lost
+            self._log.error("unexpected webhook=%s", webhook.id, exc_info=error)
+            with suppress(redis.RedisError):
+                self._delay(webhook, "The message could not be sent because of a fault of this service.")
 
     def send_one(self, webhook: Webhook) -> None:
         """Send a webhook once and record what became of it; may raise `redis.RedisError`."""

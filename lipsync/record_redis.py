@@ -6,11 +6,12 @@ Redis is started for the length of the command.
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -31,18 +32,21 @@ STOP_S: Final = 10.0
 def record_redis(settings: Settings) -> Iterator[redis.Redis]:
     """Yield a client of the Redis with the records; raises ServiceError if it does not answer."""
     if settings.redis_url is not None:
-        yield _answering(settings.redis_url)
+        with closing(_answering(settings.redis_url)) as client:
+            yield client
         return
     unix_socket = published_socket(settings.data_dir)
-    if unix_socket is not None and unix_socket.exists():
-        yield _answering(f"unix://{unix_socket}")
+    if unix_socket is not None and _is_open(unix_socket):
+        with closing(_answering(f"unix://{unix_socket}")) as client:
+            yield client
         return
     with sole_use(settings.data_dir), tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
         address = Path(folder, "redis.sock")
         command = redis_command(redis_folder(settings.data_dir), address)
         process = subprocess.Popen(tied_to_this_process(command), stdin=subprocess.DEVNULL)
         try:
-            yield _started(f"unix://{address}", process)
+            with closing(_started(f"unix://{address}", process)) as client:
+                yield client
         finally:
             process.terminate()
             try:
@@ -50,6 +54,16 @@ def record_redis(settings: Settings) -> Iterator[redis.Redis]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _is_open(unix_socket: Path) -> bool:
+    """Return whether a program listens at a socket; a killed Redis leaves its file behind."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(unix_socket))
+        except OSError:
+            return False
+    return True
 
 
 def _answering(url: str) -> redis.Redis:

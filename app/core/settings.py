@@ -1,12 +1,13 @@
 """Every setting of the service: environment variables with the prefix `LIPSYNC_`, or a `.env` file.
 
-An unknown name with this prefix is an error, because a misspelt limit would otherwise be no limit. An empty value
-counts as unset: `NAME=` in a `.env` file or for a container means so.
+An unknown name with this prefix is an error, because a misspelt limit would otherwise be no limit. An empty value is as
+good as none: composed environments set names that way.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -15,7 +16,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.core.hosts import is_loopback
+from app.core.hosts import host_name, is_loopback
+from app.core.outgoing.policy import HOST_PATTERN
 from app.core.outgoing.signatures import secret_key
 from app.core.redis_address import read_redis_address
 
@@ -45,6 +47,8 @@ def _split_secrets(value: object) -> object:
 
 Port = Annotated[int, Field(gt=0, le=65535)]
 Secrets = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_secrets)]
+_ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_NAME: Final = re.compile(r"[a-z0-9_.:-]+")
 # Names that are separated by commas in the environment.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
@@ -119,8 +123,28 @@ class Settings(BaseSettings):
         return self
 
     def __init__(self, **values: object) -> None:
-        refuse_unknown_names()
+        refuse_wrong_names()
         super().__init__(**values)  # type: ignore[arg-type]
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        origins = tuple(origin.removesuffix("/") for origin in origins)
+        _refuse_others(origins, _ORIGIN, "an origin like https://studio.example, or http://localhost:3000")
+        return origins
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(host_name(name) for name in names)  # as it is compared: without a port
+        _refuse_others(names, _NAME, "a host name like dub.example")
+        return names
+
+    @field_validator("url_hosts", "webhook_hosts")
+    @classmethod
+    def _check_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse_others(patterns, HOST_PATTERN, "a host name in ASCII like media.example, or *.media.example")
+        return patterns
 
     @field_validator("redis_url")
     @classmethod
@@ -133,16 +157,21 @@ class Settings(BaseSettings):
         return url
 
 
-def refuse_unknown_names() -> None:
+def _refuse_others(values: tuple[str, ...], pattern: re.Pattern[str], wanted: str) -> None:
+    for value in values:
+        if not pattern.fullmatch(value):
+            raise PydanticCustomError("form", "{value} is not {wanted}", {"value": ascii(value[:80]), "wanted": wanted})
+
+
+def refuse_wrong_names() -> None:
     """Raise ValueError if the environment or `.env` has a name with the prefix that is not a setting.
 
-    Empty values count as unset, because compose files pass settings on so. Only an empty REDIS_URL is refused: whoever
-    sets it means a Redis, and would get a private one.
+    Also for an empty address of Redis: a secret that did not arrive must not become another, private Redis.
     """
-    if os.environ.get(f"{PREFIX}REDIS_URL", dotenv_values(".env").get(f"{PREFIX}REDIS_URL", " ")) == "":
-        raise ValueError(f"{PREFIX}REDIS_URL is empty; leave it out for a private Redis")
     known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
-    names = {name.upper() for name in [*os.environ, *dotenv_values(".env")]}
-    unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in known)
+    values = {name.upper(): value for name, value in (dotenv_values(".env") | os.environ).items()}
+    unknown = sorted(name for name in values if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise ValueError(f"unknown setting {unknown[0]}")
+    if values.get(f"{PREFIX}REDIS_URL") == "":
+        raise ValueError(f"{PREFIX}REDIS_URL is empty; leave it away for a private Redis")

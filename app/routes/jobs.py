@@ -195,7 +195,8 @@ def retry_job(job: OwnJobDep, services: ServicesDep, caller: CallerDep) -> JobVi
     Only this call changes a job that has ended. The limits on new jobs hold for a retry too. 410 means that the inputs
     have expired.
     """
-    services.records.retry(job.id, caller.max_active)
+    # The limit is that of the job's owner; who administers the jobs of others has only the service's.
+    services.records.retry(job.id, caller.max_active if caller.owner == job.owner else None)
     send_message(services, job.id)
     return _current_view(services.records, job.id)
 

@@ -37,9 +37,9 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = "".join(str(part) for part in first["loc"]).upper()
-        named = f"{PREFIX}{name}" if name else f"{PREFIX}HOST"  # the one rule about several settings
-        raise InputError(ErrorCode.OPTION_INVALID, f"{named}: {first['msg']}.") from error
+        name = f"{PREFIX}{first['loc'][0]}: ".upper() if first["loc"] else ""  # none: a rule of several settings
+        reason = first["msg"].removeprefix("Value error, ")
+        raise InputError(ErrorCode.OPTION_INVALID, f"{name}{reason}.") from error
     except ValueError as error:
         raise InputError(ErrorCode.OPTION_INVALID, f"{error}.") from error
 

@@ -122,6 +122,13 @@ def test_limits_of_a_key(guarded, token):
     assert_problem(guarded.http.post(f"/jobs/{job_id}/retry", headers=bearer(single)), 429, "concurrency_limited")
 
 
+def test_a_retry_by_an_administrator_counts_the_jobs_of_the_owner_alone(guarded, token):
+    mine, admin = token(), token(scopes=["admin"], max_active=1)
+    ids = [guarded.post(headers=bearer(mine)).json()["id"] for _ in range(2)]
+    guarded.http.post(f"/jobs/{ids[0]}/cancel", headers=bearer(admin))
+    assert guarded.http.post(f"/jobs/{ids[0]}/retry", headers=bearer(admin)).status_code == 202
+
+
 def test_a_link_names_the_public_address(make_service):
     service = make_service(public_url="https://dub.example/lipsync")
     job_id = finish(service)

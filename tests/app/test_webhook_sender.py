@@ -9,11 +9,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
+from app.core.jobs import JobOptions, new_job_id
 from app.core.outgoing.signatures import new_secret
 from app.core.records.keys import Key
-from app.core.records.webhooks import PAUSES_S
+from app.core.records.webhooks import PAUSES_S, Webhooks
+from app.core.settings import Settings
+from app.outgoing_clients import webhook_client
+from app.webhook_sender import SecretSource, WebhookSender
 from tests.app.routes.test_jobs import assert_problem
-from tests.service import wait_until
+from tests.service import INPUT, wait_until
 
 SECRETS = (new_secret(), new_secret())
 
@@ -150,3 +154,18 @@ def tries(service):
 
 def test_without_a_secret_nothing_is_promised(service):
     assert_problem(service.post(data={"webhook_url": "https://team.example/hook"}), 422, "option_invalid")
+
+
+def test_a_fault_of_the_service_is_logged_and_counts_as_a_try(records, redis_client, caplog):
+    class Faulty:
+        def data(self, webhook):
+            raise KeyError(webhook.id)
+
+    records.create(new_job_id(), "", INPUT, JobOptions(webhook_url="https://team.example/hook"))
+    records.cancel(records.page("", None, 1, None)[0][0].id)
+    webhooks = Webhooks(redis_client, 60)
+    sender = WebhookSender(webhooks, Faulty(), SecretSource(None, SECRETS), webhook_client(Settings()))
+    sender.run_once()
+    (event_id,) = redis_client.zrange(Key.WEBHOOKS, 0, -1)
+    wait_until(lambda: redis_client.hget(Key.WEBHOOK + event_id, "tries") == "1", 5)
+    assert "unexpected" in caplog.text and "KeyError" in caplog.text

@@ -64,10 +64,45 @@ def test_a_limit_is_a_finite_positive_number(name, value):
         Settings(**{name: value})
 
 
-@pytest.mark.parametrize("name", sorted(Settings.model_fields))
-def test_an_empty_value_counts_as_unset(name, monkeypatch):
-    variable = f"LIPSYNC_{name.upper()}"
-    monkeypatch.delenv(variable, raising=False)
-    unset = Settings()
-    monkeypatch.setenv(variable, "")
-    assert Settings() == unset
+LISTS = [
+    # name, value, what it becomes; None if it is refused
+    (
+        "cors_origins",
+        "https://Studio.example, http://localhost:3000/",
+        ("https://studio.example", "http://localhost:3000"),
+    ),
+    ("cors_origins", "http://[::1]:80", ("http://[::1]:80",)),
+    ("cors_origins", "*", None),
+    ("cors_origins", "studio.example", None),
+    ("cors_origins", "https://studio.example/page", None),
+    ("cors_origins", "https://*.studio.example", None),
+    ("allowed_hosts", "Dub.example:8000,other.example.", ("dub.example", "other.example")),
+    ("allowed_hosts", "[fd00::7]:80", ("fd00::7",)),
+    ("allowed_hosts", "https://dub.example", None),
+    ("allowed_hosts", "*.dub.example", None),
+    ("allowed_hosts", "*", None),
+    ("url_hosts", "*.media.example,Media.example", ("*.media.example", "media.example")),
+    ("url_hosts", "https://media.example/", None),
+    ("webhook_hosts", "two words", None),
+    ("webhook_hosts", "*", None),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "wanted"), LISTS)
+def test_a_list_has_only_what_can_match(name, value, wanted):
+    if wanted is not None:
+        assert getattr(Settings(**{name: value}), name) == wanted
+        return
+    with pytest.raises(ValidationError) as refusal:
+        Settings(**{name: value})
+    assert [error["loc"] for error in refusal.value.errors()] == [(name,)]
+
+
+def test_an_empty_value_is_none(monkeypatch):
+    usual = Settings()
+    for name in Settings.model_fields.keys() - {"redis_url"}:
+        monkeypatch.setenv(f"LIPSYNC_{name.upper()}", "")
+    assert Settings() == usual
+    monkeypatch.setenv("LIPSYNC_REDIS_URL", "")
+    with pytest.raises(ValueError, match="REDIS_URL"):
+        Settings()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import tempfile
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
 from app.core.access.key_store import KeyStore
+from app.core.private_redis import publish_socket
 from app.core.settings import Settings
 from lipsync.__main__ import main
 from lipsync.record_redis import record_redis
@@ -32,6 +37,15 @@ def test_a_key_is_made_listed_rotated_and_revoked(keys, tmp_path):
         assert store.find(rotated) is not None and store.find(token) is None
     assert keys("revoke", key_id).exit_code == 0
     assert keys("list").stdout == ""
+
+
+def test_the_socket_of_a_killed_service_is_no_service(keys, tmp_path):
+    with tempfile.TemporaryDirectory(prefix="ls-") as folder:
+        left = Path(folder, "redis.sock")
+        with socket.socket(socket.AF_UNIX) as killed:
+            killed.bind(str(left))
+        publish_socket(tmp_path, left)
+        assert left.exists() and keys("create", "--name", "x").exit_code == 0
 
 
 @pytest.mark.parametrize(
