@@ -32,7 +32,7 @@ from tests.fuzz.mutations import mutate
 FIRST_CASE: Final = 1_000_000  # so that these files differ from those that are opened directly
 JOB_SHARE: Final = 4  # one file in so many becomes a job, the others are only checked
 JOB_TIMEOUT_S: Final = 120.0
-GROWTH_BYTES: Final = 300 * 1024**2  # of the API's and the workers' memory together
+GROWTH_BYTES: Final = 400 * 1024**2  # of the API's and the workers' memory together
 PATIENCE_S: Final = 2.0
 SETTLE_S: Final = 20.0
 PORTRAIT: Final = Path(skimage.__file__).parent / "data" / "astronaut.png"  # NASA, public domain
