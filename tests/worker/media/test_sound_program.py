@@ -208,6 +208,15 @@ def test_the_program_ends_well_when_nobody_reads_on(tmp_path: Path, end_s: float
         assert program.wait(60) == 0 and program.stderr.read() == b""
 
 
+def test_the_working_folder_lends_no_modules(tmp_path: Path) -> None:
+    arguments = request_of(write_wav(tmp_path / "voice.wav", [VOICE]), PLAYED).to_arguments()
+    for name in ("worker", "app", "av"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit(3)")
+    program = subprocess.run(arguments, cwd=tmp_path, env=child_environment(), capture_output=True, check=False)
+    assert program.returncode == 0 and len(program.stdout) == 2 * PLAYED
+
+
 @pytest.mark.parametrize(
     ("name", "begins_s", "length_s"),
     [
