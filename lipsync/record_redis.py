@@ -11,14 +11,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 import redis
 
 from app.core.errors import ErrorCode, ServiceError
-from app.core.locks import sole_use
+from app.core.locks import FolderInUseError, sole_use
 from app.core.parent_death import tied_to_this_process
 from app.core.private_redis import published_socket, redis_command, redis_folder
 from app.core.records.connection import connect
@@ -26,6 +26,7 @@ from app.core.settings import Settings
 
 START_S: Final = 60.0  # Redis reads its append-only file first, which may be long
 STOP_S: Final = 10.0
+OTHERS_S: Final = 20.0  # a start of `lipsync serve` until its Redis listens, with the check of the network
 
 
 @contextmanager
@@ -35,12 +36,12 @@ def record_redis(settings: Settings) -> Iterator[redis.Redis]:
         with closing(_answering(settings.redis_url)) as client:
             yield client
         return
-    unix_socket = published_socket(settings.data_dir)
-    if unix_socket is not None and _is_open(unix_socket):
-        with closing(_answering(f"unix://{unix_socket}")) as client:
-            yield client
-        return
-    with sole_use(settings.data_dir), tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
+    with ExitStack() as held:
+        unix_socket = _served_socket(settings.data_dir, held)
+        if unix_socket is not None:
+            yield held.enter_context(closing(_answering(f"unix://{unix_socket}")))
+            return
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="lipsync-"))
         address = Path(folder, "redis.sock")
         command = redis_command(redis_folder(settings.data_dir), address)
         process = subprocess.Popen(tied_to_this_process(command), stdin=subprocess.DEVNULL)
@@ -54,6 +55,26 @@ def record_redis(settings: Settings) -> Iterator[redis.Redis]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _served_socket(data_dir: Path, held: ExitStack) -> Path | None:
+    """Return the socket of a running `lipsync serve`; None if none runs, and the data folder is held from now on.
+
+    A service that is starting, or another command, is waited for. Raises ServiceError.
+    """
+    deadline = time.monotonic() + OTHERS_S
+    while True:
+        unix_socket = published_socket(data_dir)
+        if unix_socket is not None and _is_open(unix_socket):
+            return unix_socket
+        try:
+            held.enter_context(sole_use(data_dir))
+        except FolderInUseError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return None
+        time.sleep(0.05)
 
 
 def _is_open(unix_socket: Path) -> bool:

@@ -38,6 +38,7 @@ from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_logi
 REFUSED_STATUS: Final = 2
 GRACE_S: Final = 12.0  # from SIGTERM until a child is killed
 REDIS_GRACE_S: Final = 5.0
+SHORT_USE_S: Final = 2.0  # `lipsync keys` uses the data folder for less than this
 REDIS_START_S: Final = 60.0  # Redis reads its append-only file first, which may be long
 _POLL_S: Final = 0.2
 _MAX_BACKOFF_S: Final = 10.0
@@ -147,7 +148,7 @@ class Supervisor:
     def run(self) -> int:
         """Serve until stopped; return the exit status. Raises LipSyncError if the service cannot start."""
         check_data_dir(self._settings)
-        with sole_use(self._settings.data_dir), tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
+        with sole_use(self._settings.data_dir, SHORT_USE_S), tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
             if not self._check_start():
                 return REFUSED_STATUS
             private_redis = None

@@ -19,6 +19,13 @@ from app.core.errors import ErrorCode, ServiceError
 POLL_S: Final = 0.2
 
 
+class FolderInUseError(ServiceError):
+    """Data folder that another process uses."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.INTERNAL, "Another `lipsync serve` uses this data folder.")
+
+
 @contextmanager
 def locked(path: Path, check: Check) -> Iterator[None]:
     """Hold the lock file at `path` alone; `check` is called while another user holds it, and may raise to give up."""
@@ -32,17 +39,18 @@ def locked(path: Path, check: Check) -> Iterator[None]:
 
 
 @contextmanager
-def sole_use(data_dir: Path) -> Iterator[None]:
+def sole_use(data_dir: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the data folder for this process alone, and make it if it is missing.
 
-    Raises ServiceError if another process serves from the folder, or if it cannot be locked.
+    Raises FolderInUseError if another process still uses the folder after `wait_s` seconds, and ServiceError if the
+    folder cannot be locked.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = _lock(data_dir / ".lock")
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=wait_s)
     except Timeout:
-        raise ServiceError(ErrorCode.INTERNAL, "Another `lipsync serve` uses this data folder.") from None
+        raise FolderInUseError from None
     except OSError as error:
         message = f"The data folder cannot be locked: {error.strerror}."
         raise ServiceError(ErrorCode.INTERNAL, message) from None

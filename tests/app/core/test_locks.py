@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -73,3 +74,17 @@ def test_a_check_that_raises_ends_the_waiting(tmp_path):
     with locked(tmp_path / "lock", stop):
         pass
     assert errors == []
+
+
+def test_a_short_use_is_waited_for(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        with sole_use(tmp_path):
+            held = pool.submit(_use, tmp_path)
+            with pytest.raises(TimeoutError):
+                held.result(0.3)
+        assert held.result(20) == "used"
+
+
+def _use(folder):
+    with sole_use(folder, 20):
+        return "used"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import socket
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from app.core.access.key_store import KeyStore
+from app.core.locks import sole_use
 from app.core.private_redis import publish_socket
 from app.core.settings import Settings
 from lipsync.__main__ import main
 from lipsync.record_redis import record_redis
+from tests.service import running_redis
 
 
 @pytest.fixture
@@ -37,6 +40,18 @@ def test_a_key_is_made_listed_rotated_and_revoked(keys, tmp_path):
         assert store.find(rotated) is not None and store.find(token) is None
     assert keys("revoke", key_id).exit_code == 0
     assert keys("list").stdout == ""
+
+
+def test_a_service_that_starts_is_waited_for(keys, tmp_path):
+    with sole_use(tmp_path), ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(keys, "list")
+        with pytest.raises(TimeoutError):
+            ended.result(0.3)
+        folder = tmp_path / "redis"
+        folder.mkdir()
+        with running_redis(folder) as url:
+            publish_socket(tmp_path, Path(url.removeprefix("unix://")))
+            assert ended.result(20).exit_code == 0
 
 
 def test_the_socket_of_a_killed_service_is_no_service(keys, tmp_path):
