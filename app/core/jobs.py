@@ -224,8 +224,8 @@ class AudioFacts(BaseModel):
     track_choice: Literal["first", "default", "readable"] = Field(
         "first",
         description=(
-            "Why this track: it is the `first` one; or the file marks it as its `default`; or it is the first that is "
-            "`readable`."
+            "Why this track: it is the `first` one; or its marks in the file make it the `default` of players; or it "
+            "is the first that is `readable`."
         ),
     )
     start_s: float = Field(

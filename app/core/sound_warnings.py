@@ -23,7 +23,7 @@ def _warnings_of(name: str, facts: AudioFacts, video_sha256: str) -> list[str]:
     if facts.tracks > 1:
         reason = {
             "first": "the first one",
-            "default": "which the file marks as its default",
+            "default": "which its marks in the file make players prefer",
             "readable": "because no track that players prefer can be decoded",
         }[facts.track_choice]
         warnings.append(f"The {name} has {facts.tracks} audio tracks; used is track {facts.track + 1}, {reason}.")

@@ -112,8 +112,11 @@ class Source:
         return self.facts.height + self.facts.height % 2
 
 
-def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -> Source:
-    """Return the source of a video or still picture that was probed; raises InputError."""
+def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check, peak: float | None = None) -> Source:
+    """Return the source of a video or still picture that was probed; raises InputError.
+
+    peak: brightest light of an HDR video in reference whites; None: it is measured.
+    """
     if facts.format in PICTURE_FORMATS:
         colour = ColourMatrix.for_height(facts.height)
         still = read_still(path, facts.format, facts.width, facts.height, check)
@@ -125,7 +128,8 @@ def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check) -
     decoder = ALPHA_DECODERS.get(facts.codec) if picture.alpha else None
     warnings = check_tools(conversion, decoder, ffmpeg_path)
     if conversion.is_hdr:
-        conversion = replace(conversion, peak=peak_whites(path, facts, conversion, picture, ffmpeg_path, check))
+        measured = peak or peak_whites(path, facts, conversion, picture, ffmpeg_path, check)
+        conversion = replace(conversion, peak=measured)
     source = Source(path, facts, picture, ffmpeg_path, conversion, warnings=warnings)
     if facts.kind == "image":
         return replace(source, still=next(decode(source, 0, 1, check)))

@@ -98,6 +98,7 @@ def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> F
             "voice_s": plan.voice_s,
             "looked_at": asdict(plan.looked_at.frames),
             "heard_from_s": plan.looked_at.from_s,
+            "peak": plan.source.conversion.peak if plan.source.conversion.is_hdr else None,
             "stage_seconds": dict(stage_seconds),
         }
     )
@@ -121,7 +122,8 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
     sound, voice_s = _saved_sound(saved.media, context.synthesizer), float(decisions["voice_s"])
     references = ReferenceCrops.of_arrays(saved_arrays, context.synthesizer.config, chooser)
     sources, check = context.sources, context.monitor.check
-    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check)
+    ffmpeg, peak = find_ffmpeg(context.ffmpeg), decisions.get("peak")  # not in plans of earlier versions
+    source = open_source(sources.video, sources.input.video, ffmpeg, check, peak)
     timeline = plan_timeline(context.options, source, voice_s)
     looked_at = LookedAt(FrameChoice(**decisions["looked_at"]), saved_arrays["heard"], decisions["heard_from_s"])
     plan = Plan(source, sound, saved.media, voice_s, timeline, chooser, references, looked_at)

@@ -12,7 +12,10 @@ from tests.service import AUDIO, VIDEO
     [
         ({}, None),
         ({"tracks": 2}, "2 audio tracks; used is track 1, the first one"),
-        ({"tracks": 2, "track": 1, "track_choice": "default"}, "track 2, which the file marks as its default"),
+        (
+            {"tracks": 2, "track": 1, "track_choice": "default"},
+            "track 2, which its marks in the file make players prefer",
+        ),
         ({"tracks": 3, "track": 2, "track_choice": "readable"}, "track 3, because no track"),
         ({"start_s": 2.0}, "begins 2.00 s after the start of its file"),
         ({"start_s": 0.05}, None),

@@ -158,6 +158,7 @@ def test_bright_light_is_compressed_and_skin_is_kept(tmp_path: Path, brightest: 
     source = opened(written(tmp_path / "bright.mkv", pq_of_nits(nits), 9, "bt2020 smpte2084 bt2020nc"))
     shown = colours_of(source)[..., 1]
     assert source.conversion.peak == pytest.approx(brightest / 203, rel=0.05)
+    assert open_source(source.path, source.facts, source.ffmpeg, never_stop, 3.0).conversion.peak == 3.0
     assert np.all(np.diff(shown[2]) >= 0) and shown[2, 0] < shown[2, 7] - 1 and shown[2, 7] >= 253
     assert white <= shown[3, 1] < shown[2, 7]
     assert shown[4, 1] == pytest.approx(255 * (50 / 203) ** (1 / 2.4), abs=2)

@@ -143,6 +143,18 @@ def test_any_range_has_the_frames_of_one_pass(
     assert merged == everything
 
 
+def test_the_light_of_an_hdr_video_is_measured_once(tmp_path: Path, voice: Path, detector: FaceDetector) -> None:
+    tags = "setparams=range=tv:color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc"
+    coding = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
+    hdr = write_clip(tmp_path / "hdr.mp4", [portrait()] * 5, "25", "-vf", tags, *coding)
+    context = context_for(tmp_path / "work", hdr, voice)
+    plan = make_plan(context, detector, StageTimer())
+    assert plan.source.conversion.is_hdr
+    bright = replace(plan.source, conversion=replace(plan.source.conversion, peak=7.5))
+    saved, _ = load_plan(save_plan(replace(plan, source=bright), context.work_dir, {}), context)
+    assert saved.source.conversion == bright.conversion
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not default_checkpoint().is_file(), reason="no weights in the package")
 def test_the_network_too_draws_the_frames_of_one_pass(
