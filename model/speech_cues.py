@@ -7,11 +7,12 @@ noise do not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
-from model.arrays import F32, I16, I64
+from model.arrays import F32, I16, I64, release_pages
 from model.audio import SAMPLE_RATE_HZ
 
 HOP: Final = SAMPLE_RATE_HZ // 25  # 40 ms
@@ -28,7 +29,7 @@ _LEAST_POWER: Final = 1e-3  # of a window of 16-bit samples; less is silence
 def similarity(samples: I16, hops: I64) -> F32:
     """Return how alike the spectrum of each hop (k,) is to that 120 ms later, (k,) float32 0..1."""
     parts = [np.zeros(0, np.float32)]
-    for part in _blocks(hops):
+    for part in _blocks(samples, hops):
         now, later = _spectra(samples, part), _spectra(samples, part + APART)
         parts.append(np.asarray((now * later).sum(axis=1), np.float32))
     return np.concatenate(parts)
@@ -39,7 +40,7 @@ def voicing(samples: I16, hops: I64) -> F32:
     parts = [np.zeros(0, np.float32)]
     own = np.fft.irfft(np.abs(np.fft.rfft(_HANN, 2 * WINDOW)) ** 2)[: PITCH_LAGS.stop]
     is_voice = np.fft.rfftfreq(2 * WINDOW, 1 / SAMPLE_RATE_HZ) >= LOWEST_VOICE_HZ
-    for part in _blocks(hops):
+    for part in _blocks(samples, hops):
         wave = _windows(samples, part)
         wave = (wave - wave.mean(axis=1, keepdims=True)) * _HANN
         power = np.abs(np.fft.rfft(wave, 2 * WINDOW, axis=1)) ** 2 * is_voice
@@ -49,8 +50,11 @@ def voicing(samples: I16, hops: I64) -> F32:
     return np.concatenate(parts)
 
 
-def _blocks(hops: I64) -> list[I64]:
-    return [hops[start : start + BLOCK_HOPS] for start in range(0, len(hops), BLOCK_HOPS)]
+def _blocks(samples: I16, hops: I64) -> Iterator[I64]:
+    """Yield the hops a minute at a time; what was read of samples in a file is released after each."""
+    for start in range(0, len(hops), BLOCK_HOPS):
+        yield hops[start : start + BLOCK_HOPS]
+        release_pages(samples)
 
 
 def _spectra(samples: I16, hops: I64) -> F32:

@@ -38,6 +38,14 @@ def test_what_was_found_ends_in_a_code(bases, tmp_path, name, seed):
     assert caught.value.code == ErrorCode.VIDEO_UNREADABLE
 
 
+def test_a_picture_that_its_library_refuses_is_unreadable(bases, tmp_path):
+    path = tmp_path / "input"
+    path.write_bytes(bases["still.avif"].content.replace(b"av01", b"a\0\0\0"))
+    with pytest.raises(InputError) as caught:
+        probe_video(path, Limits())
+    assert caught.value.code == ErrorCode.VIDEO_UNREADABLE and "picture is damaged" in caught.value.message
+
+
 def test_a_case_is_the_same_for_ever():
     base = [Base("a.wav", bytes(range(256)) * 8, True)]
     contents = [case_content(base, 1, index)[1] for index in range(50)]

@@ -117,10 +117,9 @@ class Settings(BaseSettings):
     def _check_exposure(self) -> Self:
         """Refuse a service without keys that other hosts can reach, unless it is asked for by name."""
         if self.auth == "off" and not self.allow_no_auth and not is_loopback(self.host):
-            raise ValueError(
-                f"AUTH=off lets everybody who reaches {self.host} use the service; "
-                "set LIPSYNC_AUTH=keys, or LIPSYNC_ALLOW_NO_AUTH=true"
-            )
+            message = "without keys everybody who reaches {host} may use the service; set {yes} or {no}"
+            names = {"yes": f"{PREFIX}AUTH=keys", "no": f"{PREFIX}ALLOW_NO_AUTH=true"}
+            raise PydanticCustomError("exposed", message, {"host": self.host, **names})
         return self
 
     def __init__(self, **values: object) -> None:

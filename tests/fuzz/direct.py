@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import threading
 import time
 import traceback
@@ -39,16 +40,16 @@ class Tally:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
-    slow: list[str] = field(default_factory=list)
+    slow: list[int] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
 
-    def add(self, name: str, outcome: str, seconds: float) -> None:
+    def add(self, index: int, outcome: str, seconds: float) -> None:
         """Count a case."""
         self.outcomes[outcome] += 1
         self.slowest_s = max(self.slowest_s, seconds)
         if seconds > LIMIT_S:
-            self.slow.append(f"{name}: {seconds:.1f} s, {outcome}")
+            self.slow.append(index)
 
 
 def case_content(bases: Sequence[Base], seed: int, index: int) -> tuple[Base, bytes, str]:
@@ -62,21 +63,27 @@ def run_direct(folder: Path, findings: Findings, bases: Sequence[Base], seed: in
     """Run cases, two at a time; they are numbers, each of which names a base and its mutations."""
     tally, lock = Tally(), threading.Lock()
 
-    def run(index: int) -> None:
+    def run(index: int) -> float:
         base, content, name = case_content(bases, seed, index)
         work = folder / str(index)
         work.mkdir()
         started = time.monotonic()
         outcome = _outcome(work, base, content, name, tally)
+        took_s = time.monotonic() - started
         with lock:
-            tally.add(name, outcome, time.monotonic() - started)
-        for path in work.iterdir():
-            path.unlink()
-        work.rmdir()
+            tally.add(index, outcome, took_s)
+        shutil.rmtree(work)
+        return took_s
 
-    with watched_children() as peak, ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, cases))
-    for fault in (*tally.errors, *tally.slow, *tally.unexplained):
+    with watched_children() as peak:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(run, cases))
+        # again and alone, because other programs may have had the processor
+        again = {index: run(index) for index in list(tally.slow)}
+    slow = [
+        f"{case_content(bases, seed, index)[2]}: {s:.1f} s, also alone" for index, s in again.items() if s > LIMIT_S
+    ]
+    for fault in (*tally.errors, *slow, *tally.unexplained):
         findings.note(f"  {fault}")
     codes = ", ".join(f"{name} {count}" for name, count in tally.outcomes.most_common())
     findings.figures(
@@ -85,7 +92,7 @@ def run_direct(folder: Path, findings: Findings, bases: Sequence[Base], seed: in
     )
     findings.promise("every file ends in success or a coded refusal", not tally.errors)
     findings.promise("no probe dies", not tally.unexplained)
-    findings.promise(f"within {LIMIT_S:g} s", not tally.slow)
+    findings.promise(f"within {LIMIT_S:g} s", not slow)
     findings.promise(f"no child holds more than {MOST_BYTES / 2**30:g} GiB", peak.bytes < MOST_BYTES)
     findings.promise("no child is left", not psutil.Process().children(recursive=True))
 

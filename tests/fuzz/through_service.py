@@ -19,8 +19,10 @@ from typing import Final
 
 import httpx
 import psutil
+import skimage
 
 from app.core.errors import ErrorCode
+from app.core.parent_death import tied_to_this_process
 from tests.chaos.findings import Findings
 from tests.conftest import ROOT
 from tests.fuzz.bases import Base
@@ -33,6 +35,7 @@ JOB_TIMEOUT_S: Final = 120.0
 GROWTH_BYTES: Final = 400 * 1024**2  # of the API's and the workers' memory together
 PATIENCE_S: Final = 2.0
 SETTLE_S: Final = 20.0
+PORTRAIT: Final = Path(skimage.__file__).parent / "data" / "astronaut.png"  # NASA, public domain
 BOUNDARY: Final = "fuzzed-boundary"
 
 
@@ -44,7 +47,7 @@ class ServedProcess:
         environment |= {"LIPSYNC_DATA_DIR": str(folder / "data"), "LIPSYNC_PORT": "0", "OMP_NUM_THREADS": "1"}
         self._log = (folder / "serve.log").open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lipsync", "serve"],
+            tied_to_this_process([sys.executable, "-m", "lipsync", "serve"]),
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -126,7 +129,7 @@ def run_through_service(folder: Path, findings: Findings, bases: Sequence[Base],
         False: next(base for base in bases if base.name == "h264_aac.mp4").content,
         True: next(base for base in bases if base.name == "pcm.wav").content,
     }
-    files = {"video": good[False], "audio": good[True]}
+    files = {"video": PORTRAIT.read_bytes(), "audio": good[True]}
     with served(folder, findings, files) as service, httpx.Client(base_url=service.url, timeout=LIMIT_S * 3) as http:
 
         def send_file(index: int) -> tuple[str, float]:

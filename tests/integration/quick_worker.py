@@ -86,7 +86,7 @@ def finished_clip(output):
 
 
 def find_faces(settings, path, facts, options):
-    return [{"index": 0, "x": 1.0, "y": 2.0, "width": 3.0, "height": 4.0, "score": 0.9}]
+    return [{"index": 0, "x": 1.0, "y": 2.0, "width": 3.0, "height": 4.0, "score": 0.9, "at_s": 0.0}]
 
 
 def quick_parts() -> WorkerParts:

@@ -3,12 +3,13 @@
 All checks are on. These exceptions are mistakes of the check, not of the service; CONFIG names them:
 
 - `not_a_server_error` on /readyz allows 503: a readiness probe says so that no worker is alive, and here none is.
-- `positive_data_acceptance` on the two forms allows 422: a description cannot say that `end_s` is greater than
-  `start_s`, that both lie within the film, or how many bytes metadata has as JSON.
+- `positive_data_acceptance` on the three forms allows 422: a description cannot say that a text is JSON, that `end_s`
+  is greater than `start_s`, that both lie within the film, or how many bytes metadata has as JSON.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -32,7 +33,7 @@ include-name = "GET /readyz"
 checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
 
 [[operations]]
-include-name = ["POST /jobs", "POST /jobs/validate"]
+include-name = ["POST /jobs", "POST /jobs/validate", "POST /batches"]
 checks.positive_data_acceptance.expected-statuses = {ALLOWED}
 """
 
@@ -84,8 +85,9 @@ def check(folder: Path, *options: str) -> int:
             [*command, *options], capture_output=True, text=True, cwd=folder, check=False, timeout=500
         )
     assert ended.returncode == 0, ended.stdout[-8000:] + ended.stderr[-2000:]
-    generated = next(line for line in ended.stdout.splitlines() if " generated" in line)
-    return int(generated.split()[0].replace(",", ""))
+    generated = re.search(r"^\s*([\d,]+) generated", ended.stdout, re.MULTILINE)
+    assert generated is not None, ended.stdout[-8000:]
+    return int(generated[1].replace(",", ""))
 
 
 @pytest.mark.slow

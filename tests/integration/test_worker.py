@@ -93,7 +93,7 @@ def test_a_message_delivered_again_does_nothing(stack):
 
 def test_validate_asks_a_worker_for_faces(stack):
     answer = stack.http.post("/jobs/validate", files={"video": b"moving", "audio": b"sound"}).json()
-    assert answer["faces"] == [{"index": 0, "x": 1.0, "y": 2.0, "width": 3.0, "height": 4.0, "score": 0.9}]
+    assert answer["faces"] == [{"index": 0, "x": 1.0, "y": 2.0, "width": 3.0, "height": 4.0, "score": 0.9, "at_s": 0.0}]
     assert answer["warnings"] == []
 
 

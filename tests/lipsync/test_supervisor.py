@@ -148,9 +148,9 @@ REFUSED = [
         for command in ("api", "worker", "serve")
     ),
     (["worker"], {"LIPSYNC_PRECISION": "fp16", "LIPSYNC_DEVICE": "cpu"}, "fp16 needs a GPU"),
+    *(([command], {"LIPSYNC_HOST": "0.0.0.0"}, "LIPSYNC_AUTH=keys") for command in ("api", "worker", "serve")),
     (["worker"], {"LIPSYNC_DEVICE": "cuda:99"}, "no device 'cuda:99'"),
     (["api"], {"LIPSYNC_HOST": "203.0.113.7", "LIPSYNC_AUTH": "keys"}, "no network interface"),
-    (["api"], {"LIPSYNC_HOST": "203.0.113.7"}, "option_invalid: AUTH=off"),
 ]
 
 

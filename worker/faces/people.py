@@ -63,15 +63,11 @@ class Subject:
 
     @classmethod
     def of_facts(cls, facts: dict[str, Any]) -> Subject:
-        """Return what `facts` gave."""
-        return cls(
-            **{
-                **facts,
-                "box": tuple(facts["box"]),
-                "places": tuple((x, y, height) for x, y, height in facts["places"]),
-                "patterns": tuple(np.array(pattern, np.float32) for pattern in facts["patterns"]),
-            }
-        )
+        """Return what `facts` gave; those of earlier versions have a place and a height only."""
+        patterns = tuple(np.array(pattern, np.float32) for pattern in facts.get("patterns", ()))
+        places = tuple((x, y, height) for x, y, height in facts.get("places", ()))
+        box = facts.get("box", (0.0, 0.0, 0.0, 0.0))
+        return cls(**{**facts, "box": tuple(box), "places": places, "patterns": patterns})
 
 
 @dataclass(frozen=True)

@@ -127,10 +127,13 @@ class Chooser:
 
     @classmethod
     def of_facts(cls, facts: dict[str, Any]) -> Chooser:
-        """Return what `facts` gave."""
+        """Return what `facts` gave; in plans of earlier versions the target is a person and no number."""
         people = tuple(Subject.of_facts(person) for person in facts["people"])
-        passers_by = tuple(Subject.of_facts(person) for person in facts["passers_by"])
-        target = None if facts["target"] is None else people[facts["target"]]
+        passers_by = tuple(Subject.of_facts(person) for person in facts.get("passers_by", ()))
+        number = facts["target"]
+        if isinstance(number, dict):
+            number = facts["people"].index(number)
+        target = None if number is None else people[number]
         return cls(facts["every"], people, target, facts["strict"], passers_by)
 
 

@@ -63,6 +63,7 @@ class Encoder:
 
     def __enter__(self) -> Encoder:
         with ExitStack() as opened:
+            opened.callback(self._part.unlink, missing_ok=True)
             feed = None if self._feed is None else opened.enter_context(self._feed)
             arguments, sound_fd = self._arguments(feed), None if feed is None else feed.fd
             process = MediaProcess(arguments, self._check, feeds=True, inherited_fd=sound_fd)
@@ -76,7 +77,6 @@ class Encoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opened.__exit__(kind, error, trace)
-        self._part.unlink(missing_ok=True)
 
     def write(self, planes: U8) -> None:
         """Encode the next frame, (H * 3/2, W) uint8 I420; raises ServiceError."""

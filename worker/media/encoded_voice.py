@@ -8,10 +8,9 @@ from typing import Final
 import numpy as np
 
 from app.core.checks import Check
-from model.arrays import I16
+from model.arrays import I16, release_pages
 from model.sound import EncodedSound
 from model.speech_encoder.port import FEATURES, SpeechEncoder, feature_count
-from worker.media.silence_gate import release_pages
 
 FEATURES_FILE: Final = "features.f16"
 

@@ -48,6 +48,15 @@ class ProcessKilledError(ServiceError):
         super().__init__(ErrorCode.WORKER_LOST, "A part of the worker was killed.")
 
 
+def _made(path: Path) -> bool:
+    """Create a file if it is missing; return False where that fails, which the process will find and tell itself."""
+    try:
+        path.touch()
+    except OSError:
+        return False
+    return True
+
+
 class MediaProcess:
     """Child process with a pipe to its input, a pipe from its output, or both or neither.
 
@@ -80,17 +89,21 @@ class MediaProcess:
         arguments = self._arguments if has_pipe else tied_to_this_process(self._arguments)
         access = self._access(arguments)
         self._error_output = tempfile.TemporaryFile()  # closed in __exit__
-        self._process = start_confined(
-            arguments,
-            access,
-            env=child_environment(),
-            stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if self._reads else self._output_fd,
-            stderr=self._error_output,
-            bufsize=0,
-            pass_fds=self._inherited,
-            process_group=0,  # Ctrl-C reaches the worker alone, and the worker decides how its children end
-        )
+        try:
+            self._process = start_confined(
+                arguments,
+                access,
+                env=child_environment(),
+                stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self._reads else self._output_fd,
+                stderr=self._error_output,
+                bufsize=0,
+                pass_fds=self._inherited,
+                process_group=0,  # Ctrl-C reaches the worker alone, and the worker decides how its children end
+            )
+        except BaseException:
+            self._error_output.close()
+            raise
         with contextlib.suppress(ProcessLookupError):  # it has already ended
             for limit, most in LIMITS.items():
                 resource.prlimit(self._process.pid, limit, (most, most))
@@ -108,9 +121,7 @@ class MediaProcess:
             if argument.startswith(FILE_PROTOCOL):
                 path = Path(argument.removeprefix(FILE_PROTOCOL))
                 (reads if before == "-i" else writes).append(path)
-        for path in writes:
-            path.touch()
-        return program_access(list(dict.fromkeys((command[0], self._arguments[0]))), reads, writes)
+        return program_access(list(dict.fromkeys((command[0], self._arguments[0]))), reads, list(filter(_made, writes)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -6,13 +6,12 @@ levels of an hour take two megabytes; the samples stay on disk.
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from model.arrays import F32, I16
+from model.arrays import F32, I16, release_pages
 from model.silence_gate import STEP, apply_gain, gate_gain
 from model.silence_gate import levels_db as block_levels_db
 
@@ -23,7 +22,6 @@ BLOCK_STEPS: Final = 6000  # a minute at a time
 def gate_silence(samples: I16, work_dir: Path) -> I16:
     """Write samples (n,) int16, silent wherever nobody speaks, into work_dir; return them as a memory map."""
     gain = gate_gain(levels_db(samples), samples)
-    release_pages(samples)
     path = work_dir / GATED_FILE
     with path.open("wb") as file:  # not a memory map: a full disk then raises an error instead of SIGBUS
         for start in range(0, len(gain), BLOCK_STEPS):
@@ -42,10 +40,3 @@ def levels_db(samples: I16) -> F32:
         levels.append(block_levels_db(samples[start : start + STEP * BLOCK_STEPS]))
         release_pages(samples)
     return np.concatenate(levels)
-
-
-def release_pages(samples: I16) -> None:
-    """Release the pages of a memory-mapped file, which would otherwise add up to the whole file in memory."""
-    owner: object = samples.base
-    if isinstance(owner, mmap.mmap):
-        owner.madvise(mmap.MADV_DONTNEED)

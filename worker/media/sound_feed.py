@@ -54,6 +54,7 @@ class SoundFeed:
             begin_s=sound.begin_s,
             end_s=float(length_s),
             is_heard=False,
+            file_channels=facts.channels,
         )
         self.fd = -1
 

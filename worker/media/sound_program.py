@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import InputError
-from app.core.probing.child import confine
+from app.core.probing.confine import confine
 from app.core.probing.sound_reader import Reading, read_sound
 from model.arrays import F32, I16
 from worker.media.mix import CancelGuard, are_placed, mix_weights
@@ -43,6 +43,7 @@ class SoundRequest:
 
     begin_s: silence before the first sample; if negative, so much of the sound is left out. end_s: nothing after this
     time is written. is_heard: whether a mix that cancels is replaced, for a network; a listener gets what was mixed.
+    file_channels: the most channels that the track has.
     """
 
     path: str
@@ -53,6 +54,7 @@ class SoundRequest:
     begin_s: float
     end_s: float
     is_heard: bool
+    file_channels: int
 
     def to_arguments(self) -> list[str]:
         """Return the command line of the program."""
@@ -62,10 +64,11 @@ class SoundRequest:
 def main(output: IO[bytes]) -> int:
     """Decode the sound that the command line asks for; return the exit status."""
     request = SoundRequest(**json.loads(sys.argv[1]))
-    confine(cpu_s=int(60 + request.end_s))
+    confine(cpu_s=int(60 + request.end_s), mapped_bytes=Path(request.path).stat().st_size)
     av.logging.set_level(None)
     try:
         decode_sound(request, output)
+        output.flush()  # here, because a broken pipe at the exit would be a failure
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return FAILED
@@ -76,7 +79,8 @@ def main(output: IO[bytes]) -> int:
 
 def decode_sound(request: SoundRequest, output: IO[bytes]) -> None:
     """Write the samples of a sound; raises InputError."""
-    gains = {} if request.is_heard else _gains_of_unplaced(request)
+    # only for many channels, because it reads the whole sound once more
+    gains = _gains_of_unplaced(request) if request.file_channels > 2 and not request.is_heard else {}
     writer, run, time_s = _Writer(request, output), None, 0.0
     for silence_s, frame in read_sound(Path(request.path), request.format, request.track, Reading()):
         kind = frame.sample_rate, frame.layout.name, frame.format.name

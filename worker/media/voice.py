@@ -42,6 +42,7 @@ def read_voice(path: Path, facts: AudioFacts, work_dir: Path, check: Check, begi
         begin_s=begin_s,
         end_s=max(0.0, begin_s) + facts.duration_s + SLACK_S,
         is_heard=True,
+        file_channels=facts.channels,
     )
     raw, buffer = work_dir / VOICE_FILE, memoryview(mmap.mmap(-1, BUFFER_BYTES))
     with MediaProcess(request.to_arguments(), check, reads=True, opens=[path]) as process:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import json
-import resource
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -23,10 +22,10 @@ import av.logging
 from app.core.errors import ErrorCode, InputError
 from app.core.probing.answer import DAMAGED, READY
 from app.core.probing.audio import probe_audio
+from app.core.probing.confine import MEMORY_BYTES, confine
 from app.core.probing.limits import Limits
 from app.core.probing.video import probe_changing_picture, probe_picture, probe_video
 
-MEMORY_BYTES: Final = 3 * 1024**3
 BLOCK_BYTES: Final = 1024 * 1024
 # Errors of a disk, and of a process or machine that may open no more files.
 MACHINE_ERRORS: Final = (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EAGAIN, errno.ENOBUFS)
@@ -42,7 +41,8 @@ TASKS: Final[Mapping[str, Probe]] = {
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
-    has_all_memory = confine(int(request["cpu_s"]))
+    mapped = Path(request["path"]).stat().st_size if request["task"] == "audio" else 0
+    has_all_memory = confine(int(request["cpu_s"]), mapped)
     av.logging.set_level(None)
     sys.stdout.write(READY)
     sys.stdout.flush()
@@ -89,26 +89,6 @@ def _can_be_read(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def confine(cpu_s: int) -> bool:
-    """Limit memory and CPU time of this process, and forbid it to write files.
-
-    Return whether it may use MEMORY_BYTES; not, if this machine allows its processes less.
-    """
-    allowed = resource.getrlimit(resource.RLIMIT_AS)[1]
-    memory = MEMORY_BYTES if allowed == resource.RLIM_INFINITY else min(MEMORY_BYTES, allowed)
-    limits = {
-        resource.RLIMIT_AS: (memory, memory),
-        # At the first limit the kernel sends SIGXCPU, at the second SIGKILL. With equal limits it would send SIGKILL at
-        # once, and the parent could not tell this from a kill for lack of memory.
-        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
-        resource.RLIMIT_FSIZE: (0, 0),
-        resource.RLIMIT_CORE: (0, 0),
-    }
-    for kind, value in limits.items():
-        resource.setrlimit(kind, value)
-    return memory == MEMORY_BYTES
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ from app.core.sandbox.confined import child_environment, program_access, run_con
 TIMEOUT_S: Final = 30.0
 PATIENCE: Final = 2.0  # seconds that a busy machine may take for each second of processor time
 READ_BYTES_PER_S: Final = 40e6  # of a slow disk: large files get more time
-ROOT: Final = Path(__file__).resolve().parents[3]
 
 _log = logging.getLogger("lipsync.probe")
 
@@ -119,14 +118,13 @@ def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> 
         "cpu_s": int(timeout_s),
         "limits": asdict(limits),
     }
-    environment = child_environment() | {"PYTHONPATH": str(ROOT)}
     try:
         child = run_confined(
             [sys.executable, "-m", "app.core.probing.child"],
             program_access([sys.executable], reads=[path.resolve()]),
             data=json.dumps(request),
             timeout_s=timeout_s * PATIENCE,
-            environment=environment,
+            environment=child_environment(),
         )
     except subprocess.TimeoutExpired as error:  # its limit of processor time would have ended it before
         _log.error("probe too slow task=%s", task)

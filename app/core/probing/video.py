@@ -21,6 +21,17 @@ from app.core.probing.picture import check_size, find_picture
 from app.core.probing.sniff import PICTURE_FORMATS
 from app.core.probing.survey import Survey, survey_packets
 
+# What Pillow's plugins raise for damaged pictures; RuntimeError comes from the libraries of AVIF and WebP.
+PICTURE_FAULTS: Final = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    ArithmeticError,
+    LookupError,
+)
 MIN_PRESENT: Final = 0.9  # share of the frames named in the header that must be in the file
 
 
@@ -40,7 +51,7 @@ def _still_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
             turn = {3: 180, 6: 90, 8: 270}.get(image.getexif().get(0x0112, 1), 0)
             upright = ImageOps.exif_transpose(image)  # decodes the whole picture
             width, height = upright.size
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+    except PICTURE_FAULTS as error:
         raise InputError(ErrorCode.VIDEO_UNREADABLE, "The picture is damaged or incomplete.") from error
     return {
         "kind": "image",

@@ -296,7 +296,8 @@ def test_ctrl_c(tmp_path: Path) -> None:
 
     started = threading.Event()
     with serving(silent) as url:
-        command = [sys.executable, "-m", "lipsync", "status", ID, "--url", url]
+        # A shell without job control starts its background programs, such as a run of these tests, without SIGINT.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "lipsync", "status", ID, "--url", url]
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
             assert started.wait(60)
             process.send_signal(signal.SIGINT)

@@ -159,3 +159,11 @@ def test_a_saved_chooser_decides_alike() -> None:
         for one, two in zip(again.people, chooser.people, strict=True):
             assert all(np.array_equal(a, b) for a, b in zip(one.patterns, two.patterns, strict=True))
         assert xs(again.pick(SWAPPED)) == xs(chooser.pick(SWAPPED))
+
+
+@pytest.mark.parametrize(("target", "expected"), [(0, [100]), (1, [400]), (None, [400])])
+def test_a_chooser_of_an_earlier_version_is_read(target: int | None, expected: list[int]) -> None:
+    people = [{"x": x, "y": 100.0, "height_px": 100.0, "sightings": 3} for x in (100.0, 400.0)]
+    saved = {"every": False, "people": people, "target": None if target is None else people[target], "strict": False}
+    chooser = Chooser.of_facts(json.loads(json.dumps(saved)))
+    assert xs(chooser.pick([face(100, 100, 100, "A"), face(400, 100, 104, "B")])) == expected

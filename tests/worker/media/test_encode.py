@@ -32,3 +32,12 @@ def test_any_name_is_read_and_written(
         assert encoder.finish().frames == 5
     assert join([made, made], Path(f"joined{name}"), source, 10, sound, options, never_stop).frames == 10
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}.wav", "made", f"joined{name}"])
+
+
+def test_a_program_that_cannot_start_leaves_nothing(tmp_path: Path, short_clip: Path, voice: Path) -> None:
+    source = open_source(short_clip, probe_video(short_clip, Limits()), find_ffmpeg(None), never_stop)
+    sound = PlayedSound(voice, probe_audio(voice, Limits()), 0.0)
+    broken = replace(source, ffmpeg=str(tmp_path / "missing" / "ffmpeg"))
+    with pytest.raises(OSError), Encoder(tmp_path / "made.mp4", broken, 5, sound, JobOptions(), never_stop):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from app.core.jobs import AudioFacts
 from app.core.probing.audio import probe_audio
 from app.core.probing.limits import Limits
+from app.core.sandbox.confined import child_environment
 from tests.sounds import buzz, concatenated, convert, level_db, write_wav
 from worker.media.sound_program import SoundRequest, decode_sound
 
@@ -25,7 +27,10 @@ def request_of(path: Path, rate_hz: int, begin_s: float | None = None, end_s: fl
     facts = AudioFacts.model_validate(probe_audio(path, Limits()))
     begin_s = max(0.0, facts.start_s) if begin_s is None else begin_s
     channels = 1 if rate_hz == HEARD else min(2, facts.channels)
-    return SoundRequest(str(path), facts.format, facts.track, rate_hz, channels, begin_s, end_s, rate_hz == HEARD)
+    is_heard = rate_hz == HEARD
+    return SoundRequest(
+        str(path), facts.format, facts.track, rate_hz, channels, begin_s, end_s, is_heard, facts.channels
+    )
 
 
 def decoded(request: SoundRequest) -> np.ndarray:
@@ -185,14 +190,31 @@ def test_nothing_is_written_after_the_end(tmp_path: Path) -> None:
     assert len(decoded(request_of(path, PLAYED, begin_s=2.0, end_s=0.3))) == 14_400
 
 
-def test_the_program_ends_well_when_nobody_reads_on(tmp_path: Path) -> None:
-    arguments = request_of(write_wav(tmp_path / "voice.wav", [buzz(60.0)]), PLAYED).to_arguments()
+def test_only_a_sound_of_many_channels_is_read_twice(tmp_path: Path) -> None:
+    request = request_of(write_wav(tmp_path / "mix.wav", one_of(10, 0)(VOICE)), PLAYED)
+    once = decoded(replace(request, file_channels=2))  # so the level of the mix is not known
+    assert level_db(once) == pytest.approx(level_db(decoded(request)) - 20, abs=0.5)
+
+
+@pytest.mark.parametrize(("end_s", "read"), [(60.0, 1000), (0.04, 0)])
+def test_the_program_ends_well_when_nobody_reads_on(tmp_path: Path, end_s: float, read: int) -> None:
+    arguments = request_of(write_wav(tmp_path / "voice.wav", [buzz(60.0)]), PLAYED, end_s=end_s).to_arguments()
     assert json.loads(arguments[-1])["rate_hz"] == PLAYED
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, env=child_environment()) as program:
         assert program.stdout is not None and program.stderr is not None
-        assert len(program.stdout.read(1000)) == 1000
+        assert len(program.stdout.read(read)) == read
         program.stdout.close()
         assert program.wait(60) == 0 and program.stderr.read() == b""
+
+
+def test_the_working_folder_lends_no_modules(tmp_path: Path) -> None:
+    arguments = request_of(write_wav(tmp_path / "voice.wav", [VOICE]), PLAYED).to_arguments()
+    for name in ("worker", "app", "av"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit(3)")
+    program = subprocess.run(arguments, cwd=tmp_path, env=child_environment(), capture_output=True, check=False)
+    assert program.returncode == 0 and len(program.stdout) == 2 * PLAYED
 
 
 @pytest.mark.parametrize(
