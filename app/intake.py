@@ -41,7 +41,7 @@ from app.shutdown import stopping_error
 from app.uploads import Form, declared_bytes, receive_form
 
 MAX_KEY_CHARACTERS: Final = 255
-# For the API description; `_checked_key` decides. A server removes spaces around the value of a header.
+# For the API description; `checked_key` decides. A server removes spaces around the value of a header.
 KEY_SCHEMA: Final[dict[str, Any]] = {
     "minLength": 1,
     "maxLength": MAX_KEY_CHARACTERS,

@@ -34,6 +34,16 @@ DESCRIPTION = """Send a video and a voice; get a video whose lips follow the voi
 or `canceled`; with `?wait=30` few calls are enough. Then download the result. Every error answer is
 `application/problem+json` with a `code` that never changes its meaning."""
 
+# Headers of answers that scripts of listed pages may read.
+EXPOSED_HEADERS: Final = (
+    "Location",
+    "Retry-After",
+    "X-Request-ID",
+    "Idempotency-Replayed",
+    "ETag",
+    "Content-Range",
+    "Content-Disposition",
+)
 _MODULES: Final = (jobs, batches, events, results, webhooks, health, pages)
 ROUTERS: Final = tuple(with_head_routes(module.router) for module in _MODULES)
 
@@ -69,7 +79,7 @@ def create_app(settings: Settings, outside: Outside | None = None) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["Authorization", "X-API-Key", "Idempotency-Key", "Last-Event-ID", "Range", "X-Request-ID"],
-            expose_headers=["Location", "Retry-After", "X-Request-ID", "ETag", "Content-Range", "Content-Disposition"],
+            expose_headers=EXPOSED_HEADERS,
         )
     app.add_middleware(RequestMiddleware)
 

@@ -25,4 +25,4 @@ def is_address(name: str) -> bool:
 
 def is_loopback(name: str) -> bool:
     """Return whether only this host can reach a service that listens there."""
-    return name in LOOPBACK_NAMES or (is_address(name) and ipaddress.ip_address(name).is_loopback)
+    return name.lower() in LOOPBACK_NAMES or (is_address(name) and ipaddress.ip_address(name).is_loopback)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import redis
 from redis.connection import parse_url
-
-SCHEMES: Final = ("redis", "rediss", "unix")
 
 
 def read_redis_address(url: str) -> dict[str, Any]:

@@ -139,6 +139,8 @@ def test_host_name(header, name):
         ("127.9.9.9", True),
         ("::1", True),
         ("localhost", True),
+        ("LocalHost", True),
+        ("LocalHost", True),
         ("0.0.0.0", False),
         ("::", False),
         ("10.0.0.1", False),

@@ -30,7 +30,6 @@ class Scope(StrEnum):
     ADMIN = "admin"  # do both with the jobs of every key, and read the metrics
 
 
-ALL_SCOPES: Final = frozenset(Scope)
 USUAL_SCOPES: Final = frozenset({Scope.SUBMIT, Scope.READ})
 
 
