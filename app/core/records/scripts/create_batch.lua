@@ -1,5 +1,5 @@
--- Save a batch and all its jobs, or nothing. Returns an outcome and the id of the batch, as `create` does for a job. Each
--- of `jobs` is the facts of one job as JSON (see lib/creation.lua).
+-- Save a batch and all its jobs, or nothing. Returns an outcome and the id of the batch, as `create` does for a job.
+-- Each of `jobs` is the facts of one job as JSON (see lib/creation.lua).
 local keys = require('keys')
 local job = require('job')
 local creation = require('creation')

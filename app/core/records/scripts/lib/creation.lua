@@ -7,8 +7,8 @@ local queue = require('queue')
 
 local creation = {}
 
--- Return what an idempotency key made before: an outcome, `replayed` or `conflict` (another fingerprint), and the id; nil
--- for a key that made nothing yet. `idem` is the key that holds the idempotency key, '' for none.
+-- Return what an idempotency key made before: an outcome, `replayed` or `conflict` (another fingerprint), and the id;
+-- nil for a key that made nothing yet. `idem` is the key that holds the idempotency key, '' for none.
 function creation.made_before(idem, fingerprint)
   if idem == '' then return end
   local bound = redis.call('HMGET', idem, 'id', 'fingerprint')
@@ -29,8 +29,8 @@ local function next_time(owner)
   return newest[2] and math.max(time, tonumber(newest[2]) + 1) or time
 end
 
--- Save a new queued job: `facts` has job_id, doc, lead_ms and webhook ('' for none). `is_sent`: its message is sent by the
--- caller; else the next reaper sends it.
+-- Save a new queued job: `facts` has job_id, doc, lead_ms and webhook ('' for none). `is_sent`: its message is sent
+-- by the caller; else the next reaper sends it.
 function creation.add(owner, facts, kept_ms, is_sent)
   local id, time = facts.job_id, next_time(owner)
   local time_ms = math.floor(time / 1000)

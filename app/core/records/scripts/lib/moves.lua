@@ -67,7 +67,8 @@ function moves.lose_segment(id, n, max_losses, retention_ms, error)
   moves.fail(id, error, retention_ms)
 end
 
--- Remove all that is known of the job; its batch may end with it. An idempotency key that belongs to another job by now stays.
+-- Remove all that is known of the job; its batch may end with it. An idempotency key that belongs to another job by
+-- now stays.
 function moves.forget(id, retention_ms)
   local fields = job.get_all(id, 'owner', 'idem', 'batch')
   local owner, idem, batch = fields[1], fields[2], fields[3]

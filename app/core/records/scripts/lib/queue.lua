@@ -36,7 +36,8 @@ function queue.enter(id, sent)
   events.add(id, 'status', 'status', 'queued')
 end
 
--- Return why `count` more jobs of this owner are refused: `busy` (the owner has too many), `full` (too many wait), or nil.
+-- Return why `count` more jobs of this owner are refused: `busy` (the owner has too many), `full` (too many wait), or
+-- nil.
 function queue.refusal(owner, max_queued, max_active, count)
   if redis.call('SCARD', keys.active .. owner) + count > max_active then return 'busy' end
   if redis.call('ZCARD', keys.sent) + count > max_queued then return 'full' end

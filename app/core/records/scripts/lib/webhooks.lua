@@ -1,6 +1,6 @@
--- Webhooks that wait to be sent. Each tells of one end of one subject, a job or a batch. Its id never changes, so that a
--- receiver can recognise a repeat. Only the first webhook of a subject has a time at which it is due: however many wait
--- behind it, they are no work for those who look for due ones.
+-- Webhooks that wait to be sent. Each tells of one end of one subject, a job or a batch. Its id never changes, so
+-- that a receiver can recognise a repeat. Only the first webhook of a subject has a time at which it is due: however
+-- many wait behind it, they are no work for those who look for due ones.
 local keys = require('keys')
 local clock = require('clock')
 local numbers = require('numbers')
