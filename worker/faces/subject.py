@@ -7,8 +7,9 @@ that matches nobody is an error with its own code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -172,13 +173,12 @@ def find_sparse_faces(source: Source, timeline: I64, detector: FaceDetector, che
     If none of them shows a face, more frames are searched. Raises InputError.
     """
     first, last = int(timeline.min()), int(timeline.max()) + 1
-    fitting = SPARSE_BYTES // (source.width * source.height * 3 // 2)
+    fitting = max(LEAST_SPARSE_FRAMES, SPARSE_BYTES // (source.width * source.height * 3 // 2))
     usual = LONG_SPARSE_FRAMES if last - first > LONG_S * source.rate else SPARSE_FRAMES
-    most = max(LEAST_SPARSE_FRAMES, min(usual, fitting))
+    most = min(usual, fitting)
     found: list[SparseFrame] = []
     for count in (most, MORE_SPARSE_FRAMES):
-        numbers = sparse_numbers(first, last, count)
-        for number, planes in zip(numbers, sparse_frames(source, first, last, count, check), strict=False):
+        for number, planes in _numbered_frames(source, (first, last), count, fitting, check):
             faces = detector.detect_in(PlanesView(planes, source.colour))
             if faces:
                 found.append(SparseFrame(planes, faces, number))
@@ -187,6 +187,22 @@ def find_sparse_faces(source: Source, timeline: I64, detector: FaceDetector, che
         if found or last - first <= most:
             break
     return found
+
+
+def _numbered_frames(
+    source: Source, span: tuple[int, int], count: int, fitting: int, check: Check
+) -> Iterator[tuple[int, U8]]:
+    """Yield up to `count` sparse frames of the span [first, last) with their numbers.
+
+    fitting: the number of frames for which there is memory; the span is read in as many parts as that takes.
+    """
+    first, last = span
+    parts = -(-min(count, last - first) // fitting)
+    edges = [first + (last - first) * part // parts for part in range(parts + 1)]
+    counts = [count * (part + 1) // parts - count * part // parts for part in range(parts)]
+    for (begin, end), share in zip(pairwise(edges), counts, strict=True):
+        frames = sparse_frames(source, begin, end, share, check)
+        yield from zip(sparse_numbers(begin, end, share), frames, strict=False)
 
 
 def _nearest_place(person: Subject, x: float, y: float) -> float:

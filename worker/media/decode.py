@@ -218,8 +218,8 @@ def _spaced_frames(source: Source, first: int, last: int, count: int, check: Che
     """Return up to `count` frames at evenly spaced times of a range that is read once; twice if frames are missing."""
     frames: list[U8] = []
     for skip, slack_s in (("noref", SPARSE_SLACK_S), ("default", float(last - first))):
-        again = list(_frames_of(_spaced_arguments(source, first, last, count, slack_s, skip), source, count, check))
-        frames = max(frames, again, key=len)
+        frames.clear()  # the second reading finds at least as many; large frames must not be in memory twice
+        frames += _frames_of(_spaced_arguments(source, first, last, count, slack_s, skip), source, count, check)
         if len(frames) >= MOST_TIMES * count:
             break
     return frames

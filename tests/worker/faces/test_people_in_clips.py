@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from app.core.settings import Settings
 from model.arrays import U8
 from tests.worker.clips import LIMITS, portrait, sources_of, write_clip, write_voice
 from worker.faces.detect import Face, FaceDetector
+from worker.faces.frame_view import FrameView
 from worker.faces.look import find_faces_in
-from worker.faces.subject import Chooser, choose_subject, find_sparse_faces
+from worker.faces.subject import SPARSE_BYTES, Chooser, choose_subject, find_sparse_faces
 from worker.faces.track import TrackedFrame, tracked_frames
 from worker.media.decode import Source, open_source
 from worker.media.stage_timer import StageTimer
@@ -146,3 +148,28 @@ def test_a_check_and_a_job_agree_on_real_clips(shared_dir: Path, tmp_path: Path,
             assert target is not None and round(target.box[0], 1) == face["x"], path.name
         looked_at += 1
     assert looked_at > 30
+
+
+class BlindDetector(FaceDetector):
+    """Detector that finds nothing and counts the frames."""
+
+    frames = 0
+
+    def detect_in(self, view: FrameView) -> list[Face]:
+        self.frames += 1
+        return []
+
+
+@pytest.mark.slow
+def test_a_large_picture_without_a_face_is_searched_in_parts(tmp_path: Path) -> None:
+    path, detector = tmp_path / "large.mp4", BlindDetector()
+    grey = ("-f", "lavfi", "-i", "color=gray:s=3840x2160:r=25:d=4")
+    subprocess.run([find_ffmpeg(None), "-v", "error", *grey, *ONE_KEY_FRAME, str(path)], check=True)
+    source = opened(path)
+    tracemalloc.start()
+    try:
+        find_sparse_faces(source, np.arange(source.frames), detector, never_stop)
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * SPARSE_BYTES
+    finally:
+        tracemalloc.stop()
+    assert detector.frames > 60
