@@ -22,7 +22,6 @@ from worker.media.sound_program import SoundRequest
 
 MIN_VOICE_S: Final = 0.1
 VOICE_FILE: Final = "voice.s16"
-SLACK_S: Final = 60.0  # how much longer than probed the sound may be; the rest is not decoded
 BUFFER_BYTES: Final = 1024 * 1024
 
 
@@ -40,7 +39,7 @@ def read_voice(path: Path, facts: AudioFacts, work_dir: Path, check: Check, begi
         rate_hz=SAMPLE_RATE_HZ,
         channels=1,
         begin_s=begin_s,
-        end_s=max(0.0, begin_s) + facts.duration_s + SLACK_S,
+        end_s=begin_s + facts.duration_s - max(0.0, facts.start_s),
         is_heard=True,
         file_channels=facts.channels,
     )

@@ -24,6 +24,7 @@ from app.core.probing.sound_clock import SoundClock
 MAX_CHANNELS: Final = 64
 MAX_PACKETS_TO_FIRST_SOUND: Final = 1000
 RESTARTING: Final = frozenset({"mpegts", "mpeg"})  # broadcast formats: a long hole is a clock that starts again
+EXACT_DURATIONS: Final = frozenset({"mov"})  # formats whose last packet is only as long as the sound
 STORED_STAMPS: Final = frozenset({"mpegts", "mpeg", "mov", "matroska", "asf", "flv", "mxf", "ogg"})
 LONGEST_HOLE_S: Final = 10.0  # in a broadcast format
 SETTLING_S: Final = 0.2  # some decoders find the true rate or channels only after their first frames
@@ -81,7 +82,7 @@ def read_sound(path: Path, name: str, track: int, reading: Reading) -> Iterator[
             if reading.first_s is None:
                 reading.first_s = stamp_s or 0.0
             silence_s = clock.place(stamp_s, frame.samples / frame.sample_rate)
-            reading.length_s = clock.now_s
+            reading.length_s = clock.now_s - (_padding_s(frame) if name in EXACT_DURATIONS else 0.0)
             if silence_s is not None:
                 yield PlacedFrame(silence_s, frame)
     reading.is_joined |= len(parts) > 1 or clock.restarts > 0
@@ -111,6 +112,13 @@ def _frames_of_part(path: Path, name: str, track: int, part: Part | None, readin
                     yield frame
             if not sounds and reading.packets >= MAX_PACKETS_TO_FIRST_SOUND:
                 return
+
+
+def _padding_s(frame: av.AudioFrame) -> float:
+    """Return how much longer a frame is than its packet: after the last frame of a sound that is the codec's padding."""
+    if not frame.duration or frame.time_base is None:
+        return 0.0
+    return max(0.0, frame.samples / frame.sample_rate - float(frame.duration * frame.time_base))
 
 
 @contextmanager

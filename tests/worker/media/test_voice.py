@@ -57,6 +57,19 @@ def test_other_rates_keep_the_time(tmp_path: Path, rate_hz: int) -> None:
     assert (loud.min(), loud.max()) == pytest.approx((0.5, 0.75), abs=0.01)
 
 
+@pytest.mark.parametrize("length_s", [1.0, 2.0, 1.21])
+@pytest.mark.parametrize("name", ["voice.m4a", "voice.mp4", "voice.mov"])
+def test_the_padding_of_the_last_packet_is_no_sound(tmp_path: Path, name: str, length_s: float) -> None:
+    """AAC has whole packets of 1,024 samples; MP4 and MOV say how much of the last one counts."""
+    source = write_voice(tmp_path / "voice.wav", [(0.1, 0.9)], length_s, 16_000)
+    path = tmp_path / name
+    subprocess.run([find_ffmpeg(None), "-v", "error", "-i", source, "-c:a", "aac", path], check=True, timeout=60)
+    facts, samples = read(path, tmp_path)
+    assert facts.duration_s == pytest.approx(length_s, abs=1e-4) and len(samples) == pytest.approx(
+        length_s * 16_000, abs=2
+    )
+
+
 def test_sound_that_cannot_be_decoded_is_an_error(tmp_path: Path, voice: Path) -> None:
     facts = probe_audio(voice, Limits())
     broken = tmp_path / "broken.wav"
