@@ -115,7 +115,7 @@ def _frames_of_part(path: Path, name: str, track: int, part: Part | None, readin
 
 
 def _padding_s(frame: av.AudioFrame) -> float:
-    """Return how much longer a frame is than its packet: after the last frame of a sound that is the codec's padding."""
+    """Return how much longer a frame is than its packet; after the last frame of a sound it is the codec's padding."""
     if not frame.duration or frame.time_base is None:
         return 0.0
     return max(0.0, frame.samples / frame.sample_rate - float(frame.duration * frame.time_base))
