@@ -9,8 +9,8 @@ from app.problems import PROBLEM_TYPE
 from app.schemas import Problem
 
 _FILES: Final[dict[str, str]] = {
-    "video": "The video, or a still picture.",
-    "audio": "The voice: a sound file, or a video whose sound is used.",
+    "video": "The video, or a still picture; needed, unless video_url is sent.",
+    "audio": "The voice: a sound file, or a video whose sound is used; needed, unless audio_url is sent.",
     "audio_mix": "Optional sound that the output plays instead of the voice, for example voice with music.",
 }
 
@@ -32,8 +32,8 @@ def form_body() -> dict[str, Any]:
     } | {name: _in_a_form(field) for name, field in schema["properties"].items()}
     for name, text in _FILES.items():
         properties[f"{name}_url"] = {"type": "string", "description": f"Address of the file instead. {text}"}
-    needed = [{"oneOf": [{"required": [name]}, {"required": [f"{name}_url"]}]} for name in ("video", "audio")]
-    form = {"type": "object", "properties": properties, "allOf": needed, "additionalProperties": False}
+    # That video and audio are needed, each as a file or an address, stands in the words: few readers know `oneOf` here.
+    form = {"type": "object", "properties": properties, "additionalProperties": False}
     content = {
         "schema": form,
         "encoding": {"metadata": {"contentType": "application/json"}},
@@ -50,13 +50,12 @@ def batch_body() -> dict[str, Any]:
             "contentMediaType": "application/json",
             "description": (
                 'List of 1 to 500 jobs: `[{"video": NAME, "audio": NAME, "audio_mix": NAME, "options": {...}}]`. '
-                "A NAME is that of a file of this form, or an address."
+                "A NAME is that of a file of this form (any further field), or an address."
             ),
         },
         "webhook_url": {"type": "string", "description": "Address that is told when all jobs have ended."},
     }
-    files = {"type": "string", "format": "binary", "description": "A file; several jobs may name it."}
-    form = {"type": "object", "properties": properties, "required": ["jobs"], "additionalProperties": files}
+    form = {"type": "object", "properties": properties, "required": ["jobs"], "additionalProperties": True}
     content = {"schema": form, "encoding": {"jobs": {"contentType": "application/json"}}}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 
