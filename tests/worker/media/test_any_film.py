@@ -121,9 +121,9 @@ class Film:
     def lost(self) -> list[int]:
         """Return, for each frame, how many frames are lost up to it; what is shown then comes so many frames early.
 
-        The MPEG-2 decoder of ffmpeg starts anew where the size or the aspect changes, or the interlacing in a picture
-        whose height makes the coded height change too. Then it drops the frame before, which it had not yet given out.
-        The next part of a joined file follows the last frame that was given out, so it comes early.
+        The MPEG-2 decoder of ffmpeg starts anew where the size changes, or the interlacing of a picture whose coded
+        height depends on it. Then it drops the frame before, which it had not yet given out. The next part of a joined
+        file follows the last frame that was given out, so it comes early.
         """
         counts, count = [], 0
         for index, part in enumerate(self.parts):
@@ -135,7 +135,7 @@ class Film:
 
     def _starts_anew(self, index: int) -> bool:
         before, part = self.parts[index - 1], self.parts[index]
-        if (before.width, before.height, before.aspect) != (part.width, part.height, part.aspect):
+        if (before.width, before.height) != (part.width, part.height):
             return True
         coded_height_changes = -(-part.height // 16) % 2 == 1  # whole blocks of 16 rows, of 32 if interlaced
         return coded_height_changes and self.interlaced[index - 1] != self.interlaced[index]
