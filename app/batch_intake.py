@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from app.caller import Caller
 from app.core.errors import LipSyncError
 from app.core.jobs import JobInput, JobOptions, new_job_id
-from app.core.options import check_options_fit, option_error
+from app.core.options import check_options_fit, checked_options, first_fault, option_error
 from app.core.records.batches import NewJob
 from app.core.records.records import Created
 from app.core.settings import Settings
@@ -126,9 +126,9 @@ def _items(text: str) -> list[BatchItem]:
     try:
         return _ITEMS.validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        raise option_error(f"jobs{place}: {first['msg']}.") from None
+        place, reason = first_fault(error)
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+        raise option_error(f"jobs{path}: {reason}.") from None
 
 
 def _check_number(jobs: int, settings: Settings, caller: Caller) -> None:
@@ -174,13 +174,7 @@ def _path_of(received: ReceivedForm, part: str, source: str) -> Path:
 def _options(item: BatchItem) -> JobOptions:
     if "webhook_url" in item.options:
         raise option_error("webhook_url: a batch has one, which is told when all its jobs have ended.")
-    try:
-        return JobOptions.model_validate(item.options)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        name = ".".join(str(part) for part in first["loc"][:1])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise option_error(f"{name}: {reason}." if name else f"{reason}.") from None
+    return checked_options(item.options)
 
 
 def _wanted_bytes(intake: Intake) -> int:

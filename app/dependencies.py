@@ -57,7 +57,7 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 def needs(scope: Scope) -> Any:
     """Return the dependency of a route whose caller needs a permission."""
 
-    def check(caller: CallerDep) -> None:
+    async def check(caller: CallerDep) -> None:  # async: it waits for nothing, so it needs no thread
         caller.check_may(scope)
 
     return Depends(check)

@@ -15,7 +15,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from app.browser_guard import BrowserGuard
 from app.connections import ConnectionLimits, most_connections, raise_descriptor_limit
-from app.core.addresses import listening_sockets
+from app.core.listening import listening_sockets
 from app.core.settings import Settings
 from app.core.version import service_version
 from app.methods import with_head_routes

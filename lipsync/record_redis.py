@@ -6,9 +6,10 @@ Redis is started for the length of the command.
 
 from __future__ import annotations
 
+import os
 import socket
-import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -19,13 +20,11 @@ import redis
 
 from app.core.errors import ErrorCode, ServiceError
 from app.core.locks import FolderInUseError, sole_use
-from app.core.parent_death import tied_to_this_process
 from app.core.private_redis import published_socket, redis_command, redis_folder
 from app.core.records.connection import connect
 from app.core.settings import Settings
+from lipsync.supervisor import SupervisedProcess, await_redis, end_all
 
-START_S: Final = 60.0  # Redis reads its append-only file first, which may be long
-STOP_S: Final = 10.0
 OTHERS_S: Final = 20.0  # a start of `lipsync serve` until its Redis listens, with the check of the network
 
 
@@ -44,17 +43,14 @@ def record_redis(settings: Settings) -> Iterator[redis.Redis]:
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="lipsync-"))
         address = Path(folder, "redis.sock")
         command = redis_command(redis_folder(settings.data_dir), address)
-        process = subprocess.Popen(tied_to_this_process(command), stdin=subprocess.DEVNULL)
+        private_redis = SupervisedProcess("redis", command, dict(os.environ))
+        private_redis.start()
         try:
-            with closing(_started(f"unix://{address}", process)) as client:
+            await_redis(f"unix://{address}", private_redis, threading.Event())
+            with closing(connect(f"unix://{address}")) as client:
                 yield client
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end_all([], private_redis)
 
 
 def _served_socket(data_dir: Path, held: ExitStack) -> Path | None:
@@ -94,17 +90,3 @@ def _answering(url: str) -> redis.Redis:
     except redis.RedisError:
         raise ServiceError(ErrorCode.INTERNAL, "Redis does not answer.") from None
     return client
-
-
-def _started(url: str, process: subprocess.Popen[bytes]) -> redis.Redis:
-    client, deadline = connect(url), time.monotonic() + START_S
-    while True:
-        try:
-            client.ping()
-            return client
-        except redis.ConnectionError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise ServiceError(
-                    ErrorCode.INTERNAL, "The private Redis did not start; redis/redis.log says why."
-                ) from None
-        time.sleep(0.05)

@@ -20,14 +20,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
 import redis
 
-from app.core.addresses import listening_sockets
 from app.core.errors import ErrorCode, ServiceError
+from app.core.listening import listening_sockets
 from app.core.locks import sole_use
 from app.core.parent_death import tied_to_this_process
 from app.core.private_redis import publish_socket, redis_command, redis_folder
@@ -162,7 +162,7 @@ class Supervisor:
             try:
                 if private_redis is not None:
                     private_redis.start()
-                    self._await_redis(url, private_redis)
+                    await_redis(url, private_redis, self._stop)
                 for part in parts:
                     part.start()
                 return self._watch([*parts, *([private_redis] if private_redis else [])])
@@ -192,19 +192,6 @@ class Supervisor:
         folder = redis_folder(self._settings.data_dir)
         publish_socket(self._settings.data_dir, unix_socket)
         return SupervisedProcess("redis", redis_command(folder, unix_socket), dict(os.environ))
-
-    def _await_redis(self, url: str, private_redis: SupervisedProcess) -> None:
-        deadline = time.monotonic() + REDIS_START_S
-        while not self._stop.is_set():
-            try:
-                connect(url).ping()
-                return
-            except redis.ConnectionError:
-                if private_redis.restart_if_dead() is not None or time.monotonic() > deadline:
-                    raise ServiceError(
-                        ErrorCode.INTERNAL, "The private Redis did not start; redis/redis.log says why."
-                    ) from None
-            time.sleep(0.05)
 
     def _watch(self, children: list[SupervisedProcess]) -> int:
         is_announced = False
@@ -237,6 +224,22 @@ class Supervisor:
             return False
         finally:
             connection.close()
+
+
+def await_redis(url: str, private_redis: SupervisedProcess, stop: threading.Event) -> None:
+    """Wait until a private Redis answers, or until `stop` is set; raises ServiceError if it does not start."""
+    deadline = time.monotonic() + REDIS_START_S
+    with closing(connect(url)) as client:
+        while not stop.is_set():
+            try:
+                client.ping()
+                return
+            except redis.ConnectionError:
+                if private_redis.restart_if_dead() is not None or time.monotonic() > deadline:
+                    raise ServiceError(
+                        ErrorCode.INTERNAL, "The private Redis did not start; redis/redis.log says why."
+                    ) from None
+            time.sleep(0.05)
 
 
 def end_all(parts: list[SupervisedProcess], private_redis: SupervisedProcess | None) -> None:

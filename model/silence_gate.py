@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from model.arrays import F32, I16
 from model.audio import SAMPLE_RATE_HZ
+from model.runs import find_runs
 from model.speech_cues import APART, HOP, similarity, voicing
 
 STEP: Final = SAMPLE_RATE_HZ // 100  # 10 ms
@@ -73,7 +74,7 @@ def gate_gain(levels: F32, samples: I16) -> F32:
     sounds = _without_steady(sounds, _steady_steps(samples, sounds))
     sounds |= _quiet_speech(samples, levels, sounds)
     speech = np.zeros(len(levels) + EARLY_STEPS + LATE_STEPS, bool)
-    for start, end in _runs(sounds):
+    for start, end in find_runs(sounds):
         speech[start : end + EARLY_STEPS + LATE_STEPS] = True
     return speech[EARLY_STEPS : EARLY_STEPS + len(levels)].astype(np.float32)
 
@@ -97,7 +98,7 @@ def _loud_steps(levels: F32) -> Flags:
 
 def _without_clicks(sounds: Flags, levels: F32) -> Flags:
     """Return the steps without short sounds that stand alone."""
-    runs = _runs(sounds)
+    runs = find_runs(sounds)
     clicks = [_is_click(levels[start:end]) for start, end in runs]
     others = [run for run, is_click in zip(runs, clicks, strict=True) if not is_click]
     near = np.zeros(len(sounds) + 2 * ALONE_STEPS, bool)
@@ -122,7 +123,7 @@ def _steady_steps(samples: I16, sounds: Flags) -> Flags:
     alike[hops] = similarity(samples, hops)
     steady = np.zeros(len(alike) + APART, bool)
     for least, count in STEADY:
-        for start, end in _runs(alike > least):
+        for start, end in find_runs(alike > least):
             if end - start >= count:
                 steady[start : end + APART] = True
     # between two notes lies a moment that is like neither
@@ -132,7 +133,7 @@ def _steady_steps(samples: I16, sounds: Flags) -> Flags:
 def _without_steady(sounds: Flags, steady: Flags) -> Flags:
     """Return the steps without steady sounds, and without what is left of a melody between its notes."""
     kept = sounds & ~steady
-    for start, end in _runs(kept):
+    for start, end in find_runs(kept):
         touches = steady[max(0, start - 1) : end + 1].any()
         if touches and end - start < REST_OF_MELODY_STEPS:
             kept[start:end] = False
@@ -146,7 +147,7 @@ def _quiet_speech(samples: I16, levels: F32, sounds: Flags) -> Flags:
         return found
     floor = max(QUIETEST_DB, float(np.percentile(levels, 10)) + ABOVE_NOISE_DB)
     candidates = (levels > floor) & ~sounds
-    runs = [run for run in _runs(_bridged(candidates, QUIET_GAP_STEPS)) if run[1] - run[0] >= QUIET_RUN_STEPS]
+    runs = [run for run in find_runs(_bridged(candidates, QUIET_GAP_STEPS)) if run[1] - run[0] >= QUIET_RUN_STEPS]
     inside = np.zeros(len(levels), bool)
     for start, end in runs:
         inside[start:end] = True
@@ -171,18 +172,11 @@ def _rises(levels: F32) -> bool:
 def _bridged(flags: Flags, gap: int) -> Flags:
     """Return flags with gaps of at most so many steps closed."""
     closed = flags.copy()
-    runs = _runs(flags)
+    runs = find_runs(flags)
     for (_, end), (start, _) in pairwise(runs):
         if start - end <= gap:
             closed[end:start] = True
     return closed
-
-
-def _runs(flags: Flags) -> list[tuple[int, int]]:
-    """Return the [start, end) of each run of flags that are set."""
-    edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
-    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    return [(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
 
 
 def _hops_of(flags: Flags) -> NDArray[np.int64]:

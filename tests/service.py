@@ -15,9 +15,9 @@ import redis
 from fastapi import FastAPI
 
 from app.connections import ConnectionLimits
-from app.core.addresses import listening_sockets
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import AudioFacts, JobInput, Report, VideoFacts
+from app.core.listening import listening_sockets
 from app.core.outgoing.client import OutgoingClient
 from app.core.outgoing.policy import OutgoingPolicy
 from app.core.private_redis import redis_command

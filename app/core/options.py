@@ -33,13 +33,22 @@ def options_from_text(values: Mapping[str, str]) -> JobOptions:
         if name not in OPTION_NAMES:
             raise option_error(f"{quoted(name)} is not an option.")
         typed[name] = _metadata(text) if name == "metadata" else text
+    return checked_options(typed)
+
+
+def checked_options(values: Mapping[str, Any]) -> JobOptions:
+    """Return the options with these values; raises InputError(option_invalid) that names the first wrong option."""
     try:
-        return JobOptions.model_validate(typed)
+        return JobOptions.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        name = ".".join(str(part) for part in first["loc"][:1])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise option_error(f"{name}: {reason}." if name else f"{reason}.") from None
+        place, reason = first_fault(error)
+        raise option_error(f"{place[0]}: {reason}." if place else f"{reason}.") from None
+
+
+def first_fault(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
+    """Return the place of the first fault that pydantic found, and what is wrong there, without what was sent."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    return first["loc"], first["msg"].removeprefix("Value error, ")
 
 
 def check_options_fit(options: JobOptions, job_input: JobInput) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import subprocess
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -16,17 +15,17 @@ from typing import Final
 
 import redis
 
-from app.core.addresses import listening_sockets
 from app.core.errors import LipSyncError
+from app.core.listening import listening_sockets
 from app.core.options import option_error
 from app.core.output_path import shown
 from app.core.probing.probe import find_ffmpeg
+from app.core.program_output import program_output
 from app.core.redis_address import read_redis_address
 from app.core.settings import Settings
 from app.core.storage.open import open_storage
 
 ENCODERS: Final = ("libx264", "aac")
-PROGRAM_TIMEOUT_S: Final = 20.0
 REDIS_TIMEOUT_S: Final = 3.0
 REDIS_ANSWERS: Final = "answers"
 _TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
@@ -119,27 +118,11 @@ def check_ffmpeg(settings: Settings) -> str:
         raise option_error(error.message) from None
     except RuntimeError:
         raise option_error("LIPSYNC_FFMPEG is not set, and the package imageio-ffmpeg has no ffmpeg.") from None
-    version = _output_of(program, "-version").partition("\n")[0]
+    version = program_output(program, "-version").partition("\n")[0]
     if not version.startswith("ffmpeg version"):
         raise option_error(f"LIPSYNC_FFMPEG: {program} is not ffmpeg.")
-    found = _output_of(program, "-hide_banner", "-encoders")
+    found = program_output(program, "-hide_banner", "-encoders")
     missing = [name for name in ENCODERS if f" {name} " not in found]
     if missing:
         raise option_error(f"LIPSYNC_FFMPEG: {program} lacks the encoder {', '.join(missing)}.")
     return f"{version} at {program}"
-
-
-def _output_of(*command: str) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=PROGRAM_TIMEOUT_S,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""

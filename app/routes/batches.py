@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -13,6 +13,7 @@ from app.caller import Caller
 from app.core.errors import ErrorCode, RequestError
 from app.core.records.batches import Batch, Batches
 from app.core.storage.port import is_id
+from app.creation import IdempotencyKey, accepted
 from app.dependencies import ACCEPTING, MAY_READ, MAY_SUBMIT, CallerDep, ServicesDep
 from app.openapi import batch_body, problems
 from app.schemas import BatchView
@@ -40,17 +41,15 @@ async def create_batch(
     request: Request,
     services: ServicesDep,
     caller: CallerDep,
-    idempotency_key: Annotated[str | None, Header(description="As for `POST /jobs`.")] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """Receive files and a list of jobs that name them; create all jobs, or none if one of them is refused."""
     await run_in_threadpool(services.records.check_capacity, caller.owner, idempotency_key, caller.max_active)
     async with received_batch(request, services, caller) as received:
         created = await run_in_threadpool(save_batch, services, received, caller, idempotency_key)
         batch = await run_in_threadpool(_find, services.batches, created.job_id, caller)
-    headers = {"Location": f"/batches/{batch.id}"}
-    if created.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return JSONResponse(BatchView.of(batch).model_dump(mode="json"), 202, headers)
+    body = BatchView.of(batch).model_dump(mode="json")
+    return accepted(body, f"/batches/{batch.id}", replayed=created.replayed)
 
 
 @router.get("/batches/{batch_id}", summary="Poll a batch", responses=problems(404, 422, 503), dependencies=[MAY_READ])

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Annotated, Final
 
 import anyio.to_thread
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -16,6 +16,7 @@ from app.core.options import output_duration_s, output_size_px
 from app.core.queue import send_find_faces, wait_for_faces
 from app.core.records.records import Records
 from app.core.sound_warnings import sound_warnings
+from app.creation import IdempotencyKey, accepted
 from app.dependencies import (
     ACCEPTING,
     MAY_READ,
@@ -27,7 +28,7 @@ from app.dependencies import (
     ServicesDep,
     StorageDep,
 )
-from app.intake import KEY_SCHEMA, Intake, received_upload, save_job, send_message
+from app.intake import Intake, received_upload, save_job, send_message
 from app.listeners import until_client_leaves
 from app.openapi import form_body, problems
 from app.schemas import FaceView, JobPage, JobView, ValidationView
@@ -62,23 +63,14 @@ async def create_job(
     request: Request,
     services: ServicesDep,
     caller: CallerDep,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            description="A call that repeats the key and the content of an earlier call returns the job of that call.",
-            json_schema_extra=KEY_SCHEMA,
-        ),
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """Receive a video and a voice, and answer with the queued job. `Location` is the path at which to poll it."""
     await run_in_threadpool(services.records.check_capacity, caller.owner, idempotency_key, caller.max_active)
     async with received_upload(request, services, caller) as intake:
         created = await run_in_threadpool(save_job, services, intake, caller, idempotency_key)
         view = await run_in_threadpool(_current_view, services.records, created.job_id)
-    headers = {"Location": view.links.self_}
-    if created.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return JSONResponse(view.model_dump(mode="json", by_alias=True), 202, headers)
+    return accepted(view.model_dump(mode="json", by_alias=True), view.links.self_, replayed=created.replayed)
 
 
 def _current_view(records: Records, job_id: str) -> JobView:

@@ -42,6 +42,7 @@ def create(
     from pydantic import ValidationError
 
     from app.core.access.key_store import KeyStore, new_key
+    from app.core.options import first_fault
     from app.core.outgoing.guarded_url import parse_url
     from app.outgoing_clients import webhook_client
     from lipsync.record_redis import record_redis
@@ -60,8 +61,8 @@ def create(
     try:
         key = new_key(name, **facts)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InputError(ErrorCode.OPTION_INVALID, f"{first['loc'][0]}: {first['msg']}.") from None
+        place, reason = first_fault(error)
+        raise InputError(ErrorCode.OPTION_INVALID, f"{place[0]}: {reason}.") from None
     with record_redis(settings) as client:
         _show(KeyStore(client).create(key))
 

@@ -31,14 +31,14 @@ def load_settings() -> Settings:
     """Read the settings; raises InputError that names the first wrong one."""
     from pydantic import ValidationError
 
+    from app.core.options import first_fault
     from app.core.settings import PREFIX, Settings
 
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = f"{PREFIX}{first['loc'][0]}: ".upper() if first["loc"] else ""  # none: a rule of several settings
-        reason = first["msg"].removeprefix("Value error, ")
+        place, reason = first_fault(error)
+        name = f"{PREFIX}{place[0]}: ".upper() if place else ""  # none: a rule of several settings
         raise InputError(ErrorCode.OPTION_INVALID, f"{name}{reason}.") from error
     except ValueError as error:
         raise InputError(ErrorCode.OPTION_INVALID, f"{error}.") from error

@@ -48,11 +48,7 @@ class Likeness:
     @classmethod
     def of(cls, crop: U8, points: Floats) -> Likeness:
         """Read a crop (S, S, 3) uint8 RGB at the points of its mesh (468, 2), in crop pixels."""
-        small = cv2.resize(crop, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA)
-        smooth = cv2.GaussianBlur(small, (0, 0), BLUR_PX)
-        at = (np.asarray(points, np.float32)[[*UPPER, *LOWER]] * np.float32(SMALL_PX / len(crop)) - 0.5)[:, None]
-        levels = cv2.remap(smooth, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        colours = np.asarray(levels, np.float32)[:, 0]
+        colours = colours_at(crop, np.asarray(points)[[*UPPER, *LOWER]])
         return cls(colours[: len(UPPER)], colours[len(UPPER) :])
 
     def is_same(self, other: Likeness) -> bool:
@@ -76,6 +72,18 @@ class Likeness:
             weight = (error <= OUTLIER * np.median(error, axis=0) + 1.0).astype(np.float64)
         levels = np.arange(256)[None, :, None] * gain + offset
         return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+
+
+def colours_at(picture: U8, points: Floats) -> F32:
+    """Return the colours of a picture (S, S, 3) uint8 RGB around points (n, 2) in its pixels, (n, 3) float32 levels.
+
+    The picture is reduced and blurred first, so that its size and its grain do not matter.
+    """
+    small = cv2.resize(picture, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA)
+    smooth = cv2.GaussianBlur(small, (0, 0), BLUR_PX)
+    at = (np.asarray(points, np.float32) * np.float32(SMALL_PX / len(picture)) - 0.5)[:, None]
+    levels = cv2.remap(smooth, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(levels, np.float32)[:, 0]
 
 
 def covered_mouths(faces: Sequence[Likeness]) -> list[bool]:

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-import cv2
 import numpy as np
 
 from model.arrays import F32, U8, Floats
-from worker.faces.likeness import UPPER
+from worker.faces.likeness import UPPER, colours_at
 
 # The points of UPPER on the other side of the face.
 # fmt: off
@@ -31,8 +30,6 @@ OTHER: Final = 0.35  # difference from which on they are those of two people
 UNKNOWN: Final = 0.25  # difference that is taken if a face has no pattern
 MIRROR_COST: Final = 0.02  # what a mirrored person differs more
 DARK: Final = 12.0  # mean 8-bit level of the upper face, below which it has no pattern
-SMALL_PX: Final = 96  # side to which a picture of a face is reduced before it is read
-BLUR_PX: Final = 1.5
 _EPSILON: Final = 8.0  # levels added before the logarithm: noise in the dark parts must not count
 
 
@@ -41,10 +38,8 @@ def pattern_of(square: U8, points: Floats) -> F32 | None:
 
     square: picture (S, S, 3) uint8 RGB. points: landmarks (468, 2) in its pixels.
     """
-    small = cv2.GaussianBlur(cv2.resize(square, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA), (0, 0), BLUR_PX)
-    at = np.asarray(points, np.float64)[[*UPPER, *MIRRORED]] * (SMALL_PX / len(square))
-    places = (at - 0.5).astype(np.float32)[:, None]
-    levels = np.asarray(cv2.remap(small, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))[:, 0]  # type: ignore[call-overload]
+    at = np.asarray(points, np.float64)[[*UPPER, *MIRRORED]]
+    levels = colours_at(square, at)
     if float(levels.mean()) < DARK:
         return None
     logs = np.log(levels.astype(np.float64) + _EPSILON)

@@ -14,13 +14,13 @@ Numbers of primaries, transfers and matrices are those of ITU-T H.273.
 from __future__ import annotations
 
 import math
-import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from app.core.errors import ErrorCode, InputError
 from app.core.probing.probe import PictureFacts
+from app.core.program_output import program_output
 from worker.media.colour import ColourMatrix
 
 BT709, UNSPECIFIED, BT2020 = 1, 2, 9
@@ -43,7 +43,6 @@ KNEES: Final = ((1000 / WHITE_NITS, 0.85), (10_000 / WHITE_NITS, 0.3))  # (peak,
 CONVERTERS: Final = ("zscale", "tonemap")  # filters that not every ffmpeg has
 ALPHA_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders ignore the alpha of WebM
 EXACT: Final = "flags=bicubic+accurate_rnd+full_chroma_int"
-TOOL_TIMEOUT_S: Final = 20
 
 
 @dataclass(frozen=True)
@@ -164,8 +163,7 @@ def known_decoders(ffmpeg_path: str) -> frozenset[str]:
 
 
 def _listed(ffmpeg_path: str, what: str) -> frozenset[str]:
-    command = [ffmpeg_path, "-hide_banner", "-v", "error", what]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S).stdout
+    output = program_output(ffmpeg_path, "-hide_banner", "-v", "error", what)
     return frozenset(words[1] for words in map(str.split, output.splitlines()) if len(words) > 1)
 
 

@@ -11,7 +11,6 @@ earlier frames. `FILM_OPTIONS` forbid this, and also the filters that ffmpeg put
 
 from __future__ import annotations
 
-import subprocess
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -20,6 +19,7 @@ from typing import Final
 from app.core.jobs import VideoFacts
 from app.core.probing.clock import MAX_STEP_BACK_S, max_pause_s
 from app.core.probing.probe import PictureFacts
+from app.core.program_output import program_output
 from worker.media.ffmpeg_command import FfmpegOptions
 
 FILM_OPTIONS: Final[FfmpegOptions] = {"reinit_filter": 0, "noautorotate": None}
@@ -27,7 +27,6 @@ DEINTERLACE: Final = "bwdif=mode=send_frame:deint=interlaced"  # costs nothing o
 FIT_FLAGS: Final = "flags=bicubic+accurate_rnd+full_chroma_int:interl=-1"  # frames of changed size may be interlaced
 ASPECT_MARGIN_S: Final = 0.002  # timestamps are rounded; no frame is that short
 FOREVER_S: Final = 1e9
-HELP_S: Final = 20.0
 
 
 def film_options(picture: PictureFacts, ffmpeg: str) -> FfmpegOptions:
@@ -90,6 +89,4 @@ def _value_by_time(aspects: tuple[tuple[float, str], ...], usual: Fraction) -> s
 @lru_cache(maxsize=8)
 def _knows_container_crop(ffmpeg: str) -> bool:
     """Return whether an ffmpeg crops as the container says; before version 7.1 it did not."""
-    command = [ffmpeg, "-hide_banner", "-h", "long"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=HELP_S, check=False)
-    return "-apply_cropping[" in told.stdout
+    return "-apply_cropping[" in program_output(ffmpeg, "-hide_banner", "-h", "long")

@@ -10,11 +10,10 @@ from typing import cast
 
 import redis
 
-from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import PRIORITY_LEAD_S, TERMINAL, JobInput, JobOptions
 from app.core.records.keys import Key
 from app.core.records.lua import Scripts
-from app.core.records.records import Created, RecordLimits, idempotency_name, raise_refusal
+from app.core.records.records import Created, RecordLimits, created, idempotency_name, job_doc
 
 DELETED = "deleted"
 
@@ -79,10 +78,7 @@ class Batches:
             idem=idempotency_name(owner, key),
             fingerprint=fingerprint,
         )
-        if outcome == "conflict":
-            raise RequestError(ErrorCode.IDEMPOTENCY_CONFLICT, "This Idempotency-Key was used with another request.")
-        raise_refusal(outcome)
-        return Created(found, outcome == "replayed")
+        return created(outcome, found)
 
     def get(self, batch_id: str) -> Batch | None:
         """Return the batch as it is now, or None."""
@@ -99,10 +95,9 @@ class Batches:
 
 
 def _facts(job: NewJob) -> dict[str, str | int]:
-    doc = {"input": job.input.model_dump(mode="json"), "options": job.options.model_dump(mode="json")}
     return {
         "job_id": job.id,
-        "doc": json.dumps(doc),
+        "doc": job_doc(job.input, job.options),
         "lead_ms": PRIORITY_LEAD_S[job.options.priority] * 1000,
         "webhook": job.options.webhook_url or "",
     }

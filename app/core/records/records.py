@@ -114,13 +114,12 @@ class Records:
         Raises RequestError(idempotency_conflict) for a key used with another request,
         CapacityError(queue_full, concurrency_limited).
         """
-        doc = json.dumps({"input": job_input.model_dump(mode="json"), "options": options.model_dump(mode="json")})
         key, fingerprint = idempotency or (None, "")
         outcome, found = self._scripts.texts(
             "create",
             job_id=job_id,
             owner=owner,
-            doc=doc,
+            doc=job_doc(job_input, options),
             retention_ms=self._limits.retention_ms,
             lead_ms=PRIORITY_LEAD_S[options.priority] * 1000,
             max_queued=self._limits.max_queued_jobs,
@@ -129,10 +128,7 @@ class Records:
             fingerprint=fingerprint,
             webhook=options.webhook_url or "",
         )
-        if outcome == "conflict":
-            raise RequestError(ErrorCode.IDEMPOTENCY_CONFLICT, "This Idempotency-Key was used with another request.")
-        raise_refusal(outcome)
-        return Created(found, outcome == "replayed")
+        return created(outcome, found)
 
     def get(self, job_id: str) -> Job | None:
         """Return the job, or None."""
@@ -188,7 +184,7 @@ class Records:
             max_active=max_active or self._limits.max_active_per_owner,
             idem=idempotency_name(owner, idempotency_key),
         )
-        raise_refusal(refusal)
+        _raise_refusal(refusal)
 
     def cancel(self, job_id: str) -> JobStatus | None:
         """End a waiting job, or ask the worker of a running one to stop; return the new status, None for no job."""
@@ -207,7 +203,7 @@ class Records:
             max_queued=self._limits.max_queued_jobs,
             max_active=max_active or self._limits.max_active_per_owner,
         )
-        raise_refusal(outcome)
+        _raise_refusal(outcome)
         if outcome == "":
             raise RequestError(ErrorCode.NOT_FOUND, "There is no such job.")
         if outcome == "expired":
@@ -333,7 +329,23 @@ def idempotency_name(owner: str, key: str | None) -> str:
     return Key.IDEMPOTENCY + hashlib.sha256(f"{owner}\n{key}".encode()).hexdigest()
 
 
-def raise_refusal(outcome: str) -> None:
+def job_doc(job_input: JobInput, options: JobOptions) -> str:
+    """Return the part of a record that never changes, as JSON."""
+    return json.dumps({"input": job_input.model_dump(mode="json"), "options": options.model_dump(mode="json")})
+
+
+def created(outcome: str, found: str) -> Created:
+    """Return what a script that creates a job or a batch answered: an outcome and an id.
+
+    Raises RequestError(idempotency_conflict), CapacityError(queue_full, concurrency_limited).
+    """
+    if outcome == "conflict":
+        raise RequestError(ErrorCode.IDEMPOTENCY_CONFLICT, "This Idempotency-Key was used with another request.")
+    _raise_refusal(outcome)
+    return Created(found, outcome == "replayed")
+
+
+def _raise_refusal(outcome: str) -> None:
     """Raise the CapacityError that a script's answer stands for, if it is a refusal."""
     if outcome == "full":
         raise CapacityError(ErrorCode.QUEUE_FULL, "Too many jobs are waiting.", retry_after_s=30)

@@ -20,6 +20,7 @@ from model.audio import MEL_RATE_HZ, SAMPLE_RATE_HZ, mel_spectrogram
 from model.corpus.speech.espeak import espeak
 from model.corpus.speech.speech import Phone, Utterance, Voice, flite_binary, resample, say, with_closures
 from model.errors import TimingError
+from model.runs import find_runs
 
 _CLICK_COLUMNS = 6  # a shorter sound between two pauses is not speech
 _PAUSE_S = 0.12  # a shorter silence is the closure of a stop
@@ -39,13 +40,11 @@ def spoken_columns(samples: F32) -> I64:
     floor_db = max(np.percentile(level_db, 5), top_db - 45)
     quiet = median_filter(level_db, 5) < floor_db + 0.4 * (top_db - floor_db)
     quiet |= level_db < -75
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet.astype(np.int8), [0]])))
     spoken = np.ones(count, bool)
-    for start, end in edges.reshape(-1, 2):
+    for start, end in find_runs(quiet):
         if (end - start) / MEL_RATE_HZ >= _PAUSE_S or start == 0 or end == count:
             spoken[start:end] = False
-    runs = np.flatnonzero(np.diff(np.concatenate([[0], spoken.astype(np.int8), [0]]))).reshape(-1, 2)
-    for start, end in runs:
+    for start, end in find_runs(spoken):
         if end - start < _CLICK_COLUMNS:
             spoken[start:end] = False
     return np.flatnonzero(spoken)

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from app.core.addresses import SILENCE_S, listening_sockets
 from app.core.errors import InputError
+from app.core.listening import SILENCE_S, listening_sockets
 
 
 def closed(sockets):
