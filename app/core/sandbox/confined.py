@@ -101,7 +101,7 @@ def program_access(programs: Sequence[str], reads: Sequence[Path] = (), writes: 
     executed = [Path(program) for program in programs]
     for program in programs:
         if program == sys.executable:
-            needed, listed = python_access()
+            needed, listed = python_access(ROOT)
             read += needed
             continue
         read += sorted(Path(program).resolve().parent.parent.glob("lib*"))

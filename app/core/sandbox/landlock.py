@@ -107,14 +107,15 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
 
 
 @functools.cache
-def python_access() -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+def python_access(packages: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Return what a Python program of this installation reads, and the folders that it only lists.
 
-    Of a folder with source code only its packages are read, because data may lie beside them.
+    packages: folder of our packages, which a child finds by its environment; this process may find them otherwise. Of a
+    folder with source code only its packages are read, because data may lie beside them.
     """
     roots = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_exec_prefix)}
     reads, listed = sorted(roots), []
-    for folder in map(Path, sys.path):
+    for folder in dict.fromkeys([packages, *map(Path, sys.path)]):
         if not folder.is_dir() or any(folder.is_relative_to(root) for root in roots):
             continue
         if folder.name in ("site-packages", "dist-packages"):

@@ -135,3 +135,15 @@ def test_a_script_may_stand_for_ffmpeg(folder):
     access = program_access([str(script)])
     child = run_confined([str(script), "hello"], access, data="", timeout_s=60, environment=child_environment())
     assert child.stdout == "hello\n"
+
+
+def test_a_child_reads_our_packages_however_this_process_found_them(tmp_path: Path) -> None:
+    """The installed command `lipsync` does not have the folder of an editable installation on its path."""
+    program = "import sys; from app.core.sandbox.confined import *; print(ROOT in map(Path, sys.path))\n"
+    child = "child = run_confined([sys.executable, '-c', 'import app.core.jobs; print(1)'], "
+    arguments = "program_access([sys.executable]), data='', timeout_s=60, environment=child_environment())\n"
+    program += f"{child}{arguments}print(child.stdout, child.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.split() == ["False", "1"], done.stdout + done.stderr
