@@ -8,14 +8,13 @@ from typing import Final
 MEMORY_BYTES: Final = 3 * 1024**3
 
 
-def confine(cpu_s: int, mapped_bytes: int = 0) -> bool:
+def confine(cpu_s: int) -> bool:
     """Limit memory and CPU time of this process, and forbid it to write files.
 
-    mapped_bytes: size of a file that is mapped, which takes addresses but no memory. Return whether the process may use
-    MEMORY_BYTES; not, if this machine allows its processes less.
+    Return whether it may use MEMORY_BYTES; not, if this machine allows its processes less.
     """
-    wanted, allowed = MEMORY_BYTES + mapped_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]
-    memory = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[1]
+    memory = MEMORY_BYTES if allowed == resource.RLIM_INFINITY else min(MEMORY_BYTES, allowed)
     limits = {
         resource.RLIMIT_AS: (memory, memory),
         # At the first limit the kernel sends SIGXCPU, at the second SIGKILL. With equal limits it would send SIGKILL at
@@ -26,4 +25,4 @@ def confine(cpu_s: int, mapped_bytes: int = 0) -> bool:
     }
     for kind, value in limits.items():
         resource.setrlimit(kind, value)
-    return memory == wanted
+    return memory == MEMORY_BYTES
