@@ -29,6 +29,7 @@ import redis
 from app.core.errors import ErrorCode, ServiceError
 from app.core.listening import listening_sockets
 from app.core.locks import sole_use
+from app.core.own_modules import with_own_modules
 from app.core.parent_death import tied_to_this_process
 from app.core.private_redis import publish_socket, redis_command, redis_folder
 from app.core.records.connection import connect
@@ -157,7 +158,8 @@ class Supervisor:
                 unix_socket = Path(folder, "redis.sock")
                 url = f"unix://{unix_socket}"
                 private_redis = self._redis_process(unix_socket)
-            environment = os.environ | {f"{PREFIX}REDIS_URL": url, f"{PREFIX}PORT": str(self._port)}
+            own = {f"{PREFIX}REDIS_URL": url, f"{PREFIX}PORT": str(self._port)}
+            environment = with_own_modules(os.environ | own)
             parts = [SupervisedProcess(name, command, environment) for name, command in self._commands.items()]
             try:
                 if private_redis is not None:
@@ -185,7 +187,7 @@ class Supervisor:
         check_redis_login(settings)
         if (settings.device, settings.precision, settings.checkpoint, settings.speech_encoder) == _USUAL_NETWORK:
             return True
-        environment = os.environ | {f"{PREFIX}REDIS_URL": settings.redis_url or "unix:///none"}
+        environment = with_own_modules(os.environ | {f"{PREFIX}REDIS_URL": settings.redis_url or "unix:///none"})
         return subprocess.run([*COMMANDS["worker"], "--check"], env=environment, check=False).returncode == 0
 
     def _redis_process(self, unix_socket: Path) -> SupervisedProcess:

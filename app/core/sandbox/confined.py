@@ -21,13 +21,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from app.core.own_modules import ROOT, with_own_modules
 from app.core.sandbox.landlock import FileAccess, python_access, refuse_other_files
 from app.core.sandbox.seccomp import refuse_system_calls
 
 # All that a decoder needs of the environment; secrets of the service are not in it.
 KEPT_NAMES: Final = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-ROOT: Final = Path(__file__).resolve().parents[3]  # the folder of our packages
 SCRIPT_PROGRAMS: Final = ("/bin", "/usr/bin", "/usr/local/bin")  # what a script in ffmpeg's place may execute
 
 ATTEMPT_TIMEOUT_S: Final = 30.0
@@ -133,4 +133,4 @@ def _is_script(program: Path) -> bool:
 def child_environment() -> dict[str, str]:
     """Return the environment for a confined child; a Python program takes no modules from the working folder."""
     kept = {name: os.environ[name] for name in KEPT_NAMES if name in os.environ}
-    return kept | {"LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    return with_own_modules(kept | {"LC_ALL": "C.UTF-8"})
