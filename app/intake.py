@@ -35,10 +35,11 @@ from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
 from app.form_shapes import URL_FIELDS, FormShape, JobForm
+from app.form_writer import Form
 from app.listeners import until_client_leaves
 from app.services import Services
 from app.shutdown import stopping_error
-from app.uploads import Form, declared_bytes, receive_form
+from app.uploads import declared_bytes, receive_form
 
 MAX_KEY_CHARACTERS: Final = 255
 # For the API description; `checked_key` decides. A server removes spaces around the value of a header.
