@@ -24,7 +24,6 @@ from app.core.records.connection import connect_listener
 from app.core.records.keys import Key
 from app.shutdown import Shutdown
 
-MAX_LISTENERS: Final = 200  # each needs a socket and a connection to Redis; a process may usually open 1024 files
 QUIET_S: Final = 10.0  # longest wait without a sign of life: proxies close connections that stay silent
 
 
@@ -40,7 +39,7 @@ class Event:
 class Listeners:
     """All listeners of one process; `count` is their number now."""
 
-    def __init__(self, url: str, shutdown: Shutdown, most: int = MAX_LISTENERS, quiet_s: float = QUIET_S) -> None:
+    def __init__(self, url: str, shutdown: Shutdown, most: int, quiet_s: float = QUIET_S) -> None:
         self._redis = connect_listener(url, quiet_s, most)
         self._shutdown = shutdown
         self._most = most

@@ -138,7 +138,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         webhooks=webhooks,
         webhook_sender=WebhookSender(webhooks, EndedSubjects(records, batches), secrets, webhook_client(settings)),
         webhook_secrets=secrets,
-        listeners=Listeners(settings.redis_url, shutdown),
+        listeners=Listeners(settings.redis_url, shutdown, settings.max_listeners),
         shutdown=shutdown,
         url_client=outside.url_client,
         downloads=anyio.CapacityLimiter(DOWNLOADS_AT_ONCE),

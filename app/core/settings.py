@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     retention_s: Positive = 24 * 3600
     max_queued_jobs: Positive = 1000
     max_active_per_key: Positive = Field(500, description="Most jobs of one caller that have not ended.")
+    max_listeners: Positive = Field(
+        1000, description="Most event streams and held polls of one process of the API; each takes two open files."
+    )
     run_timeout_s: Positive = 2 * 3600
     max_attempts: Positive = 3
     auth: Literal["off", "keys"] = Field(

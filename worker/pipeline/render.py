@@ -32,9 +32,12 @@ from worker.pipeline.synthesis import LipSynthesis, batches
 PREFETCHED_FRAMES: Final = 8
 
 
-def run(context: RunContext, output: Path) -> FinishedClip:
-    """Lip-sync one clip into `output`; raises LipSyncError, and then leaves no output."""
-    timer = StageTimer()
+def run(context: RunContext, output: Path, timer: StageTimer | None = None) -> FinishedClip:
+    """Lip-sync one clip into `output`; raises LipSyncError, and then leaves no output.
+
+    timer: a new one, for a caller that wants to know more than the report says.
+    """
+    timer = timer or StageTimer()
     with context.detectors.borrow() as detector:
         return run_plan(make_plan(context, detector, timer), context, output, detector, timer)
 
