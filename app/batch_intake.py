@@ -81,7 +81,8 @@ async def received_batch(request: Request, services: Services, caller: Caller) -
         _check_number(len(items), services.settings, caller)
         webhook_url = received.form.texts.get("webhook_url") or None
         notice = await run_in_threadpool(with_webhook, services, caller, JobOptions(webhook_url=webhook_url))
-        await received.fetch(services, (text for item in items for text in item.sources.values() if _is_url(text)))
+        urls = [text for item in items for text in item.sources.values() if _is_url(text)]
+        await received.fetch(services, caller.owner, urls)
         probed: dict[tuple[tuple[str, Path], ...], JobInput] = {}
         intakes = [await _checked_item(services, received, number, item, probed) for number, item in enumerate(items)]
         await run_in_threadpool(services.storage.check_space, sum(_wanted_bytes(intake) for intake in intakes))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, Path, Request
+from starlette.concurrency import run_in_threadpool
 
-from app.caller import Caller, find_caller
+from app.caller import Caller, find_caller, may_call
 from app.core.access.api_key import Scope
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job
 from app.core.records.records import Records
 from app.core.settings import Settings
 from app.core.storage.port import Storage, is_id
-from app.listeners import Listeners
+from app.listeners import Listeners, MayListen
 from app.services import Services
 from app.shutdown import stopping_error
 
@@ -52,6 +53,18 @@ def _caller(services: ServicesDep, request: Request) -> Caller:
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
+
+
+def _may_listen(services: ServicesDep, request: Request) -> MayListen:
+    """Return the question whether the caller is still let in, for calls that last."""
+
+    async def ask() -> bool:
+        return services.keys is None or await run_in_threadpool(may_call, services.keys, request.headers)
+
+    return ask
+
+
+MayListenDep = Annotated[MayListen, Depends(_may_listen)]
 
 
 def needs(scope: Scope) -> Any:

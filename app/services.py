@@ -32,6 +32,7 @@ from app.core.settings import Settings
 from app.core.storage.open import open_storage
 from app.core.storage.port import Storage
 from app.core.storage.workspace import Workspace
+from app.fair_threads import FairThreads
 from app.link_signer import LinkSigner
 from app.listeners import Listeners
 from app.outgoing_clients import url_client, webhook_client
@@ -40,7 +41,7 @@ from app.uploads import UploadLimits, UploadPace
 from app.webhook_content import EndedSubjects
 from app.webhook_sender import SecretSource, WebhookSender
 
-DOWNLOADS_AT_ONCE: Final = 8
+DOWNLOADS_AT_ONCE: Final = 16
 
 FACE_WAITS: Final = 10
 
@@ -98,7 +99,7 @@ class Services:
     listeners: Listeners
     shutdown: Shutdown
     url_client: OutgoingClient
-    downloads: anyio.CapacityLimiter  # each holds a thread for as long as it takes
+    downloads: FairThreads  # each holds a thread for as long as it takes
     probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
     face_waits: anyio.CapacityLimiter  # each holds a thread for seconds: most threads must stay free for other calls
 
@@ -138,7 +139,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         listeners=Listeners(settings.redis_url, shutdown),
         shutdown=shutdown,
         url_client=outside.url_client,
-        downloads=anyio.CapacityLimiter(DOWNLOADS_AT_ONCE),
+        downloads=FairThreads(DOWNLOADS_AT_ONCE),
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
         face_waits=anyio.CapacityLimiter(FACE_WAITS),
     )

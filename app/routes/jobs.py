@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from app.caller import refused_key
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.options import output_duration_s, output_size_px
@@ -23,6 +24,7 @@ from app.dependencies import (
     MAY_SUBMIT,
     CallerDep,
     ListenersDep,
+    MayListenDep,
     OwnJobDep,
     RecordsDep,
     ServicesDep,
@@ -141,6 +143,7 @@ async def get_job(
     job: OwnJobDep,
     records: RecordsDep,
     listeners: ListenersDep,
+    may_listen: MayListenDep,
     wait: Annotated[
         float,
         Query(
@@ -156,7 +159,9 @@ async def get_job(
     """Return the job as it is now; with `wait`, after its next change. A job that has ended is returned at once."""
     if wait > 0 and not job.status.is_terminal:
         with until_client_leaves(request):
-            await listeners.wait(job.id, job.last_event, wait)
+            await listeners.wait(job.id, job.last_event, wait, may_listen)
+        if not await may_listen():
+            raise refused_key()
         return await run_in_threadpool(_current_view, records, job.id)
     return await run_in_threadpool(_view, records, job)
 
