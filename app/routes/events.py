@@ -16,7 +16,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from app.core.jobs import Job
-from app.dependencies import MAY_READ, ListenersDep, MayListenDep, OwnJobDep
+from app.dependencies import MAY_READ, ListenersDep, OwnJobDep, may_listen
 from app.listeners import Event, Listeners, MayListen, is_before
 from app.openapi import problems
 
@@ -43,7 +43,6 @@ router = APIRouter(tags=["jobs"])
 async def follow_job(
     job: OwnJobDep,
     listeners: ListenersDep,
-    may_listen: MayListenDep,
     request: Request,
     last_event_id: Annotated[
         str | None,
@@ -66,7 +65,7 @@ async def follow_job(
         after = job.last_event
     if request.method == "HEAD":  # no body is sent, so nobody listens
         return Response(media_type="text/event-stream", headers=_HEADERS)
-    return _ListenerResponse(_event_stream(job, listeners, after, may_listen), listeners)
+    return _ListenerResponse(_event_stream(job, listeners, after, may_listen(request)), listeners)
 
 
 class _ListenerResponse(EventSourceResponse):
@@ -82,10 +81,10 @@ class _ListenerResponse(EventSourceResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _event_stream(job: Job, listeners: Listeners, after: str, may_listen: MayListen) -> AsyncIterator[bytes]:
+async def _event_stream(job: Job, listeners: Listeners, after: str, is_allowed: MayListen) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=RECONNECT_MS)
     try:
-        async for events in listeners.follow(job.id, after, may_listen):
+        async for events in listeners.follow(job.id, after, is_allowed):
             # Proxies close a connection on which nothing is sent for long, hence the comment.
             yield b"".join(map(_encode, events)) or format_sse_event(comment="nothing new")
     except redis.RedisError as error:
