@@ -62,6 +62,7 @@ def create_app(settings: Settings, outside: Outside | None = None) -> FastAPI:
         yield
         services.shutdown.begin()
         await services.listeners.close()
+        await services.reader.close()
         await run_in_threadpool(services.reaper.stop)
         await run_in_threadpool(services.sweeper.stop)
         await run_in_threadpool(services.webhook_sender.stop)

@@ -23,7 +23,8 @@ from app.core.outgoing.client import OutgoingClient
 from app.core.probing import probe as media
 from app.core.queue import CeleryOutbox, make_celery
 from app.core.records.batches import Batches
-from app.core.records.connection import connect
+from app.core.records.connection import connect, connect_reader
+from app.core.records.reading import JobReader
 from app.core.records.records import RecordLimits, Records
 from app.core.records.speeds import Speeds
 from app.core.records.upkeep import Upkeep
@@ -80,6 +81,7 @@ class Services:
     settings: Settings
     redis: redis.Redis
     records: Records
+    reader: JobReader
     upkeep: Upkeep
     storage: Storage
     workspace: Workspace
@@ -120,6 +122,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         settings=settings,
         redis=client,
         records=records,
+        reader=JobReader(connect_reader(settings.redis_url)),
         upkeep=upkeep,
         storage=storage,
         workspace=workspace,

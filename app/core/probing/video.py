@@ -16,7 +16,7 @@ from app.core.errors import ErrorCode, InputError
 from app.core.probing.clock import join_parts, split_at_restarts, usual_step
 from app.core.probing.demux import format_of, size_and_hash, too_long
 from app.core.probing.frame_rate import STILL_RATE, Cadence, find_cadence
-from app.core.probing.joined_files import has_unread_film
+from app.core.probing.joined_files import has_unread_film, headers_differ
 from app.core.probing.limits import Limits
 from app.core.probing.picture import FilmPicture, check_size, find_picture
 from app.core.probing.sniff import PICTURE_FORMATS
@@ -77,6 +77,9 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
         raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
     if has_unread_film(path, name, survey.read_bytes):
         message = "The file was joined from several films, of which only a part can be read; send a film that is whole."
+        raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
+    if headers_differ(path, name, picture.stream):
+        message = "The file was joined from films that are encoded in different ways; send its parts alone."
         raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
     if survey.turns - {"", picture.turn}:  # codecs may tell it in the first key frame only
         message = "The film is turned in another way from some frame on, which is not supported; send its parts alone."
