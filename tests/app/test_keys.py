@@ -49,6 +49,8 @@ ROUTES = [
     ("POST", "/batches", "submit"),
     ("GET", f"/batches/{ONE}", "read"),
     ("POST", f"/batches/{ONE}/cancel", "submit"),
+    ("POST", "/uploads", "submit"),
+    ("DELETE", f"/uploads/{ONE}", "submit"),
     ("GET", "/webhooks/failed", "read"),
     ("POST", "/webhooks/event-1/resend", "submit"),
 ]
@@ -58,7 +60,10 @@ OPEN = ["/", "/docs", "/openapi.json", "/healthz", "/readyz"]
 def test_every_route_is_in_the_table(guarded):
     """A new route must not be forgotten."""
     paths = {
-        path.replace("{job_id}", ONE).replace("{batch_id}", ONE).replace("{webhook_id}", "event-1")
+        path.replace("{job_id}", ONE)
+        .replace("{upload_id}", ONE)
+        .replace("{batch_id}", ONE)
+        .replace("{webhook_id}", "event-1")
         for path in guarded.http.get("/openapi.json").json()["paths"]
     }
     named = {path for _, path, _ in ROUTES} | {*OPEN, "/info", f"/links/{ONE}"}
