@@ -60,6 +60,10 @@ class FaceSynthesizer(Protocol):
     def precision(self) -> str:
         """Return the name of the number format it computes in."""
 
+    @property
+    def runtime(self) -> str:
+        """Return the name of the runtime that computes it."""
+
     def synthesize(
         self,
         crops: U8,
