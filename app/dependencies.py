@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, cast
 from fastapi import Depends, Path, Request
 from starlette.concurrency import run_in_threadpool
 
-from app.caller import Caller, find_caller
+from app.caller import Caller, find_caller, may_call
 from app.core.access.api_key import Scope
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job
@@ -19,7 +19,7 @@ from app.core.records.reading import JobReader, PlacedJob
 from app.core.records.records import Records
 from app.core.settings import Settings
 from app.core.storage.port import Storage, is_id
-from app.listeners import Listeners
+from app.listeners import Listeners, MayListen
 from app.services import Services
 from app.shutdown import stopping_error
 
@@ -64,6 +64,16 @@ async def _caller(request: Request) -> Caller:
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
+
+
+def may_listen(request: Request) -> MayListen:
+    """Return the question whether the caller is still let in, for calls that last."""
+    keys = services_of(request).keys
+
+    async def ask() -> bool:
+        return keys is None or await run_in_threadpool(may_call, keys, request.headers)
+
+    return ask
 
 
 def needs(scope: Scope) -> Any:

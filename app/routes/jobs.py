@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from app.caller import refused_key
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.options import output_duration_s, output_size_px
@@ -27,6 +28,7 @@ from app.dependencies import (
     RecordsDep,
     ServicesDep,
     StorageDep,
+    may_listen,
     read_job,
     services_of,
 )
@@ -153,7 +155,9 @@ async def get_job(
     if wait > 0 and not placed.job.status.is_terminal:
         services = services_of(request)
         with until_client_leaves(request):
-            await services.listeners.wait(placed.job.id, placed.job.last_event, wait)
+            await services.listeners.wait(placed.job.id, placed.job.last_event, wait, may_listen(request))
+        if not await may_listen(request)():
+            raise refused_key()
         placed = await read_job(services.reader, placed.job.id)
     # Written here once: as a model, FastAPI would check it again and write it in two steps.
     body = JobView.of(placed.job, placed.place).model_dump_json(by_alias=True)

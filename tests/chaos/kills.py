@@ -128,13 +128,13 @@ def run_kills(folder: Path, findings: Findings, jobs: int, seed: int, mean_s: fl
             for number, kind in enumerate(tqdm(order, desc="sending")):
                 job_id = submit(http, clips[kind], f"{seed}-{number}")
                 counts.accepted[job_id] = CLIPS[kind]
-            states = _await_all(http, jobs)
+            states = await_all(http, jobs)
         seconds = time.monotonic() - started
         cluster.wait_ready(http)
         _add_findings(findings, cluster, http, counts, states, watch.requeues, seconds)
 
 
-def _await_all(http: httpx.Client, jobs: int) -> dict[str, dict[str, Any]]:
+def await_all(http: httpx.Client, jobs: int) -> dict[str, dict[str, Any]]:
     """Wait until all jobs have ended, or none has ended for STUCK_S; return all jobs."""
     states: dict[str, dict[str, Any]] = {}
     ended, since = 0, time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
@@ -17,10 +17,10 @@ from tqdm import tqdm
 from app.core.outgoing.signatures import new_secret
 from app.core.records.keys import Key
 from lipsync.bench.standard_clips import StandardClip, make_clip
-from tests.chaos.client import RETRY_S, has_ended, jobs_of, submit, wait_for
+from tests.chaos.client import RETRY_S, Job, has_ended, submit, wait_for
 from tests.chaos.cluster import Cluster
 from tests.chaos.findings import Findings
-from tests.chaos.kills import STUCK_S, Counts, Killer
+from tests.chaos.kills import STUCK_S, Counts, Killer, await_all
 from tests.chaos.leases import RequeueWatch
 from tests.chaos.receiver import Message, Receiver
 
@@ -45,54 +45,53 @@ def run_webhooks(folder: Path, findings: Findings, jobs: int, seed: int, mean_s:
             "outgoing_ports": receiver.port,
         }
         cluster = Cluster(folder, seed, settings)
-        cluster.add_worker()
+        for _ in range(2):
+            cluster.add_worker()
         with cluster.running() as http, RequeueWatch(cluster.connect()) as watch:
             started = time.monotonic()
             with Killer(cluster, watch, counts, seed, mean_s, VICTIMS):
-                ids = []
+                ends: dict[str, str] = {}
                 for number in tqdm(range(jobs), desc="sending"):
-                    ids.append(submit(http, clip, f"{seed}-{number}", webhook_url=receiver.url))
+                    job_id = submit(http, clip, f"{seed}-{number}", webhook_url=receiver.url)
                     if chance.random() < RETRIED_SHARE:
-                        _cancel_and_retry(http, ids[-1])
-                ends = _await_ends(http, cluster, ids)
+                        ends |= _cancel_and_retry(http, cluster, job_id)
+                states = await_all(http, jobs)
+                ends |= {event_id: status for job_id in states for event_id, status in _ends(cluster, job_id).items()}
                 _await_messages(cluster)
             seconds = time.monotonic() - started
             cluster.wait_ready(http)
             _await_messages(cluster)
+        findings.promise("every job ends", all(map(has_ended, states.values())) and len(states) == jobs)
         _add_findings(findings, receiver, ends, counts, seconds)
 
 
-def _cancel_and_retry(http: httpx.Client, job_id: str) -> None:
-    """Cancel a job until it has ended, and retry it unless it succeeded before."""
-    for action, is_done in (("cancel", has_ended), ("retry", lambda job: job["status"] in ("queued", "succeeded"))):
-        deadline = time.monotonic() + STUCK_S
-        while time.monotonic() < deadline:
-            with suppress(httpx.HTTPError):
-                http.post(f"/jobs/{job_id}/{action}")
-                if is_done(wait_for(http, job_id, 1.0, lambda job: True)):
-                    break
-            time.sleep(RETRY_S)
-
-
-def _await_ends(http: httpx.Client, cluster: Cluster, ids: Sequence[str]) -> dict[str, str]:
-    """Wait until all jobs have ended; return the ids of all ends with the status of each, as the records have them."""
-    deadline = time.monotonic() + STUCK_S * 2 + 2 * len(ids)
-    while time.monotonic() < deadline:
-        with suppress(httpx.HTTPError):
-            if all(has_ended(job) for job in jobs_of(http).values()):
-                break
-        time.sleep(1.0)
-    client = cluster.connect()
-    ends: dict[str, str] = {}
-    for job_id in ids:
-        while True:
-            try:
-                entries = cast("list[tuple[str, dict[str, str]]]", client.xrange(Key.EVENTS + job_id))
-                break
-            except redis.RedisError:
-                time.sleep(RETRY_S)
-        ends |= {f"{job_id}-{event_id}": event["status"] for event_id, event in entries if event["event"] == "end"}
+def _cancel_and_retry(http: httpx.Client, cluster: Cluster, job_id: str) -> dict[str, str]:
+    """Cancel a job and retry it unless it succeeded before; return its first end: a retry begins its events anew."""
+    _ask_until(http, job_id, "cancel", has_ended)
+    ends = _ends(cluster, job_id)
+    _ask_until(http, job_id, "retry", lambda job: job["status"] != "canceled")
     return ends
+
+
+def _ask_until(http: httpx.Client, job_id: str, action: str, is_done: Callable[[Job], bool]) -> None:
+    deadline = time.monotonic() + STUCK_S
+    while time.monotonic() < deadline:
+        with suppress(httpx.HTTPError, TimeoutError):
+            http.post(f"/jobs/{job_id}/{action}")
+            wait_for(http, job_id, 1.0, is_done)
+            return
+    raise TimeoutError(f"job {job_id} cannot be asked to {action}")
+
+
+def _ends(cluster: Cluster, job_id: str) -> dict[str, str]:
+    """Return the ends of a job in the records: the id of the message of each, and the status."""
+    client = cluster.connect()
+    for _ in range(100):
+        with suppress(redis.RedisError):
+            entries = cast("list[tuple[str, dict[str, str]]]", client.xrange(Key.EVENTS + job_id))
+            return {f"{job_id}-{event_id}": event["status"] for event_id, event in entries if event["event"] == "end"}
+        time.sleep(RETRY_S)
+    raise TimeoutError("Redis does not come back")
 
 
 def _await_messages(cluster: Cluster) -> None:

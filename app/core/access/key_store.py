@@ -111,14 +111,6 @@ class KeyStore:
         is_valid = key.expires_at is None or now_s < key.expires_at
         return key if known == "yes" and is_right and is_valid else None
 
-    def is_valid(self, key_id: str) -> bool:
-        """Return whether a key exists and has not expired, whatever secrets it has by now."""
-        doc = cast("str | None", self._redis.hget(Key.API_KEY + key_id, "doc"))
-        if doc is None:
-            return False
-        expires_at = ApiKey.model_validate_json(doc).expires_at
-        return expires_at is None or time.time() < expires_at
-
     def take_call(self, key: ApiKey) -> None:
         """Count a call of the key; raises CapacityError(rate_limited) if it has made too many."""
         if key.rate_per_min is None:

@@ -63,17 +63,6 @@ def test_every_refusal_asks_redis_for_the_same(store, redis_client):
     assert asked["unknown id"]["cmdstat_hmget"] == 1
 
 
-def test_a_key_is_valid_until_it_expires_or_is_revoked(store):
-    key, expired = new_key("Team A"), new_key("Team B", expires_at=int(time.time()) - 1)
-    store.create(key)
-    store.create(expired)
-    assert store.is_valid(key.id) and not store.is_valid(expired.id) and not store.is_valid("0" * 12)
-    store.rotate(key.id, 0)
-    assert store.is_valid(key.id)
-    store.revoke(key.id)
-    assert not store.is_valid(key.id)
-
-
 def test_rotating_an_unknown_key_makes_none(store):
     with pytest.raises(RequestError):
         store.rotate("0" * 12, 60)
