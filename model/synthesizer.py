@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from model.arrays import F32, F64, I16, U8
 from model.checkpoint import CheckpointConfig, default_checkpoint, load_network
-from model.composition import Interior, compose, shrink
+from model.composition import Interior, Look, Part, compose, shrink
 from model.network.folding import fold_batch_norms
 from model.network.generator import Drawing, Generator
 from model.sound import EncoderReader, MelReader, SoundReader
@@ -68,6 +68,7 @@ class Synthesizer:
         references: U8 | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: F32 | None = None,
+        parts: Sequence[Part | None] | None = None,
     ) -> U8:
         """Synthesize N faces from the upper part of each crop and its whole reference.
 
@@ -75,13 +76,16 @@ class Synthesizer:
         config.image_size if config.keeps_detail, else config.image_size itself. sound: (N,rows,columns) float32, rows
         and columns as config.sound_shape says, see model/sound.py. interiors: the inside of each mouth, if known; only
         a network that draws a `Drawing` shows it. movements: how far each person opens and spreads the lips, (N,2)
-        float32 with 1 for the usual; only a network with a hearing network uses it. Returns (N,P,P,3) uint8 RGB. If
-        memory runs out, the batch size is halved, and stays so. Raises MemoryError if a single crop needs too much
-        memory, and ValueError for wrong shapes or types.
+        float32 with 1 for the usual; only a network with a hearing network uses it. parts: the part of each crop that
+        is needed; a network that draws a `Drawing` leaves the rest black. Returns (N,P,P,3) uint8 RGB. If memory runs
+        out, the batch size is halved, and stays so. Raises MemoryError if a single crop needs too much memory, and
+        ValueError for wrong shapes or types.
         """
         references = crops if references is None else references
         moves = np.ones((len(crops), 2), np.float32) if movements is None else movements
         insides = [None] * len(crops) if interiors is None else list(interiors)
+        needed = [None] * len(crops) if parts is None else list(parts)
+        looks = [Look(*wanted) for wanted in zip(insides, needed, strict=True)]
         for pixels in (crops, references):
             self._check(pixels, sound)
         done = np.empty_like(crops)
@@ -90,7 +94,7 @@ class Synthesizer:
             stop = min(start + self.batch_size, len(crops))
             try:
                 part = slice(start, stop)
-                done[part] = self._batch(crops[part], references[part], sound[part], moves[part], insides[part])
+                done[part] = self._batch(crops[part], references[part], sound[part], moves[part], looks[part])
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 self._shrink(error)
                 continue
@@ -134,7 +138,7 @@ class Synthesizer:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _batch(self, crops: U8, references: U8, sound: F32, movements: F32, interiors: Sequence[Interior | None]) -> U8:
+    def _batch(self, crops: U8, references: U8, sound: F32, movements: F32, looks: Sequence[Look]) -> U8:
         count, size = len(crops), self.config.image_size
         heard = torch.zeros(self.batch_size, 1, *sound.shape[1:])
         heard[:count, 0] = torch.from_numpy(np.nan_to_num(sound))
@@ -147,14 +151,14 @@ class Synthesizer:
             inputs.append(moves.to(self._device))
         drawn = self._network(*inputs)
         if isinstance(drawn, Drawing):
-            return self._composed(drawn, crops, references, interiors)
+            return self._composed(drawn, crops, references, looks)
         return self._levels(drawn)[:count]
 
-    def _composed(self, drawing: Drawing, crops: U8, references: U8, interiors: Sequence[Interior | None]) -> U8:
+    def _composed(self, drawing: Drawing, crops: U8, references: U8, looks: Sequence[Look]) -> U8:
         """Compose the drawings of a batch with the pixels of their crops; drawings of padding are left out."""
         offsets, colours = drawing.offsets.cpu().numpy(), self._levels(drawing.colours)
         masks, hidden_from = drawing.mask[:, 0].cpu().numpy(), self.config.framing.hidden_from
-        faces = zip(crops, references, offsets, colours, masks, interiors, strict=False)
+        faces = zip(crops, references, offsets, colours, masks, looks, strict=False)
         return np.stack([compose(crop, rest, hidden_from, *drawn) for crop, rest, *drawn in faces])
 
     def _levels(self, drawn: Tensor) -> U8:

@@ -11,10 +11,10 @@ import numpy as np
 from app.core.jobs import JobOptions
 from model.arrays import F32, U8
 from model.audio import MelWindow
-from model.composition import Interior
+from model.composition import Interior, Part
 from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder
-from worker.faces.blend import BlendSettings, SynthesizedCrop, blend
+from worker.faces.blend import BlendSettings, FaceMask, SynthesizedCrop, blend
 from worker.faces.crop import extract, face_transform
 from worker.faces.interior import Interiors
 from worker.faces.reference import CropShape, ReferenceCrops
@@ -67,8 +67,9 @@ class FaceSynthesizer(Protocol):
         references: U8 | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: F32 | None = None,
+        parts: Sequence[Part | None] | None = None,
     ) -> U8:
-        """Return the crops with the lips of the sound, and the given insides of their mouths."""
+        """Return the crops with the lips of the sound, and the given insides of their mouths, in the given parts."""
 
 
 @dataclass
@@ -118,6 +119,10 @@ class LipSynthesis:
         with self._timer.time("crop"):
             transforms = [face_transform(face, config.framing, self._references.size) for _, face in faces]
             pairs = zip(faces, transforms, strict=True)
+            masks = [
+                FaceMask.of(face, transform, self._blend)
+                for (_, face), transform in zip(faces, transforms, strict=True)
+            ]
             crops = np.stack([extract(planes[at], transform, self._colour) for (at, _), transform in pairs])
             seen = self._references.see(crops, [face for _, face in faces], transforms)
             references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
@@ -125,12 +130,15 @@ class LipSynthesis:
             times_s = np.array([float(batch[at].number / self._rate) for at, _ in faces])
             sound = self._sound.windows(times_s)
         with self._timer.time("synthesize"):
-            synthesized = self._synthesizer.synthesize(crops, sound, references, interiors, movements)
+            synthesized = self._synthesizer.synthesize(
+                crops, sound, references, interiors, movements, [mask.part for mask in masks]
+            )
         with self._timer.time("blend"):
             for at in {at for at, _ in faces}:
                 planes[at] = planes[at].copy()
-            for (at, face), transform, before, after in zip(faces, transforms, crops, synthesized, strict=True):
-                blend(planes[at], SynthesizedCrop(face, transform, before, after), self._blend)
+            drawn = zip(faces, transforms, crops, synthesized, masks, strict=True)
+            for (at, face), transform, before, after, mask in drawn:
+                blend(planes[at], SynthesizedCrop(face, transform, before, after, mask), self._blend)
         return planes
 
 
