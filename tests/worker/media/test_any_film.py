@@ -43,7 +43,7 @@ RATES: Final = (*(Fraction(rate) for rate in ("12", "15", "60000/1001", "60")), 
 SIZES: Final = ((96, 64), (64, 96), (128, 64), (80, 80))
 RATE_SLACK: Final = Fraction(1, 500)  # in milliseconds, 60 and 60000/1001 differ only after a second
 HALF: Final = Fraction(1, 2)
-# Of the luma on average, after two lossy encoders, a change of size, and a place on black that is even in the stored rows.
+# Of the luma on average, after two lossy encoders, a change of size, and a place on black in an even row.
 TOLERANCE: Final = 12.0
 
 
