@@ -38,10 +38,11 @@ from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
 from app.direct_upload import fetch_upload
 from app.form_shapes import UPLOAD_FIELDS, URL_FIELDS, FormShape, JobForm
+from app.form_writer import Form
 from app.listeners import until_client_leaves
 from app.services import Services
 from app.shutdown import stopping_error
-from app.uploads import Form, declared_bytes, receive_form
+from app.uploads import declared_bytes, receive_form
 
 MAX_KEY_CHARACTERS: Final = 255
 TIMEOUTS_OF_A_FORM: Final = 5  # all downloads of one form may take as long as so many that are stopped

@@ -1,4 +1,10 @@
-"""Render one clip from its input files to its MP4: the stages in order, as a stream, each stage in its own module."""
+"""Render one clip from its input files to its MP4: the stages in order, each in its own module.
+
+Frames stream through the stages, which run at the same time, in threads and child processes: ffmpeg decodes; `track`
+finds and follows faces; `crop` cuts them out and finds their references; `draw` runs the network; the thread of the
+caller blends, reads lips and writes to the ffmpeg that encodes. The queues between them are short, so memory does not
+grow with length.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +33,10 @@ from worker.pipeline.plan import Plan, make_plan
 from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.sync_confidence import LipReader, sync_confidence, sync_warnings
-from worker.pipeline.synthesis import LipSynthesis, batches
+from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches
 
-PREFETCHED_FRAMES: Final = 8
+WAITING_FRAMES: Final = 8  # tracked frames that wait to be cropped
+WAITING_BATCHES: Final = 1  # the same between later stages
 
 
 def run(context: RunContext, output: Path) -> FinishedClip:
@@ -69,18 +76,27 @@ def render(
     synthesis = LipSynthesis(synthesizer, plan, options, timer)
     lips = LipReader(plan.looked_at.frames, detector.placed_mesh, source.colour, plan.chooser)
 
-    def tracked(check: Check) -> Iterator[TrackedFrame]:
+    def track(check: Check) -> Iterator[TrackedFrame]:
         return tracked_frames(source, plan.timeline[first:last], detector, plan.chooser, timer, check)
 
-    with Prefetch(tracked, PREFETCHED_FRAMES, monitor.check) as frames:
-        for batch in batches(count_faces(frames, stats, options, source.rate, first), synthesizer.batch_size, first):
-            for frame, planes in zip(batch, synthesis.synthesize(batch), strict=True):
+    def crop(check: Check) -> Iterator[CroppedBatch]:
+        with Prefetch(track, WAITING_FRAMES, check, "track") as frames:
+            counted = count_faces(frames, stats, options, source.rate, first)
+            yield from map(synthesis.crop, batches(counted, synthesizer.batch_size, first))
+
+    def draw(check: Check) -> Iterator[DrawnBatch]:
+        with Prefetch(crop, WAITING_BATCHES, check, "crop") as cropped:
+            yield from map(synthesis.draw, cropped)
+
+    with Prefetch(draw, WAITING_BATCHES, monitor.check, "draw") as drawn:
+        for batch in drawn:
+            for frame, planes in synthesis.blend(batch):
                 if options.strength == 1.0:  # lips that shall move less fit the voice less
                     with timer.time("lips"):
                         lips.read(frame.number, planes, frame.tracked.faces)
                 with timer.time("encode"):
                     write(planes)
-            monitor.frames(batch[-1].number + 1 - first, last - first)
+            monitor.frames(batch.frames[-1].number + 1 - first, last - first)
             monitor.check()
     stats.lip_shapes = lips.shapes
     return stats
