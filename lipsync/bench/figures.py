@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from app.core.errors import LipSyncError
 from app.core.settings import Settings
-from lipsync.bench.generator_speed import measure_generator
+from lipsync.bench.generator_speed import measure_generator, runtime_lines
 from lipsync.bench.service_speed import measure_service
 from lipsync.bench.standard_clips import STANDARD_CLIPS, make_clip, transcode
 from lipsync.bench.warm_job import measure_job
@@ -137,8 +137,9 @@ def table(figures: dict[str, Any]) -> str:
     if generator is not None:
         lines.append(
             f"generator {generator['crops_per_s']:.0f} crops/s, {generator['gflop_per_crop']:.2f} GFLOP a crop, "
-            f"{generator['precision']} on {generator['device']}"
+            f"{generator['runtime']} {generator['precision']} on {generator['device']}"
         )
+        lines += runtime_lines(generator)
     if service is not None:
         lines.append(f"submit {service['submit_overhead_s'] * 1e3:.0f} ms, {service['polls_per_s']:.0f} polls/s")
     return "\n".join(lines)
