@@ -94,7 +94,7 @@ def test_what_could_change_the_outcome_is_measured_anew(settings, change):
     _choose(settings, measure)
     if change == "weights":
         save_checkpoint(settings.checkpoint, build_network(CONFIG), CONFIG)
-    changed = _with(settings, batch_size=8) if change == "batch" else settings
+    changed = _with(settings, batch_size=settings.batch_size + 1) if change == "batch" else settings
     _choose(changed, measure, threads=2 if change == "threads" else 1)
     assert len(measure.requests) == 2 and len(_files(settings)) == 2
 
