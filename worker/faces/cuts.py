@@ -43,7 +43,7 @@ def thumbnail(planes: U8) -> U8:
 
 def is_cut(before: U8, after: U8) -> bool:
     """Return whether there is a cut between two successive frames, given by their thumbnails."""
-    return float(cv2.absdiff(before, after).mean()) > CUT_LEVELS
+    return cv2.norm(before, after, cv2.NORM_L1) / before.size > CUT_LEVELS
 
 
 class Between:
@@ -53,12 +53,13 @@ class Between:
         """Take planes and landmarks (468, 2) of both frames, and the height of the face."""
         self._places = _place(first[1]), _place(last[1])
         self._patches = _patch(first[0], self._places[0]), _patch(last[0], self._places[1])
+        self._change = self._patches[1] - self._patches[0]
         self._usual = max(ELSEWHERE, _difference(*self._patches))  # noise and a changing face make it larger
         self._is_still = float(movements([first[1], last[1]])[0]) < STILL * height
 
     def is_even(self, planes: U8, share: float, face: F32) -> bool:
         """Return whether a frame shows the face at its interpolated place; share: of the way between both frames."""
-        expected = (1.0 - share) * self._patches[0] + share * self._patches[1]
+        expected = self._patches[0] + np.float32(share) * self._change
         patch = _patch(planes, _place(face))
         off = min(_difference(patch, one) for one in (expected, *self._patches))
         if off > self._usual:
@@ -95,10 +96,10 @@ def _place(face: F32) -> Transform:
 def _patch(planes: U8, place: Transform) -> F32:
     """Return the luma of an upper face, (24, 24) float32 with mean 0 and spread 1: light does not count."""
     spacing_px = max(PATCH_SPACING_PX, 1.0 / (place.scale * PATCH_SAMPLES))
-    luma = extract_luma(planes, place, spacing_px).astype(np.float32)
-    luma -= luma.mean()
-    return np.asarray(luma / max(float(luma.std()), 4.0), np.float32)
+    luma = extract_luma(planes, place, spacing_px)
+    mean, spread = (float(value[0, 0]) for value in cv2.meanStdDev(luma))
+    return (luma - np.float32(mean)) / np.float32(max(spread, 4.0))
 
 
 def _difference(one: F32, other: F32) -> float:
-    return float(np.abs(one - other).mean())
+    return cv2.norm(one, other, cv2.NORM_L1) / one.size

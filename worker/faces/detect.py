@@ -31,12 +31,12 @@ from model.face_points import (
     RIGHT_CORNER,
     UPPER_LIP,
 )
-from worker.faces.crop import square_transform
+from worker.faces.crop import RIGID, Transform, fit_similarity, square_transform
 from worker.faces.frame_part import FramePart, square_part, tiles, whole_frame
 from worker.faces.frame_view import FrameView, RgbView
-from worker.faces.native_graph import Detection, FullRangeDetector, MeshFinder, quiet_native_logs
-from worker.faces.pattern import pattern_of
-from worker.faces.placed_mesh import PlacedMesh
+from worker.faces.native_graph import Detection, FullRangeDetector, MeshFinder, MeshFitter, quiet_native_logs
+from worker.faces.pattern import SAME, difference, pattern_of
+from worker.faces.placed_mesh import SQUARE_PX, PlacedMesh
 
 MESH_PX: Final = 256  # side of the square given to the mesh, which reduces it to 192 px
 SQUARE_FACTOR: Final = 2.0  # side of that square in sides of the detection box, which spans brows to lips
@@ -51,22 +51,9 @@ SURE: Final = 0.6  # trust from which on a face is not looked at again: all but 
 LEAST_TURNED: Final = 0.55  # least trust of a face that is found only in a turned picture
 CLEARLY: Final = 0.2  # trust by which a turned face must exceed the upright one: a mask can be taken for a forehead
 AGAIN_FACTOR: Final = 1.5  # side of the square that is looked at again, in sides of the square of the mesh
+NET_FACTOR: Final = 1.5  # side of the square that the mesh network sees, in sides of the short-range detector's box
 FOLLOWED_FAR: Final = 0.15  # movement from which on a face is not followed but looked for again, in face heights
-FOLLOWED_ZOOM: Final = 1.15  # change of its height from which on it is looked for again
-
-
-@dataclass(frozen=True)
-class MeshSquare:
-    """Square around a face, in which its mesh is looked for.
-
-    center: x, y in frame pixels. side: in frame pixels. turns: quarter turns to the left by which its picture is
-    turned. is_sure: detector and mesh agree on the face.
-    """
-
-    center: tuple[float, float]
-    side: float
-    turns: int = 0
-    is_sure: bool = False
+FOLLOWED_ZOOM: Final = 1.15  # change of its size from which on it is looked for again
 
 
 @dataclass(frozen=True)
@@ -75,15 +62,15 @@ class Face:
 
     landmarks: points of the mesh (468, 2) float32 in frame pixels. score: the detector's score 0..1. depths: distance
     of each point behind the plane of the picture (468,) float32, in frame pixels, greater for points farther away.
-    pattern: by which people are told apart (`worker.faces.pattern`); None if the face is too dark. square: in which the
-    mesh was found.
+    pattern: by which people are told apart (`worker.faces.pattern`); None if the face is too dark. square: what the
+    mesh network saw of the frame; None if detector and mesh disagree.
     """
 
     landmarks: F32
     score: float
     depths: F32
     pattern: F32 | None = None
-    square: MeshSquare | None = None
+    square: Transform | None = None
 
     @property
     def height_px(self) -> float:
@@ -139,6 +126,7 @@ class FaceDetector:
     placed_mesh: PlacedMesh
     _detector: FullRangeDetector
     _mesh: MeshFinder
+    _follower: MeshFitter
     _is_warm = False
 
     def open(self) -> None:
@@ -149,6 +137,8 @@ class FaceDetector:
             blank = np.zeros((MESH_PX, MESH_PX, 3), np.uint8)
             self._detector.find(blank)  # the first call of each graph still logs and allocates
             self._mesh.find(blank)
+            self._follower = MeshFitter()
+            self._follower.fit(np.zeros((SQUARE_PX, SQUARE_PX, 3), np.uint8))
             self.placed_mesh = PlacedMesh()
 
     def __enter__(self) -> FaceDetector:
@@ -164,6 +154,7 @@ class FaceDetector:
         """Free the native graphs."""
         self._detector.close()
         self._mesh.close()
+        self._follower.close()
         self.placed_mesh.close()
 
     def detect(self, rgb: U8) -> list[Face]:
@@ -231,7 +222,7 @@ class FaceDetector:
             trust = 0.0
             if face is not None:
                 trust = seen.score - MISMATCH_COST * _mismatch(face.landmarks, np.array(detected))
-                face = replace(face, square=MeshSquare(place, side, part.turns, trust >= SURE))
+                face = face if trust >= SURE else replace(face, square=None)
             yield _Sighting(face, trust, place, side)
 
     def fit_mesh(
@@ -242,43 +233,40 @@ class FaceDetector:
         center: x, y of the square in frame pixels; side: its side in frame pixels; score: the score that the returned
         face gets; turns: quarter turns to the left that the square is turned by.
         """
-        return self._fit(view, MeshSquare(center, side, turns), score)[0]
-
-    def follow(self, view: FrameView, face: Face) -> Face | None:
-        """Return a face of a frame shortly before, where it is in this frame; None if it has to be looked for again.
-
-        The detector of whole frames is not run. None unless the face was sure, has hardly moved, and is sure again.
-        """
-        square = face.square
-        if square is None or not square.is_sure:
-            return None
-        found, trust = self._fit(view, square, face.score)
-        if found is None or trust < SURE:
-            return None
-        zoom = found.height_px / max(face.height_px, 1e-6)
-        moved = found.landmarks.mean(axis=0) - face.landmarks.mean(axis=0)
-        if np.hypot(*moved) > FOLLOWED_FAR * face.height_px or not 1 / FOLLOWED_ZOOM < zoom < FOLLOWED_ZOOM:
-            return None
-        center = square.center[0] + float(moved[0]), square.center[1] + float(moved[1])
-        return replace(found, square=replace(square, center=center, side=square.side * zoom))
-
-    def _fit(self, view: FrameView, square: MeshSquare, score: float) -> tuple[Face | None, float]:
-        """Return the face nearest to the centre of a square, and how much its own detector trusts it."""
-        transform = square_transform(square.center, square.side, MESH_PX, square.turns)
+        transform = square_transform(center, side, MESH_PX, turns)
         picture = view.square(transform)
         # The first mesh that is found writes to the log once more.
         with contextlib.nullcontext() if self._is_warm else quiet_native_logs():
             meshes, detections = self._mesh.find(picture)
         if not meshes:
-            return None, 0.0
+            return None
         self._is_warm = True
         mesh = min(meshes, key=lambda points: float(np.hypot(*(points[:, :2].mean(axis=0) - 0.5))))
-        depths = mesh[:, 2] * (MESH_PX / transform.scale)  # the mesh gives depth in the scale of x
-        points = mesh[:, :2] * MESH_PX
-        pattern = pattern_of(picture, points)
-        landmarks = transform.invert(points).astype(np.float32)
-        face = Face(landmarks, score, depths.astype(np.float32), pattern)
-        return face, max((_trust(mesh[:, :2], seen) for seen in detections), default=0.0)
+        seen = min(detections, key=lambda one: _mismatch(mesh[:, :2], one.points))
+        square = Transform(_joined(transform.matrix, _seen_by_mesh(seen).matrix), SQUARE_PX)
+        return replace(_face(mesh, picture, transform, score), square=square)
+
+    def follow(self, view: FrameView, face: Face) -> Face | None:
+        """Return a face of a frame shortly before, where it is in this frame; None if it has to be looked for again.
+
+        Nothing is detected: the mesh network sees the place that it saw before. None unless the face was sure, has
+        hardly moved and looks the same.
+        """
+        if face.square is None or face.pattern is None:
+            return None
+        picture = view.square(face.square)
+        mesh = self._follower.fit(picture)
+        if mesh is None:
+            return None
+        found = _face(mesh, picture, face.square, face.score)
+        before, after = (one.landmarks[list(RIGID)].astype(np.float64) for one in (face, found))
+        back = fit_similarity(after, before)
+        zoom, moved = float(np.hypot(*back[:, 0])), np.hypot(*(after.mean(axis=0) - before.mean(axis=0)))
+        if moved > FOLLOWED_FAR * face.height_px or not 1 / FOLLOWED_ZOOM < zoom < FOLLOWED_ZOOM:
+            return None
+        if found.pattern is None or difference(found.pattern, [face.pattern]) > SAME:
+            return None
+        return replace(found, square=Transform(_joined(back, face.square.matrix), face.square.size))
 
 
 class DetectorPool:
@@ -315,9 +303,29 @@ class DetectorPool:
         self._idle.append(detector)
 
 
-def _trust(landmarks: Floats, seen: Detection) -> float:
-    """Return the score of a detection, less what its points disagree with a mesh; both in one unit."""
-    return seen.score - MISMATCH_COST * _mismatch(landmarks, seen.points)
+def _face(mesh: F64, picture: U8, transform: Transform, score: float) -> Face:
+    """Return the face of a mesh (468, 3) in sides of a square picture, which a transform cut out of a frame."""
+    size = transform.size
+    points = mesh[:, :2] * size
+    depths = mesh[:, 2] * (size / transform.scale)  # the mesh gives depth in the scale of x
+    landmarks = transform.invert(points).astype(np.float32)
+    return Face(landmarks, score, depths.astype(np.float32), pattern_of(picture, points))
+
+
+def _seen_by_mesh(seen: Detection) -> Transform:
+    """Return the transform from the square of the mesh to what its network sees: its box, turned to level eyes."""
+    first, second = seen.points[:2]
+    angle = np.arctan2(*(second - first)[::-1])
+    zoom = SQUARE_PX / (NET_FACTOR * max(seen.size) * MESH_PX)
+    cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
+    linear = np.array([[cosine, sine], [-sine, cosine]])
+    shift = SQUARE_PX / 2 - linear @ (np.array(seen.center) * MESH_PX)
+    return Transform(np.concatenate([linear, shift[:, None]], axis=1), SQUARE_PX)
+
+
+def _joined(first: F64, then: F64) -> F64:
+    """Return the affine map (2, 3) that is one map and then another one."""
+    return np.concatenate([then[:, :2] @ first[:, :2], (then[:, :2] @ first[:, 2] + then[:, 2])[:, None]], axis=1)
 
 
 def _mismatch(landmarks: Floats, detected: F64) -> float:
