@@ -21,7 +21,8 @@ from typing import Any, Final
 import numpy as np
 
 from app.core.storage.cache import Entry
-from worker.faces.detect import Face, MeshSquare
+from worker.faces.crop import Transform
+from worker.faces.detect import Face
 from worker.faces.face_finder import FaceFinder
 from worker.faces.frame_view import PlanesView
 
@@ -135,30 +136,27 @@ def arrays_of_faces(faces: Sequence[Face]) -> dict[str, Any]:
         "depths": np.array([face.depths for face in faces], np.float32),
         "patterns": np.array([np.zeros(length) if one is None else one for one in patterns], np.float32),
         "patterned": np.array([one is not None for one in patterns], bool),
-        "squares": np.array([(0, 0, 0) if one is None else (*one.center, one.side) for one in squares], np.float64),
-        "turns": np.array([0 if one is None else one.turns for one in squares], np.int64),
-        "squared": np.array([one is not None for one in squares], bool),
-        "sure": np.array([one is not None and one.is_sure for one in squares], bool),
+        "squares": np.array([np.zeros((2, 3)) if one is None else one.matrix for one in squares], np.float64),
+        "sizes": np.array([0 if one is None else one.size for one in squares], np.int64),  # 0: no square
     }
 
 
 def faces_of_arrays(arrays: Mapping[str, Any]) -> list[Face]:
     """Return the faces that `arrays_of_faces` saved."""
-    names = ("landmarks", "scores", "depths", "patterns", "patterned", "squares", "turns", "squared", "sure")
+    names = ("landmarks", "scores", "depths", "patterns", "patterned", "squares", "sizes")
     faces = []
-    for landmarks, score, depths, pattern, is_patterned, (x, y, side), turns, is_squared, is_sure in zip(
+    for landmarks, score, depths, pattern, is_patterned, matrix, size in zip(
         *(arrays[name] for name in names), strict=True
     ):
-        square = MeshSquare((float(x), float(y)), float(side), int(turns), bool(is_sure)) if is_squared else None
+        square = Transform(matrix, int(size)) if size else None
         faces.append(Face(landmarks, float(score), depths, pattern if is_patterned else None, square))
     return faces
 
 
 def _digest(face: Face) -> str:
     """Return a hash of everything in a face."""
-    square = face.square
-    place = square and (*map(float, square.center), float(square.side), square.turns, bool(square.is_sure))
-    digest = hashlib.sha256(repr((float(face.score), place)).encode())
-    for array in (face.landmarks, face.depths, face.pattern):
-        digest.update(b"-" if array is None else array.tobytes())
+    matrix, size = (None, 0) if face.square is None else (face.square.matrix, face.square.size)
+    digest = hashlib.sha256(repr((float(face.score), int(size))).encode())
+    for array in (face.landmarks, face.depths, face.pattern, matrix):
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]

@@ -12,7 +12,8 @@ import pytest
 from app.core.storage.cache import Cache, Entry
 from model.arrays import U8
 from tests.worker.clips import portrait
-from worker.faces.detect import Face, FaceDetector, MeshSquare
+from worker.faces.crop import Transform
+from worker.faces.detect import Face, FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.faces.recalled import BLOCK_FRAMES, RecallingDetector, arrays_of_faces, faces_of_arrays
 from worker.media.colour import ColourMatrix, planes_of_rgb
@@ -65,7 +66,10 @@ def same(one: Face | None, other: Face | None) -> bool:
         return one is other
     for name in (field.name for field in fields(Face)):
         a, b = getattr(one, name), getattr(other, name)
-        if isinstance(a, np.ndarray):
+        if isinstance(a, Transform) and isinstance(b, Transform):
+            if a.size != b.size or a.matrix.tobytes() != b.matrix.tobytes():
+                return False
+        elif isinstance(a, np.ndarray):
             if a.dtype != b.dtype or a.tobytes() != b.tobytes():
                 return False
         elif a != b:
@@ -138,14 +142,14 @@ def test_an_entry_of_no_use_is_found_anew(asked: Asked, entry_of: Callable[[int]
     assert asked.asked == ["detect 1"]
 
 
-def face(seed: int, *, has_pattern: bool, square: MeshSquare | None) -> Face:
+def face(seed: int, *, has_pattern: bool, square: Transform | None) -> Face:
     random = np.random.default_rng(seed)
     landmarks, depths = (random.standard_normal(shape).astype(np.float32) for shape in ((468, 2), 468))
     pattern = random.standard_normal(144).astype(np.float32) if has_pattern else None
     return Face(landmarks, float(random.random()), depths, pattern, square)
 
 
-TURNED = MeshSquare((1.5, 1 / 3), 0.1, 2, True)
+TURNED = Transform(np.array([[0.0, 1 / 3, 5.0], [-1 / 3, 0.0, 1e-9]]), 256)
 
 
 @pytest.mark.parametrize(
@@ -154,10 +158,10 @@ TURNED = MeshSquare((1.5, 1 / 3), 0.1, 2, True)
         [],
         [face(1, has_pattern=False, square=None)],
         [
-            face(1, has_pattern=True, square=MeshSquare((1.5, 1 / 3), 0.1, 2, True)),
+            face(1, has_pattern=True, square=TURNED),
             face(2, has_pattern=False, square=None),
         ],
-        [face(3, has_pattern=True, square=MeshSquare((-1.0, 2.0), 1e-9)), face(4, has_pattern=True, square=None)],
+        [face(3, has_pattern=True, square=Transform(np.eye(2, 3), 192)), face(4, has_pattern=True, square=None)],
     ],
 )
 def test_faces_are_kept_bit_by_bit(faces: list[Face]) -> None:

@@ -18,7 +18,7 @@ from app.core.storage.cache import Cache, JobCache
 from model.speech_encoder.port import FEATURES, feature_count
 from tests.fake_synthesizer import FakeSynthesizer
 from tests.worker.clips import RecordingMonitor, sources_of, write_voice
-from worker.faces.detect import DetectorPool, Face, FaceDetector, MeshSquare
+from worker.faces.detect import DetectorPool, Face, FaceDetector
 from worker.faces.frame_view import FrameView
 from worker.media.encoded_voice import FEATURES_FILE
 from worker.pipeline.clip_cache import recall_features
@@ -36,9 +36,13 @@ class CountingDetector(FaceDetector):
         self.looks += 1
         return super().detect_in(view)
 
-    def _fit(self, view: FrameView, square: MeshSquare, score: float) -> tuple[Face | None, float]:
+    def glance(self, view: FrameView) -> list[Face]:
         self.looks += 1
-        return super()._fit(view, square, score)
+        return super().glance(view)
+
+    def follow(self, view: FrameView, face: Face) -> Face | None:
+        self.looks += 1
+        return super().follow(view, face)
 
 
 class OneDetector(DetectorPool):
