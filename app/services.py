@@ -50,16 +50,22 @@ FACE_WAITS: Final = 10
 
 @dataclass(frozen=True)
 class Prober:
-    """Two functions that return the facts of an untrusted file, or raise InputError with the reason of the refusal."""
+    """Two functions that return the facts of an untrusted file, or raise InputError with the reason of the refusal.
 
-    video: Callable[[Path], VideoFacts]
-    audio: Callable[[Path], AudioFacts]
+    They get the path of the file, and its SHA-256 if it is known.
+    """
+
+    video: Callable[[Path, str | None], VideoFacts]
+    audio: Callable[[Path, str | None], AudioFacts]
 
     @classmethod
     def of(cls, settings: Settings) -> Prober:
         """Return a prober that works in child processes, under the limits of the settings."""
         limits = media.Limits.of(settings)
-        return cls(lambda path: media.probe_video(path, limits), lambda path: media.probe_audio(path, limits))
+        return cls(
+            lambda path, sha256: media.probe_video(path, limits, sha256),
+            lambda path, sha256: media.probe_audio(path, limits, sha256),
+        )
 
 
 @dataclass(frozen=True)

@@ -363,7 +363,7 @@ UNEXPECTED = [
 
 @pytest.mark.parametrize(("error", "status", "code"), UNEXPECTED)
 def test_the_text_of_an_unexpected_error_is_not_sent(make_service, error, status, code):
-    def fail(path):
+    def fail(path, sha256):
         raise error
 
     service = make_service(outside={"prober": Prober(fail, fail)})
