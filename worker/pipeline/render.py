@@ -21,6 +21,7 @@ from worker.faces.detect import FaceDetector
 from worker.faces.track import TrackedFrame, tracked_frames
 from worker.media.encode import Encoder
 from worker.media.stage_timer import StageTimer
+from worker.pipeline.clip_cache import recalling
 from worker.pipeline.face_stats import (
     FaceStats,
     check_faces,
@@ -36,7 +37,7 @@ from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.sync_confidence import LipReader, sync_confidence, sync_warnings
 from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches
 
-FRAMES_AHEAD: Final = 8  # that are tracked while others are cropped
+FRAMES_AHEAD: Final = 4  # that are tracked while others are cropped
 BATCHES_AHEAD: Final = 1  # the same between later stages
 
 
@@ -81,7 +82,8 @@ def render(
     lips = LipReader(plan.looked_at.frames, detector.placed_mesh, source.colour, plan.chooser)
 
     def track(check: Check) -> Iterator[TrackedFrame]:
-        return tracked_frames(source, plan.timeline[first:last], detector, plan.chooser, timer, check)
+        with recalling(context, source, detector) as finder:
+            yield from tracked_frames(source, plan.timeline[first:last], finder, plan.chooser, timer, check)
 
     def crop(check: Check) -> Iterator[CroppedBatch]:
         with Prefetch(track, FRAMES_AHEAD, check, "track") as frames:
