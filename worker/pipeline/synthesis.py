@@ -15,7 +15,7 @@ from model.composition import Interior, Part
 from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder
 from worker.faces.blend import BlendSettings, FaceMask, SynthesizedCrop, blend
-from worker.faces.crop import Transform, extract, face_transform
+from worker.faces.crop import Transform, extract, extract_detail, face_transform
 from worker.faces.interior import Interiors
 from worker.faces.reference import CropShape, ReferenceCrops
 from worker.faces.track import TrackedFrame
@@ -160,9 +160,18 @@ class LipSynthesis:
         faces = [face for frame in frames for face in frame.tracked.faces]
         transforms = [face_transform(face, config.framing, self._references.size) for face in faces]
         masks = [FaceMask.of(face, at, self._blend) for face, at in zip(faces, transforms, strict=True)]
-        pairs = zip(owners, transforms, strict=True)
-        crops = np.stack([extract(owner.tracked.planes, transform, self._colour) for owner, transform in pairs])
+        pairs = list(zip(owners, transforms, strict=True))
+        factor, crops = (
+            self._references.size // config.image_size,
+            np.empty((len(faces), self._references.size, self._references.size, 3), np.uint8),
+        )
+        for crop, mask, (owner, at) in zip(crops, masks, pairs, strict=True):
+            rows = self._references.rows_read(mask.part)
+            crop[...] = extract_detail(owner.tracked.planes, at, self._colour, factor, rows)
         seen = self._references.see(crops, faces, transforms)
+        for one, (owner, at) in zip(seen, pairs, strict=True):
+            if not self._references.is_known(one):  # it is its own reference, which is seen in detail
+                one.crop[...] = extract(owner.tracked.planes, at, self._colour)
         references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
         movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
         sound = self._sound.windows(np.array([float(owner.number / self._rate) for owner in owners]))
