@@ -43,14 +43,18 @@ MAX_JOBS: Final = 500
 _URL_STARTS: Final = ("http://", "https://")
 
 
+_UPLOAD_START: Final = "upload:"
+_SOURCE: Final = "Name of a file of the form, an address, or `upload:ID`."
+
+
 class BatchItem(BaseModel):
-    """One job of a batch. video, audio, audio_mix: the name of a file of the form, or an address."""
+    """One job of a batch. video, audio, audio_mix: the name of a file of the form, an address, or upload:ID."""
 
     model_config = ConfigDict(extra="forbid")
 
-    video: str = Field(description="Name of a file of the form, or an address.", max_length=4096)
-    audio: str = Field(description="Name of a file of the form, or an address.", max_length=4096)
-    audio_mix: str | None = Field(None, description="Name of a file of the form, or an address.", max_length=4096)
+    video: str = Field(description=_SOURCE, max_length=4096)
+    audio: str = Field(description=_SOURCE, max_length=4096)
+    audio_mix: str | None = Field(None, description=_SOURCE, max_length=4096)
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the job, as in `POST /jobs`.")
 
     @property
@@ -81,7 +85,9 @@ async def received_batch(request: Request, services: Services, caller: Caller) -
         _check_number(len(items), services.settings, caller)
         webhook_url = received.form.texts.get("webhook_url") or None
         notice = await run_in_threadpool(with_webhook, services, caller, JobOptions(webhook_url=webhook_url))
-        await received.fetch(services, (text for item in items for text in item.sources.values() if _is_url(text)))
+        sources = [text for item in items for text in item.sources.values()]
+        await received.fetch(services, caller.owner, filter(_is_url, sources))
+        await received.fetch_uploads(services, caller.owner, map(_upload_id, filter(_is_upload, sources)))
         probed: dict[tuple[tuple[str, Path], ...], JobInput] = {}
         intakes = [await _checked_item(services, received, number, item, probed) for number, item in enumerate(items)]
         await run_in_threadpool(services.storage.check_space, sum(_wanted_bytes(intake) for intake in intakes))
@@ -142,6 +148,14 @@ def _is_url(text: str) -> bool:
     return text.lower().startswith(_URL_STARTS)
 
 
+def _is_upload(text: str) -> bool:
+    return text.startswith(_UPLOAD_START)
+
+
+def _upload_id(text: str) -> str:
+    return text.removeprefix(_UPLOAD_START)
+
+
 async def _checked_item(
     services: Services,
     received: ReceivedForm,
@@ -166,6 +180,8 @@ async def _checked_item(
 def _path_of(received: ReceivedForm, part: str, source: str) -> Path:
     if _is_url(source):
         return received.fetched[source]
+    if _is_upload(source):
+        return received.fetched[_upload_id(source)]
     if source not in received.form.files:
         raise option_error(f"{part}: the form has no file of this name.")
     return received.form.files[source]

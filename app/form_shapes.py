@@ -1,6 +1,7 @@
 """The two forms that the service receives: which fields may be there, and which must.
 
-a job      video, audio, audio_mix: files, or their addresses as video_url, audio_url, audio_mix_url; and options
+a job      video, audio, audio_mix: files, or their addresses as video_url, audio_url, audio_mix_url, or files that were
+           sent to the bucket before, as video_upload, audio_upload, audio_mix_upload; and options
 a batch    jobs: JSON that says of each job which files and options it has; webhook_url; and files of any name
 """
 
@@ -15,6 +16,7 @@ from app.core.storage.port import PARTS
 
 REQUIRED: Final = ("video", "audio")
 URL_FIELDS: Final = {f"{name}_url": name for name in PARTS}  # addresses of files, by the name of their field
+UPLOAD_FIELDS: Final = {f"{name}_upload": name for name in PARTS}  # ids of files in the bucket, likewise
 BATCH_TEXTS: Final = {"jobs": 4 * 1024**2, "webhook_url": 2000}  # longest text in bytes
 MAX_OPTION_BYTES: Final = 16 * 1024
 MAX_BATCH_FILES: Final = 1000
@@ -49,7 +51,7 @@ class JobForm:
         """Return what a field holds, None if there is no such field."""
         if name in PARTS:
             return "file"
-        return "text" if name in OPTION_NAMES or name in URL_FIELDS else None
+        return "text" if name in OPTION_NAMES or name in URL_FIELDS or name in UPLOAD_FIELDS else None
 
     def max_text_bytes(self, name: str) -> int:
         """Return the longest text of a field."""
@@ -58,9 +60,10 @@ class JobForm:
     def check_complete(self, files: Collection[str], texts: Collection[str]) -> None:
         """Raise InputError(option_invalid) unless there is one video and one audio, and at most one of each."""
         for name in PARTS:
-            if name in files and f"{name}_url" in texts:
-                raise option_error(f"{name}: send the file or its address, not both.")
-            if name in REQUIRED and name not in files and f"{name}_url" not in texts:
+            sources = (name in files) + (f"{name}_url" in texts) + (f"{name}_upload" in texts)
+            if sources > 1:
+                raise option_error(f"{name}: send the file, or its address, or its upload, not two of them.")
+            if name in REQUIRED and not sources:
                 raise option_error(f"{name}: this file is required.")
 
 

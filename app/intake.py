@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.caller import Caller
+from app.core.errors import ErrorCode, InputError
 from app.core.jobs import JobInput, JobOptions, new_job_id
 from app.core.options import check_options_fit, option_error, options_from_text
 from app.core.outgoing.fetch import fetch
@@ -34,13 +36,16 @@ from app.core.queue import send_job
 from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
-from app.form_shapes import URL_FIELDS, FormShape, JobForm
+from app.direct_upload import fetch_upload
+from app.form_shapes import UPLOAD_FIELDS, URL_FIELDS, FormShape, JobForm
+from app.form_writer import Form
 from app.listeners import until_client_leaves
 from app.services import Services
 from app.shutdown import stopping_error
-from app.uploads import Form, declared_bytes, receive_form
+from app.uploads import declared_bytes, receive_form
 
 MAX_KEY_CHARACTERS: Final = 255
+TIMEOUTS_OF_A_FORM: Final = 5  # all downloads of one form may take as long as so many that are stopped
 # For the API description; `checked_key` decides. A server removes spaces around the value of a header.
 KEY_SCHEMA: Final[dict[str, Any]] = {
     "minLength": 1,
@@ -84,39 +89,82 @@ class Intake:
 
 @dataclass
 class ReceivedForm:
-    """Form whose files lie in a folder of this host, until the reception ends. fetched: paths by address."""
+    """Form whose files lie in a folder of this host, until the reception ends.
+
+    fetched: paths of further files by address, or by id of the upload.
+    """
 
     request: Request
     form: Form
     folder: Path
     fetched: dict[str, Path] = field(default_factory=dict)
 
-    async def fetch(self, services: Services, urls: Iterable[str]) -> None:
+    async def fetch(self, services: Services, owner: str, urls: Iterable[str]) -> None:
         """Download the files at these addresses, one after the other, each once; they count as uploaded.
 
-        A download ends early when the client leaves or this process shuts down. Raises InputError(url_blocked,
+        All downloads together have TIMEOUTS_OF_A_FORM times the time of one, the waits for a thread not counted. A
+        download ends early when the client leaves or this process shuts down. Raises InputError(url_blocked,
         url_fetch_failed, input_too_large), CapacityError(storage_full, queue_full), ClientDisconnect.
         """
         wanted = [url for url in dict.fromkeys(urls) if url not in self.fetched]
         for url in wanted:
             parse_url(url, services.url_client.policy)
+        budget = TimeBudget(TIMEOUTS_OF_A_FORM * services.url_client.limits.total_s)
         for url in wanted:
-            present = [*self.form.files.values(), *self.fetched.values()]
-            left = services.upload_limits.max_bytes - sum(path.stat().st_size for path in present)
-            path = self.folder / f".fetched-{len(self.fetched)}"  # no file of a form has such a name
-
+            path, left = self._next_path(), self._left_bytes(services)
             with until_client_leaves(self.request) as wait:
-
-                def check(wait: anyio.CancelScope = wait) -> None:
-                    if wait.cancel_called:
-                        raise ClientDisconnect
-                    if services.shutdown.has_begun:
-                        raise stopping_error()
-                    services.workspace.check_space(0)
-
+                check = partial(_check_wanted, services, wait)
                 download = partial(fetch, services.url_client, url, path, max_bytes=left, check=check)
-                await anyio.to_thread.run_sync(download, limiter=services.downloads)
+                await services.downloads.run(owner, partial(budget.spend, download))
             self.fetched[url] = path
+
+    async def fetch_uploads(self, services: Services, owner: str, upload_ids: Iterable[str]) -> None:
+        """Copy the files of these uploads from the bucket, each once; they count as uploaded with the form.
+
+        Raises InputError(option_invalid, input_too_large), CapacityError(storage_full), StorageUnavailableError,
+        ClientDisconnect, `redis.RedisError`.
+        """
+        for upload_id in dict.fromkeys(upload_ids):
+            if upload_id in self.fetched:
+                continue
+            folder, left = self._next_path(), self._left_bytes(services)
+            folder.mkdir()
+            with until_client_leaves(self.request) as wait:
+                check = partial(_check_wanted, services, wait)
+                copy = partial(fetch_upload, services, owner, upload_id, folder, left, check)
+                self.fetched[upload_id] = await services.downloads.run(owner, copy)
+
+    def _next_path(self) -> Path:
+        return self.folder / f".fetched-{len(self.fetched)}"  # no file of a form has such a name
+
+    def _left_bytes(self, services: Services) -> int:
+        present = [*self.form.files.values(), *self.fetched.values()]
+        return services.upload_limits.max_bytes - sum(path.stat().st_size for path in present)
+
+
+def _check_wanted(services: Services, wait: anyio.CancelScope) -> None:
+    """Raise an error if a download is no longer wanted or possible."""
+    if wait.cancel_called:
+        raise ClientDisconnect
+    if services.shutdown.has_begun:
+        raise stopping_error()
+    services.workspace.check_space(0)
+
+
+@dataclass
+class TimeBudget:
+    """Seconds that are left for several works together."""
+
+    left_s: float
+
+    def spend(self, work: Callable[[], object]) -> None:
+        """Do a work and take its time away; raises InputError(url_fetch_failed) if none was left before it."""
+        if self.left_s <= 0:
+            message = "The files at the addresses take too long together; send fewer at once, or upload them."
+            raise InputError(ErrorCode.URL_FETCH_FAILED, message)
+        started = time.monotonic()
+        work()
+        self.left_s -= time.monotonic() - started
 
 
 @asynccontextmanager
@@ -150,12 +198,15 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
     async with received_form(request, services, job_id, JobForm()) as received:
         texts = received.form.texts
         urls = {URL_FIELDS[name]: text for name, text in texts.items() if name in URL_FIELDS}
-        options = options_from_text({name: text for name, text in texts.items() if name not in URL_FIELDS})
+        uploads = {UPLOAD_FIELDS[name]: text for name, text in texts.items() if name in UPLOAD_FIELDS}
+        others = URL_FIELDS.keys() | UPLOAD_FIELDS.keys()
+        options = options_from_text({name: text for name, text in texts.items() if name not in others})
         options = await run_in_threadpool(with_webhook, services, caller, options)
-        await received.fetch(services, urls.values())
+        await received.fetch(services, caller.owner, urls.values())
+        await received.fetch_uploads(services, caller.owner, uploads.values())
         files = dict(received.form.files)
-        for name, url in urls.items():  # two parts can have one address
-            files[name] = await run_in_threadpool(own_name, received.fetched[url], job_id, name)
+        for name, source in (urls | uploads).items():  # two parts can have one source
+            files[name] = await run_in_threadpool(own_name, received.fetched[source], job_id, name)
         job_input = await probe_files(services, files)
         check_options_fit(options, job_input)
         await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +16,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from app.browser_guard import BrowserGuard
 from app.connections import ConnectionLimits, most_connections, raise_descriptor_limit
-from app.core.listening import listening_sockets
+from app.core.probing.probe import get_ready
 from app.core.settings import Settings
 from app.core.version import service_version
 from app.methods import with_head_routes
@@ -23,7 +24,7 @@ from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.openapi import corrected
 from app.problems import install_handlers
-from app.routes import batches, events, health, jobs, pages, results, webhooks
+from app.routes import batches, events, health, jobs, pages, results, uploads, webhooks
 from app.server import make_server
 from app.services import Outside, build_services
 
@@ -44,7 +45,7 @@ EXPOSED_HEADERS: Final = (
     "Content-Range",
     "Content-Disposition",
 )
-_MODULES: Final = (jobs, batches, events, results, webhooks, health, pages)
+_MODULES: Final = (jobs, batches, uploads, events, results, webhooks, health, pages)
 ROUTERS: Final = tuple(with_head_routes(module.router) for module in _MODULES)
 
 
@@ -61,6 +62,7 @@ def create_app(settings: Settings, outside: Outside | None = None) -> FastAPI:
         yield
         services.shutdown.begin()
         await services.listeners.close()
+        await services.reader.close()
         await run_in_threadpool(services.reaper.stop)
         await run_in_threadpool(services.sweeper.stop)
         await run_in_threadpool(services.webhook_sender.stop)
@@ -93,14 +95,14 @@ def create_app(settings: Settings, outside: Outside | None = None) -> FastAPI:
     return app
 
 
-def run_api(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then let running answers end.
+def run_api(settings: Settings, sockets: list[socket.socket]) -> None:
+    """Serve at these sockets until SIGTERM or SIGINT, then let running answers end.
 
-    Raises InputError if the server cannot listen at the address, and SystemExit if it cannot start.
+    Raises SystemExit if the server cannot start.
     """
-    sockets = listening_sockets(settings.host, settings.port)
     app = create_app(settings)
     server = make_server(app, ConnectionLimits(most_connections(raise_descriptor_limit())))
+    get_ready()
     with suppress(KeyboardInterrupt):  # uvicorn shuts down first, then raises the signal again
         server.run(sockets)
     if not server.started:

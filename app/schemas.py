@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from app.core.errors import ErrorCode
 from app.core.jobs import Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
@@ -260,3 +261,30 @@ class InfoView(BaseModel):
     python: str
     limits: dict[str, int | float]
     workers: list[WorkerFacts] = Field(description="Live workers, each with its device, precision and weights.")
+    direct_uploads: bool = Field(description="Whether files can be sent straight to storage (`POST /uploads`).")
+
+
+def _number(value: object) -> object:
+    """Refuse texts and truth values, which pydantic would turn into numbers; 10.0 is an integer in JSON."""
+    if isinstance(value, str | bool):
+        raise PydanticCustomError("number", "must be a number")
+    return value
+
+
+class UploadRequest(BaseModel):
+    """Wish to upload a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bytes: Annotated[int, BeforeValidator(_number)] = Field(gt=0, le=2**50, description="Size of the file.")
+
+
+class UploadView(BaseModel):
+    """Upload: where and how its bytes are to be sent, once or more, until it expires."""
+
+    id: str
+    method: Literal["PUT"] = "PUT"
+    url: str
+    headers: dict[str, str] = Field(description="Headers that must be sent with the bytes.")
+    expires_at: datetime = Field(description="Until then the bytes can be sent and jobs can name the upload.")
+    max_bytes: int = Field(description="Size of the file; the address takes neither more nor less.")

@@ -23,24 +23,27 @@ from app.core.outgoing.client import OutgoingClient
 from app.core.probing import probe as media
 from app.core.queue import CeleryOutbox, make_celery
 from app.core.records.batches import Batches
-from app.core.records.connection import connect
+from app.core.records.connection import connect, connect_reader
+from app.core.records.direct_uploads import DirectUploads
+from app.core.records.reading import JobReader
 from app.core.records.records import RecordLimits, Records
 from app.core.records.speeds import Speeds
 from app.core.records.upkeep import Upkeep
 from app.core.records.webhooks import Webhooks
 from app.core.settings import Settings
-from app.core.storage.open import open_storage
+from app.core.storage.open import open_cache, open_storage
 from app.core.storage.port import Storage
 from app.core.storage.workspace import Workspace
+from app.fair_threads import FairThreads
 from app.link_signer import LinkSigner
-from app.listeners import Listeners
+from app.listeners import QUIET_S, RECHECK_S, Listeners
 from app.outgoing_clients import url_client, webhook_client
 from app.shutdown import Shutdown
 from app.uploads import UploadLimits, UploadPace
 from app.webhook_content import EndedSubjects
 from app.webhook_sender import SecretSource, WebhookSender
 
-DOWNLOADS_AT_ONCE: Final = 8
+DOWNLOADS_AT_ONCE: Final = 16
 
 FACE_WAITS: Final = 10
 
@@ -80,6 +83,7 @@ class Services:
     settings: Settings
     redis: redis.Redis
     records: Records
+    reader: JobReader
     upkeep: Upkeep
     storage: Storage
     workspace: Workspace
@@ -92,13 +96,14 @@ class Services:
     sweeper: Sweeper
     batches: Batches
     speeds: Speeds
+    direct_uploads: DirectUploads
     webhooks: Webhooks
     webhook_sender: WebhookSender
     webhook_secrets: SecretSource
     listeners: Listeners
     shutdown: Shutdown
     url_client: OutgoingClient
-    downloads: anyio.CapacityLimiter  # each holds a thread for as long as it takes
+    downloads: FairThreads  # each holds a thread for as long as it takes
     probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
     face_waits: anyio.CapacityLimiter  # each holds a thread for seconds: most threads must stay free for other calls
 
@@ -115,11 +120,13 @@ def build_services(settings: Settings, outside: Outside) -> Services:
     celery = make_celery(settings)
     shutdown = Shutdown()
     keys = KeyStore(client) if settings.auth == "keys" else None
+    pause_s = QUIET_S if keys is None else RECHECK_S
     webhooks, secrets = Webhooks(client, settings.retention_s), SecretSource(keys, settings.webhook_secret)
     return Services(
         settings=settings,
         redis=client,
         records=records,
+        reader=JobReader(connect_reader(settings.redis_url)),
         upkeep=upkeep,
         storage=storage,
         workspace=workspace,
@@ -129,16 +136,17 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         celery=celery,
         prober=outside.prober,
         reaper=Reaper(upkeep, CeleryOutbox(celery), settings.run_timeout_s),
-        sweeper=Sweeper(upkeep, storage, workspace, settings.retention_s),
+        sweeper=Sweeper(upkeep, storage, workspace, open_cache(settings), settings.retention_s),
         batches=batches,
         speeds=Speeds(client),
+        direct_uploads=DirectUploads(client, settings.max_upload_bytes),
         webhooks=webhooks,
         webhook_sender=WebhookSender(webhooks, EndedSubjects(records, batches), secrets, webhook_client(settings)),
         webhook_secrets=secrets,
-        listeners=Listeners(settings.redis_url, shutdown),
+        listeners=Listeners(settings.redis_url, shutdown, settings.max_listeners, pause_s),
         shutdown=shutdown,
         url_client=outside.url_client,
-        downloads=anyio.CapacityLimiter(DOWNLOADS_AT_ONCE),
-        probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
+        downloads=FairThreads(DOWNLOADS_AT_ONCE),
+        probes=anyio.CapacityLimiter(max(2, -(-(os.cpu_count() or 2) // settings.api_processes))),
         face_waits=anyio.CapacityLimiter(FACE_WAITS),
     )

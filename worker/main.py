@@ -32,7 +32,7 @@ from app.core.records.connection import connect
 from app.core.records.records import RecordLimits
 from app.core.records.upkeep import Upkeep
 from app.core.settings import Settings
-from app.core.storage.open import open_storage
+from app.core.storage.open import open_cache, open_storage
 from app.core.storage.workspace import Workspace
 from worker.jobs import tasks
 from worker.jobs.runtime import Pipeline
@@ -47,7 +47,7 @@ def run_worker(settings: Settings, parts: WorkerParts | None = None) -> int:
     parts = parts or default_parts()
     celery = make_celery(settings)
     parts.verify_checkpoint(settings)
-    child = PoolChild(settings, parts)
+    child = PoolChild(parts.settle(settings), parts)
     _register_tasks(celery, child)
     _connect_signals(child, _make_housekeepers(settings))
     warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle: this worker only accepts JSON
@@ -64,13 +64,13 @@ def run_worker(settings: Settings, parts: WorkerParts | None = None) -> int:
 
 
 def default_parts() -> WorkerParts:
-    """Return the parts of a real worker; this call imports torch."""
+    """Return the parts of a real worker."""
     from worker.faces.look import find_faces_in
-    from worker.loaded_network import checkpoint_path, load_generator, verify_checkpoint
+    from worker.loaded_network import checkpoint_path, load_generator, settle, verify_checkpoint
     from worker.pipeline.segments import begin, join_segments, render_segment
 
     pipeline = Pipeline(begin, render_segment, join_segments)
-    return WorkerParts(verify_checkpoint, load_generator, checkpoint_path, pipeline, find_faces_in)
+    return WorkerParts(verify_checkpoint, load_generator, checkpoint_path, pipeline, find_faces_in, settle)
 
 
 def _register_tasks(celery: Celery, child: PoolChild) -> None:
@@ -109,7 +109,7 @@ def _make_housekeepers(settings: Settings) -> tuple[Reaper, Sweeper]:
     workspace.prepare()
     upkeep = Upkeep(client, limits)
     reaper = Reaper(upkeep, CeleryOutbox(make_celery(settings)), settings.run_timeout_s)
-    return reaper, Sweeper(upkeep, open_storage(settings), workspace, settings.retention_s)
+    return reaper, Sweeper(upkeep, open_storage(settings), workspace, open_cache(settings), settings.retention_s)
 
 
 def _connect_signals(child: PoolChild, housekeepers: tuple[Reaper, Sweeper]) -> None:

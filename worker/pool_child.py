@@ -23,8 +23,9 @@ from app.core.parent_death import die_with_parent
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records, WorkerFacts
 from app.core.records.segments import Segments
+from app.core.sandbox.forked import fork_server
 from app.core.settings import Settings
-from app.core.storage.open import open_storage
+from app.core.storage.open import open_cache, open_storage
 from app.core.storage.workspace import Workspace
 from app.core.version import service_version
 from worker.jobs.runtime import Pipeline, Runtime
@@ -43,8 +44,9 @@ _log = logging.getLogger("lipsync.worker")
 class WorkerParts:
     """Parts that a worker is built from; tests supply their own.
 
-    verify_checkpoint: runs in the parent and raises LipSyncError if the checkpoint cannot be used. The other parts are
-    used in the children.
+    verify_checkpoint: runs in the parent and raises LipSyncError if the checkpoint cannot be used. settle: runs in the
+    parent too and returns the settings with what all children must have in common. The other parts are used in the
+    children.
     """
 
     verify_checkpoint: Callable[[Settings], None]
@@ -52,6 +54,7 @@ class WorkerParts:
     checkpoint_path: Callable[[Settings], Path]
     pipeline: Pipeline
     find_faces: Callable[[Settings, Path, JobInput, JobOptions], list[FoundFace]]
+    settle: Callable[[Settings], Settings] = lambda settings: settings
 
 
 class PoolChild:
@@ -94,11 +97,14 @@ class PoolChild:
             _log.exception("the network could not be loaded")
             os._exit(EXIT_NOT_READY)
         threading.Thread(target=self._announce, args=(runtime, checkpoint), name="announce", daemon=True).start()
-        _log.info("ready device=%s precision=%s", runtime.synthesizer.device_name, runtime.synthesizer.precision)
+        network = runtime.synthesizer
+        _log.info("ready device=%s runtime=%s precision=%s", network.device_name, network.runtime, network.precision)
 
     def _make_runtime(self) -> Runtime:
         from worker.faces.detect import DetectorPool
+        from worker.media.sound_program import PROGRAM
 
+        fork_server().load(PROGRAM)
         settings = self._settings
         client, limits = connect(settings.redis_url or ""), RecordLimits.of(settings)
         return Runtime(
@@ -114,6 +120,7 @@ class PoolChild:
             pipeline=self._parts.pipeline,
             find_faces=self._parts.find_faces,
             is_stopping=self.is_stopping,
+            cache=open_cache(settings) if settings.cache_bytes else None,
         )
 
     def _announce(self, runtime: Runtime, checkpoint: Path) -> None:
@@ -123,6 +130,7 @@ class PoolChild:
             pid=os.getpid(),
             device=runtime.synthesizer.device_name,
             precision=runtime.synthesizer.precision,
+            runtime=runtime.synthesizer.runtime,
             checkpoint=checkpoint.name,
             checkpoint_sha256=file_sha256(checkpoint),
             version=service_version(),

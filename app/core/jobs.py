@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import math
 import secrets
+from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from app.core.picture_facts import PictureFacts
 
 
 class JobStatus(StrEnum):
@@ -207,6 +210,9 @@ class VideoFacts(BaseModel):
     picture_changes: bool = False  # the stored picture changes its shape; all are fitted into width x height
     bytes: int
     sha256: str
+    # What workers need and clients do not: only `JobInput.to_record` writes it. None: of a still picture, or of a
+    # record of an earlier version, whose workers look for themselves.
+    picture: PictureFacts | None = Field(None, exclude=True)
 
 
 class AudioFacts(BaseModel):
@@ -247,6 +253,12 @@ class JobInput(BaseModel):
     video: VideoFacts
     audio: AudioFacts
     audio_mix: AudioFacts | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """Return everything for a worker, in a form that JSON can hold."""
+        facts = self.model_dump(mode="json")
+        facts["video"]["picture"] = None if self.video.picture is None else asdict(self.video.picture)
+        return facts
 
 
 class ResultFacts(BaseModel):

@@ -77,6 +77,7 @@ def _check_succeeded(job: dict[str, Any]) -> None:
 @click.option("--audio", required=True, type=FILE, help="The voice, or a video with sound.")
 @click.option("--audio-mix", type=FILE, help="Sound of the output instead of the voice.")
 @click.option("--idempotency-key", help="The same key and request give the same job.")
+@click.option("--via-storage", is_flag=True, help="Send the files straight to the service's bucket.")
 @click.option("--output", type=FILE_TO_WRITE, help="Wait for the result and write it here.")
 @job_options
 @with_client
@@ -86,6 +87,7 @@ def submit(
     audio: Path,
     audio_mix: Path | None,
     idempotency_key: str | None,
+    via_storage: bool,
     output: Path | None,
     **options: str | None,
 ) -> None:
@@ -94,7 +96,9 @@ def submit(
 
     if output is not None:  # before any work
         replaceable_path(output, [path for path in (video, audio, audio_mix) if path is not None])
-    job = client.submit(video, audio, options, audio_mix=audio_mix, idempotency_key=idempotency_key)
+    job = client.submit(
+        video, audio, options, audio_mix=audio_mix, idempotency_key=idempotency_key, via_storage=via_storage
+    )
     click.echo(job["id"])
     if output is not None:
         _check_succeeded(client.wait(job["id"], ProgressLine()))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from app.core.access.key_store import new_key
 from tests.app.conftest import running_service
 from tests.app.routes.test_jobs import assert_problem
 from tests.app.routes.test_results import MP4, finish
+from tests.service import wait_until
 
 ONE = "0" * 32
+SOON_S = 45  # far below the 60 s of `wait`, and a job that waits never ends by itself
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +50,8 @@ ROUTES = [
     ("POST", "/batches", "submit"),
     ("GET", f"/batches/{ONE}", "read"),
     ("POST", f"/batches/{ONE}/cancel", "submit"),
+    ("POST", "/uploads", "submit"),
+    ("DELETE", f"/uploads/{ONE}", "submit"),
     ("GET", "/webhooks/failed", "read"),
     ("POST", "/webhooks/event-1/resend", "submit"),
 ]
@@ -53,7 +61,7 @@ OPEN = ["/", "/docs", "/openapi.json", "/healthz", "/readyz"]
 def test_every_route_is_in_the_table(guarded):
     """A new route must not be forgotten."""
     paths = {
-        path.replace("{job_id}", ONE).replace("{batch_id}", ONE).replace("{webhook_id}", "event-1")
+        re.sub(r"{(job|batch|upload)_id}", ONE, path).replace("{webhook_id}", "event-1")
         for path in guarded.http.get("/openapi.json").json()["paths"]
     }
     named = {path for _, path, _ in ROUTES} | {*OPEN, "/info", f"/links/{ONE}"}
@@ -78,7 +86,7 @@ def test_a_call_needs_a_key_with_the_scope(guarded, token, method, path, scope):
     assert answer.status_code == 403
     for scopes in ([scope], ["admin"]):
         answer = guarded.http.request(method, path, headers=bearer(token(scopes=scopes)), files=files)
-        assert answer.status_code in (200, 202, 404) or path == "/batches", answer.text
+        assert answer.status_code in (200, 202, 404) or path in ("/batches", "/uploads"), answer.text
 
 
 @pytest.mark.parametrize("path", OPEN)
@@ -100,6 +108,30 @@ def test_jobs_of_others_are_not_found(guarded, token):
     assert guarded.http.get("/jobs", headers=bearer(theirs)).json()["jobs"] == []
     assert [job["id"] for job in guarded.http.get("/jobs", headers=bearer(mine)).json()["jobs"]] == [job_id]
     assert guarded.http.get(f"/jobs/{job_id}", headers=bearer(admin)).status_code == 200
+
+
+def test_calls_that_last_end_soon_after_their_key(guarded, token):
+    keys = guarded.services.keys
+    tokens = {end: token() for end in ("revoke", "rotate")}
+    tokens["expire"] = token(expires_at=int(time.time()) + 3)
+    jobs = {end: guarded.post(headers=bearer(text)).json()["id"] for end, text in tokens.items()}
+
+    def get(end, path, **parameters):
+        headers = bearer(tokens[end])
+        return guarded.http.get(f"/jobs/{jobs[end]}{path}", params=parameters, headers=headers, timeout=SOON_S)
+
+    with ThreadPoolExecutor(2 * len(tokens)) as pool:
+        waits = [pool.submit(get, end, "", wait=60) for end in tokens]
+        streams = [pool.submit(get, end, "/events") for end in tokens]
+        wait_until(lambda: guarded.services.listeners.count == 2 * len(tokens), 10)
+        keys.revoke(tokens["revoke"].split("_")[1])
+        keys.rotate(tokens["rotate"].split("_")[1], 0)
+        for wait in waits:
+            assert_problem(wait.result(SOON_S), 401, "unauthorized")
+        assert [stream.result(SOON_S).status_code for stream in streams] == [200] * len(tokens)
+    for job_id in jobs.values():
+        assert guarded.services.records.get(job_id).status == "queued"
+        guarded.services.records.cancel(job_id)
 
 
 def test_the_same_idempotency_key_of_two_callers_makes_two_jobs(guarded, token):

@@ -70,7 +70,8 @@ class ServedProcess:
         for child in self.children():
             with suppress(psutil.NoSuchProcess):
                 command = child.cmdline()
-                if any("ffmpeg" in Path(part).name for part in command[:1]) or "app.core.probing.child" in command:
+                is_probe = child.name().startswith("probing.child")
+                if any("ffmpeg" in Path(part).name for part in command[:1]) or is_probe:
                     found.append(" ".join(command)[:200])
         return found
 
@@ -137,9 +138,12 @@ def run_through_service(folder: Path, findings: Findings, bases: Sequence[Base],
             video, audio = (good[False], content) if base.is_voice else (content, good[True])
             path = "/jobs" if index % JOB_SHARE == 0 else "/jobs/validate"
             started = time.monotonic()
-            answer = http.post(path, files={"video": video, "audio": audio}, data={"preset": "ultrafast"})
-            took_s = time.monotonic() - started
-            outcome = _outcome_of(http, answer)
+            try:
+                answer = http.post(path, files={"video": video, "audio": audio}, data={"preset": "ultrafast"})
+                took_s = time.monotonic() - started
+                outcome = _outcome_of(http, answer)
+            except httpx.TimeoutException:
+                outcome, took_s = "no answer", time.monotonic() - started
             if not _is_promised(outcome) or took_s > LIMIT_S:
                 findings.note(f"  {name} {path}: {outcome} after {took_s:.1f} s")
             return outcome, took_s
@@ -156,6 +160,10 @@ def run_through_service(folder: Path, findings: Findings, bases: Sequence[Base],
         for name, send in (("service files", send_file), ("requests", send_request)):
             with ThreadPoolExecutor(2) as pool:
                 answers = list(pool.map(send, range(count)))
+            # again and alone, because other programs may have had the processor
+            for index, (_, took_s) in enumerate(answers):
+                if took_s > LIMIT_S:
+                    answers[index] = send(index)
             _report(findings, name, answers)
         _end_all_jobs(http)
 
@@ -201,12 +209,22 @@ def mutated_request(seed: int, index: int, good: dict[bool, bytes], pictures: Se
     )
     form += f"--{BOUNDARY}--\r\n".encode()
     multipart = f"multipart/form-data; boundary={BOUNDARY}"
-    options = json.dumps({"jobs": [{"video_url": "http://127.0.0.1/a", "crf": 20, "face": "index:0"}] * 2}).encode()
+    item = {"video": "face.mp4", "audio": "http://127.0.0.1/a", "options": {"crf": 20, "face": "index:0"}}
+    upload = {"video": "upload:" + "0" * 32, "audio": "face.mp4", "options": {"metadata": {"a": [1]}}}
+    options = json.dumps([item, upload]).encode()
+    batch = b"".join(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + content + b"\r\n"
+        for name, content in (("jobs", options), ("face.mp4", pictures[index % len(pictures)].content[:3000]))
+    )
+    batch += f"--{BOUNDARY}--\r\n".encode()
     job = f"/jobs/{index:032x}"
     kinds = (
         ("POST", "/jobs", multipart, form),
         ("POST", "/jobs/validate", multipart, form),
-        ("POST", "/batches", "application/json", options),
+        ("POST", "/batches", multipart, batch),
+        ("POST", "/uploads", "application/json", b'{"bytes": 1000}'),
+        ("DELETE", f"/uploads/{index:032x}", "text/plain", b""),
+        ("POST", f"/webhooks/{index:032x}-1-0/resend", "application/json", b"{}"),
         ("POST", f"{job}/cancel", "application/json", b"{}"),
         ("GET", "/jobs?status=queued&limit=10&cursor=abc", "text/plain", b""),
         ("GET", f"{job}/result?download=1", "text/plain", b""),
@@ -217,8 +235,8 @@ def mutated_request(seed: int, index: int, good: dict[bool, bytes], pictures: Se
     whole = head.encode() + b"Idempotency-Key: abc\r\nRange: bytes=0-1\r\nConnection: close\r\n\r\n" + body
     if index % 2:  # only the body, so that the request itself reaches the service
         at = whole.index(b"\r\n\r\n") + 4
-        return whole[:at] + mutate(body, [form, options], f"{seed}/request/{index}") if body else whole
-    return mutate(whole, [form, options, whole], f"{seed}/request/{index}")
+        return whole[:at] + mutate(body, [form, batch, options], f"{seed}/request/{index}") if body else whole
+    return mutate(whole, [form, batch, options, whole], f"{seed}/request/{index}")
 
 
 def exchange(url: str, request: bytes) -> str:

@@ -62,7 +62,7 @@ class SoundFeed:
         self.fd, writing_fd = os.pipe()
         try:
             self._process = MediaProcess(
-                self._request.to_arguments(), self._check, output_fd=writing_fd, opens=[Path(self._request.path)]
+                self._request.to_program(), self._check, output_fd=writing_fd, opens=[Path(self._request.path)]
             )
             self._process.__enter__()
         except BaseException:

@@ -25,11 +25,12 @@ from worker.faces.detect import FaceDetector
 from worker.faces.reference import ReferenceCrops
 from worker.faces.subject import Chooser, choose_subject, find_sparse_faces
 from worker.media.decode import Source, open_source
-from worker.media.encoded_voice import FEATURES_FILE, encode_voice
+from worker.media.encoded_voice import FEATURES_FILE
 from worker.media.silence_gate import GATED_FILE, gate_silence
 from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
 from worker.media.voice import VOICE_FILE, read_voice
+from worker.pipeline.clip_cache import film_key, keep_choice, kept_choice, recall_features
 from worker.pipeline.run_context import FilePair, RunContext
 from worker.pipeline.sync_confidence import FrameChoice, LookedAt, choose_frames
 from worker.pipeline.synthesis import FaceSynthesizer
@@ -73,19 +74,35 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
         if context.synthesizer.encoder is None:
             sound: Sound = MelSound(voice, context.synthesizer.config.mel_window)
         else:
-            sound, name = encode_voice(context.synthesizer.encoder, voice, work_dir, monitor.check), FEATURES_FILE
+            encoder, name = context.synthesizer.encoder, FEATURES_FILE
+            sound = recall_features(context.cache, encoder, voice, work_dir, monitor.check)
     monitor.stage("faces")
     with timer.time("faces"):
         source = open_source(sources.video, sources.input.video, binary, monitor.check)
         timeline = plan_timeline(options, source, voice_s)
         # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
         shown = plan_timeline(options, source, sources.input.audio.duration_s)
-        sparse = find_sparse_faces(source, shown, detector, monitor.check)
-        chooser = choose_subject(options.face, [frame.faces for frame in sparse])
-        references = ReferenceCrops.choose(sparse, context.synthesizer.config, source.colour, chooser)
+        chooser, references = _choose(context, source, shown, detector)
     with timer.time("sound"):
         looked_at = choose_frames(voice, len(timeline), source.rate)
     return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references, looked_at)
+
+
+def _choose(context: RunContext, source: Source, shown: I64, detector: FaceDetector) -> tuple[Chooser, ReferenceCrops]:
+    """Look at a few of the shown frames and return the chosen faces and their references; raises InputError."""
+    choice, shape = context.options.face, context.synthesizer.config
+    span, entry = (int(shown.min()), int(shown.max()) + 1), None
+    if context.cache is not None:
+        crops = shape.image_size, shape.framing, shape.keeps_detail
+        entry = context.cache.entry("references", film_key(source), span, choice, crops)
+    known = kept_choice(entry, shape)
+    if known is not None:
+        return known
+    sparse = find_sparse_faces(source, shown, detector, context.monitor.check)
+    chooser = choose_subject(choice, [frame.faces for frame in sparse])
+    references = ReferenceCrops.choose(sparse, shape, source.colour, chooser)
+    keep_choice(entry, chooser, references)
+    return chooser, references
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:

@@ -1,8 +1,15 @@
-"""Render one clip from its input files to its MP4: the stages in order, as a stream, each stage in its own module."""
+"""Render one clip from its input files to its MP4: the stages in order, each in its own module.
+
+Frames stream through the stages, which run at the same time, in threads and child processes: ffmpeg decodes; `track`
+finds and follows faces; `crop` cuts them out and finds their references; `draw` runs the network; the thread of the
+caller blends, reads lips and writes to the ffmpeg that encodes. The queues between them are short, so memory does not
+grow with length.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +21,7 @@ from worker.faces.detect import FaceDetector
 from worker.faces.track import TrackedFrame, tracked_frames
 from worker.media.encode import Encoder
 from worker.media.stage_timer import StageTimer
+from worker.pipeline.clip_cache import recalling
 from worker.pipeline.face_stats import (
     FaceStats,
     check_faces,
@@ -27,14 +35,18 @@ from worker.pipeline.plan import Plan, make_plan
 from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.sync_confidence import LipReader, sync_confidence, sync_warnings
-from worker.pipeline.synthesis import LipSynthesis, batches
+from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches
 
-PREFETCHED_FRAMES: Final = 8
+FRAMES_AHEAD: Final = 4  # that are tracked while others are cropped
+BATCHES_AHEAD: Final = 1  # the same between later stages
 
 
-def run(context: RunContext, output: Path) -> FinishedClip:
-    """Lip-sync one clip into `output`; raises LipSyncError, and then leaves no output."""
-    timer = StageTimer()
+def run(context: RunContext, output: Path, timer: StageTimer | None = None) -> FinishedClip:
+    """Lip-sync one clip into `output`; raises LipSyncError, and then leaves no output.
+
+    timer: a new one, for a caller that wants to know more than the report says.
+    """
+    timer = timer or StageTimer()
     with context.detectors.borrow() as detector:
         return run_plan(make_plan(context, detector, timer), context, output, detector, timer)
 
@@ -69,18 +81,27 @@ def render(
     synthesis = LipSynthesis(synthesizer, plan, options, timer)
     lips = LipReader(plan.looked_at.frames, detector.placed_mesh, source.colour, plan.chooser)
 
-    def tracked(check: Check) -> Iterator[TrackedFrame]:
-        return tracked_frames(source, plan.timeline[first:last], detector, plan.chooser, timer, check)
+    def track(check: Check) -> Iterator[TrackedFrame]:
+        with recalling(context, source, detector) as finder:
+            yield from tracked_frames(source, plan.timeline[first:last], finder, plan.chooser, timer, check)
 
-    with Prefetch(tracked, PREFETCHED_FRAMES, monitor.check) as frames:
-        for batch in batches(count_faces(frames, stats, options, source.rate, first), synthesizer.batch_size, first):
-            for frame, planes in zip(batch, synthesis.synthesize(batch), strict=True):
-                if options.strength == 1.0:  # lips that shall move less fit the voice less
-                    with timer.time("lips"):
-                        lips.read(frame.number, planes, frame.tracked.faces)
-                with timer.time("encode"):
-                    write(planes)
-            monitor.frames(batch[-1].number + 1 - first, last - first)
+    def crop(check: Check) -> Iterator[CroppedBatch]:
+        with Prefetch(track, FRAMES_AHEAD, check, "track") as frames:
+            counted = count_faces(frames, stats, options, source.rate, first)
+            yield from map(synthesis.crop, batches(counted, synthesizer.batch_size, first))
+
+    def draw(check: Check) -> Iterator[DrawnBatch]:
+        with Prefetch(crop, BATCHES_AHEAD, check, "crop") as cropped:
+            yield from map(synthesis.draw, cropped)
+
+    with Prefetch(draw, BATCHES_AHEAD, monitor.check, "draw") as drawn:
+        for frame, planes in chain.from_iterable(map(synthesis.blend, drawn)):
+            if options.strength == 1.0:  # lips that shall move less fit the voice less
+                with timer.time("lips"):
+                    lips.read(frame.number, planes, frame.tracked.faces)
+            with timer.time("encode"):
+                write(planes)
+            monitor.frames(frame.number + 1 - first, last - first)
             monitor.check()
     stats.lip_shapes = lips.shapes
     return stats

@@ -11,11 +11,11 @@ import numpy as np
 from app.core.jobs import JobOptions
 from model.arrays import F32, U8
 from model.audio import MelWindow
-from model.composition import Interior
+from model.composition import Interior, Part
 from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder
-from worker.faces.blend import BlendSettings, SynthesizedCrop, blend
-from worker.faces.crop import extract, face_transform
+from worker.faces.blend import BlendSettings, FaceMask, SynthesizedCrop, blend
+from worker.faces.crop import Transform, extract, extract_detail, face_transform
 from worker.faces.interior import Interiors
 from worker.faces.reference import CropShape, ReferenceCrops
 from worker.faces.track import TrackedFrame
@@ -60,6 +60,10 @@ class FaceSynthesizer(Protocol):
     def precision(self) -> str:
         """Return the name of the number format it computes in."""
 
+    @property
+    def runtime(self) -> str:
+        """Return the name of the runtime that computes it."""
+
     def synthesize(
         self,
         crops: U8,
@@ -67,16 +71,48 @@ class FaceSynthesizer(Protocol):
         references: U8 | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: F32 | None = None,
+        parts: Sequence[Part | None] | None = None,
     ) -> U8:
-        """Return the crops with the lips of the sound, and the given insides of their mouths."""
+        """Return the crops with the lips of the sound, and the given insides of their mouths, in the given parts."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class OutputFrame:
-    """Frame of the output: its number, and the source frame it shows."""
+    """Frame of the output: its number, the source frame it shows, and whether the next frame shows the same one."""
 
     number: int
     tracked: TrackedFrame
+    is_repeated: bool = False
+
+
+@dataclass(frozen=True)
+class CroppedFaces:
+    """Faces of N crops, and all that the network needs to draw them.
+
+    transforms: from the frame to each crop. masks: how much of each drawing will be shown. crops: (N, P, P, 3) uint8
+    RGB. inputs: the further arguments of `FaceSynthesizer.synthesize`.
+    """
+
+    transforms: list[Transform]
+    masks: list[FaceMask]
+    crops: U8
+    inputs: tuple[F32, U8, Sequence[Interior | None], F32, Sequence[Part | None]]
+
+
+@dataclass(frozen=True)
+class CroppedBatch:
+    """Frames, and their faces in the order of the frames; None if nothing is to be drawn."""
+
+    frames: list[OutputFrame]
+    faces: CroppedFaces | None
+
+
+@dataclass(frozen=True)
+class DrawnBatch:
+    """Frames, and their drawn faces in the order of the frames; none if nothing was to be drawn."""
+
+    frames: list[OutputFrame]
+    crops: list[SynthesizedCrop]
 
 
 class ClipDecisions(Protocol):
@@ -96,7 +132,10 @@ class ClipDecisions(Protocol):
 
 
 class LipSynthesis:
-    """Synthesis and blending of the faces of one clip."""
+    """Synthesis and blending of the faces of one clip, in three steps: `crop`, `draw` and `blend`.
+
+    Each step may run in a thread of its own.
+    """
 
     def __init__(
         self, synthesizer: FaceSynthesizer, decisions: ClipDecisions, options: JobOptions, timer: StageTimer
@@ -108,30 +147,62 @@ class LipSynthesis:
         self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
         self._blend = BlendSettings(config.framing, self._colour, config.image_size, options.strength, options.padding)
 
-    def synthesize(self, batch: list[OutputFrame]) -> list[U8]:
-        """Return the planes of each frame with synthesized lips, (H * 3/2, W) uint8; the input is not changed."""
-        config = self._synthesizer.config
-        faces = [(at, face) for at, frame in enumerate(batch) for face in frame.tracked.faces]
-        planes = [frame.tracked.planes for frame in batch]
-        if not faces or self._strength == 0.0:
-            return planes
+    def crop(self, frames: list[OutputFrame]) -> CroppedBatch:
+        """Cut the faces out of frames and find all that the network needs to draw them."""
+        if self._strength == 0.0 or not any(frame.tracked.faces for frame in frames):
+            return CroppedBatch(frames, None)
         with self._timer.time("crop"):
-            transforms = [face_transform(face, config.framing, self._references.size) for _, face in faces]
-            pairs = zip(faces, transforms, strict=True)
-            crops = np.stack([extract(planes[at], transform, self._colour) for (at, _), transform in pairs])
-            seen = self._references.see(crops, [face for _, face in faces], transforms)
-            references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
-            movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
-            times_s = np.array([float(batch[at].number / self._rate) for at, _ in faces])
-            sound = self._sound.windows(times_s)
+            return CroppedBatch(frames, self._cropped_faces(frames))
+
+    def _cropped_faces(self, frames: list[OutputFrame]) -> CroppedFaces:
+        config = self._synthesizer.config
+        owners = [frame for frame in frames for _ in frame.tracked.faces]
+        faces = [face for frame in frames for face in frame.tracked.faces]
+        transforms = [face_transform(face, config.framing, self._references.size) for face in faces]
+        masks = [FaceMask.of(face, at, self._blend) for face, at in zip(faces, transforms, strict=True)]
+        pairs = list(zip(owners, transforms, strict=True))
+        factor, crops = (
+            self._references.size // config.image_size,
+            np.empty((len(faces), self._references.size, self._references.size, 3), np.uint8),
+        )
+        for crop, mask, (owner, at) in zip(crops, masks, pairs, strict=True):
+            rows = self._references.rows_read(mask.part)
+            crop[...] = extract_detail(owner.tracked.planes, at, self._colour, factor, rows)
+        seen = self._references.see(crops, faces, transforms)
+        for one, (owner, at) in zip(seen, pairs, strict=True):
+            if not self._references.is_known(one):  # it is its own reference, which is seen in detail
+                one.crop[...] = extract(owner.tracked.planes, at, self._colour)
+        references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
+        movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
+        sound = self._sound.windows(np.array([float(owner.number / self._rate) for owner in owners]))
+        inputs = (sound, references, interiors, movements, [mask.part for mask in masks])
+        return CroppedFaces(transforms, masks, crops, inputs)
+
+    def draw(self, batch: CroppedBatch) -> DrawnBatch:
+        """Draw the faces of a batch with the lips of the sound."""
+        cropped = batch.faces
+        if cropped is None:
+            return DrawnBatch(batch.frames, [])
         with self._timer.time("synthesize"):
-            synthesized = self._synthesizer.synthesize(crops, sound, references, interiors, movements)
-        with self._timer.time("blend"):
-            for at in {at for at, _ in faces}:
-                planes[at] = planes[at].copy()
-            for (at, face), transform, before, after in zip(faces, transforms, crops, synthesized, strict=True):
-                blend(planes[at], SynthesizedCrop(face, transform, before, after), self._blend)
-        return planes
+            drawn = self._synthesizer.synthesize(cropped.crops, *cropped.inputs)
+        faces = (face for frame in batch.frames for face in frame.tracked.faces)
+        crops = zip(faces, cropped.transforms, cropped.crops, drawn, cropped.masks, strict=True)
+        return DrawnBatch(batch.frames, [SynthesizedCrop(*crop) for crop in crops])
+
+    def blend(self, batch: DrawnBatch) -> Iterator[tuple[OutputFrame, U8]]:
+        """Yield each frame of a batch with its finished planes, (H * 3/2, W) uint8 I420.
+
+        The crops are blended into the frame's own planes, or into a copy if the next frame shows the same planes.
+        """
+        crops = iter(batch.crops)
+        for frame in batch.frames:
+            planes, faces = frame.tracked.planes, frame.tracked.faces if batch.crops else []
+            with self._timer.time("blend"):
+                if faces and frame.is_repeated:
+                    planes = planes.copy()
+                for _ in faces:
+                    blend(planes, next(crops), self._blend)
+            yield frame, planes
 
 
 def batches(frames: Iterable[TrackedFrame], crops: int, first: int = 0) -> Iterator[list[OutputFrame]]:
@@ -141,8 +212,8 @@ def batches(frames: Iterable[TrackedFrame], crops: int, first: int = 0) -> Itera
     """
     batch: list[OutputFrame] = []
     faces = size = 0
-    for number, tracked in enumerate(frames, first):
-        batch.append(OutputFrame(number, tracked))
+    for number, (tracked, is_repeated) in enumerate(_noting_repeats(frames), first):
+        batch.append(OutputFrame(number, tracked, is_repeated))
         faces += len(tracked.faces)
         size += tracked.planes.nbytes
         if faces >= crops or len(batch) >= 2 * crops or size >= BATCH_BYTES:
@@ -150,3 +221,14 @@ def batches(frames: Iterable[TrackedFrame], crops: int, first: int = 0) -> Itera
             batch, faces, size = [], 0, 0
     if batch:
         yield batch
+
+
+def _noting_repeats(frames: Iterable[TrackedFrame]) -> Iterator[tuple[TrackedFrame, bool]]:
+    """Yield each frame, and whether the frame after it is the same one."""
+    before: TrackedFrame | None = None
+    for frame in frames:
+        if before is not None:
+            yield before, frame is before
+        before = frame
+    if before is not None:
+        yield before, False

@@ -1,4 +1,4 @@
-"""The thread that removes files: of expired jobs, of uploads that no record names, and of dead processes on this host.
+"""The thread that removes files: of expired jobs and uploads, of forms without a job, of dead processes on this host.
 
 It runs in every service and every worker. It is not part of the reaper, because a storage that answers slowly must not
 delay the jobs of dead workers.
@@ -12,6 +12,7 @@ import redis
 
 from app.core.housekeeping.periodic import PeriodicThread
 from app.core.records.upkeep import Upkeep
+from app.core.storage.cache import Cache
 from app.core.storage.port import Storage, StorageUnavailableError
 from app.core.storage.workspace import Workspace
 
@@ -28,6 +29,7 @@ class Sweeper(PeriodicThread):
         upkeep: Upkeep,
         storage: Storage,
         workspace: Workspace,
+        cache: Cache,
         retention_s: float,
         interval_s: float = SWEEP_INTERVAL_S,
     ) -> None:
@@ -42,6 +44,7 @@ class Sweeper(PeriodicThread):
         self._upkeep = upkeep
         self._storage = storage
         self._workspace = workspace
+        self._cache = cache
 
     def run_once(self) -> None:
         """Sweep this host, and what all processes share if no other process did so within the interval."""
@@ -52,17 +55,26 @@ class Sweeper(PeriodicThread):
             self.sweep_orphans()
 
     def sweep_host(self) -> None:
-        """Remove the files of dead processes on this host, and inputs that no attempt here has used for a while."""
+        """Remove the files of dead processes on this host, inputs that no attempt here has used for a while, and cache
+        entries that no job needs.
+        """
         removed = self._workspace.sweep()
         if removed:
             self._log.info("leftovers removed folders=%d", removed)
+        forgotten = self._cache.sweep(self._upkeep.keeps_files)
+        if forgotten:
+            self._log.info("cache entries removed entries=%d", forgotten)
 
     def sweep_expired(self) -> None:
-        """Remove the files, later the records, of expired jobs."""
+        """Remove the files, later the records, of expired jobs, and the files of expired uploads."""
         while job_ids := self._upkeep.expire():
             for job_id in job_ids:
                 self._storage.delete(job_id)
                 self._log.info("expired job=%s", job_id)
+        while upload_ids := self._upkeep.expire_uploads():
+            for upload_id in upload_ids:
+                self._storage.delete(upload_id)
+                self._log.info("expired upload=%s", upload_id)
 
     def sweep_orphans(self) -> None:
         """Remove files that no record names: of uploads that never became a job, of deletions that were cut off."""

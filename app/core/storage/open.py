@@ -1,4 +1,4 @@
-"""The choice of the storage: the only module that knows both implementations."""
+"""The choice of the storage: the only module that knows both implementations. The cache is always on this host."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from pathlib import Path
 
 from app.core.errors import ErrorCode, ServiceError
 from app.core.settings import Settings
+from app.core.storage.cache import FOLDER, Cache
 from app.core.storage.folder import FolderStorage
 from app.core.storage.port import Storage
+
+
+def is_bucket(settings: Settings) -> bool:
+    """Return whether the settings name a bucket, to which clients can send files themselves."""
+    return settings.storage is not None and settings.storage.startswith("s3://")
 
 
 def open_storage(settings: Settings) -> Storage:
@@ -15,10 +21,15 @@ def open_storage(settings: Settings) -> Storage:
 
     Raises ServiceError if the settings name a bucket and the library for it is not installed.
     """
-    if settings.storage is not None and settings.storage.startswith("s3://"):
+    if is_bucket(settings):
         try:
             from app.core.storage.bucket import connect_objects
         except ModuleNotFoundError:
             raise ServiceError(ErrorCode.INTERNAL, "LIPSYNC_STORAGE names a bucket: install the extra `s3`.") from None
         return connect_objects(settings)
     return FolderStorage(settings.data_dir if settings.storage is None else Path(settings.storage))
+
+
+def open_cache(settings: Settings) -> Cache:
+    """Return the cache of this host."""
+    return Cache(settings.data_dir / FOLDER, settings.cache_bytes)

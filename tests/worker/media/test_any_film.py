@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -43,7 +43,8 @@ RATES: Final = (*(Fraction(rate) for rate in ("12", "15", "60000/1001", "60")), 
 SIZES: Final = ((96, 64), (64, 96), (128, 64), (80, 80))
 RATE_SLACK: Final = Fraction(1, 500)  # in milliseconds, 60 and 60000/1001 differ only after a second
 HALF: Final = Fraction(1, 2)
-TOLERANCE: Final = 10.0  # of the luma on average, after two lossy encoders and a change of size
+# Of the luma on average, after two lossy encoders, a change of size, and a place on black in an even row.
+TOLERANCE: Final = 12.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,14 @@ class Film:
         """Return whether a time may be a frame off: in gaps, and on a disc, where readers put times between a few."""
         return self.has_gaps or self.suffix == "vob"
 
+    @property
+    def is_refused(self) -> bool:
+        """Return whether a reader gives no right pictures of all parts.
+
+        A reader of Matroska stops after the second part, and decodes it with the codec headers of the first one.
+        """
+        return self.suffix in ("mkv", "webm") and (len(self.parts) > 2 or len(set(self.interlaced)) > 1)
+
     def lost(self) -> list[int]:
         """Return, for each frame, how many frames are lost up to it; what is shown then comes so many frames early.
 
@@ -168,8 +177,6 @@ def films(draw: st.DrawFn) -> Film:
         parts.append(Part(range(first, first + length), *size, aspect, turn, margin))
         first += length
     interlaced = tuple(codec in REORDERING and draw(st.booleans()) for _ in parts)
-    if kind.suffix == "mkv":  # readers take the codec headers of the first part for all, so these must be the same
-        interlaced = interlaced[:1] * count
     return Film(
         suffix=kind.suffix,
         codec=codec,
@@ -202,11 +209,13 @@ def _aspect(draw: st.DrawFn, codec: str, size: tuple[int, int]) -> Fraction:
 @example(Film("vob", "mpeg2", Fraction(24000, 1001), (Part(range(8), aspect=Fraction(8, 9)),), reordered=1))
 @example(Film("mkv", "h264", Fraction(24), (Part(range(11), 128, 64, margin=4),)))
 @example(Film("ts", "h264", Fraction(25), (Part(range(20)), Part(range(20, 50), 64, 96)), (False, True), 12, 2))
+@example(Film("mkv", "h264", Fraction(25), (Part(range(20)), Part(range(20, 50))), (False, True), 12, 2))
+@example(Film("mkv", "h264", Fraction(25), (Part(range(20)), Part(range(20, 50))), (True, False), 5))
 def test_a_film_keeps_its_promise(film: Film) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = film.write(folder)
-        if film.suffix in ("mkv", "webm") and len(film.parts) > 2:  # its reader stops after the second part
+        if film.is_refused:
             with pytest.raises(InputError, match="joined") as caught:
                 probe_video(path, Limits())
             assert caught.value.code == ErrorCode.VIDEO_UNREADABLE
@@ -246,8 +255,9 @@ def check_pictures(film: Film, source: Source, shown: list[np.ndarray]) -> None:
         _, part, number = frames[index]
         slack = 1 if film.is_loose else 0
         near = frames[max(0, index - slack) : index + slack + lost[index] + 1]
-        # the shape of the picture changes at a time, so what comes early may have that of the part before
-        shapes = [one for _, one, _ in near] if lost[index] else [part]
+        # the shape of the pixels changes at a time, so what comes early may have that of the part before
+        shapes = [replace(one, aspect=other.aspect) for _, one, _ in near for _, other, _ in near]
+        shapes = shapes if lost[index] else [part]
         assert {number_in(luma, shape) for shape in shapes} & {one for _, _, one in near}
         if number_in(luma, part) == number:
             assert np.abs(luma - expected_luma(part, number, size, film.flash)).mean() < TOLERANCE
