@@ -169,7 +169,7 @@ async def _checked_item(
         options = _options(item)
         key = tuple(files.items())
         if key not in probed:
-            probed[key] = await probe_files(services, files)
+            probed[key] = await probe_files(services, files, received.form.sha256)
         check_options_fit(options, probed[key])
     except LipSyncError as error:
         error.message = f"jobs[{number}]: {error.message}"

@@ -207,7 +207,7 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
         files = dict(received.form.files)
         for name, source in (urls | uploads).items():  # two parts can have one source
             files[name] = await run_in_threadpool(own_name, received.fetched[source], job_id, name)
-        job_input = await probe_files(services, files)
+        job_input = await probe_files(services, files, received.form.sha256)
         check_options_fit(options, job_input)
         await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
         intake = Intake(job_id, files, job_input, options)
@@ -242,11 +242,14 @@ def own_name(path: Path, job_id: str, name: str) -> Path:
     return own
 
 
-async def probe_files(services: Services, files: Mapping[str, Path]) -> JobInput:
-    """Probe all files of a job at the same time; raise the first error in the order video, audio, mix."""
+async def probe_files(services: Services, files: Mapping[str, Path], sha256: Mapping[Path, str]) -> JobInput:
+    """Probe all files of a job at the same time; raise the first error in the order video, audio, mix.
 
-    async def probe(function: Callable[[Path], _Facts], path: Path) -> _Facts:
-        return await anyio.to_thread.run_sync(function, path, limiter=services.probes)
+    sha256: hashes that are known.
+    """
+
+    async def probe(function: Callable[[Path, str | None], _Facts], path: Path) -> _Facts:
+        return await anyio.to_thread.run_sync(function, path, sha256.get(path), limiter=services.probes)
 
     async def probe_mix() -> object:
         return await probe(services.prober.audio, files["audio_mix"]) if "audio_mix" in files else None

@@ -31,12 +31,13 @@ from app.core.records.speeds import Speeds
 from app.core.records.upkeep import Upkeep
 from app.core.records.webhooks import Webhooks
 from app.core.settings import Settings
-from app.core.storage.open import open_storage
+from app.core.storage.cache import Cache
+from app.core.storage.open import open_cache, open_storage
 from app.core.storage.port import Storage
 from app.core.storage.workspace import Workspace
 from app.fair_threads import FairThreads
 from app.link_signer import LinkSigner
-from app.listeners import Listeners
+from app.listeners import QUIET_S, RECHECK_S, Listeners
 from app.outgoing_clients import url_client, webhook_client
 from app.shutdown import Shutdown
 from app.uploads import UploadLimits, UploadPace
@@ -50,16 +51,22 @@ FACE_WAITS: Final = 10
 
 @dataclass(frozen=True)
 class Prober:
-    """Two functions that return the facts of an untrusted file, or raise InputError with the reason of the refusal."""
+    """Two functions that return the facts of an untrusted file, or raise InputError with the reason of the refusal.
 
-    video: Callable[[Path], VideoFacts]
-    audio: Callable[[Path], AudioFacts]
+    They get the path of the file, and its SHA-256 if it is known.
+    """
+
+    video: Callable[[Path, str | None], VideoFacts]
+    audio: Callable[[Path, str | None], AudioFacts]
 
     @classmethod
     def of(cls, settings: Settings) -> Prober:
         """Return a prober that works in child processes, under the limits of the settings."""
         limits = media.Limits.of(settings)
-        return cls(lambda path: media.probe_video(path, limits), lambda path: media.probe_audio(path, limits))
+        return cls(
+            lambda path, sha256: media.probe_video(path, limits, sha256),
+            lambda path, sha256: media.probe_audio(path, limits, sha256),
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ class Services:
     upkeep: Upkeep
     storage: Storage
     workspace: Workspace
+    cache: Cache
     upload_limits: UploadLimits
     links: LinkSigner
     keys: KeyStore | None  # None: no call needs a key
@@ -116,10 +124,11 @@ def build_services(settings: Settings, outside: Outside) -> Services:
     limits = RecordLimits.of(settings)
     records, upkeep = Records(client, limits), Upkeep(client, limits)
     batches = Batches(client, limits)
-    storage, workspace = open_storage(settings), Workspace(settings.data_dir)
+    storage, workspace, cache = open_storage(settings), Workspace(settings.data_dir), open_cache(settings)
     celery = make_celery(settings)
     shutdown = Shutdown()
     keys = KeyStore(client) if settings.auth == "keys" else None
+    pause_s = QUIET_S if keys is None else RECHECK_S
     webhooks, secrets = Webhooks(client, settings.retention_s), SecretSource(keys, settings.webhook_secret)
     return Services(
         settings=settings,
@@ -129,23 +138,24 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         upkeep=upkeep,
         storage=storage,
         workspace=workspace,
+        cache=cache,
         upload_limits=UploadLimits(settings.max_upload_bytes, workspace.check_space, outside.pace),
         links=LinkSigner(client),
         keys=keys,
         celery=celery,
         prober=outside.prober,
         reaper=Reaper(upkeep, CeleryOutbox(celery), settings.run_timeout_s),
-        sweeper=Sweeper(upkeep, storage, workspace, settings.retention_s),
+        sweeper=Sweeper(upkeep, storage, workspace, cache, settings.retention_s),
         batches=batches,
         speeds=Speeds(client),
         direct_uploads=DirectUploads(client, settings.max_upload_bytes),
         webhooks=webhooks,
         webhook_sender=WebhookSender(webhooks, EndedSubjects(records, batches), secrets, webhook_client(settings)),
         webhook_secrets=secrets,
-        listeners=Listeners(settings.redis_url, shutdown),
+        listeners=Listeners(settings.redis_url, shutdown, settings.max_listeners, pause_s),
         shutdown=shutdown,
         url_client=outside.url_client,
         downloads=FairThreads(DOWNLOADS_AT_ONCE),
-        probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
+        probes=anyio.CapacityLimiter(max(2, -(-(os.cpu_count() or 2) // settings.api_processes))),
         face_waits=anyio.CapacityLimiter(FACE_WAITS),
     )

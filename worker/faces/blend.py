@@ -10,7 +10,7 @@ bytes of the planes stay the same wherever the mask is zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import F32, F64, U8
+from model.composition import Part
 from model.face_points import (
     JAW_OUTLINE,
     LEFT_CORNER,
@@ -48,7 +49,6 @@ FEATHER: Final = 0.035  # sigma of the edge of the mask, as a share of the crop
 MAX_ZOOM: Final = 4  # largest factor by which the crop is enlarged before it is mapped to the frame
 SUBPIXEL_BITS: Final = 4
 MAX_SHIFT: Final = 40.0  # largest change of the mean tone, in 8-bit levels
-TONE_PX: Final = 96  # side to which crops are reduced before their tone is compared
 GAIN: Final = (0.75, 1.33)  # smallest and largest gain of the tone
 STEADY: Final = 150.0  # squared levels: keeps the gain near 1 where the rim has little contrast
 OUTLIER: Final = 2.5  # mean deviations from which on a pixel does not count for the tone
@@ -60,26 +60,12 @@ TRACE: Final = 0.01  # weights and amounts below this do not matter
 SOLID: Final = 0.8  # share of the mask's largest value from which on a pixel counts as drawn
 MASK_PX: Final = 192  # largest side of the mask: it is smooth
 TRACE_OF_MASK: Final = 1.0 / 512  # the mask is zero below this, which changes no pixel by more than half a level
-MARGIN_PX: Final = 4  # of a crop around what the mask shows, which enlarging it reads
+MARGIN: Final = 2  # network pixels around what the mask shows, which enlarging it reads
 OVERSHOOT: Final = 3  # how far a sharpened pixel may lie outside its neighbours' range, in 8-bit levels
-
+_NOTHING, _OVERSHOOT = np.zeros(4), np.full(4, float(OVERSHOOT))  # scalars of OpenCV
 
 Bools = npt.NDArray[np.bool_]
 Pixels = TypeVar("Pixels", U8, F32)
-
-
-@dataclass(frozen=True)
-class SynthesizedCrop:
-    """Crop of a face before and after synthesis.
-
-    face: landmarks (468, 2) in frame pixels. transform: from the frame to the crop. filmed, synthesized: the crop
-    before and after, (S, S, 3) uint8 RGB.
-    """
-
-    face: F32
-    transform: Transform
-    filmed: U8
-    synthesized: U8
 
 
 @dataclass(frozen=True)
@@ -97,22 +83,67 @@ class BlendSettings:
     padding: float = 0.0
 
 
+@dataclass(frozen=True)
+class FaceMask:
+    """Mask of a crop: how much of the synthesized face is shown.
+
+    weights: (M, M) float32 0..1. part: the part of the crop that it shows, with a margin; None if it shows nothing.
+    """
+
+    weights: F32
+    part: Part | None
+
+    @classmethod
+    def of(cls, face: F32, transform: Transform, settings: BlendSettings) -> FaceMask:
+        """Return the mask for the landmarks (468, 2) of a face in frame pixels."""
+        side = min(MASK_PX, transform.size)
+        points = transform.apply(face) * (side / transform.size)
+        weights = mouth_mask(points, side, settings.framing, settings.padding)
+        factor = transform.size // settings.network_px
+        return cls(weights, Part.around(_reduced(weights, transform.size // factor) > 0, factor, MARGIN))
+
+
+@dataclass(frozen=True)
+class SynthesizedCrop:
+    """Crop of a face before and after synthesis.
+
+    face: landmarks (468, 2) in frame pixels. transform: from the frame to the crop. filmed, synthesized: the crop
+    before and after, (S, S, 3) uint8 RGB; only the part of the mask is read.
+    """
+
+    face: F32
+    transform: Transform
+    filmed: U8
+    synthesized: U8
+    mask: FaceMask
+
+
 def blend(planes: U8, crop: SynthesizedCrop, settings: BlendSettings) -> None:
     """Blend a synthesized crop into an I420 frame, (H * 3/2, W) uint8, in place."""
-    transform, framing, colour = crop.transform, settings.framing, settings.colour
-    mask = face_mask(crop.face, transform, framing, settings.padding)
+    transform, mask, part = crop.transform, crop.mask.weights, crop.mask.part
     box = _frame_box(mask, transform, planes.shape[1], planes.shape[0] * 2 // 3)
-    if box is None or settings.strength == 0.0:
+    if part is None or box is None or settings.strength == 0.0:
         return
-    side = min(TONE_PX, transform.size)
-    small = (_reduced(picture, side) for picture in (crop.synthesized, crop.filmed))
-    gain, offset = rim_tone(*(ycc_of_rgb(picture, colour) for picture in small), _reduced(mask, side), framing)
+    gain, offset = _tone(crop, part, settings)
     blur = 0.0
     if transform.scale * settings.network_px > transform.size:  # finer than the frame: blurred against aliasing
         blur = 0.5 * transform.scale
-    part = shown_part(mask, transform.size)
-    drawn = _in_tone(crop.synthesized[part], colour, gain, offset, blur)
-    _place(planes, drawn, (part[1].start, part[0].start), np.float32(settings.strength) * mask, crop, box)
+    drawn = _in_tone(crop.synthesized[part.large], settings.colour, gain, offset, blur)
+    corner = (part.left * part.factor, part.top * part.factor)
+    _place(planes, drawn, corner, np.float32(settings.strength) * mask, crop, box)
+
+
+def _tone(crop: SynthesizedCrop, part: Part, settings: BlendSettings) -> tuple[F32, F32]:
+    """Return gain and offset (3,) of Y, Cb and Cr that give a drawing the tone of the film beside the mouth."""
+    last = int(np.ceil(settings.framing.row(TONE_Y) * settings.network_px))
+    upper = replace(part, bottom=min(part.bottom, max(last, part.top + 1)))
+    weights = _reduced(crop.mask.weights, crop.transform.size // part.factor)[upper.small]
+    small = (
+        cv2.resize(picture[upper.large], upper.small_size, interpolation=cv2.INTER_AREA)
+        for picture in (crop.synthesized, crop.filmed)
+    )
+    drawn, filmed = (ycc_of_rgb(np.asarray(picture, np.uint8), settings.colour) for picture in small)
+    return rim_tone(drawn, filmed, weights)
 
 
 def _in_tone(rgb: U8, colour: ColourMatrix, gain: F32, offset: F32, blur: float) -> list[U8]:
@@ -126,7 +157,7 @@ def _in_tone(rgb: U8, colour: ColourMatrix, gain: F32, offset: F32, blur: float)
     drawn = cv2.transform(exact, matrix)
     if blur:
         drawn = cv2.GaussianBlur(drawn, (0, 0), blur)
-    levels = cv2.add(drawn, (0.0, 0.0, 0.0, 0.0), dtype=cv2.CV_8U)  # rounds and clips
+    levels = cv2.add(drawn, _NOTHING, dtype=cv2.CV_8U)  # rounds and clips
     return [np.asarray(plane, np.uint8) for plane in cv2.split(levels)]
 
 
@@ -143,13 +174,13 @@ def _place(
     corner: x and y of their first pixel in the crop. mask: of the whole crop, (M, M) float32.
     """
     transform = crop.transform
-    zoom = min(MAX_ZOOM, max(1, round(1.0 / transform.scale)))
     y, u, v = split_planes(planes)
     for targets, levels, step, site in (((y,), drawn[:1], 1, (0.5, 0.5)), ((u, v), drawn[1:], 2, (0.5, 1.0))):
+        zoom = min(MAX_ZOOM, max(1, round(1.0 / (step * transform.scale))))
         left, top, right, bottom = (edge // step for edge in box)
         size = (right - left, bottom - top)
         first = (left * step + site[0], top * step + site[1])
-        weight = _warped(mask, transform, (len(mask) / transform.size, step), (0, 0), first, size)
+        weight = _frame_weights(mask, transform, step, first, size)
         rest = 1.0 - weight
         for target, picture in zip(targets, levels, strict=True):
             fine = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else picture
@@ -159,6 +190,20 @@ def _place(
                 skin = _skin(weight, crop.face[list(MOUTH)] - np.array([left, top], np.float32))
                 moved = sharpen(moved, part, skin)
             part[...] = cv2.blendLinear(moved, part, weight, rest)
+
+
+def _frame_weights(
+    mask: F32, transform: Transform, step: int, first: tuple[float, float], size: tuple[int, int]
+) -> F32:
+    """Map a mask to the frame, or to its chroma with step 2; first, size: see `_warped`.
+
+    It is smooth, so every other pixel in both directions is enough of it for the luma.
+    """
+    steps = (len(mask) / transform.size, 2)
+    if step == 2:
+        return _warped(mask, transform, steps, (0, 0), first, size)
+    half = _warped(mask, transform, steps, (0, 0), (first[0] + 0.5, first[1] + 0.5), (size[0] // 2, size[1] // 2))
+    return np.asarray(cv2.resize(half, size), np.float32)
 
 
 def _warped(
@@ -187,22 +232,6 @@ def _reduced(picture: Pixels, side: int) -> Pixels:
     if len(picture) == side:
         return picture
     return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), picture.dtype)
-
-
-def face_mask(face: F32, transform: Transform, framing: Framing, padding: float) -> F32:
-    """Return the mask of a crop, at a side of at most MASK_PX, for landmarks (468, 2) in frame pixels."""
-    side = min(MASK_PX, transform.size)
-    return mouth_mask(transform.apply(face) * (side / transform.size), side, framing, padding)
-
-
-def shown_part(mask: F32, size: int) -> tuple[slice, slice]:
-    """Return the rows and columns of a crop of `size` pixels that a mask (M, M), which is not all zero, shows."""
-    step = size / len(mask)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return tuple(
-        slice(max(0, int(shown[0] * step - MARGIN_PX)), min(size, int(np.ceil((shown[-1] + 1) * step + MARGIN_PX))))
-        for shown in (rows, columns)
-    )  # type: ignore[return-value]
 
 
 def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
@@ -242,29 +271,26 @@ def _fade(size: int, framing: Framing, padding: float) -> F32:
     return fade
 
 
-def rim_tone(drawn: F32, filmed: F32, mask: F32, framing: Framing) -> tuple[F32, F32]:
-    """Return gain and offset (3,) that give Y, Cb and Cr of a drawn crop (S, S, 3) the tone of the filmed crop.
+def rim_tone(drawn: F32, filmed: F32, mask: F32) -> tuple[F32, F32]:
+    """Return gain and offset (3,) that give a drawing (h, w, 3) the tone of the film in the soft edge of a mask (h, w).
 
-    mask: (S, S) float32. Gain and offset of each channel are fitted beside the mouth, in the soft edge of the mask,
-    without pixels that show different things. Both are bounded.
+    Each channel has its own, and pixels that show different things do not count. Both are bounded.
     """
-    last = int(np.ceil(framing.row(TONE_Y) * len(mask)))
-    soft = mask[:last]
-    weight = soft * (1.0 - soft)
+    weight = mask * (1.0 - mask)
     rim = weight > TRACE
     shares = weight[rim]
     if float(shares.sum()) < 1.0:
         return np.ones(3, np.float32), np.zeros(3, np.float32)
-    shares = np.repeat(shares[:, None], 3, axis=1)
-    x, y = drawn[:last][rim], filmed[:last][rim]
+    shares = np.repeat(shares[None], 3, axis=0)
+    x, y = (np.ascontiguousarray(picture.reshape(-1, 3).compress(rim.ravel(), axis=0).T) for picture in (drawn, filmed))
     gain, offset = _bounded_line(x, y, shares)
-    error = np.abs(gain * x + offset - y)
-    limit = OUTLIER * (error * shares).sum(axis=0) / shares.sum(axis=0) + 1.0
-    return _bounded_line(x, y, shares * (error <= limit))
+    error = np.abs(gain[:, None] * x + offset[:, None] - y)
+    limit = OUTLIER * (error * shares).sum(axis=1) / shares.sum(axis=1) + 1.0
+    return _bounded_line(x, y, shares * (error <= limit[:, None]))
 
 
 def _bounded_line(x: F32, y: F32, shares: F32) -> tuple[F32, F32]:
-    """Return gain and offset (3,) of the best line from x to y (N, 3) with weights (N, 3), bounded."""
+    """Return gain and offset (3,) of the best line from x to y (3, N) with weights (3, N), bounded."""
     gain, mean_x, mean_y = fit_tone(x, y, shares, STEADY, GAIN)
     return gain, mean_x + np.clip(mean_y - mean_x, -MAX_SHIFT, MAX_SHIFT) - gain * mean_x
 
@@ -281,26 +307,28 @@ def sharpen(drawn: U8, filmed: U8, skin: Bools) -> U8:
         return drawn
     exact = drawn.astype(np.float32)
     soft = cv2.GaussianBlur(exact, (0, 0), DETAIL_PX)
-    curves = [cv2.Laplacian(luma, cv2.CV_32F) for luma in (filmed.astype(np.float32), exact, soft)]
+    left, top, width, height = cv2.boundingRect(chosen)
+    box = slice(max(0, top - 1), top + height + 1), slice(max(0, left - 1), left + width + 1)
+    curves = [cv2.Laplacian(luma, cv2.CV_32F) for luma in (filmed[box].astype(np.float32), exact[box], soft[box])]
     # root mean squares of the Laplacian on the skin: of the film, of the drawing, of its detail
-    wanted, there = (cv2.norm(curve, cv2.NORM_L2, chosen) / np.sqrt(count) for curve in curves[:2])
-    detail = cv2.norm(curves[1], curves[2], cv2.NORM_L2, chosen) / np.sqrt(count)
+    wanted, there = (cv2.norm(curve, cv2.NORM_L2, chosen[box]) / np.sqrt(count) for curve in curves[:2])
+    detail = cv2.norm(curves[1], curves[2], cv2.NORM_L2, chosen[box]) / np.sqrt(count)
     strength = float(np.clip((wanted - there) / max(detail, 1e-3), 0.0, MAX_SHARPENING))
     if strength < TRACE:
         return drawn
     sharp = cv2.addWeighted(exact, 1.0 + strength, soft, -strength, 0.0, dtype=cv2.CV_8U)
     near = np.ones((3, 3), np.uint8)
-    low, high = cv2.subtract(cv2.erode(drawn, near), OVERSHOOT), cv2.add(cv2.dilate(drawn, near), OVERSHOOT)
+    low, high = cv2.subtract(cv2.erode(drawn, near), _OVERSHOOT), cv2.add(cv2.dilate(drawn, near), _OVERSHOOT)
     return np.asarray(cv2.max(cv2.min(sharp, high), low), np.uint8)
 
 
 def _skin(weight: F32, mouth: F32) -> Bools:
     """Return where the mask (H, W) is solid, without the mouth, whose outline is given in pixels, (N, 2)."""
-    skin = np.asarray(cv2.compare(weight, float(SOLID * weight.max()), cv2.CMP_GT), np.uint8)
+    skin = (weight > SOLID * weight.max()).astype(np.uint8)
     middle = mouth.mean(axis=0)
     outline = np.rint(middle + (mouth - middle) * MOUTH_MARGIN).astype(np.int32)
     cv2.fillPoly(skin, [outline], (0.0,))
-    return skin > 0
+    return np.asarray(skin > 0)
 
 
 def _frame_box(mask: F32, transform: Transform, width: int, height: int) -> tuple[int, int, int, int] | None:

@@ -9,6 +9,7 @@ grow with length.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from worker.faces.detect import FaceDetector
 from worker.faces.track import TrackedFrame, tracked_frames
 from worker.media.encode import Encoder
 from worker.media.stage_timer import StageTimer
+from worker.pipeline.clip_cache import recalling
 from worker.pipeline.face_stats import (
     FaceStats,
     check_faces,
@@ -35,13 +37,16 @@ from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.sync_confidence import LipReader, sync_confidence, sync_warnings
 from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches
 
-WAITING_FRAMES: Final = 8  # tracked frames that wait to be cropped
-WAITING_BATCHES: Final = 1  # the same between later stages
+FRAMES_AHEAD: Final = 4  # that are tracked while others are cropped
+BATCHES_AHEAD: Final = 1  # the same between later stages
 
 
-def run(context: RunContext, output: Path) -> FinishedClip:
-    """Lip-sync one clip into `output`; raises LipSyncError, and then leaves no output."""
-    timer = StageTimer()
+def run(context: RunContext, output: Path, timer: StageTimer | None = None) -> FinishedClip:
+    """Lip-sync one clip into `output`; raises LipSyncError, and then leaves no output.
+
+    timer: a new one, for a caller that wants to know more than the report says.
+    """
+    timer = timer or StageTimer()
     with context.detectors.borrow() as detector:
         return run_plan(make_plan(context, detector, timer), context, output, detector, timer)
 
@@ -77,26 +82,26 @@ def render(
     lips = LipReader(plan.looked_at.frames, detector.placed_mesh, source.colour, plan.chooser)
 
     def track(check: Check) -> Iterator[TrackedFrame]:
-        return tracked_frames(source, plan.timeline[first:last], detector, plan.chooser, timer, check)
+        with recalling(context, source, detector) as finder:
+            yield from tracked_frames(source, plan.timeline[first:last], finder, plan.chooser, timer, check)
 
     def crop(check: Check) -> Iterator[CroppedBatch]:
-        with Prefetch(track, WAITING_FRAMES, check, "track") as frames:
+        with Prefetch(track, FRAMES_AHEAD, check, "track") as frames:
             counted = count_faces(frames, stats, options, source.rate, first)
             yield from map(synthesis.crop, batches(counted, synthesizer.batch_size, first))
 
     def draw(check: Check) -> Iterator[DrawnBatch]:
-        with Prefetch(crop, WAITING_BATCHES, check, "crop") as cropped:
+        with Prefetch(crop, BATCHES_AHEAD, check, "crop") as cropped:
             yield from map(synthesis.draw, cropped)
 
-    with Prefetch(draw, WAITING_BATCHES, monitor.check, "draw") as drawn:
-        for batch in drawn:
-            for frame, planes in synthesis.blend(batch):
-                if options.strength == 1.0:  # lips that shall move less fit the voice less
-                    with timer.time("lips"):
-                        lips.read(frame.number, planes, frame.tracked.faces)
-                with timer.time("encode"):
-                    write(planes)
-            monitor.frames(batch.frames[-1].number + 1 - first, last - first)
+    with Prefetch(draw, BATCHES_AHEAD, monitor.check, "draw") as drawn:
+        for frame, planes in chain.from_iterable(map(synthesis.blend, drawn)):
+            if options.strength == 1.0:  # lips that shall move less fit the voice less
+                with timer.time("lips"):
+                    lips.read(frame.number, planes, frame.tracked.faces)
+            with timer.time("encode"):
+                write(planes)
+            monitor.frames(frame.number + 1 - first, last - first)
             monitor.check()
     stats.lip_shapes = lips.shapes
     return stats

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from app.core.jobs import AudioFacts, JobInput, JobOptions, Report, ResultFacts
+from app.core.storage.cache import JobCache
 from worker.media.sound_feed import PlayedSound
 from worker.media.voice import MIN_VOICE_S
 
@@ -59,7 +60,10 @@ class FinishedClip:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Input of a run: files, options, network, work folder, monitor, face detectors, and the path of ffmpeg if set."""
+    """Input of a run: files, options, network, work folder, monitor, face detectors, and the path of ffmpeg if set.
+
+    cache: what earlier jobs of the same owner found; None: everything is found anew.
+    """
 
     sources: Sources
     options: JobOptions
@@ -68,6 +72,7 @@ class RunContext:
     monitor: Monitor
     detectors: DetectorPool
     ffmpeg: str | None = None
+    cache: JobCache | None = None
 
 
 @dataclass(frozen=True)

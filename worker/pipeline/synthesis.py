@@ -11,11 +11,11 @@ import numpy as np
 from app.core.jobs import JobOptions
 from model.arrays import F32, U8
 from model.audio import MelWindow
-from model.composition import Interior
+from model.composition import Interior, Part
 from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder
-from worker.faces.blend import BlendSettings, SynthesizedCrop, blend
-from worker.faces.crop import Transform, extract, face_transform
+from worker.faces.blend import BlendSettings, FaceMask, SynthesizedCrop, blend
+from worker.faces.crop import Transform, extract, extract_detail, face_transform
 from worker.faces.interior import Interiors
 from worker.faces.reference import CropShape, ReferenceCrops
 from worker.faces.track import TrackedFrame
@@ -71,8 +71,9 @@ class FaceSynthesizer(Protocol):
         references: U8 | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: F32 | None = None,
+        parts: Sequence[Part | None] | None = None,
     ) -> U8:
-        """Return the crops with the lips of the sound, and the given insides of their mouths."""
+        """Return the crops with the lips of the sound, and the given insides of their mouths, in the given parts."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,14 @@ class OutputFrame:
 class CroppedFaces:
     """Faces of N crops, and all that the network needs to draw them.
 
-    transforms: from the frame to each crop. crops: (N, P, P, 3) uint8 RGB. inputs: the further arguments of
-    `FaceSynthesizer.synthesize`.
+    transforms: from the frame to each crop. masks: how much of each drawing will be shown. crops: (N, P, P, 3) uint8
+    RGB. inputs: the further arguments of `FaceSynthesizer.synthesize`.
     """
 
     transforms: list[Transform]
+    masks: list[FaceMask]
     crops: U8
-    inputs: tuple[F32, U8, Sequence[Interior | None], F32]
+    inputs: tuple[F32, U8, Sequence[Interior | None], F32, Sequence[Part | None]]
 
 
 @dataclass(frozen=True)
@@ -157,13 +159,24 @@ class LipSynthesis:
         owners = [frame for frame in frames for _ in frame.tracked.faces]
         faces = [face for frame in frames for face in frame.tracked.faces]
         transforms = [face_transform(face, config.framing, self._references.size) for face in faces]
-        pairs = zip(owners, transforms, strict=True)
-        crops = np.stack([extract(owner.tracked.planes, transform, self._colour) for owner, transform in pairs])
+        masks = [FaceMask.of(face, at, self._blend) for face, at in zip(faces, transforms, strict=True)]
+        pairs = list(zip(owners, transforms, strict=True))
+        factor, crops = (
+            self._references.size // config.image_size,
+            np.empty((len(faces), self._references.size, self._references.size, 3), np.uint8),
+        )
+        for crop, mask, (owner, at) in zip(crops, masks, pairs, strict=True):
+            rows = self._references.rows_read(mask.part)
+            crop[...] = extract_detail(owner.tracked.planes, at, self._colour, factor, rows)
         seen = self._references.see(crops, faces, transforms)
+        for one, (owner, at) in zip(seen, pairs, strict=True):
+            if not self._references.is_known(one):  # it is its own reference, which is seen in detail
+                one.crop[...] = extract(owner.tracked.planes, at, self._colour)
         references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
         movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
         sound = self._sound.windows(np.array([float(owner.number / self._rate) for owner in owners]))
-        return CroppedFaces(transforms, crops, (sound, references, interiors, movements))
+        inputs = (sound, references, interiors, movements, [mask.part for mask in masks])
+        return CroppedFaces(transforms, masks, crops, inputs)
 
     def draw(self, batch: CroppedBatch) -> DrawnBatch:
         """Draw the faces of a batch with the lips of the sound."""
@@ -173,7 +186,7 @@ class LipSynthesis:
         with self._timer.time("synthesize"):
             drawn = self._synthesizer.synthesize(cropped.crops, *cropped.inputs)
         faces = (face for frame in batch.frames for face in frame.tracked.faces)
-        crops = zip(faces, cropped.transforms, cropped.crops, drawn, strict=True)
+        crops = zip(faces, cropped.transforms, cropped.crops, drawn, cropped.masks, strict=True)
         return DrawnBatch(batch.frames, [SynthesizedCrop(*crop) for crop in crops])
 
     def blend(self, batch: DrawnBatch) -> Iterator[tuple[OutputFrame, U8]]:
