@@ -9,15 +9,16 @@ through a memory map, so the plan of an hour takes no more memory than the plan 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from app.core.checks import Check
 from app.core.errors import ErrorCode, ServiceError
 from app.core.probing.probe import find_ffmpeg
-from model.arrays import I64
+from model.arrays import I16, I64
 from model.audio import SAMPLE_RATE_HZ
 from model.sound import EncodedSound, MelSound, Sound
 from model.speech_encoder.port import FEATURES
@@ -31,6 +32,7 @@ from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
 from worker.media.voice import VOICE_FILE, read_voice
 from worker.pipeline.clip_cache import film_key, keep_choice, kept_choice, recall_features
+from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FilePair, RunContext
 from worker.pipeline.sync_confidence import FrameChoice, LookedAt, choose_frames
 from worker.pipeline.synthesis import FaceSynthesizer
@@ -61,48 +63,57 @@ class Plan:
 
 
 def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) -> Plan:
-    """Decode the voice, look at a few frames and return the plan; raises InputError."""
-    sources, options, monitor, work_dir = context.sources, context.options, context.monitor, context.work_dir
-    binary = find_ffmpeg(context.ffmpeg)
-    monitor.stage("sound")
-    with timer.time("sound"):
-        played = sources.voice
-        voice, name = read_voice(played.path, played.facts, work_dir, monitor.check, played.begin_s), VOICE_FILE
-        if options.silence_gate:
-            voice, name = gate_silence(voice, work_dir), GATED_FILE
-        voice_s = len(voice) / SAMPLE_RATE_HZ
-        if context.synthesizer.encoder is None:
-            sound: Sound = MelSound(voice, context.synthesizer.config.mel_window)
-        else:
-            encoder, name = context.synthesizer.encoder, FEATURES_FILE
-            sound = recall_features(context.cache, encoder, voice, work_dir, monitor.check)
-    monitor.stage("faces")
-    with timer.time("faces"):
-        source = open_source(sources.video, sources.input.video, binary, monitor.check)
-        timeline = plan_timeline(options, source, voice_s)
-        # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
-        shown = plan_timeline(options, source, sources.input.audio.duration_s)
-        chooser, references = _choose(context, source, shown, detector)
+    """Decode the voice, look at a few frames at the same time, and return the plan; raises InputError."""
+    options, monitor = context.options, context.monitor
+
+    def look(check: Check) -> Iterator[tuple[Source, Chooser, ReferenceCrops]]:
+        with timer.time("faces"):
+            found = _look(context, detector, check)
+        yield found
+
+    with Prefetch(look, 1, monitor.check, "look") as looked:
+        monitor.stage("sound")
+        with timer.time("sound"):
+            voice, sound, name = _hear(context)
+        monitor.stage("faces")
+        source, chooser, references = next(iter(looked))
+    voice_s = len(voice) / SAMPLE_RATE_HZ
+    timeline = plan_timeline(options, source, voice_s)
     with timer.time("sound"):
         looked_at = choose_frames(voice, len(timeline), source.rate)
-    return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references, looked_at)
+    return Plan(source, sound, context.work_dir / name, voice_s, timeline, chooser, references, looked_at)
 
 
-def _choose(context: RunContext, source: Source, shown: I64, detector: FaceDetector) -> tuple[Chooser, ReferenceCrops]:
-    """Look at a few of the shown frames and return the chosen faces and their references; raises InputError."""
-    choice, shape = context.options.face, context.synthesizer.config
+def _hear(context: RunContext) -> tuple[I16, Sound, str]:
+    """Return the voice (n,) int16 at 16 kHz, what the network hears of it, and the name of the file that holds this."""
+    played, work_dir, check = context.sources.voice, context.work_dir, context.monitor.check
+    voice, name = read_voice(played.path, played.facts, work_dir, check, played.begin_s), VOICE_FILE
+    if context.options.silence_gate:
+        voice, name = gate_silence(voice, work_dir), GATED_FILE
+    encoder = context.synthesizer.encoder
+    if encoder is None:
+        return voice, MelSound(voice, context.synthesizer.config.mel_window), name
+    return voice, recall_features(context.cache, encoder, voice, work_dir, check), FEATURES_FILE
+
+
+def _look(context: RunContext, detector: FaceDetector, check: Check) -> tuple[Source, Chooser, ReferenceCrops]:
+    """Return the video, the chosen faces and their references; raises InputError. The voice is not needed for these."""
+    sources, options, shape = context.sources, context.options, context.synthesizer.config
+    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check)
+    # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
+    shown = plan_timeline(options, source, sources.input.audio.duration_s)
     span, entry = (int(shown.min()), int(shown.max()) + 1), None
     if context.cache is not None:
         crops = shape.image_size, shape.framing, shape.keeps_detail
-        entry = context.cache.entry("references", film_key(source), span, choice, crops)
+        entry = context.cache.entry("references", film_key(source), span, options.face, crops)
     known = kept_choice(entry, shape)
     if known is not None:
-        return known
-    sparse = find_sparse_faces(source, shown, detector, context.monitor.check)
-    chooser = choose_subject(choice, [frame.faces for frame in sparse])
+        return source, *known
+    sparse = find_sparse_faces(source, shown, detector, check)
+    chooser = choose_subject(options.face, [frame.faces for frame in sparse])
     references = ReferenceCrops.choose(sparse, shape, source.colour, chooser)
     keep_choice(entry, chooser, references)
-    return chooser, references
+    return source, chooser, references
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:

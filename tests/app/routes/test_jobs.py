@@ -294,9 +294,12 @@ def test_delete_in_any_state(service, state):
         service.services.records.claim("w", "c")
     if state is JobStatus.CANCELED:
         service.http.post(f"/jobs/{job_id}/cancel")
+    found = service.services.cache.of_job("", job_id).entry("faces")
+    found.put(lambda path: path.write_bytes(b"found"))
+    assert found.get() is not None
     answer = service.http.delete(f"/jobs/{job_id}")
     assert (answer.status_code, answer.content) == (204, b"")
-    assert folders(service) == []
+    assert folders(service) == [] and found.get() is None
     assert_problem(service.http.get(f"/jobs/{job_id}"), 404, "not_found")
 
 
