@@ -58,14 +58,19 @@ class Client:
     def submit(
         self,
         video: Path,
-        audio: Path,
+        audio: Path | None,
         options: Mapping[str, Any] | None = None,
         *,
         audio_mix: Path | None = None,
+        voices: Mapping[str, Path] | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
-        """Create a job and return it; raises LipSyncError with the service's code."""
-        paths = {"video": video, "audio": audio} | ({"audio_mix": audio_mix} if audio_mix else {})
+        """Create a job and return it; raises LipSyncError with the service's code.
+
+        voices: files that the option `segments` names, by name.
+        """
+        given = {"video": video, "audio": audio, "audio_mix": audio_mix, **(voices or {})}
+        paths = {name: path for name, path in given.items() if path is not None}
         fields = {name: _text(value) for name, value in (options or {}).items() if value is not None}
         headers = {}
         if idempotency_key is not None:
@@ -211,6 +216,6 @@ def _open(path: Path, name: str) -> BinaryIO:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, dict | list):
         return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

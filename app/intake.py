@@ -11,8 +11,8 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.caller import Caller
-from app.core.jobs import JobInput, JobOptions, new_job_id
+from app.core.dub_voices import addresses, check_all_used, check_voices, job_files, options_to_keep, voice_paths
+from app.core.dubs import dub_name, voice_names
+from app.core.errors import InputError, LipSyncError
+from app.core.jobs import AudioFacts, JobInput, JobOptions, VideoFacts, new_job_id
 from app.core.options import check_options_fit, option_error, options_from_text
 from app.core.outgoing.fetch import fetch
 from app.core.outgoing.guarded_url import parse_url
@@ -152,12 +155,16 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
         urls = {URL_FIELDS[name]: text for name, text in texts.items() if name in URL_FIELDS}
         options = options_from_text({name: text for name, text in texts.items() if name not in URL_FIELDS})
         options = await run_in_threadpool(with_webhook, services, caller, options)
-        await received.fetch(services, urls.values())
-        files = dict(received.form.files)
-        for name, url in urls.items():  # two parts can have one address
-            files[name] = await run_in_threadpool(own_name, received.fetched[url], job_id, name)
-        job_input = await probe_files(services, files)
-        check_options_fit(options, job_input)
+        sent = received.form.files
+        check_voices(options, sent, {*sent, *urls})
+        check_all_used(options, sent)
+        await received.fetch(services, [*urls.values(), *addresses(options.segments)])
+        files = job_files(options, sent, {name: received.fetched[url] for name, url in urls.items()})
+        files |= voice_paths(options.segments, sent, received.fetched)
+        files = await run_in_threadpool(own_names, files, job_id)
+        options = options_to_keep(options)
+        job_input = await probe_files(services, files, voice_names(options.segments))
+        check_options_fit(options, job_input, services.settings.max_duration_s)
         await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
         intake = Intake(job_id, files, job_input, options)
         try:
@@ -191,25 +198,53 @@ def own_name(path: Path, job_id: str, name: str) -> Path:
     return own
 
 
-async def probe_files(services: Services, files: Mapping[str, Path]) -> JobInput:
-    """Probe all files of a job at the same time; raise the first error in the order video, audio, mix."""
+def own_names(files: Mapping[str, Path], job_id: str) -> dict[str, Path]:
+    """Return the files, each under a path of its own, because the storage may move it away."""
+    own: dict[str, Path] = {}
+    for name, path in files.items():
+        own[name] = own_name(path, job_id, name) if path in own.values() else path
+    return own
+
+
+async def probe_files(services: Services, files: Mapping[str, Path], voices: Sequence[str]) -> JobInput:
+    """Probe all files of a job at the same time; raise the first error in the order video, audio, mix, voices.
+
+    voices: the name of the file of each dub. Their errors name the dub. The video's own sound is probed too where dubs
+    leave it in the output.
+    """
 
     async def probe(function: Callable[[Path], _Facts], path: Path) -> _Facts:
         return await anyio.to_thread.run_sync(function, path, limiter=services.probes)
 
-    async def probe_mix() -> object:
-        return await probe(services.prober.audio, files["audio_mix"]) if "audio_mix" in files else None
+    async def probe_sound(name: str) -> AudioFacts | None:
+        return await probe(services.prober.audio, files[name]) if name in files else None
 
-    video, audio, mix = await asyncio.gather(
+    async def probe_voice(name: str) -> AudioFacts | None:
+        try:
+            return await probe_sound(name)
+        except LipSyncError as error:
+            error.message = f"{dub_name(voices.index(name))}.audio: {error.message}"
+            raise
+
+    names = list(dict.fromkeys(voices))
+    outcomes = await asyncio.gather(
         probe(services.prober.video, files["video"]),
-        probe(services.prober.audio, files["audio"]),
-        probe_mix(),
+        probe_sound("audio"),
+        probe_sound("audio_mix"),
+        *(probe_voice(name) for name in names),
         return_exceptions=True,
     )
-    for outcome in (video, audio, mix):
+    for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-    return JobInput.model_validate({"video": video, "audio": audio, "audio_mix": mix})
+    video, audio, mix, *sounds = outcomes
+    by_name = dict(zip(names, sounds, strict=True))
+    film_audio = None
+    if voices and isinstance(video, VideoFacts) and video.has_audio:
+        with suppress(InputError):  # the job then warns that the video's own sound is missing
+            film_audio = await probe_sound("video")
+    facts = {"video": video, "audio": audio, "audio_mix": mix, "film_audio": film_audio}
+    return JobInput.model_validate({**facts, "segments": [by_name[name] for name in voices]})
 
 
 def save_job(services: Services, intake: Intake, caller: Caller, idempotency_key: str | None) -> Created:
@@ -258,6 +293,6 @@ def fingerprint(kind: str, intakes: Iterable[Intake], webhook_url: str | None = 
     """Return a hash that is equal for equal requests: of their kind, the options and the content of the files."""
     parts = [kind, webhook_url or ""]
     for intake in intakes:
-        facts = (intake.input.video, intake.input.audio, intake.input.audio_mix)
+        facts = (intake.input.video, intake.input.audio, intake.input.audio_mix, *intake.input.segments)
         parts += [intake.options.model_dump_json(), *(fact.sha256 if fact else "" for fact in facts)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

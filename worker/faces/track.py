@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
 from app.core.checks import Check
 from model.arrays import F32, I64, U8
 from worker.faces.cuts import Between, is_cut, leaps, thumbnail
-from worker.faces.detect import FaceDetector, face_height
+from worker.faces.detect import Face, FaceDetector, face_height
 from worker.faces.frame_view import PlanesView
 from worker.faces.subject import MIN_HEIGHT_PX, Chooser
 from worker.media.colour import ColourMatrix
@@ -60,6 +60,13 @@ class FrameReader:
     colour: ColourMatrix
 
 
+class FindsFaces(Protocol):
+    """Detector of faces."""
+
+    def detect_in(self, view: PlanesView) -> list[Face]:
+        """Return the faces of a frame."""
+
+
 @dataclass
 class _WindowFrame:
     """Frame in the window: the number of its shot, and whether its faces are known."""
@@ -72,15 +79,14 @@ class _WindowFrame:
 class Tracker:
     """Tracker of the chosen faces of one source."""
 
-    def __init__(self, detector: FaceDetector, chooser: Chooser, reader: FrameReader, timer: StageTimer) -> None:
+    def __init__(self, detector: FindsFaces, chooser: Chooser, reader: FrameReader, timer: StageTimer) -> None:
         self._detector, self._chooser, self._reader, self._timer = detector, chooser, reader, timer
         self._stride = max(1, int(Fraction(GRID_S) * reader.rate + Fraction(1, 1000)))
         self._radius = max(1, round(SMOOTHING_S * float(reader.rate)))
 
     def track(self, first: int, last: int) -> Iterator[TrackedFrame]:
         """Yield the frames [first, last) with the landmarks of the chosen faces."""
-        start = max(0, first - self._radius) // self._stride * self._stride
-        end = min(self._reader.frames, -((1 - last - self._radius) // self._stride) * self._stride + 1)
+        start, end = self.reach(first, last)
         window: deque[_WindowFrame] = deque()
         for known in self._known_frames(start, end):
             window.append(known)
@@ -90,6 +96,12 @@ class Tracker:
                 window.popleft()
         for position in range(max(0, len(window) - self._radius), len(window)):
             yield from self._smoothed(window, position, first, last)
+
+    def reach(self, first: int, last: int) -> tuple[int, int]:
+        """Return the range of frames that `track` reads."""
+        start = max(0, first - self._radius) // self._stride * self._stride
+        end = min(self._reader.frames, -((1 - last - self._radius) // self._stride) * self._stride + 1)
+        return start, end
 
     def _smoothed(self, window: deque[_WindowFrame], position: int, first: int, last: int) -> Iterator[TrackedFrame]:
         """Yield the frame at a position of the window with smoothed faces, if it lies in [first, last)."""

@@ -1,137 +1,187 @@
 """Plan of a clip: the decisions that all its frames share, which are the sound, the timeline and the chosen faces.
 
+The voices and their faces are dubs (`worker.pipeline.dubs`); an ordinary job has one, over the whole clip.
+
 A plan can be saved for segments that other processes render. They hear the same sound, tell people apart by the same
 anchors and give the network the same reference crops. So each frame is the same as in one pass over the whole clip. A
-speech encoder runs once, and its features are saved in half precision (38 kB a second). Voice and features are read
-through a memory map, so the plan of an hour takes no more memory than the plan of a minute.
+speech encoder runs once for each voice, and its features are saved in half precision (38 kB a second). Voices and
+features are read through memory maps, so the plan of an hour takes no more memory than the plan of a minute.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
 from app.core.errors import ErrorCode, ServiceError
+from app.core.options import voices_end_s
 from app.core.probing.probe import find_ffmpeg
-from model.arrays import I64
-from model.audio import SAMPLE_RATE_HZ
-from model.sound import EncodedSound, MelSound, Sound
-from model.speech_encoder.port import FEATURES
+from model.arrays import I16, I64
+from model.sound import EncodedSound
 from worker.faces.detect import FaceDetector
 from worker.faces.reference import ReferenceCrops
-from worker.faces.subject import Chooser, choose_subject, find_sparse_faces
+from worker.faces.subject import Chooser, find_sparse_faces
 from worker.media.decode import Source, open_source
-from worker.media.encoded_voice import FEATURES_FILE, encode_voice
-from worker.media.silence_gate import GATED_FILE, gate_silence
 from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
-from worker.media.voice import VOICE_FILE, read_voice
+from worker.pipeline.dubs import Dub, Role, Stretch, stretches_of
+from worker.pipeline.heard_voices import HeardVoice, SoundPart, hear_voices, open_sound, voice_length_s
+from worker.pipeline.roles import RoleChooser
 from worker.pipeline.run_context import FilePair, RunContext
 from worker.pipeline.sync_confidence import FrameChoice, LookedAt, choose_frames
-from worker.pipeline.synthesis import FaceSynthesizer
+
+MOST_LOOKED_AT: Final = 8  # dubs whose lips are compared with their voices; more would make a job slower
 
 
 @dataclass(frozen=True)
 class Plan:
     """Decisions that hold for every frame of a clip.
 
-    sound: what the network hears of the voice, mapped from `sound_file`; the voice is silent wherever the gate is
-    closed. voice_s: its duration in seconds. timeline: the source frame of each output frame, (N,) int64.
-    looked_at: the output frames whose lips are compared with the voice.
+    voice_s: when the voice or the last stretch ends, in seconds. timeline: the source frame of each output frame, (N,)
+    int64. sound_file, sound_parts: what the network hears of the voice of each dub.
     """
 
     source: Source
-    sound: Sound
-    sound_file: Path
     voice_s: float
     timeline: I64
-    chooser: Chooser
-    references: ReferenceCrops
-    looked_at: LookedAt
+    dubs: tuple[Dub, ...]
+    sound_file: Path
+    sound_parts: tuple[SoundPart, ...]
 
     @property
     def frames(self) -> int:
         """Return the number of output frames."""
         return len(self.timeline)
 
+    @property
+    def stretches(self) -> list[Stretch]:
+        """Return the stretch of each dub."""
+        return [dub.stretch for dub in self.dubs]
+
 
 def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) -> Plan:
-    """Decode the voice, look at a few frames and return the plan; raises InputError."""
-    sources, options, monitor, work_dir = context.sources, context.options, context.monitor, context.work_dir
-    binary = find_ffmpeg(context.ffmpeg)
+    """Decode the voices, look at a few frames and return the plan; raises InputError."""
+    sources, options, monitor = context.sources, context.options, context.monitor
     monitor.stage("sound")
     with timer.time("sound"):
-        played = sources.voice
-        voice, name = read_voice(played.path, played.facts, work_dir, monitor.check, played.begin_s), VOICE_FILE
-        if options.silence_gate:
-            voice, name = gate_silence(voice, work_dir), GATED_FILE
-        voice_s = len(voice) / SAMPLE_RATE_HZ
-        if context.synthesizer.encoder is None:
-            sound: Sound = MelSound(voice, context.synthesizer.config.mel_window)
-        else:
-            sound, name = encode_voice(context.synthesizer.encoder, voice, work_dir, monitor.check), FEATURES_FILE
+        voices, sound_file = hear_voices(context)
+        end_s = voices_end_s(sources.input, options)
+        voice_s = end_s if options.segments else voice_length_s(voices[0])
     monitor.stage("faces")
     with timer.time("faces"):
-        source = open_source(sources.video, sources.input.video, binary, monitor.check)
+        source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), monitor.check)
         timeline = plan_timeline(options, source, voice_s)
         # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
-        shown = plan_timeline(options, source, sources.input.audio.duration_s)
-        sparse = find_sparse_faces(source, shown, detector, monitor.check)
-        chooser = choose_subject(options.face, [frame.faces for frame in sparse])
-        references = ReferenceCrops.choose(sparse, context.synthesizer.config, source.colour, chooser)
+        sparse = find_sparse_faces(source, plan_timeline(options, source, end_s), detector, monitor.check)
+        stretches = stretches_of(options, source, timeline)
+        chooser = RoleChooser(source, timeline, sparse, detector, monitor.check)
+        roles = chooser.choose(stretches, context.synthesizer.config)
     with timer.time("sound"):
-        looked_at = choose_frames(voice, len(timeline), source.rate)
-    return Plan(source, sound, work_dir / name, voice_s, timeline, chooser, references, looked_at)
+        looked_at = _looked_at(stretches, voices, source)
+    parts = tuple(voice.part for voice in voices)
+    dubs = tuple(
+        Dub(stretch, role, open_sound(sound_file, part, context.synthesizer), chosen)
+        for stretch, role, part, chosen in zip(stretches, roles, parts, looked_at, strict=True)
+    )
+    return Plan(source, voice_s, timeline, dubs, sound_file, parts)
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:
     """Save a plan, and the seconds of each stage of making it, into a folder; the sound stays in its own file."""
     facts = folder / "plan.npz"
+    roles = list({id(dub.role): dub.role for dub in plan.dubs}.values())
     decisions = json.dumps(
         {
-            "chooser": plan.chooser.facts(),
-            "is_encoded": isinstance(plan.sound, EncodedSound),
+            "choosers": [role.chooser.facts() for role in roles],
+            "dubs": [_dub_facts(dub, roles) for dub in plan.dubs],
+            "is_encoded": isinstance(plan.dubs[0].sound, EncodedSound),
+            "sound_parts": [asdict(part) for part in plan.sound_parts],
             "voice_s": plan.voice_s,
-            "looked_at": asdict(plan.looked_at.frames),
-            "heard_from_s": plan.looked_at.from_s,
             "peak": plan.source.conversion.peak if plan.source.conversion.is_hdr else None,
             "stage_seconds": dict(stage_seconds),
         }
     )
+    heard = {f"heard_{number}": dub.looked_at.voice for number, dub in enumerate(plan.dubs) if dub.looked_at}
+    references = {
+        f"role_{number}_{name}": array
+        for number, role in enumerate(roles)
+        for name, array in role.references.arrays().items()
+    }
     with facts.open("wb") as file:
-        np.savez(file, words=np.array(decisions), heard=plan.looked_at.voice, **plan.references.arrays())
+        np.savez(file, words=np.array(decisions), **heard, **references)
     return FilePair(plan.sound_file, facts)
 
 
 def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, float]]:
     """Return a saved plan, and the seconds of each stage of making it.
 
-    Raises InputError, and ServiceError if another kind of checkpoint planned the clip.
+    Raises InputError, and ServiceError if another kind of checkpoint or an earlier version planned the clip.
     """
     with np.load(saved.facts, allow_pickle=False) as arrays:
         decisions = json.loads(str(arrays["words"]))
         saved_arrays = {name: arrays[name] for name in arrays.files}
-    chooser = Chooser.of_facts(decisions["chooser"])
-    if decisions["is_encoded"] != (context.synthesizer.encoder is not None):
-        message, hint = "The job was planned with another checkpoint; submit it again.", "Submit the job again."
-        raise ServiceError(ErrorCode.CHECKPOINT_INVALID, message, hint=hint)
-    sound, voice_s = _saved_sound(saved.media, context.synthesizer), float(decisions["voice_s"])
-    references = ReferenceCrops.of_arrays(saved_arrays, context.synthesizer.config, chooser)
-    sources, check = context.sources, context.monitor.check
-    ffmpeg, peak = find_ffmpeg(context.ffmpeg), decisions.get("peak")  # not in plans of earlier versions
-    source = open_source(sources.video, sources.input.video, ffmpeg, check, peak)
-    timeline = plan_timeline(context.options, source, voice_s)
-    looked_at = LookedAt(FrameChoice(**decisions["looked_at"]), saved_arrays["heard"], decisions["heard_from_s"])
-    plan = Plan(source, sound, saved.media, voice_s, timeline, chooser, references, looked_at)
+    if "dubs" not in decisions:
+        raise _planned_otherwise("by an earlier version of the service")
+    synthesizer, check = context.synthesizer, context.monitor.check
+    if decisions["is_encoded"] != (synthesizer.encoder is not None):
+        raise _planned_otherwise("with another checkpoint")
+    roles = [_saved_role(number, facts, saved_arrays, context) for number, facts in enumerate(decisions["choosers"])]
+    sources, peak = context.sources, decisions["peak"]
+    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check, peak)
+    timeline = plan_timeline(context.options, source, decisions["voice_s"])
+    parts = tuple(SoundPart(**part) for part in decisions["sound_parts"])
+    dubs = tuple(
+        Dub(
+            stretch,
+            roles[facts["role"]],
+            open_sound(saved.media, parts[number], synthesizer),
+            _saved_look(facts, saved_arrays.get(f"heard_{number}")),
+        )
+        for number, (stretch, facts) in enumerate(
+            zip(stretches_of(context.options, source, timeline), decisions["dubs"], strict=True)
+        )
+    )
+    plan = Plan(source, decisions["voice_s"], timeline, dubs, saved.media, parts)
     return plan, decisions["stage_seconds"]
 
 
-def _saved_sound(path: Path, synthesizer: FaceSynthesizer) -> Sound:
-    """Return the sound that `make_plan` left in a file, through a memory map."""
-    if synthesizer.encoder is None:
-        return MelSound(np.memmap(path, np.int16, "r"), synthesizer.config.mel_window)
-    return EncodedSound(np.memmap(path, np.float16, "r").reshape(-1, FEATURES))
+def _looked_at(stretches: Sequence[Stretch], voices: Sequence[HeardVoice], source: Source) -> list[LookedAt | None]:
+    """Return which frames of each dub are compared with its voice: some of the longest dubs."""
+    lengths = [stretch.span[1] - stretch.span[0] for stretch in stretches]
+    longest = sorted(range(len(stretches)), key=lambda number: -lengths[number])[:MOST_LOOKED_AT]
+    return [
+        choose_frames(voice.samples, stretch.span, source.rate, stretch.begin_s) if number in longest else None
+        for number, (stretch, voice) in enumerate(zip(stretches, voices, strict=True))
+    ]
+
+
+def _dub_facts(dub: Dub, roles: Sequence[Role]) -> dict[str, Any]:
+    looked_at = dub.looked_at
+    return {
+        "role": next(number for number, role in enumerate(roles) if role is dub.role),
+        "looked_at": None if looked_at is None else asdict(looked_at.frames),
+        "heard_from_s": 0.0 if looked_at is None else looked_at.from_s,
+    }
+
+
+def _saved_look(facts: dict[str, Any], heard: I16 | None) -> LookedAt | None:
+    if facts["looked_at"] is None or heard is None:
+        return None
+    return LookedAt(FrameChoice(**facts["looked_at"]), heard, facts["heard_from_s"])
+
+
+def _saved_role(number: int, facts: dict[str, Any], arrays: Mapping[str, Any], context: RunContext) -> Role:
+    prefix = f"role_{number}_"
+    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    chooser = Chooser.of_facts(facts)
+    return Role(chooser, ReferenceCrops.of_arrays(own, context.synthesizer.config, chooser))
+
+
+def _planned_otherwise(how: str) -> ServiceError:
+    message, hint = f"The job was planned {how}; submit it again.", "Submit the job again."
+    return ServiceError(ErrorCode.CHECKPOINT_INVALID, message, hint=hint)
