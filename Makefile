@@ -16,12 +16,13 @@ TORCH ?= torch==$(TORCH_VERSION)
 endif
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 -c constraints.txt
 
-.PHONY: help setup lock demo serve test test-slow check train evaluate ablate bench chaos fuzz compose-check clean
+.PHONY: help setup lock demo serve test test-slow lint check train evaluate ablate bench chaos fuzz compose-check clean
 
 help:
 	@echo "make demo           set up, run the service, lip-sync the sample, write demo.mp4"
 	@echo "make serve          run the service until Ctrl-C"
-	@echo "make test           the tests;  make test-slow: the long tests;  make check: format, lint, types, imports, fast tests"
+	@echo "make test           the tests;  make test-slow: the long tests"
+	@echo "make check          format, lint, types, imports, fast tests;  make lint: without the tests"
 	@echo "make train          train corpus, hearing, sync expert and generator from nothing (MINUTES=10)"
 	@echo "make evaluate       evaluate the weights on held-out puppets and, if the reference media are present, on real people"
 	@echo "make ablate         compare the network without each of its parts, and Wav2Lip (TAUGHT=, HEARING=, MEL_HEARING=, ROW_MINUTES=60)"
@@ -68,15 +69,17 @@ demo: setup
 serve: setup
 	@$(BIN)/lipsync serve
 
-# At the end: the ten least covered files and the total.
+# The tests run in two processes, each file whole in one of them. At the end: the ten least covered files and the total.
+TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile
 test: $(STAMPS)/train
-	@$(BIN)/python -m pytest -q --cov --cov-report=
+	@$(PYTEST) --cov --cov-report=
 	@$(BIN)/python -m coverage report | sed -n '1,12p;$$p'
 
 test-slow: $(STAMPS)/train
 	@$(BIN)/python -m pytest -q -m slow --timeout 1800
 
-check: $(STAMPS)/train
+lint: $(STAMPS)/train
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
@@ -84,7 +87,9 @@ check: $(STAMPS)/train
 	@if command -v luacheck > /dev/null; then luacheck --quiet app; \
 		else echo "Lua lint is skipped: luacheck is not installed"; fi
 	@$(BIN)/python -m tests.audit
-	@$(BIN)/python -m pytest -q tests/app tests/worker tests/model tests/lipsync tests/test_imports.py tests/test_project.py -x
+
+check: lint
+	@$(PYTEST) tests/app tests/worker tests/model tests/lipsync tests/test_imports.py tests/test_project.py -x
 
 # Every stage in a budget of minutes: corpus, films, hearing, sync expert, generator. FACES and SPEECH name folders of
 # pictures and recordings with their INDEX.csv (`lipsync corpus fetch` gets them). Without them the corpus has one face and

@@ -92,7 +92,7 @@ async def received_batch(request: Request, services: Services, caller: Caller) -
         options = [_checked_options(number, item, received) for number, item in enumerate(items)]
         named = (text for item in items for text in item.sources.values() if is_address(text))
         voices = (text for one in options for text in addresses(one.segments))
-        await received.fetch(services, [*named, *voices])
+        await received.fetch(services, caller.owner, [*named, *voices])
         probed: _Probed = {}
         jobs = enumerate(zip(items, options, strict=True))
         intakes = [await _checked_item(services, received, number, *job, probed) for number, job in jobs]

@@ -56,9 +56,25 @@ def find_caller(keys: KeyStore | None, headers: Headers) -> Caller:
         raise RequestError(ErrorCode.UNAUTHORIZED, "This service needs an API key.")
     key = keys.find(text)
     if key is None:
-        raise RequestError(ErrorCode.UNAUTHORIZED, "The API key is wrong, revoked or expired.")
+        raise refused_key()
     keys.take_call(key)
     return Caller(key.id, key)
+
+
+def refused_key() -> RequestError:
+    """Return the error for a call whose key is not or no longer valid."""
+    return RequestError(ErrorCode.UNAUTHORIZED, "The API key is wrong, revoked or expired.")
+
+
+def may_call(keys: KeyStore | None, headers: Headers) -> bool:
+    """Return whether a call with these headers would still be let in; it is not counted. May raise `redis.RedisError`.
+
+    A call that lasts asks this again: its key can have been revoked, have expired, or have another secret.
+    """
+    if keys is None:
+        return True
+    text = _token_text(headers)
+    return text is not None and keys.find(text) is not None
 
 
 def _token_text(headers: Headers) -> str | None:

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from starlette.requests import ClientDisconnect
 from app.caller import Caller
 from app.core.dub_voices import addresses, check_all_used, check_voices, job_files, options_to_keep, voice_paths
 from app.core.dubs import dub_name, voice_names
-from app.core.errors import InputError, LipSyncError
+from app.core.errors import ErrorCode, InputError, LipSyncError
 from app.core.jobs import AudioFacts, JobInput, JobOptions, VideoFacts, new_job_id
 from app.core.options import check_options_fit, option_error, options_from_text
 from app.core.outgoing.fetch import fetch
@@ -38,12 +39,14 @@ from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
 from app.form_shapes import URL_FIELDS, FormShape, JobForm
+from app.form_writer import Form
 from app.listeners import until_client_leaves
 from app.services import Services
 from app.shutdown import stopping_error
-from app.uploads import Form, declared_bytes, receive_form
+from app.uploads import declared_bytes, receive_form
 
 MAX_KEY_CHARACTERS: Final = 255
+TIMEOUTS_OF_A_FORM: Final = 5  # all downloads of one form may take as long as so many that are stopped
 # For the API description; `checked_key` decides. A server removes spaces around the value of a header.
 KEY_SCHEMA: Final[dict[str, Any]] = {
     "minLength": 1,
@@ -94,15 +97,17 @@ class ReceivedForm:
     folder: Path
     fetched: dict[str, Path] = field(default_factory=dict)
 
-    async def fetch(self, services: Services, urls: Iterable[str]) -> None:
+    async def fetch(self, services: Services, owner: str, urls: Iterable[str]) -> None:
         """Download the files at these addresses, one after the other, each once; they count as uploaded.
 
-        A download ends early when the client leaves or this process shuts down. Raises InputError(url_blocked,
+        All downloads together have TIMEOUTS_OF_A_FORM times the time of one, the waits for a thread not counted. A
+        download ends early when the client leaves or this process shuts down. Raises InputError(url_blocked,
         url_fetch_failed, input_too_large), CapacityError(storage_full, queue_full), ClientDisconnect.
         """
         wanted = [url for url in dict.fromkeys(urls) if url not in self.fetched]
         for url in wanted:
             parse_url(url, services.url_client.policy)
+        budget = TimeBudget(TIMEOUTS_OF_A_FORM * services.url_client.limits.total_s)
         for url in wanted:
             present = [*self.form.files.values(), *self.fetched.values()]
             left = services.upload_limits.max_bytes - sum(path.stat().st_size for path in present)
@@ -118,8 +123,24 @@ class ReceivedForm:
                     services.workspace.check_space(0)
 
                 download = partial(fetch, services.url_client, url, path, max_bytes=left, check=check)
-                await anyio.to_thread.run_sync(download, limiter=services.downloads)
+                await services.downloads.run(owner, partial(budget.spend, download))
             self.fetched[url] = path
+
+
+@dataclass
+class TimeBudget:
+    """Seconds that are left for several works together."""
+
+    left_s: float
+
+    def spend(self, work: Callable[[], object]) -> None:
+        """Do a work and take its time away; raises InputError(url_fetch_failed) if none was left before it."""
+        if self.left_s <= 0:
+            message = "The files at the addresses take too long together; send fewer at once, or upload them."
+            raise InputError(ErrorCode.URL_FETCH_FAILED, message)
+        started = time.monotonic()
+        work()
+        self.left_s -= time.monotonic() - started
 
 
 @asynccontextmanager
@@ -158,7 +179,7 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
         sent = received.form.files
         check_voices(options, sent, {*sent, *urls})
         check_all_used(options, sent)
-        await received.fetch(services, [*urls.values(), *addresses(options.segments)])
+        await received.fetch(services, caller.owner, [*urls.values(), *addresses(options.segments)])
         files = job_files(options, sent, {name: received.fetched[url] for name, url in urls.items()})
         files |= voice_paths(options.segments, sent, received.fetched)
         files = await run_in_threadpool(own_names, files, job_id)

@@ -2,7 +2,8 @@
 
 Every change of a job writes an event to the job's stream in Redis (`app.core.records.lua`). Events are therefore in
 the order in which they happened, and a listener that knows the id of its last event misses none. A listener waits in a
-blocking read of Redis, and the number of listeners is limited.
+blocking read of Redis, and the number of listeners is limited. Every few seconds it asks whether its caller may still
+listen: a key can be revoked or expire meanwhile.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ from app.shutdown import Shutdown
 
 MAX_LISTENERS: Final = 200  # each needs a socket and a connection to Redis; a process may usually open 1024 files
 QUIET_S: Final = 10.0  # longest wait without a sign of life: proxies close connections that stay silent
+RECHECK_S: Final = 3.0  # how often a listener asks whether its caller may still listen
+
+MayListen = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Listeners:
         self._redis = connect_listener(url, quiet_s, most)
         self._shutdown = shutdown
         self._most = most
-        self._quiet_s = quiet_s
+        self._pause_s = min(quiet_s, RECHECK_S)
         self.count = 0
 
     @contextmanager
@@ -65,14 +69,19 @@ class Listeners:
         """Close the connections to Redis."""
         await self._redis.aclose()
 
-    async def follow(self, job_id: str, after: str) -> AsyncIterator[list[Event]]:
-        """Yield the events after the event `after` as they happen, and an empty list after every quiet_s without one.
+    async def follow(self, job_id: str, after: str, may_listen: MayListen) -> AsyncIterator[list[Event]]:
+        """Yield the events after the event `after` as they happen, and an empty list after every pause without one.
 
-        The caller holds a place. Ends after the event `end`, when the job is deleted, and when this process shuts
-        down. May raise RedisError.
+        The caller holds a place. Ends after the event `end`, when the job is deleted, soon after the caller may no
+        longer listen, and when this process shuts down. May raise RedisError.
         """
+        recheck_at = time.monotonic() + self._pause_s
         while not self._shutdown.has_begun:
-            events = await self._events_after(job_id, after, self._quiet_s)
+            events = await self._events_after(job_id, after, self._pause_s)
+            if time.monotonic() >= recheck_at:
+                if not await may_listen():
+                    return
+                recheck_at = time.monotonic() + self._pause_s
             yield events
             if events:
                 after = events[-1].id
@@ -81,19 +90,20 @@ class Listeners:
             if not events and not await self._redis.exists(_key(job_id)):
                 return
 
-    async def wait(self, job_id: str, after: str, within_s: float) -> None:
+    async def wait(self, job_id: str, after: str, within_s: float, may_listen: MayListen) -> None:
         """Return when an event follows the event `after`, or the job is deleted, or `within_s` seconds have passed.
 
-        Also returns when this process shuts down, and at once at the limit of listeners. May raise RedisError.
+        Also returns soon after the caller may no longer listen, when this process shuts down, and at once at the limit
+        of listeners. May raise RedisError.
         """
         if self.count >= self._most:
             return
         deadline = time.monotonic() + within_s
         with self.place():
             while (left_s := deadline - time.monotonic()) > 0 and not self._shutdown.has_begun:
-                if await self._events_after(job_id, after, min(left_s, self._quiet_s)):
+                if await self._events_after(job_id, after, min(left_s, self._pause_s)):
                     return
-                if not await self._redis.exists(_key(job_id)):
+                if not await self._redis.exists(_key(job_id)) or not await may_listen():
                     return
 
     async def _events_after(self, job_id: str, after: str, within_s: float) -> list[Event]:

@@ -16,6 +16,7 @@ from uvicorn.config import STARTUP_FAILURE
 from app.browser_guard import BrowserGuard
 from app.connections import ConnectionLimits, most_connections, raise_descriptor_limit
 from app.core.listening import listening_sockets
+from app.core.probing.probe import get_ready
 from app.core.settings import Settings
 from app.core.version import service_version
 from app.methods import with_head_routes
@@ -61,6 +62,7 @@ def create_app(settings: Settings, outside: Outside | None = None) -> FastAPI:
         yield
         services.shutdown.begin()
         await services.listeners.close()
+        await services.reader.close()
         await run_in_threadpool(services.reaper.stop)
         await run_in_threadpool(services.sweeper.stop)
         await run_in_threadpool(services.webhook_sender.stop)
@@ -101,6 +103,7 @@ def run_api(settings: Settings) -> None:
     sockets = listening_sockets(settings.host, settings.port)
     app = create_app(settings)
     server = make_server(app, ConnectionLimits(most_connections(raise_descriptor_limit())))
+    get_ready()
     with suppress(KeyboardInterrupt):  # uvicorn shuts down first, then raises the signal again
         server.run(sockets)
     if not server.started:

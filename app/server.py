@@ -19,6 +19,7 @@ def make_server(app: FastAPI, limits: ConnectionLimits) -> Server:
     table = ConnectionTable(limits)
     config = uvicorn.Config(
         app,
+        loop="uvloop",
         http=cast("type[asyncio.Protocol]", table.protocol),
         ws="none",
         backlog=BACKLOG,

@@ -23,7 +23,8 @@ from app.core.outgoing.client import OutgoingClient
 from app.core.probing import probe as media
 from app.core.queue import CeleryOutbox, make_celery
 from app.core.records.batches import Batches
-from app.core.records.connection import connect
+from app.core.records.connection import connect, connect_reader
+from app.core.records.reading import JobReader
 from app.core.records.records import RecordLimits, Records
 from app.core.records.speeds import Speeds
 from app.core.records.upkeep import Upkeep
@@ -32,6 +33,7 @@ from app.core.settings import Settings
 from app.core.storage.open import open_storage
 from app.core.storage.port import Storage
 from app.core.storage.workspace import Workspace
+from app.fair_threads import FairThreads
 from app.link_signer import LinkSigner
 from app.listeners import Listeners
 from app.outgoing_clients import url_client, webhook_client
@@ -40,7 +42,7 @@ from app.uploads import UploadLimits, UploadPace
 from app.webhook_content import EndedSubjects
 from app.webhook_sender import SecretSource, WebhookSender
 
-DOWNLOADS_AT_ONCE: Final = 8
+DOWNLOADS_AT_ONCE: Final = 16
 
 FACE_WAITS: Final = 10
 
@@ -80,6 +82,7 @@ class Services:
     settings: Settings
     redis: redis.Redis
     records: Records
+    reader: JobReader
     upkeep: Upkeep
     storage: Storage
     workspace: Workspace
@@ -98,7 +101,7 @@ class Services:
     listeners: Listeners
     shutdown: Shutdown
     url_client: OutgoingClient
-    downloads: anyio.CapacityLimiter  # each holds a thread for as long as it takes
+    downloads: FairThreads  # each holds a thread for as long as it takes
     probes: anyio.CapacityLimiter  # each probe is a process: about as many at once as there are cores
     face_waits: anyio.CapacityLimiter  # each holds a thread for seconds: most threads must stay free for other calls
 
@@ -120,6 +123,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         settings=settings,
         redis=client,
         records=records,
+        reader=JobReader(connect_reader(settings.redis_url)),
         upkeep=upkeep,
         storage=storage,
         workspace=workspace,
@@ -138,7 +142,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         listeners=Listeners(settings.redis_url, shutdown),
         shutdown=shutdown,
         url_client=outside.url_client,
-        downloads=anyio.CapacityLimiter(DOWNLOADS_AT_ONCE),
+        downloads=FairThreads(DOWNLOADS_AT_ONCE),
         probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
         face_waits=anyio.CapacityLimiter(FACE_WAITS),
     )

@@ -1,7 +1,8 @@
 """Reception of a multipart form: files are written to disk as they arrive, with one limit for all bytes.
 
-A thread parses and writes the form block by block, so neither the parser nor the disk blocks the event loop. No file is
-ever held in memory or written twice.
+A thread parses and writes the form block by block, so neither the parser nor the disk blocks the event loop. A block is
+passed on as it came, in one to a few pieces: joining them would cost a copy, and memory in each of many uploads. No file
+is ever held in memory or written twice.
 """
 
 from __future__ import annotations
@@ -11,31 +12,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from app.core.errors import CapacityError, ErrorCode, InputError
-from app.core.options import option_error, quoted
+from app.core.errors import CapacityError, InputError
 from app.form_shapes import FormShape
+from app.form_writer import FORM_OVERHEAD_BYTES, Form, FormWriter, too_large
 
-BLOCK_BYTES: Final = 1024**2
-FORM_OVERHEAD_BYTES: Final = 256 * 1024  # boundaries, headers and options around the files
+BLOCK_BYTES: Final = 256 * 1024  # worth a call in a thread, and little for each of many uploads at once
 MAX_BOUNDARY_BYTES: Final = 256  # most that the parser takes
 DRAIN_BYTES: Final = 16 * 1024**2  # most that is still read after a refusal
 DRAIN_S: Final = 2.0  # and for how long
-
-
-@dataclass
-class Form:
-    """Content of a form: the paths of its files on disk, and its other fields as text."""
-
-    files: dict[str, Path] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,11 +63,12 @@ async def receive_form(request: Request, folder: Path, limits: UploadLimits, sha
     try:
         boundary = _boundary(request)
         _check_length(request, max_bytes)
-        writer = _FormWriter(boundary, folder, max_bytes, shape)
+        writer = FormWriter(boundary, folder, max_bytes, shape)
 
-        def write(block: bytes) -> None:
-            limits.check_space(len(block))
-            writer.feed(block)
+        def write(block: list[bytes]) -> None:
+            limits.check_space(sum(map(len, block)))
+            for part in block:
+                writer.feed(part)
 
         try:
             async for block in body.blocks():
@@ -111,11 +103,7 @@ def _boundary(request: Request) -> bytes:
 
 def _check_length(request: Request, max_bytes: int) -> None:
     if (_declared_bytes(request) or 0) > max_bytes + FORM_OVERHEAD_BYTES:
-        raise _too_large(max_bytes)
-
-
-def _too_large(max_bytes: int) -> InputError:
-    return InputError(ErrorCode.INPUT_TOO_LARGE, f"The files are larger than {max_bytes} bytes together.")
+        raise too_large(max_bytes)
 
 
 class _Body:
@@ -126,14 +114,14 @@ class _Body:
         self._ended = False
         self._window_bytes, self._left_s = 0, pace.window_s
 
-    async def blocks(self) -> AsyncIterator[bytes]:
-        """Yield the body in blocks of about BLOCK_BYTES; raises ClientDisconnect, HTTPException(408)."""
-        gathered = bytearray()
+    async def blocks(self) -> AsyncIterator[list[bytes]]:
+        """Yield the body in blocks of at least BLOCK_BYTES, as it came; raises ClientDisconnect, HTTPException(408)."""
+        gathered: list[bytes] = []
         while not self._ended:
-            gathered += await self._receive_in_time()
-            if len(gathered) >= BLOCK_BYTES or self._ended:
-                yield bytes(gathered)
-                gathered.clear()
+            gathered.append(await self._receive_in_time())
+            if self._ended or sum(map(len, gathered)) >= BLOCK_BYTES:
+                yield gathered
+                gathered = []
 
     async def _receive_in_time(self) -> bytes:
         loop = asyncio.get_running_loop()
@@ -167,120 +155,3 @@ class _Body:
             async with asyncio.timeout(DRAIN_S):
                 while left > 0 and not self._ended:
                     left -= len(await self._receive())
-
-
-class _FormWriter:
-    """Handler of the parser's events: writes each file to disk and collects the text of each option."""
-
-    def __init__(self, boundary: bytes, folder: Path, max_bytes: int, shape: FormShape) -> None:
-        self._folder, self._shape = folder, shape
-        self._max_bytes = max_bytes
-        self._left_bytes = max_bytes
-        self._left_form_bytes = max_bytes + FORM_OVERHEAD_BYTES
-        self._form = Form()
-        self._headers: dict[bytes, bytes] = {}
-        self._header_name = bytearray()
-        self._header_value = bytearray()
-        self._name = ""
-        self._file: BinaryIO | None = None
-        self._unnamed_file = False
-        self._text = bytearray()
-        self._ended = False
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._on_part_begin,
-                "on_header_field": self._on_header_field,
-                "on_header_value": self._on_header_value,
-                "on_header_end": self._on_header_end,
-                "on_headers_finished": self._on_headers_finished,
-                "on_part_data": self._on_part_data,
-                "on_part_end": self._on_part_end,
-                "on_end": self._on_end,
-            },
-        )
-
-    def feed(self, block: bytes) -> None:
-        """Parse the next bytes of the body; raises InputError."""
-        self._left_form_bytes -= len(block)
-        if self._left_form_bytes < 0:
-            raise _too_large(self._max_bytes)
-        try:
-            self._parser.write(block)
-        except FormParserError:
-            raise option_error("The form is not well-formed multipart/form-data.") from None
-
-    def finish(self) -> Form:
-        """Return the form; raises InputError if the body ended early or a required file is missing."""
-        if not self._ended:
-            raise option_error("The form ends before its closing boundary.")
-        self._shape.check_complete(self._form.files.keys(), self._form.texts.keys())
-        return self._form
-
-    def close(self) -> None:
-        """Close the file of a part that did not end."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _on_part_begin(self) -> None:
-        self._headers = {}
-
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
-
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
-
-    def _on_header_end(self) -> None:
-        self._headers[bytes(self._header_name).lower()] = bytes(self._header_value)
-        self._header_name.clear()
-        self._header_value.clear()
-
-    def _on_headers_finished(self) -> None:
-        kind, options = parse_options_header(self._headers.get(b"content-disposition"))
-        if kind != b"form-data" or b"name" not in options:
-            raise option_error("A part of the form has no name.")
-        name = self._name = options[b"name"].decode("utf-8", "replace")
-        self._unnamed_file = options.get(b"filename") == b""
-        if name in self._form.files or name in self._form.texts:
-            raise option_error(f"{name}: sent more than once.")
-        field_kind = self._shape.kind(name, b"filename" in options)
-        if field_kind is None:
-            raise option_error(f"{quoted(name)} is neither a file nor an option of a job.")
-        if field_kind == "file":
-            if len(self._form.files) >= self._shape.max_files:
-                raise option_error(f"The form has more than {self._shape.max_files} files.")
-            path = self._form.files[name] = self._folder / name
-            self._file = path.open("xb")
-
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._file is None:
-            self._text += data[start:end]
-            if len(self._text) > self._shape.max_text_bytes(self._name):
-                raise option_error(f"{self._name}: too long.")
-            return
-        self._left_bytes -= end - start
-        if self._left_bytes < 0:
-            raise _too_large(self._max_bytes)
-        self._file.write(memoryview(data)[start:end])
-
-    def _on_part_end(self) -> None:
-        if self._file is None:
-            self._form.texts[self._name] = self._decoded()
-            return
-        is_absent = self._unnamed_file and self._file.tell() == 0  # a browser sends an empty file field so
-        self.close()
-        if is_absent:
-            self._form.files.pop(self._name).unlink()
-
-    def _decoded(self) -> str:
-        try:
-            return self._text.decode("utf-8")
-        except UnicodeDecodeError:
-            raise option_error(f"{self._name}: must be UTF-8 text.") from None
-        finally:
-            self._text.clear()
-
-    def _on_end(self) -> None:
-        self._ended = True

@@ -5,8 +5,8 @@ hour must not delay a message. Celery's delayed tasks would not do either: over 
 timeout is delivered twice. What waits, when and how often it was tried is in Redis (`app.core.records.webhooks`), so
 nothing is lost with a process.
 
-A try that fails is repeated after a pause; after two hours the webhook is put aside and can be listed and sent again.
-`410 Gone` puts it aside at once.
+A try that fails is repeated after a pause, or later if the receiver asks for it (`Retry-After`). After two hours the
+webhook is put aside and can be listed and sent again. `410 Gone` puts it aside at once.
 """
 
 from __future__ import annotations
@@ -114,10 +114,11 @@ class WebhookSender(PeriodicThread):
             self._webhooks.end(webhook.id)
             self._log.info("webhook sent id=%s tries=%d", webhook.id, webhook.tries + 1)
         else:
-            self._delay(webhook, f"The receiver answered {answer.status}.", is_last=answer.status == GONE)
+            told, is_last = f"The receiver answered {answer.status}.", answer.status == GONE
+            self._delay(webhook, told, is_last=is_last, least_s=answer.retry_after_s)
 
-    def _delay(self, webhook: Webhook, answer: str, *, is_last: bool = False) -> None:
-        if self._webhooks.delay(webhook.id, answer, is_last=is_last):
+    def _delay(self, webhook: Webhook, answer: str, *, is_last: bool = False, least_s: int | None = None) -> None:
+        if self._webhooks.delay(webhook.id, answer, is_last=is_last, least_s=least_s):
             self._log.warning("webhook put aside id=%s tries=%d", webhook.id, webhook.tries + 1)
 
     def _body(self, webhook: Webhook) -> str:

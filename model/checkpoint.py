@@ -11,28 +11,23 @@ import json
 import pickle
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
-from pydantic import model_validator
-from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.audio import AROUND_FRAME, MEL_BANDS, STARTING_AT_FRAME, MelWindow
+from model.checkpoint_config import PUBLISHED_WAV2LIP, CheckpointConfig
 from model.errors import CheckpointError
 from model.files import replacing
-from model.framing import FOREHEAD_TO_CHIN, LOWER_FACE, Framing
 from model.network.generator import Generator, GeneratorConfig
 from model.network.hearing import Hearing, HearingConfig
 from model.network.sync_expert import SyncExpert, SyncExpertConfig
-from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
 from model.network.wav2lip import Wav2Lip
-from model.speech_encoder.port import FEATURES, WINDOW_STEPS
-from model.typed_config import STRICT, ImageSize, Width, config_from
+from model.typed_config import config_from
 
 FORMAT = "lipsync-checkpoint/1"
 EXPERT_FORMAT = "lipsync-expert/1"
@@ -42,94 +37,10 @@ _UNREADABLE = (
     *(pickle.UnpicklingError, struct.error, EOFError, OSError),
     *(RuntimeError, ValueError, TypeError, LookupError, AttributeError),
 )
-_COLUMNS = {"lpips_attnwav2lip": AROUND_FRAME.columns, "wav2lip": STARTING_AT_FRAME.columns}  # width of the mel input
-_MOST_OFFSET_COLUMNS = 160  # two seconds
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.int64)
-Architecture = Literal["lpips_attnwav2lip", "wav2lip"]
 Shapes = Mapping[str, tuple[int, ...]]
 _Part = TypeVar("_Part", bound=nn.Module)
 _PartConfig = TypeVar("_PartConfig")
-
-
-@dataclass(frozen=True, config=STRICT)
-class CheckpointConfig:
-    """Architecture of a checkpoint's network, and how crops and sound must be cut for it.
-
-    image_size in pixels. The ablation flags and the width only matter to lpips_attnwav2lip; notes are for people.
-    speech_encoder: name of the pretrained encoder whose features the network hears; "": it hears mels, cut as
-    mel_window says.
-    Raises pydantic's ValidationError, a ValueError, for a value out of range.
-    """
-
-    architecture: Architecture = "lpips_attnwav2lip"
-    image_size: ImageSize = 96
-    width: Width = 1.0
-    use_cbam: bool = True
-    use_ffc: bool = True
-    use_adain: bool = True
-    framing: Framing = field(default_factory=lambda: LOWER_FACE)
-    mel_window: MelWindow = field(default_factory=lambda: AROUND_FRAME)
-    channel_order: Literal["rgb", "bgr"] = "rgb"
-    speech_encoder: str = ""
-    notes: str = ""
-
-    @model_validator(mode="after")
-    def _check_together(self) -> CheckpointConfig:
-        """Raise ValueError if size or mel window do not fit the architecture."""
-        if self.architecture == "wav2lip" and self.image_size != WAV2LIP_IMAGE_SIZE:
-            raise ValueError(f"wav2lip draws {WAV2LIP_IMAGE_SIZE} px, not {self.image_size}")
-        if self.architecture == "wav2lip" and self.speech_encoder:
-            raise ValueError("wav2lip hears mels, not a speech encoder")
-        window, columns = self.mel_window, _COLUMNS[self.architecture]
-        if window.columns != columns:
-            raise ValueError(f"mel_window.columns must be {columns} for {self.architecture}, not {window.columns}")
-        if abs(window.offset_columns) > _MOST_OFFSET_COLUMNS:
-            allowed = f"from {-_MOST_OFFSET_COLUMNS} to {_MOST_OFFSET_COLUMNS}"
-            raise ValueError(f"mel_window.offset_columns must be {allowed}, not {window.offset_columns}")
-        return self
-
-    @property
-    def sound_shape(self) -> tuple[int, int]:
-        """Return rows and columns of the sound of one frame."""
-        return (WINDOW_STEPS, FEATURES) if self.speech_encoder else (MEL_BANDS, self.mel_window.columns)
-
-    @property
-    def keeps_detail(self) -> bool:
-        """Return whether crops may be larger than the network and keep their detail."""
-        return self.architecture == "lpips_attnwav2lip"
-
-    def to_json(self) -> str:
-        """Return the config as one JSON object."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> CheckpointConfig:
-        """Read what `to_json` wrote; a field that an older file lacks has its default.
-
-        Raises ValueError with one sentence for any other text. framing and mel_window must be there: with a wrong
-        default the network would silently get the wrong part of the face or of the sound.
-        """
-        values = json.loads(text)
-        if not isinstance(values, dict):
-            raise ValueError("it is not a table")
-        for name in ("framing", "mel_window"):
-            if name not in values:
-                raise ValueError(f"{name} is missing")
-        return config_from(cls, values)
-
-
-PUBLISHED_WAV2LIP = CheckpointConfig(
-    architecture="wav2lip",
-    image_size=WAV2LIP_IMAGE_SIZE,
-    framing=FOREHEAD_TO_CHIN,
-    mel_window=STARTING_AT_FRAME,
-    channel_order="bgr",
-)
-
-
-def default_checkpoint() -> Path:
-    """Return the path of the weights that come with the package."""
-    return Path(__file__).parent / "weights" / "lpips_attnwav2lip.safetensors"
 
 
 def build_network(config: CheckpointConfig) -> nn.Module:

@@ -20,6 +20,7 @@ from app.core.jobs import AudioFacts, JobInput, Report, VideoFacts
 from app.core.listening import listening_sockets
 from app.core.outgoing.client import OutgoingClient
 from app.core.outgoing.policy import OutgoingPolicy
+from app.core.picture_facts import PictureFacts
 from app.core.private_redis import redis_command
 from app.core.records.connection import connect
 from app.core.records.records import WorkerFacts
@@ -42,6 +43,7 @@ VIDEO = VideoFacts(
     has_audio=True,
     bytes=1000,
     sha256="a" * 64,
+    picture=PictureFacts(0, "1/12800", True, False, False, 2, 2, 2, aspects=((1.5, "4/3"),), crop=(1, 2, 3, 4)),
 )
 AUDIO = AudioFacts(
     format="wav", codec="pcm_s16le", sample_rate_hz=16000, channels=1, duration_s=4.0, bytes=500, sha256="b" * 64

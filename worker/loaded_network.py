@@ -9,7 +9,8 @@ import torch
 
 from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.settings import Settings
-from model.checkpoint import default_checkpoint, read_checkpoint
+from model.checkpoint import read_checkpoint
+from model.checkpoint_config import default_checkpoint
 from model.errors import CheckpointError
 from model.speech_encoder.sources import encoder_folder, verify_encoder
 from model.synthesizer import Synthesizer, load_synthesizer

@@ -23,6 +23,7 @@ from app.core.parent_death import die_with_parent
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records, WorkerFacts
 from app.core.records.segments import Segments
+from app.core.sandbox.forked import fork_server
 from app.core.settings import Settings
 from app.core.storage.open import open_storage
 from app.core.storage.workspace import Workspace
@@ -98,7 +99,9 @@ class PoolChild:
 
     def _make_runtime(self) -> Runtime:
         from worker.faces.detect import DetectorPool
+        from worker.media.sound_program import PROGRAM
 
+        fork_server().load(PROGRAM)
         settings = self._settings
         client, limits = connect(settings.redis_url or ""), RecordLimits.of(settings)
         return Runtime(

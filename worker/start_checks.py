@@ -26,7 +26,7 @@ def check_device(settings: Settings) -> None:
     """Raise InputError if this machine lacks the device or the precision; loads torch only for one that it may lack."""
     if settings.device in ("auto", "cpu") and settings.precision != "fp16":
         return
-    from model.synthesizer import choose_device, choose_precision
+    from model.runtimes.devices import choose_device, choose_precision
 
     before = os.environ.get(_COUNT_ONLY)
     os.environ[_COUNT_ONLY] = "1"

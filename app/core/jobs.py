@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
@@ -26,6 +27,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from app.core.dubs import MAX_DUBS, Dub, check_dubs_together
 from app.core.face_choice import FACE_PATTERN, parse_face
+from app.core.picture_facts import PictureFacts
 
 
 class JobStatus(StrEnum):
@@ -194,6 +196,9 @@ class VideoFacts(BaseModel):
     picture_changes: bool = False  # the stored picture changes its shape; all are fitted into width x height
     bytes: int
     sha256: str
+    # What workers need and clients do not: only `JobInput.to_record` writes it. None: of a still picture, or of a
+    # record of an earlier version, whose workers look for themselves.
+    picture: PictureFacts | None = Field(None, exclude=True)
 
 
 class AudioFacts(BaseModel):
@@ -238,6 +243,12 @@ class JobInput(BaseModel):
     film_audio: AudioFacts | None = Field(
         None, description="The video's own sound, where the output plays it or `face=speaking` listens to it."
     )
+
+    def to_record(self) -> dict[str, Any]:
+        """Return everything for a worker, in a form that JSON can hold."""
+        facts = self.model_dump(mode="json")
+        facts["video"]["picture"] = None if self.video.picture is None else asdict(self.video.picture)
+        return facts
 
 
 class ResultFacts(BaseModel):

@@ -141,7 +141,7 @@ def send_unit(celery: Celery, unit: str) -> None:
 def send_find_faces(celery: Celery, upload_id: str, facts: JobInput, options: JobOptions) -> None:
     """Ask a worker for the people in a stored picture; the message expires together with the wait for its answer."""
     plain = options.model_copy(update={"metadata": {}})
-    args = [upload_id, facts.model_dump_json(), plain.model_dump_json()]
+    args = [upload_id, json.dumps(facts.to_record()), plain.model_dump_json()]
     celery.send_task(TASK_FIND_FACES, args=args, retry=False, expires=FACES_WAIT_S)
 
 

@@ -16,8 +16,8 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from app.core.jobs import Job
-from app.dependencies import MAY_READ, ListenersDep, OwnJobDep
-from app.listeners import Event, Listeners, is_before
+from app.dependencies import MAY_READ, ListenersDep, OwnJobDep, may_listen
+from app.listeners import Event, Listeners, MayListen, is_before
 from app.openapi import problems
 
 RECONNECT_MS: Final = 2000
@@ -54,7 +54,7 @@ async def follow_job(
     There are three kinds: `status` (the job's status changed), `progress` (stage, percentage, frames and speed) and one
     `end`. The first events describe what happened before the call. After a broken connection, `Last-Event-ID` continues
     where it broke; browsers send this header by themselves. When a job is retried, its new events follow the
-    earlier ones.
+    earlier ones. The connection also closes, within seconds, when the caller's key is revoked or expires.
     """
     # Not a generator route of FastAPI: such a route sends the headers of a 200 before its code runs, so it could not
     # answer 204 or 429. It would also send `no-cache` beside our Cache-Control, and its keep-alive time is fixed.
@@ -65,7 +65,7 @@ async def follow_job(
         after = job.last_event
     if request.method == "HEAD":  # no body is sent, so nobody listens
         return Response(media_type="text/event-stream", headers=_HEADERS)
-    return _ListenerResponse(_event_stream(job, listeners, after), listeners)
+    return _ListenerResponse(_event_stream(job, listeners, after, may_listen(request)), listeners)
 
 
 class _ListenerResponse(EventSourceResponse):
@@ -81,10 +81,10 @@ class _ListenerResponse(EventSourceResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _event_stream(job: Job, listeners: Listeners, after: str) -> AsyncIterator[bytes]:
+async def _event_stream(job: Job, listeners: Listeners, after: str, is_allowed: MayListen) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=RECONNECT_MS)
     try:
-        async for events in listeners.follow(job.id, after):
+        async for events in listeners.follow(job.id, after, is_allowed):
             # Proxies close a connection on which nothing is sent for long, hence the comment.
             yield b"".join(map(_encode, events)) or format_sse_event(comment="nothing new")
     except redis.RedisError as error:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from app.caller import refused_key
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus
 from app.core.options import output_duration_s, output_size_px
@@ -22,11 +23,14 @@ from app.dependencies import (
     MAY_READ,
     MAY_SUBMIT,
     CallerDep,
-    ListenersDep,
     OwnJobDep,
+    PolledJobDep,
     RecordsDep,
     ServicesDep,
     StorageDep,
+    may_listen,
+    read_job,
+    services_of,
 )
 from app.intake import Intake, received_upload, save_job, send_message
 from app.listeners import until_client_leaves
@@ -44,10 +48,6 @@ router = APIRouter(tags=["jobs"])
 def _views(records: Records, jobs: list[Job]) -> list[JobView]:
     positions = records.queue_positions(job.id for job in jobs if job.status is JobStatus.QUEUED)
     return [JobView.of(job, positions.get(job.id)) for job in jobs]
-
-
-def _view(records: Records, job: Job) -> JobView:
-    return _views(records, [job])[0]
 
 
 @router.post(
@@ -77,7 +77,7 @@ def _current_view(records: Records, job_id: str) -> JobView:
     job = records.get(job_id)
     if job is None:
         raise RequestError(ErrorCode.NOT_FOUND, "The job was deleted meanwhile.")
-    return _view(records, job)
+    return _views(records, [job])[0]
 
 
 @router.post(
@@ -135,12 +135,10 @@ def list_jobs(
     return JobPage(jobs=_views(records, jobs), next_cursor=next_cursor)
 
 
-@router.get("/jobs/{job_id}", summary="Poll a job", responses=problems(404, 422, 503), dependencies=[MAY_READ])
+@router.get("/jobs/{job_id}", response_model=JobView, summary="Poll a job", responses=problems(404, 422, 503))
 async def get_job(
     request: Request,
-    job: OwnJobDep,
-    records: RecordsDep,
-    listeners: ListenersDep,
+    placed: PolledJobDep,
     wait: Annotated[
         float,
         Query(
@@ -152,13 +150,18 @@ async def get_job(
             ),
         ),
     ] = 0,
-) -> JobView:
+) -> Response:
     """Return the job as it is now; with `wait`, after its next change. A job that has ended is returned at once."""
-    if wait > 0 and not job.status.is_terminal:
+    if wait > 0 and not placed.job.status.is_terminal:
+        services = services_of(request)
         with until_client_leaves(request):
-            await listeners.wait(job.id, job.last_event, wait)
-        return await run_in_threadpool(_current_view, records, job.id)
-    return await run_in_threadpool(_view, records, job)
+            await services.listeners.wait(placed.job.id, placed.job.last_event, wait, may_listen(request))
+        if not await may_listen(request)():
+            raise refused_key()
+        placed = await read_job(services.reader, placed.job.id)
+    # Written here once: as a model, FastAPI would check it again and write it in two steps.
+    body = JobView.of(placed.job, placed.place).model_dump_json(by_alias=True)
+    return Response(body, media_type="application/json")
 
 
 @router.post(

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import Job, JobStatus, ResultFacts, now
 from app.core.storage.port import Storage, result_name
-from app.dependencies import MAY_READ, OwnJobDep, ServicesDep, StorageDep, find_job
+from app.dependencies import MAY_READ, OwnJobDep, ServicesDep, StorageDep, read_job
 from app.link_signer import MAX_S
 from app.openapi import problems
 from app.ranges import Served, serve
@@ -97,7 +98,7 @@ def get_result_link(
     response_class=Response,
     responses={**_MP4, **problems(404, 409, 410, 412, 416, 422, 503)},
 )
-def get_linked_result(
+async def get_linked_result(
     services: ServicesDep,
     request: Request,
     job_id: Annotated[str, Path(max_length=200)],
@@ -105,5 +106,6 @@ def get_linked_result(
     signature: Annotated[str, Query(pattern="^[A-Za-z0-9_-]{1,100}$")],
 ) -> Response:
     """Send the MP4 of a link. The link itself is the permission; no API key is needed."""
-    services.links.check(job_id, expires, signature)
-    return _send(find_job(services.records, job_id), services.storage, request)
+    await run_in_threadpool(services.links.check, job_id, expires, signature)
+    placed = await read_job(services.reader, job_id)
+    return await run_in_threadpool(_send, placed.job, services.storage, request)

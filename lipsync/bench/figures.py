@@ -17,19 +17,18 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import httpx
-import numpy as np
 import psutil
 from tqdm import tqdm
 
 from app.core.errors import LipSyncError
 from app.core.settings import Settings
+from lipsync.bench.generator_speed import measure_generator
 from lipsync.bench.service_speed import measure_service
 from lipsync.bench.standard_clips import STANDARD_CLIPS, make_clip, transcode
 from lipsync.bench.warm_job import measure_job
 
 _Figures = TypeVar("_Figures")
 
-GENERATOR_SECONDS: Final = 5.0
 FLAT_MEMORY_RATIO: Final = 1.10  # peak of ten minutes / peak of one minute
 MEMORY_LIMIT_BYTES: Final = 1_500_000_000
 
@@ -106,30 +105,6 @@ def _measure_clip(name: str, clip: Path, folder: Path, runs: int, settings: Sett
         "transcode_s": statistics.median(transcodes_s),
         "ratio": ratio,
         "peak_rss_bytes": max(job["peak_rss_bytes"] for job in jobs),
-    }
-
-
-def measure_generator(settings: Settings) -> dict[str, Any]:
-    """Measure the generator alone: crops per second at the configured batch size, and its counted GFLOP per crop."""
-    from model.evaluation.flops import gflop_per_crop
-    from worker.loaded_network import checkpoint_path, load_generator
-
-    synthesizer = load_generator(settings)
-    size, batch = synthesizer.config.image_size, settings.batch_size
-    random = np.random.default_rng(0)
-    crops = random.integers(0, 255, (batch, size, size, 3), np.uint8)
-    sound = random.standard_normal((batch, *synthesizer.config.sound_shape)).astype(np.float32)
-    synthesizer.synthesize(crops, sound)
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < GENERATOR_SECONDS:
-        synthesizer.synthesize(crops, sound)
-        done += batch
-    return {
-        "crops_per_s": done / (time.perf_counter() - started),
-        "batch_size": batch,
-        "device": synthesizer.device_name,
-        "precision": synthesizer.precision,
-        "gflop_per_crop": gflop_per_crop(checkpoint_path(settings)),
     }
 
 

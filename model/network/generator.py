@@ -114,6 +114,17 @@ class Drawing:
         return torch.lerp(displace(known, self.offsets), colours, mask)
 
 
+def join_faces(target: Tensor, reference: Tensor, hidden_from: float) -> Tensor:
+    """Hide the lower rows of the target and join the reference.
+
+    Two (N,3,S,S) in 0..1; hidden_from: the first hidden row, as a share of the height. Returns (N,6,S,S) in 0..1,
+    channels last in memory; hidden rows are 0.
+    """
+    masked = target.clone()
+    masked[:, :, round(target.shape[2] * hidden_from) :] = 0
+    return torch.cat([masked, reference], dim=1).contiguous(memory_format=torch.channels_last)
+
+
 def known_face(target: Tensor, reference: Tensor, hidden_from: float) -> Tensor:
     """Join the known pixels: the target above the first hidden row, the reference below. Two (N,3,P,P) -> (N,3,P,P).
 

@@ -13,7 +13,7 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from model.articulation import CHANNELS, OPENING, SPREADING
+from model.articulation import CHANNELS, OPENING, SPREADING, Channel
 from model.network.encoders import LATENT, AudioEncoder, FeatureEncoder
 from model.speech_encoder.port import MARGIN_STEPS
 from model.typed_config import STRICT
@@ -85,9 +85,15 @@ class Hearing(nn.Module):
         silence, emphasis = self.silence.to(predicted.dtype), self.emphasis.to(predicted.dtype)
         moved = (predicted - silence) * emphasis
         if movement is not None:
-            for column, channels in enumerate((OPENING, SPREADING)):
-                moved[:, channels] *= movement[:, column, None].to(moved.dtype)
+            moved = moved * self._gains(movement.to(moved.dtype))
         return rest.to(predicted.dtype) + moved
+
+    @staticmethod
+    def _gains(movement: Tensor) -> Tensor:
+        """Return the factor of each channel, (N,2) -> (N,7). Made without assignments, which exports lack."""
+        usual = torch.ones_like(movement[:, 0])
+        factors = dict.fromkeys(OPENING, movement[:, 0]) | dict.fromkeys(SPREADING, movement[:, 1])
+        return torch.stack([factors.get(channel, usual) for channel in Channel], dim=1)
 
     def calibrate(self, predicted: Tensor, known: Tensor, silence: Tensor) -> None:
         """Set the buffers of `emphasised`.

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-IMAGE_SIZE = 96
 Stride = int | tuple[int, int]
 
 

@@ -12,10 +12,9 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from model.audio import STARTING_AT_FRAME
-from model.checkpoint import Architecture, CheckpointConfig
+from model.checkpoint_config import WAV2LIP_PX, Architecture, CheckpointConfig
 from model.errors import RecipeError
 from model.network.generator import GeneratorConfig
-from model.network.wav2lip import IMAGE_SIZE as WAV2LIP_IMAGE_SIZE
 from model.training.clips import RUN
 from model.training.perceptual import STAGES
 from model.typed_config import STRICT, ImageSize, Width, config_from
@@ -145,9 +144,9 @@ class Recipe:
         """Raise ValueError if values of different tables contradict each other."""
         losses, batch = self.losses, self.batch
         if self.network.architecture == "wav2lip":
-            if self.network.image_size != WAV2LIP_IMAGE_SIZE:
+            if self.network.image_size != WAV2LIP_PX:
                 found = self.network.image_size
-                raise ValueError(f"network.image_size must be {WAV2LIP_IMAGE_SIZE} for wav2lip, not {found}")
+                raise ValueError(f"network.image_size must be {WAV2LIP_PX} for wav2lip, not {found}")
             if self.network.speech_encoder:
                 raise ValueError("network.speech_encoder must be empty for wav2lip: it hears mels")
             if losses.behind or losses.flow or losses.mask:

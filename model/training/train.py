@@ -26,10 +26,10 @@ from model.checkpoint import load_expert, load_hearing, load_network
 from model.errors import RecipeError, TrainingError
 from model.network.hearing import CALIBRATED
 from model.network.sync_expert import SyncExpert
+from model.runtimes.devices import DTYPES, choose_device, choose_precision
 from model.sound import EncoderReader, MelReader
 from model.speech_encoder.port import SpeechEncoder
 from model.speech_encoder.sources import load_encoder
-from model.synthesizer import DTYPES, choose_device, choose_precision
 from model.training.clips import Corpus
 from model.training.objectives.baseline import BaselineObjective
 from model.training.objectives.expert import ExpertObjective

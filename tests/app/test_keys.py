@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from app.core.access.key_store import new_key
 from tests.app.conftest import running_service
 from tests.app.routes.test_jobs import assert_problem
 from tests.app.routes.test_results import MP4, finish
+from tests.service import wait_until
 
 ONE = "0" * 32
+SOON_S = 45  # far below the 60 s of `wait`, and a job that waits never ends by itself
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +105,30 @@ def test_jobs_of_others_are_not_found(guarded, token):
     assert guarded.http.get("/jobs", headers=bearer(theirs)).json()["jobs"] == []
     assert [job["id"] for job in guarded.http.get("/jobs", headers=bearer(mine)).json()["jobs"]] == [job_id]
     assert guarded.http.get(f"/jobs/{job_id}", headers=bearer(admin)).status_code == 200
+
+
+def test_calls_that_last_end_soon_after_their_key(guarded, token):
+    keys = guarded.services.keys
+    tokens = {end: token() for end in ("revoke", "rotate")}
+    tokens["expire"] = token(expires_at=int(time.time()) + 3)
+    jobs = {end: guarded.post(headers=bearer(text)).json()["id"] for end, text in tokens.items()}
+
+    def get(end, path, **parameters):
+        headers = bearer(tokens[end])
+        return guarded.http.get(f"/jobs/{jobs[end]}{path}", params=parameters, headers=headers, timeout=SOON_S)
+
+    with ThreadPoolExecutor(2 * len(tokens)) as pool:
+        waits = [pool.submit(get, end, "", wait=60) for end in tokens]
+        streams = [pool.submit(get, end, "/events") for end in tokens]
+        wait_until(lambda: guarded.services.listeners.count == 2 * len(tokens), 10)
+        keys.revoke(tokens["revoke"].split("_")[1])
+        keys.rotate(tokens["rotate"].split("_")[1], 0)
+        for wait in waits:
+            assert_problem(wait.result(SOON_S), 401, "unauthorized")
+        assert [stream.result(SOON_S).status_code for stream in streams] == [200] * len(tokens)
+    for job_id in jobs.values():
+        assert guarded.services.records.get(job_id).status == "queued"
+        guarded.services.records.cancel(job_id)
 
 
 def test_the_same_idempotency_key_of_two_callers_makes_two_jobs(guarded, token):

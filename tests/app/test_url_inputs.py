@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,8 +12,10 @@ from ipaddress import ip_network
 import httpx
 import pytest
 
+from app.core.errors import ErrorCode, InputError
 from app.core.outgoing.client import OutgoingClient
 from app.core.outgoing.policy import OutgoingPolicy
+from app.intake import TimeBudget
 from tests.app.conftest import running_service
 from tests.app.routes.test_jobs import assert_problem
 from tests.service import wait_until
@@ -127,6 +130,15 @@ def test_one_address_can_be_of_two_parts(fetching, media, path):
 def test_one_may_be_a_file_and_the_other_an_address(fetching, media):
     answer = sent(fetching, "/jobs/validate", files={"audio": b"sound"}, video_url=f"{media}/film.mp4")
     assert answer.status_code == 200 and answer.json()["input"]["audio"]["bytes"] == 5
+
+
+def test_many_slow_addresses_take_a_bounded_time():
+    budget, done = TimeBudget(0.02), []
+    budget.spend(lambda: done.append(1))
+    budget.spend(lambda: time.sleep(0.03))
+    with pytest.raises(InputError, match="together") as caught:
+        budget.spend(lambda: done.append(2))
+    assert caught.value.code == ErrorCode.URL_FETCH_FAILED and done == [1]
 
 
 REFUSED = [

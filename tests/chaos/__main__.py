@@ -19,14 +19,17 @@ from tests.chaos.kills import run_kills
 from tests.chaos.long import run_long
 from tests.chaos.outage import run_outage
 from tests.chaos.pair import run_pair
+from tests.chaos.webhooks import run_webhooks
 
-SCENARIOS = ("kills", "outage", "hosts", "pair", "long")
+SCENARIOS = ("kills", "webhooks", "outage", "hosts", "pair", "long")
 
 
 @click.command()
 @click.option("--only", multiple=True, type=click.Choice(SCENARIOS), help="Scenarios to run; all by default.")
-@click.option("--jobs", default=200, show_default=True, help="kills: number of jobs.")
-@click.option("--mean-s", default=3.0, show_default=True, help="kills: seconds between two kills, on average.")
+@click.option("--jobs", default=200, show_default=True, help="kills, webhooks: number of jobs.")
+@click.option(
+    "--mean-s", default=3.0, show_default=True, help="kills, webhooks: seconds between two kills, on average."
+)
 @click.option("--pair-minutes", default=10, show_default=True, help="pair: length of the clip.")
 @click.option("--long-minutes", default=60, show_default=True, help="long: length of the clip.")
 @click.option("--seed", default=1, show_default=True, help="Decides who is killed when.")
@@ -38,6 +41,7 @@ def main(
     findings = Findings()
     scenarios: dict[str, Callable[[Path], None]] = {
         "kills": lambda folder: run_kills(folder, findings, jobs, seed, mean_s),
+        "webhooks": lambda folder: run_webhooks(folder, findings, jobs, seed, mean_s),
         "outage": lambda folder: run_outage(folder, findings, seed),
         "hosts": lambda folder: run_hosts(folder, findings, seed),
         "pair": lambda folder: run_pair(folder, findings, seed, pair_minutes),

@@ -15,15 +15,16 @@ RETRY_S: Final = 0.3
 Job = dict[str, Any]
 
 
-def submit(http: httpx.Client, clip: Path, key: str, timeout_s: float = 120.0) -> str:
-    """Send a clip with its own sound until it is accepted, always under the same key; return the job's id.
+def submit(http: httpx.Client, clip: Path, key: str, timeout_s: float = 120.0, **options: str) -> str:
+    """Send a clip with its own sound until it is accepted, always under the same key and with these options; return the
+    job's id.
 
     Raises RuntimeError if the job is refused for good, TimeoutError after `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
-            answer = post(http, clip, key)
+            answer = post(http, clip, key, **options)
         except httpx.HTTPError:
             time.sleep(RETRY_S)
             continue
@@ -35,10 +36,11 @@ def submit(http: httpx.Client, clip: Path, key: str, timeout_s: float = 120.0) -
     raise TimeoutError("no job was accepted in time")
 
 
-def post(http: httpx.Client, clip: Path, key: str) -> httpx.Response:
+def post(http: httpx.Client, clip: Path, key: str, **options: str) -> httpx.Response:
     """Send a clip once."""
     with clip.open("rb") as video, clip.open("rb") as audio:
-        return http.post("/jobs", files={"video": video, "audio": audio}, headers={"Idempotency-Key": key})
+        files = {"video": video, "audio": audio}
+        return http.post("/jobs", files=files, data=options, headers={"Idempotency-Key": key})
 
 
 def jobs_of(http: httpx.Client) -> dict[str, Job]:

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -54,8 +54,18 @@ class Counts:
 class Killer(Background):
     """Thread that kills one random process after another; a seed decides which and when."""
 
-    def __init__(self, cluster: Cluster, watch: RequeueWatch, counts: Counts, seed: int, mean_s: float) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        watch: RequeueWatch,
+        counts: Counts,
+        seed: int,
+        mean_s: float,
+        victims: Mapping[str, int] = VICTIMS,
+    ) -> None:
+        """Prepare the thread; `victims` are the kinds of process with how often each is chosen."""
         super().__init__("killer")
+        self._victims = victims
         self._cluster, self._watch, self._counts = cluster, watch, counts
         self._random, self._mean_s = random.Random(seed), mean_s
         self._redis = cluster.connect()
@@ -63,7 +73,7 @@ class Killer(Background):
     def run(self) -> None:
         """Kill a process, wait for a random time, and repeat."""
         while not self.stop.wait(self._random.expovariate(1 / self._mean_s)):
-            victim = self._random.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+            victim = self._random.choices(list(self._victims), list(self._victims.values()))[0]
             with suppress(psutil.NoSuchProcess, redis.RedisError):
                 self._kill(victim)
 
@@ -118,13 +128,13 @@ def run_kills(folder: Path, findings: Findings, jobs: int, seed: int, mean_s: fl
             for number, kind in enumerate(tqdm(order, desc="sending")):
                 job_id = submit(http, clips[kind], f"{seed}-{number}")
                 counts.accepted[job_id] = CLIPS[kind]
-            states = _await_all(http, jobs)
+            states = await_all(http, jobs)
         seconds = time.monotonic() - started
         cluster.wait_ready(http)
         _add_findings(findings, cluster, http, counts, states, watch.requeues, seconds)
 
 
-def _await_all(http: httpx.Client, jobs: int) -> dict[str, dict[str, Any]]:
+def await_all(http: httpx.Client, jobs: int) -> dict[str, dict[str, Any]]:
     """Wait until all jobs have ended, or none has ended for STUCK_S; return all jobs."""
     states: dict[str, dict[str, Any]] = {}
     ended, since = 0, time.monotonic()

@@ -70,7 +70,8 @@ class ServedProcess:
         for child in self.children():
             with suppress(psutil.NoSuchProcess):
                 command = child.cmdline()
-                if any("ffmpeg" in Path(part).name for part in command[:1]) or "app.core.probing.child" in command:
+                is_probe = child.name().startswith("probing.child")
+                if any("ffmpeg" in Path(part).name for part in command[:1]) or is_probe:
                     found.append(" ".join(command)[:200])
         return found
 

@@ -15,7 +15,7 @@ from app.core.probing.probe import find_ffmpeg
 from app.core.settings import Settings
 from lipsync.__main__ import main
 from lipsync.sample import VOICE
-from model.checkpoint import default_checkpoint
+from model.checkpoint_config import default_checkpoint
 from model.corpus.build import CorpusSettings, build_corpus
 from model.evaluation.learned_metrics import default_backbone
 from model.silence_gate import gated

@@ -12,7 +12,7 @@ import pytest
 
 from app.core.settings import Settings
 from lipsync.sample import VOICE, portrait
-from model.checkpoint import default_checkpoint
+from model.checkpoint_config import default_checkpoint
 from model.framing import LOWER_FACE
 from worker.faces.crop import face_transform
 from worker.faces.detect import FaceDetector, mouth_size

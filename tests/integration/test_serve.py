@@ -18,7 +18,7 @@ from PIL import Image
 
 from app.client import Client
 from app.core.errors import LipSyncError
-from model.checkpoint import default_checkpoint
+from model.checkpoint_config import default_checkpoint
 from tests.conftest import ROOT
 from tests.service import wait_until
 

@@ -10,8 +10,6 @@ from model.audio import MelWindow
 from model.checkpoint import (
     EXPERT_FORMAT,
     FORMAT,
-    PUBLISHED_WAV2LIP,
-    CheckpointConfig,
     build_network,
     load_expert,
     load_network,
@@ -20,6 +18,7 @@ from model.checkpoint import (
     save_expert,
     verify_checkpoint,
 )
+from model.checkpoint_config import PUBLISHED_WAV2LIP, CheckpointConfig
 from model.errors import CheckpointError
 from model.framing import Framing
 from model.network.sync_expert import SyncExpert, SyncExpertConfig

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from model.audio import AROUND_FRAME, mel_windows
-from model.checkpoint import PUBLISHED_WAV2LIP, CheckpointConfig, build_network, save_checkpoint
+from model.checkpoint import build_network, save_checkpoint
+from model.checkpoint_config import PUBLISHED_WAV2LIP, CheckpointConfig
 from model.composition import Interior, Layer
 from model.network.generator import Drawing, Generator
-from model.synthesizer import Synthesizer, choose_device, choose_precision, load_synthesizer
+from model.runtimes.devices import choose_device, choose_precision
+from model.runtimes.torch_runtime import TorchRuntime
+from model.synthesizer import Synthesizer, load_synthesizer
 
 SIZE = 32
 CONFIG = CheckpointConfig(image_size=SIZE, width=0.25)
@@ -39,8 +42,10 @@ def _mels(count: int) -> np.ndarray:
     return np.random.default_rng(4).uniform(-4, 4, (count, 80, 32)).astype(np.float32)
 
 
-def _synthesizer(network: nn.Module, batch_size: int = 4, config: CheckpointConfig = CONFIG) -> Synthesizer:
-    return Synthesizer(network.eval(), config, "cpu", "fp32", batch_size)
+def _synthesizer(
+    network: nn.Module, batch_size: int = 4, config: CheckpointConfig = CONFIG, precision: str = "fp32"
+) -> Synthesizer:
+    return Synthesizer(TorchRuntime(network.eval(), "cpu", precision), config, batch_size)
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
@@ -57,7 +62,7 @@ def test_lower_rows_are_hidden_and_the_reference_is_whole(order: str) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 9])
 def test_any_count_and_any_split_give_the_same_pixels(count: int, precision: str) -> None:
-    synthesizer = Synthesizer(build_network(CONFIG).eval(), CONFIG, "cpu", precision, 4)
+    synthesizer = _synthesizer(build_network(CONFIG), precision=precision)
     crops, mels = _crops(count), _mels(count)
     whole = synthesizer.synthesize(crops, mels)
     assert whole.shape == crops.shape and whole.dtype == np.uint8
@@ -130,7 +135,7 @@ def test_detail_of_large_crops_is_kept() -> None:
 
 
 def test_published_networks_take_their_own_size_only() -> None:
-    synthesizer = Synthesizer(build_network(PUBLISHED_WAV2LIP).eval(), PUBLISHED_WAV2LIP, "cpu", "fp32", 1)
+    synthesizer = _synthesizer(build_network(PUBLISHED_WAV2LIP), 1, PUBLISHED_WAV2LIP)
     with pytest.raises(ValueError, match="takes crops of 96 px, not 192"):
         synthesizer.synthesize(np.zeros((1, 192, 192, 3), np.uint8), _mels(1)[..., :16])
 
@@ -173,7 +178,7 @@ def test_strange_sound_gives_finite_pixels(name: str, precision: str) -> None:
     network.register_forward_hook(lambda _module, _inputs, output: drawn.append(output))
     mels = mel_windows(STRANGE_SOUNDS[name], np.arange(5) / 10, CONFIG.mel_window)
     assert np.isfinite(mels).all() and np.abs(mels).max() <= 4
-    faces = Synthesizer(network, CONFIG, "cpu", precision, 4).synthesize(_crops(5), mels)
+    faces = _synthesizer(network, precision=precision).synthesize(_crops(5), mels)
     assert faces.shape == (5, SIZE, SIZE, 3) and len(drawn) == 2
     for drawing in drawn:
         assert bool(torch.isfinite(drawing.offsets).all())

@@ -2,7 +2,8 @@
 
 import hashlib
 
-from model.checkpoint import default_checkpoint, load_expert, verify_checkpoint
+from model.checkpoint import load_expert, verify_checkpoint
+from model.checkpoint_config import default_checkpoint
 
 FOLDER = default_checkpoint().parent
 MOST_BYTES = 32 * 10**6

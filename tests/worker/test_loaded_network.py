@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from app.core.errors import ErrorCode, LipSyncError
 from app.core.settings import Settings
 from lipsync.__main__ import main
-from model.checkpoint import CheckpointConfig, build_network, save_checkpoint
+from model.checkpoint import build_network, save_checkpoint
+from model.checkpoint_config import CheckpointConfig
 from model.speech_encoder.whisper import NAME
 from tests.conftest import ROOT
 from worker.loaded_network import load_generator, verify_checkpoint

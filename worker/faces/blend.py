@@ -11,7 +11,8 @@ bytes of the planes stay the same wherever the mask is zero.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, TypeVar
 
 import cv2
 import numpy as np
@@ -31,7 +32,7 @@ from model.framing import Framing
 from model.smoothstep import ramp
 from worker.faces.crop import Transform
 from worker.faces.tone import fit_tone
-from worker.media.colour import ColourMatrix, split_planes, ycc_of_rgb
+from worker.media.colour import ColourMatrix, split_planes, ycc_matrix, ycc_of_rgb
 
 CHIN_EXTENSION: Final = 0.10  # how far the mask reaches below the chin, in template units
 SIDE_MARGIN: Final = 0.08  # how far it stays inside the cheeks, before ears and hair; in template units
@@ -57,10 +58,14 @@ DETAIL_PX: Final = 1.0  # sigma of the blur that separates fine detail
 MAX_SHARPENING: Final = 1.2  # largest amount of fine detail that is added
 TRACE: Final = 0.01  # weights and amounts below this do not matter
 SOLID: Final = 0.8  # share of the mask's largest value from which on a pixel counts as drawn
+MASK_PX: Final = 192  # largest side of the mask: it is smooth
+TRACE_OF_MASK: Final = 1.0 / 512  # the mask is zero below this, which changes no pixel by more than half a level
+MARGIN_PX: Final = 4  # of a crop around what the mask shows, which enlarging it reads
 OVERSHOOT: Final = 3  # how far a sharpened pixel may lie outside its neighbours' range, in 8-bit levels
 
 
 Bools = npt.NDArray[np.bool_]
+Pixels = TypeVar("Pixels", U8, F32)
 
 
 @dataclass(frozen=True)
@@ -95,44 +100,109 @@ class BlendSettings:
 def blend(planes: U8, crop: SynthesizedCrop, settings: BlendSettings) -> None:
     """Blend a synthesized crop into an I420 frame, (H * 3/2, W) uint8, in place."""
     transform, framing, colour = crop.transform, settings.framing, settings.colour
-    mask = mouth_mask(transform.apply(crop.face), transform.size, framing, settings.padding)
-    drawn = match_tone(ycc_of_rgb(crop.synthesized, colour), ycc_of_rgb(crop.filmed, colour), mask, framing)
-    mask *= np.float32(settings.strength)
+    mask = face_mask(crop.face, transform, framing, settings.padding)
     box = _frame_box(mask, transform, planes.shape[1], planes.shape[0] * 2 // 3)
-    if box is None:
+    if box is None or settings.strength == 0.0:
         return
+    side = min(TONE_PX, transform.size)
+    small = (_reduced(picture, side) for picture in (crop.synthesized, crop.filmed))
+    gain, offset = rim_tone(*(ycc_of_rgb(picture, colour) for picture in small), _reduced(mask, side), framing)
+    blur = 0.0
     if transform.scale * settings.network_px > transform.size:  # finer than the frame: blurred against aliasing
-        drawn = np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.5 * transform.scale), np.float32)
-    _place(planes, np.dstack([drawn, mask * 255.0]), crop, box)
+        blur = 0.5 * transform.scale
+    part = shown_part(mask, transform.size)
+    drawn = _in_tone(crop.synthesized[part], colour, gain, offset, blur)
+    _place(planes, drawn, (part[1].start, part[0].start), np.float32(settings.strength) * mask, crop, box)
 
 
-def _place(planes: U8, layers: F32, crop: SynthesizedCrop, box: tuple[int, int, int, int]) -> None:
-    """Blend Y, Cb, Cr and mask (S, S, 4), all 0..255, into the part `box` of the frame."""
+def _in_tone(rgb: U8, colour: ColourMatrix, gain: F32, offset: F32, blur: float) -> list[U8]:
+    """Return Y, Cb and Cr of an RGB picture (h, w, 3), each (h, w) uint8, with gain and offset (3,) of each.
+
+    blur: sigma in pixels; 0 blurs nothing.
+    """
+    matrix = ycc_matrix(colour) * gain[:, None]
+    matrix[:, 3] += offset
+    exact = rgb.astype(np.float32)
+    drawn = cv2.transform(exact, matrix)
+    if blur:
+        drawn = cv2.GaussianBlur(drawn, (0, 0), blur)
+    levels = cv2.add(drawn, (0.0, 0.0, 0.0, 0.0), dtype=cv2.CV_8U)  # rounds and clips
+    return [np.asarray(plane, np.uint8) for plane in cv2.split(levels)]
+
+
+def _place(
+    planes: U8,
+    drawn: list[U8],
+    corner: tuple[int, int],
+    mask: F32,
+    crop: SynthesizedCrop,
+    box: tuple[int, int, int, int],
+) -> None:
+    """Blend Y, Cb and Cr (h, w) into the part `box` of the frame.
+
+    corner: x and y of their first pixel in the crop. mask: of the whole crop, (M, M) float32.
+    """
     transform = crop.transform
     zoom = min(MAX_ZOOM, max(1, round(1.0 / transform.scale)))
-    levels = np.asarray(np.clip(np.rint(layers), 0, 255), np.uint8)
-    fine = cv2.resize(levels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-    # The mask is enlarged linearly: cubic interpolation would overshoot.
-    smooth = cv2.resize(levels[..., 3], None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
     y, u, v = split_planes(planes)
-    for targets, channels, step, site in (((y,), (0,), 1, (0.5, 0.5)), ((u, v), (1, 2), 2, (0.5, 1.0))):
+    for targets, levels, step, site in (((y,), drawn[:1], 1, (0.5, 0.5)), ((u, v), drawn[1:], 2, (0.5, 1.0))):
         left, top, right, bottom = (edge // step for edge in box)
-        # index in the box of the plane -> frame pixels -> index in the enlarged crop
-        linear = transform.matrix[:, :2] * (step * zoom)
-        offset = transform.matrix @ np.array([left * step + site[0], top * step + site[1], 1.0]) * zoom - 0.5
-        matrix = np.concatenate([linear, offset[:, None]], axis=1)
-        source = np.dstack([*(fine[..., channel] for channel in channels), smooth])
-        warped = cv2.warpAffine(
-            source, matrix, (right - left, bottom - top), flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
-        )
-        weight = warped[..., -1].astype(np.float32) / 255
-        if step == 1:
-            skin = _skin(weight, crop.face[list(MOUTH)] - np.array([left, top], np.float32))
-            warped[..., 0] = sharpen(np.asarray(warped[..., 0], np.uint8), y[top:bottom, left:right], skin)
+        size = (right - left, bottom - top)
+        first = (left * step + site[0], top * step + site[1])
+        weight = _warped(mask, transform, (len(mask) / transform.size, step), (0, 0), first, size)
         rest = 1.0 - weight
-        for number, plane in enumerate(targets):
-            part = plane[top:bottom, left:right]
-            part[...] = cv2.blendLinear(np.ascontiguousarray(warped[..., number]), part, weight, rest)
+        for target, picture in zip(targets, levels, strict=True):
+            fine = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else picture
+            moved = _warped(np.asarray(fine, np.uint8), transform, (zoom, step), corner, first, size)
+            part = target[top:bottom, left:right]
+            if step == 1:
+                skin = _skin(weight, crop.face[list(MOUTH)] - np.array([left, top], np.float32))
+                moved = sharpen(moved, part, skin)
+            part[...] = cv2.blendLinear(moved, part, weight, rest)
+
+
+def _warped(
+    picture: Pixels,
+    transform: Transform,
+    steps: tuple[float, int],
+    corner: tuple[int, int],
+    first: tuple[float, float],
+    size: tuple[int, int],
+) -> Pixels:
+    """Map a part of an enlarged or reduced crop to the frame.
+
+    steps: pixels of the picture per pixel of the crop, and frame pixels per pixel of the result. corner: x and y in the
+    crop of the picture's first pixel. first: frame point of the first pixel of the result. size: width and height.
+    """
+    zoom, step = steps
+    linear = transform.matrix[:, :2]
+    offset = (linear @ first + transform.matrix[:, 2] - corner) * zoom - 0.5
+    matrix = np.concatenate([linear * (step * zoom), offset[:, None]], axis=1)
+    warped = cv2.warpAffine(picture, matrix, size, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR)
+    return np.asarray(warped, picture.dtype)
+
+
+def _reduced(picture: Pixels, side: int) -> Pixels:
+    """Return a square picture, reduced to a side by averaging."""
+    if len(picture) == side:
+        return picture
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), picture.dtype)
+
+
+def face_mask(face: F32, transform: Transform, framing: Framing, padding: float) -> F32:
+    """Return the mask of a crop, at a side of at most MASK_PX, for landmarks (468, 2) in frame pixels."""
+    side = min(MASK_PX, transform.size)
+    return mouth_mask(transform.apply(face) * (side / transform.size), side, framing, padding)
+
+
+def shown_part(mask: F32, size: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a crop of `size` pixels that a mask (M, M), which is not all zero, shows."""
+    step = size / len(mask)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return tuple(
+        slice(max(0, int(shown[0] * step - MARGIN_PX)), min(size, int(np.ceil((shown[-1] + 1) * step + MARGIN_PX))))
+        for shown in (rows, columns)
+    )  # type: ignore[return-value]
 
 
 def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
@@ -152,41 +222,45 @@ def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
     mask = np.zeros((size, size), np.uint8)
     fixed = np.rint((outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
     cv2.fillPoly(mask, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)
-    soft = np.asarray(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), FEATHER * size), np.float32)
+    soft = np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), FEATHER * size), np.float32)
+    soft *= _fade(size, framing, padding)
+    soft[soft < TRACE_OF_MASK] = 0.0
+    return soft
+
+
+@lru_cache(maxsize=8)
+def _fade(size: int, framing: Framing, padding: float) -> F32:
+    """Return how the mask fades in below the nose and out before the border, (size, size), as shares of 255."""
     at = (np.arange(size, dtype=np.float32) + 0.5) / size
-    grown = max(0.0, padding) * FACE_HEIGHT * unit_px / size
+    grown = max(0.0, padding) * FACE_HEIGHT / framing.side
     # with any padding, the mask fades in inside the crop
     first, full = (framing.hidden_from + edge / framing.side for edge in FADE_IN)
     rows = ramp(at, first - min(grown, first), full - min(grown, first)) * ramp(1.0 - at, 0.0, BORDER)
     columns = ramp(at, 0.0, BORDER) * ramp(1.0 - at, 0.0, BORDER)
-    soft *= rows[:, None] * columns[None, :]
-    soft[soft < 1.0 / 512] = 0.0  # this changes no pixel by more than half a level
-    return soft
+    fade = rows[:, None] * columns[None, :] / np.float32(255)
+    fade.setflags(write=False)
+    return fade
 
 
-def match_tone(drawn: F32, filmed: F32, mask: F32, framing: Framing) -> F32:
-    """Give Y, Cb and Cr of the drawn crop (S, S, 3) the tone of the filmed crop.
+def rim_tone(drawn: F32, filmed: F32, mask: F32, framing: Framing) -> tuple[F32, F32]:
+    """Return gain and offset (3,) that give Y, Cb and Cr of a drawn crop (S, S, 3) the tone of the filmed crop.
 
-    Gain and offset of each channel are fitted beside the mouth, in the soft edge of the mask, without pixels that show
-    different things. Both are bounded.
+    mask: (S, S) float32. Gain and offset of each channel are fitted beside the mouth, in the soft edge of the mask,
+    without pixels that show different things. Both are bounded.
     """
-    side = min(TONE_PX, len(mask))
-    small, wanted, soft = (
-        np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.float32)
-        for image in (drawn, filmed, mask)
-    )
-    rows = np.arange(side)[:, None] / side
-    weight = soft * (1.0 - soft) * (rows < np.float32(framing.row(TONE_Y)))
+    last = int(np.ceil(framing.row(TONE_Y) * len(mask)))
+    soft = mask[:last]
+    weight = soft * (1.0 - soft)
     rim = weight > TRACE
-    if float(weight[rim].sum()) < 1.0:
-        return drawn
-    shares = np.repeat(weight[rim][:, None], 3, axis=1)
-    x, y = small[rim], wanted[rim]
+    shares = weight[rim]
+    if float(shares.sum()) < 1.0:
+        return np.ones(3, np.float32), np.zeros(3, np.float32)
+    shares = np.repeat(shares[:, None], 3, axis=1)
+    x, y = drawn[:last][rim], filmed[:last][rim]
     gain, offset = _bounded_line(x, y, shares)
     error = np.abs(gain * x + offset - y)
     limit = OUTLIER * (error * shares).sum(axis=0) / shares.sum(axis=0) + 1.0
-    gain, offset = _bounded_line(x, y, shares * (error <= limit))
-    return np.asarray(drawn * gain.astype(np.float32) + offset.astype(np.float32), np.float32)
+    return _bounded_line(x, y, shares * (error <= limit))
 
 
 def _bounded_line(x: F32, y: F32, shares: F32) -> tuple[F32, F32]:
@@ -201,33 +275,32 @@ def sharpen(drawn: U8, filmed: U8, skin: Bools) -> U8:
     Detail is only added, up to a bound, and no pixel leaves the range of its neighbours by more than a trace: nothing
     rings. skin: (H, W) bool.
     """
-    if not skin.any():
+    chosen = skin.view(np.uint8)
+    count = cv2.countNonZero(chosen)
+    if not count:
         return drawn
     exact = drawn.astype(np.float32)
-    detail = np.asarray(exact - cv2.GaussianBlur(exact, (0, 0), DETAIL_PX), np.float32)
-    missing = _roughness(filmed.astype(np.float32), skin) - _roughness(exact, skin)
-    strength = np.clip(missing / max(_roughness(detail, skin), 1e-3), 0.0, MAX_SHARPENING)
+    soft = cv2.GaussianBlur(exact, (0, 0), DETAIL_PX)
+    curves = [cv2.Laplacian(luma, cv2.CV_32F) for luma in (filmed.astype(np.float32), exact, soft)]
+    # root mean squares of the Laplacian on the skin: of the film, of the drawing, of its detail
+    wanted, there = (cv2.norm(curve, cv2.NORM_L2, chosen) / np.sqrt(count) for curve in curves[:2])
+    detail = cv2.norm(curves[1], curves[2], cv2.NORM_L2, chosen) / np.sqrt(count)
+    strength = float(np.clip((wanted - there) / max(detail, 1e-3), 0.0, MAX_SHARPENING))
     if strength < TRACE:
         return drawn
+    sharp = cv2.addWeighted(exact, 1.0 + strength, soft, -strength, 0.0, dtype=cv2.CV_8U)
     near = np.ones((3, 3), np.uint8)
-    low = cv2.erode(drawn, near).astype(np.float32) - OVERSHOOT
-    high = cv2.dilate(drawn, near).astype(np.float32) + OVERSHOOT
-    sharp = np.clip(exact + np.float32(strength) * detail, low, high)
-    return np.asarray(np.clip(np.rint(sharp), 0, 255), np.uint8)
-
-
-def _roughness(luma: F32, skin: Bools) -> float:
-    """Return the root mean square of the Laplacian of luma (H, W) on the skin."""
-    return float(np.sqrt(np.square(cv2.Laplacian(luma, cv2.CV_32F)[skin]).mean()))
+    low, high = cv2.subtract(cv2.erode(drawn, near), OVERSHOOT), cv2.add(cv2.dilate(drawn, near), OVERSHOOT)
+    return np.asarray(cv2.max(cv2.min(sharp, high), low), np.uint8)
 
 
 def _skin(weight: F32, mouth: F32) -> Bools:
     """Return where the mask (H, W) is solid, without the mouth, whose outline is given in pixels, (N, 2)."""
-    skin = (weight > SOLID * weight.max()).astype(np.uint8)
+    skin = np.asarray(cv2.compare(weight, float(SOLID * weight.max()), cv2.CMP_GT), np.uint8)
     middle = mouth.mean(axis=0)
     outline = np.rint(middle + (mouth - middle) * MOUTH_MARGIN).astype(np.int32)
     cv2.fillPoly(skin, [outline], (0.0,))
-    return np.asarray(skin, bool)
+    return skin > 0
 
 
 def _frame_box(mask: F32, transform: Transform, width: int, height: int) -> tuple[int, int, int, int] | None:
@@ -235,7 +308,8 @@ def _frame_box(mask: F32, transform: Transform, width: int, height: int) -> tupl
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
         return None
-    x, y = (columns[0] - 1, columns[-1] + 2), (rows[0] - 1, rows[-1] + 2)
+    step = transform.size / len(mask)
+    x, y = ((float(shown[0] - 1) * step, float(shown[-1] + 2) * step) for shown in (columns, rows))
     corners = transform.invert([(x[0], y[0]), (x[1], y[0]), (x[0], y[1]), (x[1], y[1])])
     left, top = (max(0, int(low) // 2 * 2) for low in corners.min(axis=0))
     right, bottom = (

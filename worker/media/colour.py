@@ -73,8 +73,12 @@ def rgb_of_planes(y: U8, u: U8, v: U8, colour: ColourMatrix) -> U8:
 
 def ycc_of_rgb(rgb: U8 | F32, colour: ColourMatrix) -> F32:
     """Convert RGB (H, W, 3), 0..255, to limited-range Y, Cb, Cr (H, W, 3) float32, not rounded."""
-    matrix = np.concatenate([colour.from_rgb, OFFSET[:, None]], axis=1)
-    return np.asarray(cv2.transform(rgb.astype(np.float32), matrix), np.float32)
+    return np.asarray(cv2.transform(rgb.astype(np.float32), ycc_matrix(colour)), np.float32)
+
+
+def ycc_matrix(colour: ColourMatrix) -> F32:
+    """Return the affine map (3, 4) from R, G, B to limited-range Y, Cb, Cr."""
+    return np.concatenate([colour.from_rgb, OFFSET[:, None]], axis=1)
 
 
 def planes_of_rgb(rgb: U8, colour: ColourMatrix) -> U8:

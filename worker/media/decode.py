@@ -123,7 +123,7 @@ def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check, p
         conversion = untagged(colour)
         planes = planes_of_rgb(still.rgb, colour)
         return Source(path, facts, STILL_FACTS, ffmpeg_path, conversion, planes, still.warnings)
-    picture = probe_picture(path, ACCEPTED, facts.picture_changes)
+    picture = facts.picture or probe_picture(path, ACCEPTED, facts.picture_changes)
     conversion = conversion_of(picture, facts.height)
     decoder = ALPHA_DECODERS.get(facts.codec) if picture.alpha else None
     warnings = check_tools(conversion, decoder, ffmpeg_path)

@@ -155,7 +155,7 @@ class MixedFeed(Feed):
             is_heard=False,
             file_channels=sound.facts.channels,
         )
-        process = MediaProcess(request.to_arguments(), self._check_stopped, reads=True, opens=[Path(request.path)])
+        process = MediaProcess(request.to_program(), self._check_stopped, reads=True, opens=[Path(request.path)])
         return _Stream(opened.enter_context(process), self._channels)
 
 

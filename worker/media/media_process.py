@@ -17,6 +17,7 @@ import resource
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from app.core.checks import Check
 from app.core.errors import ErrorCode, ServiceError
 from app.core.parent_death import tied_to_this_process
 from app.core.sandbox.confined import child_environment, program_access, start_confined
+from app.core.sandbox.forked import ForkedChild, PythonProgram, fork_server
 from app.core.sandbox.landlock import FileAccess
 
 POLL_S: Final = 0.25
@@ -63,13 +65,15 @@ class MediaProcess:
     output_fd: its output goes into this pipe, which another process reads. inherited_fd: a pipe that it reads besides
     its input. It starts when its context is entered, and it is killed when the context ends before the process does.
 
+    A PythonProgram is forked by this process's fork server; it reads no input and sets limits of its own.
+
     It is confined: it reaches no network, and it opens only the files that ffmpeg's arguments name (`file:...`; those
     that do not follow `-i` are written) and those in `opens`, which it reads.
     """
 
     def __init__(
         self,
-        arguments: Sequence[str],
+        arguments: Sequence[str] | PythonProgram,
         check: Check,
         *,
         feeds: bool = False,
@@ -78,35 +82,18 @@ class MediaProcess:
         inherited_fd: int | None = None,
         opens: Sequence[Path] = (),
     ) -> None:
-        self._arguments, self._check, self._feeds, self._reads = list(arguments), check, feeds, reads
+        self._arguments, self._check, self._feeds, self._reads = arguments, check, feeds, reads
         self._output_fd = subprocess.DEVNULL if output_fd is None else output_fd
         self._inherited = () if inherited_fd is None else (inherited_fd,)
         self._opens = opens
 
     def __enter__(self) -> MediaProcess:
-        # a child with a pipe ends when the pipe breaks; without a pipe, the kernel has to end it
-        has_pipe = self._feeds or self._reads or self._output_fd != subprocess.DEVNULL
-        arguments = self._arguments if has_pipe else tied_to_this_process(self._arguments)
-        access = self._access(arguments)
         self._error_output = tempfile.TemporaryFile()  # closed in __exit__
         try:
-            self._process = start_confined(
-                arguments,
-                access,
-                env=child_environment(),
-                stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if self._reads else self._output_fd,
-                stderr=self._error_output,
-                bufsize=0,
-                pass_fds=self._inherited,
-                process_group=0,  # Ctrl-C reaches the worker alone, and the worker decides how its children end
-            )
+            self._process = self._start()
         except BaseException:
             self._error_output.close()
             raise
-        with contextlib.suppress(ProcessLookupError):  # it has already ended
-            for limit, most in LIMITS.items():
-                resource.prlimit(self._process.pid, limit, (most, most))
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
@@ -114,14 +101,39 @@ class MediaProcess:
                     fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         return self
 
-    def _access(self, command: Sequence[str]) -> FileAccess:
+    def _start(self) -> subprocess.Popen[bytes] | ForkedChild:
+        if isinstance(self._arguments, PythonProgram):
+            access = program_access([sys.executable], self._opens)
+            output = subprocess.PIPE if self._reads else self._output_fd
+            errors = self._error_output.fileno()
+            return fork_server().start(self._arguments, access, stdout=output, stderr=errors)
+        # a child with a pipe ends when the pipe breaks; without a pipe, the kernel has to end it
+        has_pipe = self._feeds or self._reads or self._output_fd != subprocess.DEVNULL
+        arguments = list(self._arguments) if has_pipe else tied_to_this_process(list(self._arguments))
+        process = start_confined(
+            arguments,
+            self._access(arguments[0], self._arguments),
+            env=child_environment(),
+            stdin=subprocess.PIPE if self._feeds else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if self._reads else self._output_fd,
+            stderr=self._error_output,
+            bufsize=0,
+            pass_fds=self._inherited,
+            process_group=0,  # Ctrl-C reaches the worker alone, and the worker decides how its children end
+        )
+        with contextlib.suppress(ProcessLookupError):  # it has already ended
+            for limit, most in LIMITS.items():
+                resource.prlimit(process.pid, limit, (most, most))
+        return process
+
+    def _access(self, launcher: str, command: Sequence[str]) -> FileAccess:
         """Return what the process may open; files to be written are created, because a rule needs a file."""
         reads, writes = list(self._opens), list[Path]()
-        for before, argument in itertools.pairwise(self._arguments):
+        for before, argument in itertools.pairwise(command):
             if argument.startswith(FILE_PROTOCOL):
                 path = Path(argument.removeprefix(FILE_PROTOCOL))
                 (reads if before == "-i" else writes).append(path)
-        return program_access(list(dict.fromkeys((command[0], self._arguments[0]))), reads, list(filter(_made, writes)))
+        return program_access(list(dict.fromkeys((launcher, command[0]))), reads, list(filter(_made, writes)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

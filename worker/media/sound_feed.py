@@ -125,7 +125,7 @@ class SoundFeed(Feed):
     def _start(self, writing_fd: int) -> None:
         try:
             self._process = MediaProcess(
-                self._request.to_arguments(), self._check, output_fd=writing_fd, opens=[Path(self._request.path)]
+                self._request.to_program(), self._check, output_fd=writing_fd, opens=[Path(self._request.path)]
             )
             self._process.__enter__()
         finally:

@@ -1,4 +1,4 @@
-"""The program that decodes one sound under limits (`python -m worker.media.sound_program REQUEST`).
+"""The program that decodes one sound under limits (a `PythonProgram` of app.core.sandbox.forked).
 
 It writes signed 16-bit samples, channels interleaved, to its standard output: what the network hears, or what the
 output plays. Both are read by `app.core.probing.sound_reader`, so they begin and end together.
@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 from app.core.errors import InputError
 from app.core.probing.confine import confine
 from app.core.probing.sound_reader import Reading, read_sound
+from app.core.sandbox.forked import PythonProgram
 from model.arrays import F32, I16
 from worker.media.mix import CancelGuard, are_placed, mix_weights
 
+PROGRAM: Final = "worker.media.sound_program"
 BLOCK_S: Final = 0.5  # of sound that is judged at once
 LIMITER: Final = "level=disabled:limit=1:attack=5:release=50:latency=1"
 SILENCE_SAMPLES: Final = 16_000  # written at once
@@ -56,14 +58,14 @@ class SoundRequest:
     is_heard: bool
     file_channels: int
 
-    def to_arguments(self) -> list[str]:
-        """Return the command line of the program."""
-        return [sys.executable, "-m", "worker.media.sound_program", json.dumps(asdict(self))]
+    def to_program(self) -> PythonProgram:
+        """Return the program that decodes the sound."""
+        return PythonProgram(PROGRAM, (json.dumps(asdict(self)),))
 
 
-def main(output: IO[bytes]) -> int:
-    """Decode the sound that the command line asks for; return the exit status."""
-    request = SoundRequest(**json.loads(sys.argv[1]))
+def main() -> int:
+    """Decode the sound that the argument asks for to standard output; return the exit status."""
+    request, output = SoundRequest(**json.loads(sys.argv[1])), sys.stdout.buffer
     confine(cpu_s=int(60 + request.end_s))
     av.logging.set_level(None)
     try:
@@ -273,7 +275,3 @@ def _weights_as_loud(power: F32, outputs: int) -> F32:
     else:
         weights[:] = np.sqrt(channels[loudest] / mix) / len(channels)
     return weights
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.stdout.buffer))

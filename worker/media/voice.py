@@ -52,7 +52,7 @@ def read_voice(
         file_channels=facts.channels,
     )
     raw, buffer = work_dir / VOICE_FILE, memoryview(mmap.mmap(-1, BUFFER_BYTES))
-    with MediaProcess(request.to_arguments(), check, reads=True, opens=[path]) as process:
+    with MediaProcess(request.to_program(), check, reads=True, opens=[path]) as process:
         with raw.open("wb") as file:  # not a memory map: a full disk then raises an error instead of SIGBUS
             while filled := process.read_into(buffer):
                 file.write(buffer[:filled])

@@ -15,7 +15,8 @@ import torch
 from tqdm import tqdm
 
 from app.core.errors import ErrorCode, ServiceError
-from model.checkpoint import CheckpointConfig, load_expert
+from model.checkpoint import load_expert
+from model.checkpoint_config import CheckpointConfig
 from model.evaluation.av_offset import OffsetExpert
 from worker.training_data.clip_writer import FPS, Preparer
 from worker.training_data.dataset_layouts import Film, choose_splits, find_films, known_splits

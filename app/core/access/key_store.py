@@ -17,8 +17,11 @@ from app.core.outgoing.signatures import new_secret
 from app.core.records.keys import Key
 from app.core.records.lua import Scripts
 
-# Compared when there is no such key, so that an unknown key takes as long as a wrong secret.
+NO_TOKEN: Final = Token("0" * 12, "")
 NO_DIGEST: Final = "0" * 64
+# Read, parsed and compared where there is no such key or no former secret: a call is refused after the same work,
+# whatever is wrong with its token. Digest, former, former_until, doc.
+DECOY: Final = (NO_DIGEST, NO_DIGEST, "0", ApiKey(id=NO_TOKEN.key_id, name="decoy", created_at=0).model_dump_json())
 
 
 class KeyStore:
@@ -96,18 +99,17 @@ class KeyStore:
         return secret
 
     def find(self, text: str) -> ApiKey | None:
-        """Return the key of a token that a caller sent, or None if the token is wrong, revoked or expired."""
-        token = Token.parse(text) or Token("0" * 12, "")
-        fields = cast("dict[str, str]", self._redis.hgetall(Key.API_KEY + token.key_id))
+        """Return the key of a token that a caller sent, or None if the token is wrong, revoked or expired.
+
+        All these cases take the same work, so the time does not tell which ids exist.
+        """
+        token = Token.parse(text) or NO_TOKEN
+        known, digest, former, former_until, doc = self._scripts.texts("find_key", key_id=token.key_id, decoy=DECOY)
         now_s = time.time()
-        digests = [fields.get("digest", NO_DIGEST)]
-        if now_s < float(fields.get("former_until", 0)):
-            digests.append(fields["former"])
-        is_right = matches(token, digests)
-        if not is_right or "doc" not in fields:
-            return None
-        key = ApiKey.model_validate_json(fields["doc"])
-        return None if key.expires_at is not None and key.expires_at <= now_s else key
+        is_right = matches(token, [digest, former if now_s < float(former_until) else NO_DIGEST])
+        key = ApiKey.model_validate_json(doc)
+        is_valid = key.expires_at is None or now_s < key.expires_at
+        return key if known == "yes" and is_right and is_valid else None
 
     def take_call(self, key: ApiKey) -> None:
         """Count a call of the key; raises CapacityError(rate_limited) if it has made too many."""

@@ -17,6 +17,7 @@ SEND_LIMITS: Final = OutgoingLimits(
     total_s=20.0, lookup_s=5.0, connect_s=5.0, idle_s=15.0, max_head_bytes=16 * 1024, max_redirects=0
 )
 SECONDS: Final = re.compile(r"\d{1,6}")
+ASKING_TO_WAIT: Final = (429, 503)  # statuses whose Retry-After is the time of a next try (RFC 9110, RFC 6585)
 # Read and forgotten, so that the other side sees its answer taken.
 MAX_ANSWER_BYTES: Final = 16 * 1024
 
@@ -44,7 +45,8 @@ def send(
     deadline = Deadline.after(client.limits.total_s, check)
     destination = client.destination(address, deadline)
     with client.exchange(destination, deadline, headers, body) as response:
-        answer = Answer(response.status, _retry_after_s(header(response.headers, "retry-after")))
+        asked = header(response.headers, "retry-after") if response.status in ASKING_TO_WAIT else None
+        answer = Answer(response.status, _retry_after_s(asked))
         left = MAX_ANSWER_BYTES
         try:
             for chunk in response.iter_stream():

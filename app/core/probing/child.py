@@ -1,7 +1,7 @@
-"""The probing child process: opens one untrusted file under hard limits (`python -m app.core.probing.child`).
+"""The probing child process: opens one untrusted file under hard limits (a `PythonProgram` of app.core.sandbox.forked).
 
-It reads a request as JSON from standard input, `{"task", "path", "cpu_s", "limits"}` with a task of TASKS, and writes a
-line `ready` to standard output. Whatever ends the process before has to do with this machine, not with the file. Then
+Its argument is a request as JSON, `{"task", "path", "cpu_s", "limits"}` with a task of TASKS. It writes a line `ready`
+to standard output. Whatever ends the process before has to do with this machine, not with the file. Then
 follows `{"facts": {...}}`, or `{"error": {"code", "message"}}` for a file that is refused, or `{"broken": text}` where
 the machine could not do its part.
 """
@@ -40,7 +40,7 @@ TASKS: Final[Mapping[str, Probe]] = {
 
 def main() -> None:
     """Answer one request."""
-    request = json.load(sys.stdin)
+    request = json.loads(sys.argv[1])
     has_all_memory = confine(int(request["cpu_s"]))
     av.logging.set_level(None)
     sys.stdout.write(READY)
@@ -88,7 +88,3 @@ def _can_be_read(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-if __name__ == "__main__":
-    main()

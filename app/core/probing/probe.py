@@ -15,54 +15,27 @@ import signal
 import stat
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import imageio_ffmpeg
+from pydantic import TypeAdapter
 
 from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import AudioFacts, VideoFacts
+from app.core.picture_facts import PictureFacts as PictureFacts
 from app.core.probing.answer import DAMAGED, READY
 from app.core.probing.limits import Limits as Limits  # callers import it from here
-from app.core.sandbox.confined import child_environment, program_access, run_confined
+from app.core.sandbox.confined import program_access
+from app.core.sandbox.forked import PythonProgram, fork_server, run_forked
 
+PROGRAM: Final = "app.core.probing.child"
 TIMEOUT_S: Final = 30.0
 PATIENCE: Final = 2.0  # seconds that a busy machine may take for each second of processor time
 READ_BYTES_PER_S: Final = 40e6  # of a slow disk: large files get more time
 
 _log = logging.getLogger("lipsync.probe")
-
-
-@dataclass(frozen=True)
-class PictureFacts:
-    """Facts that a decoder of the video needs beyond VideoFacts.
-
-    start_pts: time of the first frame that is shown, in units of time_base seconds. may_be_interlaced: any frame may be
-    flagged as interlaced. rgb: the codec stores RGB. alpha: the picture may have transparent places. matrix, primaries,
-    transfer: colour tags as ITU-T H.273 numbers (2 = unspecified). stream: number of the video stream in the file.
-    stored_width, stored_height: size of most frames as decoded, before cropping. pixel_aspect: width of their pixels
-    divided by the height. aspects: times in seconds from the first frame from which on the pixels have other such
-    values. pixel_format: format of the frames, in ffmpeg's names. crop: columns and rows not to be shown (left, right,
-    top, bottom). turn: ffmpeg filters that then make the picture upright, "" if it is.
-    """
-
-    start_pts: int | None
-    time_base: str
-    may_be_interlaced: bool
-    rgb: bool
-    alpha: bool
-    matrix: int
-    primaries: int
-    transfer: int
-    stream: int = 0
-    stored_width: int = 0
-    stored_height: int = 0
-    pixel_aspect: str = "1"
-    aspects: tuple[tuple[float, str], ...] = ()
-    pixel_format: str = "yuv420p"
-    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
-    turn: str = ""
 
 
 class ProbeBrokenError(ServiceError):
@@ -91,10 +64,12 @@ def probe_picture(path: Path, limits: Limits, changes: bool = False) -> PictureF
     changes: the size or shape of the picture changes (VideoFacts.picture_changes); the whole file is then read.
     """
     task = "changing_picture" if changes else "picture"
-    facts = _run_child(task, path, limits, ErrorCode.VIDEO_UNREADABLE)
-    facts["crop"] = tuple(facts["crop"])
-    facts["aspects"] = tuple((start_s, aspect) for start_s, aspect in facts["aspects"])
-    return PictureFacts(**{name: facts[name] for name in PictureFacts.__dataclass_fields__})
+    return TypeAdapter(PictureFacts).validate_python(_run_child(task, path, limits, ErrorCode.VIDEO_UNREADABLE))
+
+
+def get_ready() -> None:
+    """Start what probes need, so that the first one is as fast as the others; raises OSError."""
+    fork_server().load(PROGRAM)
 
 
 def find_ffmpeg(setting: str | None) -> str:
@@ -119,12 +94,10 @@ def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> 
         "limits": asdict(limits),
     }
     try:
-        child = run_confined(
-            [sys.executable, "-m", "app.core.probing.child"],
+        child = run_forked(
+            PythonProgram(PROGRAM, (json.dumps(request),)),
             program_access([sys.executable], reads=[path.resolve()]),
-            data=json.dumps(request),
             timeout_s=timeout_s * PATIENCE,
-            environment=child_environment(),
         )
     except subprocess.TimeoutExpired as error:  # its limit of processor time would have ended it before
         _log.error("probe too slow task=%s", task)

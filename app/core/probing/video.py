@@ -5,6 +5,7 @@ Headers are not trusted: all packets are read, counted and timed, and the first 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,9 +16,9 @@ from app.core.errors import ErrorCode, InputError
 from app.core.probing.clock import join_parts, split_at_restarts, usual_step
 from app.core.probing.demux import format_of, size_and_hash, too_long
 from app.core.probing.frame_rate import STILL_RATE, Cadence, find_cadence
-from app.core.probing.joined_files import has_unread_film
+from app.core.probing.joined_files import has_unread_film, headers_differ
 from app.core.probing.limits import Limits
-from app.core.probing.picture import check_size, find_picture
+from app.core.probing.picture import FilmPicture, check_size, find_picture
 from app.core.probing.sniff import PICTURE_FORMATS
 from app.core.probing.survey import Survey, survey_packets
 
@@ -77,6 +78,9 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
     if has_unread_film(path, name, survey.read_bytes):
         message = "The file was joined from several films, of which only a part can be read; send a film that is whole."
         raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
+    if headers_differ(path, name, picture.stream):
+        message = "The file was joined from films that are encoded in different ways; send its parts alone."
+        raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
     if survey.turns - {"", picture.turn}:  # codecs may tell it in the first key frame only
         message = "The film is turned in another way from some frame on, which is not supported; send its parts alone."
         raise InputError(ErrorCode.VIDEO_UNREADABLE, message)
@@ -88,7 +92,9 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
         message = f"The video runs at {float(cadence.rate):.4g} frames a second; {limits.max_fps:g} are allowed."
         raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, message)
     if survey.picture_changes:
-        picture = replace(picture, stored=survey.usual_picture() or picture.stored)
+        decoding, picture = _changing_facts(picture, survey, parts)
+    else:
+        decoding = picture.facts()
     width, height = picture.shown_size()
     return {
         "kind": "image" if cadence.frames == 1 else "video",
@@ -106,6 +112,7 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
         "video_tracks": picture.tracks,
         "clock_restarts": len(parts) - 1,
         "picture_changes": survey.picture_changes,
+        "picture": decoding,
     }
 
 
@@ -145,11 +152,21 @@ def probe_changing_picture(path: Path, limits: Limits) -> dict[str, Any]:
     name = format_of(path, ErrorCode.VIDEO_UNREADABLE)
     picture = find_picture(path, name, limits)
     survey = survey_packets(path, name, picture.stream, limits)
-    times = [time for part in _cadence(survey, picture.start_pts, name)[1] for time in part]
+    return _changing_facts(picture, survey, _cadence(survey, picture.start_pts, name)[1])[0]
+
+
+def _changing_facts(
+    picture: FilmPicture, survey: Survey, parts: Sequence[Sequence[int]]
+) -> tuple[dict[str, Any], FilmPicture]:
+    """Return the fields of PictureFacts of a picture that changes, and the picture in its usual shape.
+
+    parts: the times of all frames on one clock, in ticks.
+    """
+    times = [time for part in parts for time in part]
     start = picture.start_pts if picture.start_pts is not None else min(times)
     aspects = [
         (float((times[min(first, len(times) - 1)] - start) * survey.time_base), str(seen.pixel_aspect))
         for first, seen in survey.pictures
     ]
     usual = replace(picture, stored=survey.usual_picture() or picture.stored)
-    return usual.facts() | {"aspects": aspects}
+    return usual.facts() | {"aspects": aspects}, usual

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 import redis
+import redis.asyncio
 
 from app.core.records.keys import Key
 
@@ -80,3 +81,14 @@ class Scripts:
     def flag(self, name: str, **arguments: Argument) -> bool:
         """Run a script that answers with 0 or 1."""
         return bool(self._call(name, arguments))
+
+
+class LoopScripts:
+    """Lua scripts for an event loop; may raise `redis.RedisError`."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._scripts = {name: client.register_script(text) for name, text in SCRIPTS.items()}
+
+    async def answer(self, name: str, **arguments: Argument) -> list[Any]:
+        """Run a script that answers with a list of anything."""
+        return cast("list[Any]", await self._scripts[name](keys=[], args=[json.dumps(arguments)]))

@@ -331,7 +331,7 @@ def idempotency_name(owner: str, key: str | None) -> str:
 
 def job_doc(job_input: JobInput, options: JobOptions) -> str:
     """Return the part of a record that never changes, as JSON."""
-    return json.dumps({"input": job_input.model_dump(mode="json"), "options": options.model_dump(mode="json")})
+    return json.dumps({"input": job_input.to_record(), "options": options.model_dump(mode="json")})
 
 
 def created(outcome: str, found: str) -> Created:

@@ -19,6 +19,7 @@ from app.core.records.lua import Scripts
 
 LEASE_S: Final = 60.0  # longer than one try can take
 PAUSES_S: Final = (5, 30, 120, 300, 900, 1800, 3600)  # between tries: two hours in all
+LONGEST_PAUSE_S: Final = 3600  # that a receiver can ask for
 MOST_LISTED: Final = 100
 
 
@@ -60,11 +61,20 @@ class Webhooks:
         """Forget a webhook that was received."""
         self._scripts.flag("end_webhook", event_id=event_id)
 
-    def delay(self, event_id: str, answer: str, *, is_last: bool = False) -> bool:
-        """Count a failed try and its answer; return True if it was the last one, because it had to be or by number."""
+    def delay(self, event_id: str, answer: str, *, is_last: bool = False, least_s: int | None = None) -> bool:
+        """Count a failed try and its answer; return True if it was the last one, because it had to be or by number.
+
+        least_s: seconds that the receiver asks to be left alone, up to LONGEST_PAUSE_S.
+        """
         pauses_ms = [] if is_last else [str(pause_s * 1000) for pause_s in PAUSES_S]
+        least_ms = min(least_s or 0, LONGEST_PAUSE_S) * 1000
         return self._scripts.flag(
-            "delay_webhook", event_id=event_id, answer=answer, pauses_ms=pauses_ms, kept_ms=self._kept_ms
+            "delay_webhook",
+            event_id=event_id,
+            answer=answer,
+            pauses_ms=pauses_ms,
+            least_ms=least_ms,
+            kept_ms=self._kept_ms,
         )
 
     def failed(self, owner: str) -> list[Webhook]:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from model.arrays import F32
 from model.audio import AROUND_FRAME, STARTING_AT_FRAME
+from model.network.generator import join_faces
 from model.network.wav2lip import Wav2Lip
-from model.synthesizer import join_faces
 from model.training.batches import FaceBatch, Rng
 from model.training.clips import Corpus
 from model.training.objectives.faces import FacesObjective, LossNetworks, Scene

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from model.arrays import F32
 from model.corpus.puppet.mesh import INNER_LOWER, INNER_UPPER
 from model.errors import RecipeError
-from model.network.generator import Drawing, Generator, known_face
+from model.network.generator import Drawing, Generator, join_faces, known_face
 from model.network.hearing import Hearing, normal_articulation
-from model.synthesizer import join_faces
 from model.training.batches import FaceBatch, Rng
 from model.training.clips import Corpus
 from model.training.losses import flow_loss, mask_loss, mouth_loss, opening_masks

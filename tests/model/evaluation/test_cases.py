@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from model.checkpoint import CheckpointConfig
+from model.checkpoint_config import CheckpointConfig
 from model.errors import CorpusError
 from model.evaluation.cases import Reading, phones_of, prepared_cases, reframe, resting_frames, sex_of
 from model.framing import FOREHEAD_TO_CHIN, LOWER_FACE, Framing
+from model.runtimes.torch_runtime import TorchRuntime
 from model.synthesizer import Synthesizer
 from tests.model.clips import SIZE, write_clip, write_corpus
 
@@ -25,7 +26,9 @@ class ShowReference(nn.Module):
 
 
 def synthesizer(framing: Framing = LOWER_FACE) -> Synthesizer:
-    return Synthesizer(ShowReference().eval(), CheckpointConfig(image_size=SIZE, framing=framing), "cpu", "fp32", 4)
+    return Synthesizer(
+        TorchRuntime(ShowReference().eval(), "cpu", "fp32"), CheckpointConfig(image_size=SIZE, framing=framing), 4
+    )
 
 
 def darkness(crops: np.ndarray, framing: Framing) -> Reading:

@@ -7,10 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.network.alignment import AdaptiveInstanceNorm
 from model.network.folding import fold_batch_norms
 from model.network.fourier import dft_matrices
-from model.network.generator import Drawing, Generator, GeneratorConfig, known_face
+from model.network.generator import Drawing, Generator, GeneratorConfig, join_faces, known_face
 from model.network.hearing import Hearing, HearingConfig, normal_articulation
 from model.network.sync_expert import SyncExpert, SyncExpertConfig, stack_lower_halves
-from model.synthesizer import join_faces
 
 
 @pytest.mark.parametrize(("height", "width"), [(6, 6), (12, 12), (7, 5), (1, 4)])

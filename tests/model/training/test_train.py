@@ -12,19 +12,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from model.audio import AROUND_FRAME
-from model.checkpoint import (
-    load_expert,
-    load_hearing,
-    load_network,
-    save_hearing,
-    verify_checkpoint,
-)
+from model.checkpoint import load_expert, load_hearing, load_network, save_hearing, verify_checkpoint
 from model.errors import CheckpointError, CorpusError, RecipeError, TrainingError
 from model.framing import LOWER_FACE
-from model.network.generator import Generator, GeneratorConfig, known_face
+from model.network.generator import Generator, GeneratorConfig, join_faces, known_face
 from model.network.hearing import Hearing, HearingConfig
 from model.speech_encoder.whisper import NAME
-from model.synthesizer import join_faces, load_synthesizer
+from model.synthesizer import load_synthesizer
 from model.training.batches import draw_faces
 from model.training.clips import Corpus
 from model.training.objectives.faces import LossNetworks

@@ -11,7 +11,7 @@ import pytest
 
 from app.core.checks import never_stop
 from app.core.errors import ErrorCode, InputError
-from app.core.probing.probe import Limits, find_ffmpeg, probe_video
+from app.core.probing.probe import Limits, find_ffmpeg, probe_picture, probe_video
 from tests.worker.films import (
     MPEG2,
     X264,
@@ -36,7 +36,9 @@ HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=no
 
 
 def opened(path: Path) -> Source:
-    return open_source(path, probe_video(path, Limits()), find_ffmpeg(None), never_stop)
+    facts = probe_video(path, Limits())
+    assert facts.picture == probe_picture(path, Limits(), facts.picture_changes)  # of a record without
+    return open_source(path, facts, find_ffmpeg(None), never_stop)
 
 
 def luma_of(source: Source, first: int = 0, last: int | None = None) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 from app.core.jobs import AudioFacts
 from app.core.probing.audio import probe_audio
 from app.core.probing.limits import Limits
-from app.core.sandbox.confined import child_environment
+from app.core.sandbox.confined import program_access
+from app.core.sandbox.forked import ForkServerClient, fork_server
 from tests.sounds import buzz, concatenated, convert, level_db, write_wav
 from worker.media.sound_program import SoundRequest, decode_sound
 
@@ -198,23 +200,26 @@ def test_only_a_sound_of_many_channels_is_read_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("end_s", "read"), [(60.0, 1000), (0.04, 0)])
 def test_the_program_ends_well_when_nobody_reads_on(tmp_path: Path, end_s: float, read: int) -> None:
-    arguments = request_of(write_wav(tmp_path / "voice.wav", [buzz(60.0)]), PLAYED, end_s=end_s).to_arguments()
-    assert json.loads(arguments[-1])["rate_hz"] == PLAYED
-    pipe = subprocess.PIPE
-    with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, env=child_environment()) as program:
-        assert program.stdout is not None and program.stderr is not None
-        assert len(program.stdout.read(read)) == read
-        program.stdout.close()
-        assert program.wait(60) == 0 and program.stderr.read() == b""
+    path = write_wav(tmp_path / "voice.wav", [buzz(60.0)])
+    program, access = request_of(path, PLAYED, end_s=end_s).to_program(), program_access([sys.executable], [path])
+    assert json.loads(program.arguments[0])["rate_hz"] == PLAYED
+    with fork_server().start(program, access, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stderr is not None
+        assert len(child.stdout.read(read)) == read
+        child.stdout.close()
+        assert child.wait(60) == 0 and child.stderr.read() == b""
 
 
-def test_the_working_folder_lends_no_modules(tmp_path: Path) -> None:
-    arguments = request_of(write_wav(tmp_path / "voice.wav", [VOICE]), PLAYED).to_arguments()
+def test_the_working_folder_lends_no_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_wav(tmp_path / "voice.wav", [VOICE])
     for name in ("worker", "app", "av"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit(3)")
-    program = subprocess.run(arguments, cwd=tmp_path, env=child_environment(), capture_output=True, check=False)
-    assert program.returncode == 0 and len(program.stdout) == 2 * PLAYED
+    monkeypatch.chdir(tmp_path)
+    access = program_access([sys.executable], [path])
+    program = request_of(path, PLAYED).to_program()
+    with ForkServerClient() as server, server.start(program, access, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and len(child.stdout.read()) == 2 * PLAYED and child.wait(60) == 0
 
 
 @pytest.mark.parametrize(

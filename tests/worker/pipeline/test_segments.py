@@ -17,7 +17,7 @@ import pytest
 from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import JobOptions
 from model.arrays import U8
-from model.checkpoint import default_checkpoint
+from model.checkpoint_config import default_checkpoint
 from model.composition import Interior
 from model.synthesizer import load_synthesizer
 from tests.fake_synthesizer import FakeSynthesizer

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from app.core.probing.probe import Limits, find_ffmpeg
 from app.core.settings import Settings
 from lipsync.__main__ import main
-from model.checkpoint import CheckpointConfig
+from model.checkpoint_config import CheckpointConfig
 from model.evaluation.av_offset import shift_sound
 from model.training.clips import Corpus
 from tests.worker.clips import portrait, write_clip, write_voice

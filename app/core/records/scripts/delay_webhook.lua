@@ -1,5 +1,5 @@
--- Count a failed try of a webhook. It is due again after the next of `pauses_ms`; after the last it is put aside
--- until it is sent again on request or `kept_ms` have passed. Returns 1 if it was put aside, else 0.
+-- Count a failed try of a webhook. It is due again after the next of `pauses_ms`, but not before `least_ms`; after the
+-- last it is put aside until it is sent again on request or `kept_ms` have passed. Returns 1 if it was put aside, else 0.
 local keys = require('keys')
 local clock = require('clock')
 local numbers = require('numbers')
@@ -13,7 +13,7 @@ local tries = redis.call('HINCRBY', key, 'tries', 1)
 redis.call('HSET', key, 'answer', args.answer, 'tried_at', numbers.whole(now))
 local pause_ms = args.pauses_ms[tries]
 if pause_ms then
-  redis.call('ZADD', keys.webhooks, numbers.whole(now + tonumber(pause_ms)), args.event_id)
+  redis.call('ZADD', keys.webhooks, numbers.whole(now + math.max(tonumber(pause_ms), args.least_ms)), args.event_id)
   return 0
 end
 webhooks.leave(args.event_id)

@@ -6,6 +6,7 @@ import pytest
 
 from app.core.access.key_store import KeyStore, new_key
 from app.core.errors import CapacityError, ErrorCode, RequestError
+from tests.app.wrong_tokens import wrong_tokens
 
 
 @pytest.fixture
@@ -48,6 +49,18 @@ def test_the_secret_before_works_for_the_overlap(store, overlap_s, works):
     assert (store.find(str(first)) == key) is works
     third = store.rotate(key.id, overlap_s)
     assert store.find(str(third)) == key and store.find(str(first)) is None
+
+
+def test_every_refusal_asks_redis_for_the_same(store, redis_client):
+    asked = {}
+    for reason, text in wrong_tokens(store).items():
+        assert store.find(text) is None  # the script is known to Redis from here on
+        redis_client.config_resetstat()
+        assert store.find(text) is None
+        stats = redis_client.info("commandstats")
+        asked[reason] = {name: facts["calls"] for name, facts in stats.items() if name != "cmdstat_config|resetstat"}
+    assert all(commands == asked["unknown id"] for commands in asked.values()), asked
+    assert asked["unknown id"]["cmdstat_hmget"] == 1
 
 
 def test_rotating_an_unknown_key_makes_none(store):

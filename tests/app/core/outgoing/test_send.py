@@ -46,6 +46,7 @@ def test_the_receiver_gets_what_was_signed():
         ("200 OK", 200, None),
         ("410 Gone", 410, None),
         ("302 Found\r\nLocation: /other", 302, None),
+        ("500 Broken\r\nRetry-After: 30", 500, None),
         ("429 Slow\r\nRetry-After: 30", 429, 30),
         ("503 No\r\nRetry-After: Mon, 01 Jan 2024 00:00:00 GMT", 503, None),
         ("503 No\r\nRetry-After: 99999999999", 503, None),

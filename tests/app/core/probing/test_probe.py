@@ -149,7 +149,7 @@ def test_a_missing_ffmpeg_is_an_error(tmp_path: Path) -> None:
 
 
 def looks() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "app.core.probing.child" in child.cmdline()]
+    return [child for child in psutil.Process().children(recursive=True) if child.name().startswith("probing.child")]
 
 
 @pytest.fixture

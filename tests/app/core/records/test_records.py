@@ -6,8 +6,9 @@ import time
 import pytest
 
 from app.core.errors import LipSyncError
-from app.core.jobs import JobOptions, JobStatus, Progress, ResultFacts, new_job_id
+from app.core.jobs import JobOptions, JobStatus, Progress, ResultFacts, VideoFacts, new_job_id
 from app.core.records.records import LEASE_S, Claim, Renewal, WorkerFacts
+from app.schemas import JobView
 from tests.service import INPUT, REPORT
 
 RESULT = ResultFacts(bytes=9, sha256="c" * 64, duration_s=4.0, fps="25", width=640, height=480, frames=100)
@@ -30,6 +31,14 @@ def test_a_new_job_is_queued_with_all_it_was_given(records):
     job = records.get(created(records))
     assert (job.status, job.attempt, job.options.crf, job.input) == (JobStatus.QUEUED, 0, 20, INPUT)
     assert (job.expires_at - job.created_at).total_seconds() == 60
+
+
+def test_facts_for_workers_alone_are_in_the_record_and_not_in_the_answer(records):
+    job = records.get(created(records))
+    assert job.input.video.picture == INPUT.video.picture is not None
+    assert "picture" not in JobView.of(job, None).model_dump()["input"]["video"]
+    earlier = VideoFacts.model_validate(INPUT.video.model_dump())  # as in records of earlier versions
+    assert earlier.picture is None and earlier.sha256 == INPUT.video.sha256
 
 
 def test_unknown_job_is_none(records):

@@ -5,7 +5,7 @@ import pytest
 from app.core.errors import RequestError
 from app.core.jobs import JobOptions, JobStatus, new_job_id
 from app.core.records.keys import Key
-from app.core.records.webhooks import PAUSES_S, Webhooks
+from app.core.records.webhooks import LONGEST_PAUSE_S, PAUSES_S, Webhooks
 from tests.app.core.records.test_records import RESULT
 from tests.service import INPUT, REPORT
 
@@ -137,6 +137,19 @@ def test_after_the_last_try_it_is_put_aside_and_can_be_sent_again(records, webho
         webhooks.resend("team", failed.id)
     left = [name for name in redis_client.keys("*webhook*") if redis_client.type(name) != "none"]
     assert left == []
+
+
+@pytest.mark.parametrize(
+    ("least_s", "pause_s"), [(None, PAUSES_S[0]), (1, PAUSES_S[0]), (600, 600), (10**6, LONGEST_PAUSE_S)]
+)
+def test_a_receiver_may_ask_for_a_longer_pause(records, webhooks, job, redis_client, least_s, pause_s):
+    records.cancel(job())
+    (webhook,) = webhooks.take(9)
+    before_s = redis_client.time()[0]
+    assert webhooks.delay(webhook.id, "status 503", least_s=least_s) is False
+    ((_, due_ms),) = redis_client.zrange(Key.WEBHOOKS, 0, -1, withscores=True)
+    after_s = redis_client.time()[0] + 1
+    assert before_s + pause_s <= due_ms / 1000 <= after_s + pause_s
 
 
 def test_pauses_cover_two_hours():

@@ -12,23 +12,11 @@ from pathlib import Path
 import pytest
 
 from app.core.sandbox.confined import child_environment, program_access, run_confined, start_confined, try_confinement
+from app.core.sandbox.forked import PythonProgram, run_forked
+from tests.app.core.sandbox import attempts
 from tests.service import wait_until
 
 ACTIVE = try_confinement()
-TRY = """
-import ctypes, os, socket, subprocess, sys, threading
-libc = ctypes.CDLL(None, use_errno=True)
-def call(*arguments):
-    if libc.syscall(*arguments) == -1:
-        raise OSError(ctypes.get_errno(), "refused")
-own, other, parent = sys.argv[2:]
-try:
-    eval(sys.argv[1])
-except OSError as error:
-    print(type(error).__name__)
-else:
-    print("done")
-"""
 ALWAYS = {
     "read its own file": "open(own).read()",
     "use the null device": "open(os.devnull, 'w')",
@@ -69,31 +57,39 @@ def folder():
         yield Path(name)
 
 
-def attempt(folder: Path, what: str) -> str:
-    """Return `done`, or the error of an attempt in a confined child."""
-    own, other = folder / "own", folder / "other"
-    command = [sys.executable, "-c", TRY, what, str(own), str(other), str(os.getpid())]
-    access = program_access([sys.executable], reads=[own])
-    child = run_confined(command, access, data="", timeout_s=60, environment=child_environment())
-    assert child.stdout, child.stderr
-    return child.stdout.split()[-1]
+@pytest.fixture(params=["executed", "forked"])
+def attempt(request, folder):
+    """Return a function that attempts something in a confined child and returns `done`, or the error."""
+
+    def run(what: str) -> str:
+        arguments = [what, str(folder / "own"), str(folder / "other"), str(os.getpid())]
+        access = program_access([sys.executable], reads=[folder / "own"])
+        if request.param == "forked":
+            child = run_forked(PythonProgram(attempts.__name__, tuple(arguments)), access, timeout_s=60)
+        else:
+            command = [sys.executable, "-m", attempts.__name__, *arguments]
+            child = run_confined(command, access, data="", timeout_s=60, environment=child_environment())
+        assert child.stdout, child.stderr
+        return child.stdout.split()[-1]
+
+    return run
 
 
 @pytest.mark.parametrize("what", ALWAYS)
-def test_a_decoder_can(folder, what):
-    assert attempt(folder, ALWAYS[what]) == "done"
+def test_a_decoder_can(attempt, what):
+    assert attempt(ALWAYS[what]) == "done"
 
 
 @pytest.mark.skipif(not ACTIVE.system_calls, reason="this machine has no seccomp filter")
 @pytest.mark.parametrize("what", WITHOUT_CALLS)
-def test_no_way_to_the_network(folder, what):
-    assert attempt(folder, WITHOUT_CALLS[what]) == "PermissionError"
+def test_no_way_to_the_network(attempt, what):
+    assert attempt(WITHOUT_CALLS[what]) == "PermissionError"
 
 
 @pytest.mark.skipif(not ACTIVE.files, reason="this kernel has no Landlock")
 @pytest.mark.parametrize("what", WITHOUT_FILES)
-def test_no_way_to_other_files(folder, what):
-    assert attempt(folder, WITHOUT_FILES[what]) == "PermissionError"
+def test_no_way_to_other_files(attempt, folder, what):
+    assert attempt(WITHOUT_FILES[what]) == "PermissionError"
     assert (folder / "own").read_text() == "own"
 
 
@@ -104,8 +100,8 @@ def test_a_file_to_write_is_written(folder):
     assert (folder / "own").read_text() == "new"
 
 
-def test_the_confinement_is_the_childs_alone(folder):
-    attempt(folder, "None")
+def test_the_confinement_is_the_childs_alone(attempt, folder):
+    attempt("None")
     assert (folder / "other").read_text() == "other"
     assert subprocess.run(["/bin/sh", "-c", "true"], check=False).returncode == 0
 
