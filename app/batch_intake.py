@@ -44,18 +44,20 @@ from app.services import Services
 MAX_JOBS: Final = 500
 
 
+_UPLOAD_START: Final = "upload:"
+_SOURCE: Final = "Name of a file of the form, an address, or `upload:ID`."
+
+
 class BatchItem(BaseModel):
-    """One job of a batch. video, audio, audio_mix: the name of a file of the form, or an address."""
+    """One job of a batch. video, audio, audio_mix: the name of a file of the form, an address, or upload:ID."""
 
     model_config = ConfigDict(extra="forbid")
 
-    video: str = Field(description="Name of a file of the form, or an address.", max_length=4096)
+    video: str = Field(description=_SOURCE, max_length=4096)
     audio: str | None = Field(
-        None,
-        description="Name of a file of the form, or an address; left out where the option `segments` names the voices.",
-        max_length=4096,
+        None, description=f"{_SOURCE} Left out where the option `segments` names the voices.", max_length=4096
     )
-    audio_mix: str | None = Field(None, description="Name of a file of the form, or an address.", max_length=4096)
+    audio_mix: str | None = Field(None, description=_SOURCE, max_length=4096)
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the job, as in `POST /jobs`.")
 
     @property
@@ -90,9 +92,10 @@ async def received_batch(request: Request, services: Services, caller: Caller) -
         webhook_url = received.form.texts.get("webhook_url") or None
         notice = await run_in_threadpool(with_webhook, services, caller, JobOptions(webhook_url=webhook_url))
         options = [_checked_options(number, item, received) for number, item in enumerate(items)]
-        named = (text for item in items for text in item.sources.values() if is_address(text))
-        voices = (text for one in options for text in addresses(one.segments))
-        await received.fetch(services, caller.owner, [*named, *voices])
+        sources = [text for item in items for text in item.sources.values()]
+        voices = [text for one in options for text in addresses(one.segments)]
+        await received.fetch(services, caller.owner, [*filter(is_address, sources), *voices])
+        await received.fetch_uploads(services, caller.owner, map(_upload_id, filter(_is_upload, sources)))
         probed: _Probed = {}
         jobs = enumerate(zip(items, options, strict=True))
         intakes = [await _checked_item(services, received, number, *job, probed) for number, job in jobs]
@@ -161,6 +164,14 @@ def _checked_options(number: int, item: BatchItem, received: ReceivedForm) -> Jo
         return options
 
 
+def _is_upload(text: str) -> bool:
+    return text.startswith(_UPLOAD_START)
+
+
+def _upload_id(text: str) -> str:
+    return text.removeprefix(_UPLOAD_START)
+
+
 async def _checked_item(
     services: Services,
     received: ReceivedForm,
@@ -195,6 +206,8 @@ def _naming(number: int) -> Iterator[None]:
 def _path_of(received: ReceivedForm, part: str, source: str) -> Path:
     if is_address(source):
         return received.fetched[source]
+    if _is_upload(source):
+        return received.fetched[_upload_id(source)]
     if source not in received.form.files:
         raise option_error(f"{part}: the form has no file of this name.")
     return received.form.files[source]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ PAUSE_S: Final = 0.5  # shortest time between two calls of `wait`
 OUTAGE_S: Final = 60.0  # `wait` bears a service that does not answer for so long
 HOLD_S: Final = 20.0  # time for which the service may hold one answer back
 CHUNK_BYTES: Final = 1024**2
+_TIMEOUT: Final = httpx.Timeout(30.0, write=120.0, read=120.0)
 
 
 class Client:
@@ -36,12 +38,11 @@ class Client:
 
     def __init__(self, url: str, api_key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
         headers = {"Authorization": f"Bearer {_header('api_key', api_key)}"} if api_key else {}
-        timeout = httpx.Timeout(30.0, write=120.0, read=120.0)
         try:
             address = httpx.URL(url.rstrip("/"))
             if address.scheme not in ("http", "https") or not address.host:
                 raise ValueError("it must begin with http:// or https://, and name a host")
-            self._http = httpx.Client(base_url=address, headers=headers, timeout=timeout, transport=transport)
+            self._http = httpx.Client(base_url=address, headers=headers, timeout=_TIMEOUT, transport=transport)
         except (httpx.InvalidURL, ValueError, ImportError) as error:  # the last for a proxy that needs a package
             raise InputError(ErrorCode.OPTION_INVALID, f"url: cannot be used ({error}).") from None
 
@@ -64,20 +65,48 @@ class Client:
         audio_mix: Path | None = None,
         voices: Mapping[str, Path] | None = None,
         idempotency_key: str | None = None,
+        via_storage: bool = False,
     ) -> dict[str, Any]:
         """Create a job and return it; raises LipSyncError with the service's code.
 
-        voices: files that the option `segments` names, by name.
+        voices: files that the option `segments` names, by name; they are always sent with the form. via_storage: the
+        other files go straight to the service's bucket, and the job names them.
         """
-        given = {"video": video, "audio": audio, "audio_mix": audio_mix, **(voices or {})}
+        given = {"video": video, "audio": audio, "audio_mix": audio_mix}
         paths = {name: path for name, path in given.items() if path is not None}
         fields = {name: _text(value) for name, value in (options or {}).items() if value is not None}
         headers = {}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = _header("idempotency_key", idempotency_key)
         with ExitStack() as stack:
-            files = {name: (name, stack.enter_context(_open(path, name))) for name, path in paths.items()}
+            files: dict[str, tuple[str | None, BinaryIO | str]] = {}
+            for name, path in paths.items():
+                if via_storage:
+                    files[f"{name}_upload"] = (None, self.upload(path, name))
+                else:
+                    files[name] = (name, stack.enter_context(_open(path, name)))
+            for name, path in (voices or {}).items():
+                files[name] = (name, stack.enter_context(_open(path, name)))
             return self._job("POST", "/jobs", files=files, data=fields, headers=headers)
+
+    def upload(self, path: Path, name: str) -> str:
+        """Send a file straight to the service's bucket and return the id of the upload.
+
+        name: of the part, for errors. Raises LipSyncError; its code is `upload_unavailable` without a bucket.
+        """
+        with _open(path, name) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            upload = self._call("POST", "/uploads", json={"bytes": size_bytes})
+            try:
+                # Not with this client: the address is the bucket's, which must not see the API key.
+                answer = httpx.request(
+                    upload["method"], upload["url"], headers=upload["headers"], content=file, timeout=_TIMEOUT
+                )
+            except (httpx.HTTPError, httpx.InvalidURL, KeyError):
+                raise ServiceError(ErrorCode.INTERNAL, f"{name}: the storage of the service does not answer.") from None
+        if answer.is_error:
+            raise ServiceError(ErrorCode.INTERNAL, f"{name}: the storage answered with status {answer.status_code}.")
+        return str(upload["id"])
 
     def status(self, job_id: str) -> dict[str, Any]:
         """Return the job."""

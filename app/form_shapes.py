@@ -1,7 +1,8 @@
 """The two forms that the service receives: which fields may be there, and which must.
 
-a job      video, audio, audio_mix: files, or their addresses as video_url, audio_url, audio_mix_url; and options, of
-           which `segments` may name further files of any name
+a job      video, audio, audio_mix: files, or their addresses as video_url, audio_url, audio_mix_url, or files that were
+           sent to the bucket before, as video_upload, audio_upload, audio_mix_upload; and options, of which `segments`
+           may name further files of any name
 a batch    jobs: JSON that says of each job which files and options it has; webhook_url; and files of any name
 """
 
@@ -17,6 +18,7 @@ from app.core.storage.port import PARTS
 
 REQUIRED: Final = ("video", "audio")
 URL_FIELDS: Final = {f"{name}_url": name for name in PARTS}  # addresses of files, by the name of their field
+UPLOAD_FIELDS: Final = {f"{name}_upload": name for name in PARTS}  # ids of files in the bucket, likewise
 BATCH_TEXTS: Final = {"jobs": 4 * 1024**2, "webhook_url": 2000}  # longest text in bytes
 MAX_OPTION_BYTES: Final = 16 * 1024
 MAX_SEGMENTS_BYTES: Final = 512 * 1024  # of the option `segments`: an address in each entry, and more
@@ -55,7 +57,7 @@ class JobForm:
         """Return what a field holds, None if there is no such field."""
         if name in PARTS:
             return "file"
-        if name in OPTION_NAMES or name in URL_FIELDS:
+        if name in OPTION_NAMES or name in URL_FIELDS or name in UPLOAD_FIELDS:
             return "text"
         return "file" if has_filename and _FILE_NAME.fullmatch(name) else None
 
@@ -68,12 +70,12 @@ class JobForm:
 
         Where `segments` names the voices, `app.core.dub_voices` checks the files beside the video.
         """
-        for name in PARTS:
-            if name in files and f"{name}_url" in texts:
-                raise option_error(f"{name}: send the file or its address, not both.")
         required = ("video",) if "segments" in texts else REQUIRED
-        for name in required:
-            if name not in files and f"{name}_url" not in texts:
+        for name in PARTS:
+            sources = (name in files) + (f"{name}_url" in texts) + (f"{name}_upload" in texts)
+            if sources > 1:
+                raise option_error(f"{name}: send the file, or its address, or its upload, not two of them.")
+            if name in required and not sources:
                 raise option_error(f"{name}: this file is required.")
         for name in files:
             if name not in PARTS and "segments" not in texts:

@@ -38,7 +38,8 @@ from app.core.queue import send_job
 from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
-from app.form_shapes import URL_FIELDS, FormShape, JobForm
+from app.direct_upload import fetch_upload
+from app.form_shapes import UPLOAD_FIELDS, URL_FIELDS, FormShape, JobForm
 from app.form_writer import Form
 from app.listeners import until_client_leaves
 from app.services import Services
@@ -90,7 +91,10 @@ class Intake:
 
 @dataclass
 class ReceivedForm:
-    """Form whose files lie in a folder of this host, until the reception ends. fetched: paths by address."""
+    """Form whose files lie in a folder of this host, until the reception ends.
+
+    fetched: paths of further files by address, or by id of the upload.
+    """
 
     request: Request
     form: Form
@@ -109,22 +113,44 @@ class ReceivedForm:
             parse_url(url, services.url_client.policy)
         budget = TimeBudget(TIMEOUTS_OF_A_FORM * services.url_client.limits.total_s)
         for url in wanted:
-            present = [*self.form.files.values(), *self.fetched.values()]
-            left = services.upload_limits.max_bytes - sum(path.stat().st_size for path in present)
-            path = self.folder / f".fetched-{len(self.fetched)}"  # no file of a form has such a name
-
+            path, left = self._next_path(), self._left_bytes(services)
             with until_client_leaves(self.request) as wait:
-
-                def check(wait: anyio.CancelScope = wait) -> None:
-                    if wait.cancel_called:
-                        raise ClientDisconnect
-                    if services.shutdown.has_begun:
-                        raise stopping_error()
-                    services.workspace.check_space(0)
-
+                check = partial(_check_wanted, services, wait)
                 download = partial(fetch, services.url_client, url, path, max_bytes=left, check=check)
                 await services.downloads.run(owner, partial(budget.spend, download))
             self.fetched[url] = path
+
+    async def fetch_uploads(self, services: Services, owner: str, upload_ids: Iterable[str]) -> None:
+        """Copy the files of these uploads from the bucket, each once; they count as uploaded with the form.
+
+        Raises InputError(option_invalid, input_too_large), CapacityError(storage_full), StorageUnavailableError,
+        ClientDisconnect, `redis.RedisError`.
+        """
+        for upload_id in dict.fromkeys(upload_ids):
+            if upload_id in self.fetched:
+                continue
+            folder, left = self._next_path(), self._left_bytes(services)
+            folder.mkdir()
+            with until_client_leaves(self.request) as wait:
+                check = partial(_check_wanted, services, wait)
+                copy = partial(fetch_upload, services, owner, upload_id, folder, left, check)
+                self.fetched[upload_id] = await services.downloads.run(owner, copy)
+
+    def _next_path(self) -> Path:
+        return self.folder / f".fetched-{len(self.fetched)}"  # no file of a form has such a name
+
+    def _left_bytes(self, services: Services) -> int:
+        present = [*self.form.files.values(), *self.fetched.values()]
+        return services.upload_limits.max_bytes - sum(path.stat().st_size for path in present)
+
+
+def _check_wanted(services: Services, wait: anyio.CancelScope) -> None:
+    """Raise an error if a download is no longer wanted or possible."""
+    if wait.cancel_called:
+        raise ClientDisconnect
+    if services.shutdown.has_begun:
+        raise stopping_error()
+    services.workspace.check_space(0)
 
 
 @dataclass
@@ -174,14 +200,17 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
     async with received_form(request, services, job_id, JobForm()) as received:
         texts = received.form.texts
         urls = {URL_FIELDS[name]: text for name, text in texts.items() if name in URL_FIELDS}
-        options = options_from_text({name: text for name, text in texts.items() if name not in URL_FIELDS})
+        uploads = {UPLOAD_FIELDS[name]: text for name, text in texts.items() if name in UPLOAD_FIELDS}
+        others = URL_FIELDS.keys() | UPLOAD_FIELDS.keys()
+        options = options_from_text({name: text for name, text in texts.items() if name not in others})
         options = await run_in_threadpool(with_webhook, services, caller, options)
         sent = received.form.files
-        check_voices(options, sent, {*sent, *urls})
+        check_voices(options, sent, {*sent, *urls, *uploads})
         check_all_used(options, sent)
         await received.fetch(services, caller.owner, [*urls.values(), *addresses(options.segments)])
-        files = job_files(options, sent, {name: received.fetched[url] for name, url in urls.items()})
-        files |= voice_paths(options.segments, sent, received.fetched)
+        await received.fetch_uploads(services, caller.owner, uploads.values())
+        named = {name: received.fetched[source] for name, source in (urls | uploads).items()}
+        files = job_files(options, sent, named) | voice_paths(options.segments, sent, received.fetched)
         files = await run_in_threadpool(own_names, files, job_id)
         options = options_to_keep(options)
         job_input = await probe_files(services, files, voice_names(options.segments))

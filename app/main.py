@@ -24,7 +24,7 @@ from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.openapi import corrected
 from app.problems import install_handlers
-from app.routes import batches, events, health, jobs, pages, results, webhooks
+from app.routes import batches, events, health, jobs, pages, results, uploads, webhooks
 from app.server import make_server
 from app.services import Outside, build_services
 
@@ -45,7 +45,7 @@ EXPOSED_HEADERS: Final = (
     "Content-Range",
     "Content-Disposition",
 )
-_MODULES: Final = (jobs, batches, events, results, webhooks, health, pages)
+_MODULES: Final = (jobs, batches, uploads, events, results, webhooks, health, pages)
 ROUTERS: Final = tuple(with_head_routes(module.router) for module in _MODULES)
 
 

@@ -10,8 +10,8 @@ from app.problems import PROBLEM_TYPE
 from app.schemas import Problem
 
 _FILES: Final[dict[str, str]] = {
-    "video": "The video, or a still picture; needed, unless video_url is sent.",
-    "audio": "The voice: a sound file, or a video whose sound is used; needed, unless audio_url or segments is sent.",
+    "video": "The video, or a still picture; needed, unless video_url or _upload is sent.",
+    "audio": "The voice: a sound file, or a video with sound; needed, unless audio_url, audio_upload or segments is sent.",
     "audio_mix": "Optional sound that the output plays instead of the voice, for example voice with music.",
 }
 
@@ -43,7 +43,9 @@ def form_body() -> dict[str, Any]:
     }
     for name, text in _FILES.items():
         properties[f"{name}_url"] = {"type": "string", "description": f"Address of the file instead. {text}"}
-    # That video and audio are needed, each as a file or an address, stands in the words: few readers know `oneOf` here.
+        upload = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+        properties[f"{name}_upload"] = upload | {"description": f"Id of an upload (`POST /uploads`) instead. {text}"}
+    # That video and audio are needed, each in one of three ways, stands in the words: few readers know `oneOf` here.
     form = {"type": "object", "properties": properties, "additionalProperties": False}
     content = {
         "schema": form,
@@ -61,7 +63,7 @@ def batch_body() -> dict[str, Any]:
             "contentMediaType": "application/json",
             "description": (
                 'List of 1 to 500 jobs: `[{"video": NAME, "audio": NAME, "audio_mix": NAME, "options": {...}}]`. '
-                "A NAME is that of a file of this form (any further field), or an address."
+                "A NAME is that of a file of this form (any further field), an address, or `upload:ID`."
             ),
         },
         "webhook_url": {"type": "string", "description": "Address that is told when all jobs have ended."},

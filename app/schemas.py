@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -266,3 +266,23 @@ class InfoView(BaseModel):
     python: str
     limits: dict[str, int | float]
     workers: list[WorkerFacts] = Field(description="Live workers, each with its device, precision and weights.")
+    direct_uploads: bool = Field(description="Whether files can be sent straight to storage (`POST /uploads`).")
+
+
+class UploadRequest(BaseModel):
+    """Wish to upload a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bytes: int = Field(gt=0, le=2**60, strict=True, description="Size of the file.")
+
+
+class UploadView(BaseModel):
+    """Upload: where and how its bytes are to be sent, once or more, until it expires."""
+
+    id: str
+    method: Literal["PUT"] = "PUT"
+    url: str
+    headers: dict[str, str] = Field(description="Headers that must be sent with the bytes.")
+    expires_at: datetime = Field(description="Until then the bytes can be sent and jobs can name the upload.")
+    max_bytes: int = Field(description="Size of the file; the address takes neither more nor less.")

@@ -24,6 +24,7 @@ from app.core.probing import probe as media
 from app.core.queue import CeleryOutbox, make_celery
 from app.core.records.batches import Batches
 from app.core.records.connection import connect, connect_reader
+from app.core.records.direct_uploads import DirectUploads
 from app.core.records.reading import JobReader
 from app.core.records.records import RecordLimits, Records
 from app.core.records.speeds import Speeds
@@ -95,6 +96,7 @@ class Services:
     sweeper: Sweeper
     batches: Batches
     speeds: Speeds
+    direct_uploads: DirectUploads
     webhooks: Webhooks
     webhook_sender: WebhookSender
     webhook_secrets: SecretSource
@@ -136,6 +138,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         sweeper=Sweeper(upkeep, storage, workspace, settings.retention_s),
         batches=batches,
         speeds=Speeds(client),
+        direct_uploads=DirectUploads(client, settings.max_upload_bytes),
         webhooks=webhooks,
         webhook_sender=WebhookSender(webhooks, EndedSubjects(records, batches), secrets, webhook_client(settings)),
         webhook_secrets=secrets,

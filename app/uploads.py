@@ -1,8 +1,8 @@
 """Reception of a multipart form: files are written to disk as they arrive, with one limit for all bytes.
 
 A thread parses and writes the form block by block, so neither the parser nor the disk blocks the event loop. A block is
-passed on as it came, in one to a few pieces: joining them would cost a copy, and memory in each of many uploads. No file
-is ever held in memory or written twice.
+passed on as it came, in one to a few pieces: joining them would cost a copy, and memory in each of many uploads. No
+file is ever held in memory or written twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from app.core.errors import CapacityError, InputError
 from app.form_shapes import FormShape
 from app.form_writer import FORM_OVERHEAD_BYTES, Form, FormWriter, too_large
 
-BLOCK_BYTES: Final = 256 * 1024  # worth a call in a thread, and little for each of many uploads at once
+BLOCK_BYTES: Final = 128 * 1024  # worth a call in a thread, and little for each of many uploads at once
 MAX_BOUNDARY_BYTES: Final = 256  # most that the parser takes
 DRAIN_BYTES: Final = 16 * 1024**2  # most that is still read after a refusal
 DRAIN_S: Final = 2.0  # and for how long

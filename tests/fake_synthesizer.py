@@ -40,6 +40,7 @@ class FakeSynthesizer:
     batch_size: int = 16
     device_name: str = "cpu"
     precision: str = "fp32"
+    runtime: str = "fake"
     loudness: list[float] = field(default_factory=list)
 
     def synthesize(

@@ -78,6 +78,18 @@ def _device(settings: Settings) -> str:
     return f"{synthesizer.device_name} in {synthesizer.precision}, {os.cpu_count()} CPU cores"
 
 
+def _runtime(settings: Settings) -> str:
+    """Say which runtime computes the network, why, and how fast each one is."""
+    from worker.loaded_network import choose, threads_of
+
+    chosen = choose(settings)
+    found = f"{chosen.runtime}: {chosen.reason}"
+    if not chosen.measured:
+        return found
+    speeds = ", ".join(map(str, chosen.measured))
+    return f"{found}; {speeds}; {threads_of(settings)} threads, batches of {settings.batch_size}"
+
+
 def _weights(settings: Settings) -> str:
     from model.evaluation.lip_voice import load_model
     from worker.loaded_network import checkpoint_path, verify_checkpoint
@@ -145,6 +157,7 @@ ALL_CHECKS: Final[dict[str, Check]] = START_CHECKS | {
     "sandbox": _sandbox,
     "colours": _colours,
     "device": _device,
+    "runtime": _runtime,
     "weights": _weights,
     "speech encoder": _speech_encoder,
     "face models": _face_models,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
-import torch
-
 from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.settings import Settings
-from model.checkpoint import read_checkpoint
-from model.checkpoint_config import default_checkpoint
+from model.arrays import F32
+from model.checkpoint_config import CheckpointConfig, default_checkpoint
 from model.errors import CheckpointError
+from model.runtimes.openvino_runtime import OpenvinoRuntime
+from model.runtimes.port import Runtime
 from model.speech_encoder.sources import encoder_folder, verify_encoder
-from model.synthesizer import Synthesizer, load_synthesizer
+from model.synthesizer import Synthesizer, load_named_encoder, load_synthesizer
+from worker.runtime_choice import ChosenRuntime, choose_runtime, settled
+
+_log = logging.getLogger("lipsync.worker")
 
 
 def checkpoint_path(settings: Settings) -> Path:
@@ -22,23 +26,32 @@ def checkpoint_path(settings: Settings) -> Path:
 
 
 def verify_checkpoint(settings: Settings) -> None:
-    """Raise ServiceError if the checkpoint or the speech encoder that it names cannot be used; load nothing.
+    """Raise ServiceError if the checkpoint or the speech encoder that it names cannot be used; keep nothing loaded.
 
     Its code is checkpoint_missing if a file is missing, else checkpoint_invalid.
     """
     path = checkpoint_path(settings)
     if not path.is_file():
         raise ServiceError(ErrorCode.CHECKPOINT_MISSING, f"There is no checkpoint named {path.name}.")
+    config = choose(settings).config or _read_config(path)
+    if config.speech_encoder:
+        verify_speech_encoder(config.speech_encoder, settings)
+
+
+def _read_config(path: Path) -> CheckpointConfig:
+    """Read a checkpoint with all its weights and return its config; what was measured with it was read before."""
+    import torch
+
+    from model.checkpoint import read_checkpoint
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the parent of the pool forks after this, and threads of OpenMP do not survive a fork
     try:
-        config, _ = read_checkpoint(path)
+        return read_checkpoint(path)[0]
     except CheckpointError as error:
         raise _invalid(error) from None
     finally:
         torch.set_num_threads(threads)
-    if config.speech_encoder:
-        verify_speech_encoder(config.speech_encoder, settings)
 
 
 def verify_speech_encoder(name: str, settings: Settings) -> Path:
@@ -67,23 +80,59 @@ def usable_cores() -> int:
     return cores
 
 
+def threads_of(settings: Settings) -> int:
+    """Return how many threads compute the network in one worker process: its share of the cores."""
+    return max(1, usable_cores() // settings.workers)
+
+
+def choose(settings: Settings) -> ChosenRuntime:
+    """Choose the runtime for the settings; see `choose_runtime`."""
+    return choose_runtime(settings, threads_of(settings))
+
+
+def settle(settings: Settings) -> Settings:
+    """Return the settings with the chosen runtime and precision in place of `auto`."""
+    chosen = choose(settings)
+    _log.info("network runtime=%s precision=%s reason=%s", chosen.runtime, chosen.precision, chosen.reason)
+    return settled(settings, chosen)
+
+
 def load_generator(settings: Settings) -> Synthesizer:
     """Load the generator onto the device of the settings, with this process's share of the cores.
 
-    Raises ServiceError for a checkpoint that cannot be used, InputError for a device or a precision that this machine
-    does not have.
+    Raises ServiceError for a checkpoint that cannot be used, InputError for a device, a runtime or a precision that
+    this machine does not have.
     """
-    torch.set_num_threads(max(1, usable_cores() // settings.workers))
-    path = checkpoint_path(settings)
+    chosen, threads, path = choose(settings), threads_of(settings), checkpoint_path(settings)
     try:
-        return load_synthesizer(
-            path,
-            device=settings.device,
-            precision=settings.precision,
-            batch_size=settings.batch_size,
-            encoder_folder=settings.speech_encoder,
-        )
+        if chosen.runtime == "openvino" and chosen.config is not None and chosen.converted is not None:
+            encoder = load_named_encoder(chosen.config, settings.speech_encoder, threads)
+            runtime = OpenvinoRuntime(chosen.converted, chosen.precision, threads, _Hearing(path, threads))
+            return Synthesizer(runtime, chosen.config, settings.batch_size, encoder)
+        import torch
+
+        torch.set_num_threads(threads)
+        return load_synthesizer(path, settings.device, chosen.precision, settings.batch_size, settings.speech_encoder)
     except CheckpointError as error:
         raise _invalid(error) from None
     except ValueError as error:
         raise InputError(ErrorCode.OPTION_INVALID, f"LIPSYNC_DEVICE, LIPSYNC_PRECISION: {error}.") from None
+
+
+class _Hearing:
+    """Hearing with torch, for a network that another runtime draws with; it is loaded when it is first asked."""
+
+    def __init__(self, checkpoint: Path, threads: int) -> None:
+        self._checkpoint, self._threads = checkpoint, threads
+        self._runtime: Runtime | None = None
+
+    def __call__(self, sound: F32) -> F32 | None:
+        if self._runtime is None:
+            import torch
+
+            from model.checkpoint import load_network
+            from model.runtimes.torch_runtime import TorchRuntime
+
+            torch.set_num_threads(self._threads)
+            self._runtime = TorchRuntime(load_network(self._checkpoint)[1], "cpu", "fp32")
+        return self._runtime.hear(sound)

@@ -44,8 +44,9 @@ _log = logging.getLogger("lipsync.worker")
 class WorkerParts:
     """Parts that a worker is built from; tests supply their own.
 
-    verify_checkpoint: runs in the parent and raises LipSyncError if the checkpoint cannot be used. The other parts are
-    used in the children.
+    verify_checkpoint: runs in the parent and raises LipSyncError if the checkpoint cannot be used. settle: runs in the
+    parent too and returns the settings with what all children must have in common. The other parts are used in the
+    children.
     """
 
     verify_checkpoint: Callable[[Settings], None]
@@ -53,6 +54,7 @@ class WorkerParts:
     checkpoint_path: Callable[[Settings], Path]
     pipeline: Pipeline
     find_faces: Callable[[Settings, Path, JobInput, JobOptions], list[FoundFace]]
+    settle: Callable[[Settings], Settings] = lambda settings: settings
 
 
 class PoolChild:
@@ -95,7 +97,8 @@ class PoolChild:
             _log.exception("the network could not be loaded")
             os._exit(EXIT_NOT_READY)
         threading.Thread(target=self._announce, args=(runtime, checkpoint), name="announce", daemon=True).start()
-        _log.info("ready device=%s precision=%s", runtime.synthesizer.device_name, runtime.synthesizer.precision)
+        network = runtime.synthesizer
+        _log.info("ready device=%s runtime=%s precision=%s", network.device_name, network.runtime, network.precision)
 
     def _make_runtime(self) -> Runtime:
         from worker.faces.detect import DetectorPool
@@ -126,6 +129,7 @@ class PoolChild:
             pid=os.getpid(),
             device=runtime.synthesizer.device_name,
             precision=runtime.synthesizer.precision,
+            runtime=runtime.synthesizer.runtime,
             checkpoint=checkpoint.name,
             checkpoint_sha256=file_sha256(checkpoint),
             version=service_version(),

@@ -57,6 +57,7 @@ class ErrorCode(StrEnum):
     RESULT_NOT_READY = "result_not_ready"
     RESULT_EXPIRED = "result_expired"
     RETRY_REFUSED = "retry_refused"
+    UPLOAD_UNAVAILABLE = "upload_unavailable"
     INTERNAL = "internal"
 
 
@@ -114,6 +115,7 @@ ERROR_FACTS: Final[dict[ErrorCode, ErrorFacts]] = {
     ErrorCode.RESULT_NOT_READY: ErrorFacts(409, True, "Poll the job until its status is succeeded."),
     ErrorCode.RESULT_EXPIRED: ErrorFacts(410, False, "Create the job again: results are kept for a limited time."),
     ErrorCode.RETRY_REFUSED: ErrorFacts(409, False, "Only a job that failed or was canceled can be retried."),
+    ErrorCode.UPLOAD_UNAVAILABLE: ErrorFacts(409, False, "Send the file as a part of the form of the job."),
     ErrorCode.INTERNAL: ErrorFacts(500, True, "Try again; if it repeats, report the request_id."),
 }
 

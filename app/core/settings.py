@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    runtime: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="What computes the network; auto: the fastest on this machine, measured once."
+    )
     workers: Positive = 1
     batch_size: Positive = 16
     segment_s: Finite = Field(30.0, ge=1.0, description="Longer clips are done in segments of about this many seconds.")

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.core.errors import ErrorCode, LipSyncError
+from app.core.storage.open import is_bucket
 from app.core.version import service_version
 from app.dependencies import MAY_ADMINISTER, CallerDep, RecordsDep, ServicesDep, SettingsDep
 from app.openapi import problems
@@ -82,5 +83,9 @@ def info(settings: SettingsDep, records: RecordsDep, caller: CallerDep) -> InfoV
     )
     limits = {name: getattr(settings, name) for name in names}
     return InfoView(
-        version=service_version(), python=platform.python_version(), limits=limits, workers=records.live_workers()
+        version=service_version(),
+        python=platform.python_version(),
+        limits=limits,
+        workers=records.live_workers(),
+        direct_uploads=is_bucket(settings),
     )

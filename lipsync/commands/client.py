@@ -85,6 +85,7 @@ def _check_succeeded(job: dict[str, Any]) -> None:
 @click.option("--audio", type=FILE, help="The voice, or a video with sound; needed without --segments.")
 @click.option("--audio-mix", type=FILE, help="Sound of the output instead of the voice.")
 @click.option("--idempotency-key", help="The same key and request give the same job.")
+@click.option("--via-storage", is_flag=True, help="Send the files straight to the service's bucket.")
 @click.option("--output", type=FILE_TO_WRITE, help="Wait for the result and write it here.")
 @job_options
 @with_client
@@ -93,20 +94,29 @@ def submit(
     video: Path,
     audio: Path | None,
     audio_mix: Path | None,
-    segments: Path | None,
     idempotency_key: str | None,
+    via_storage: bool,
     output: Path | None,
-    **options: str | None,
+    **options: Any,
 ) -> None:
     """Send a job; print its id, or with --output wait for the job and fetch the result."""
     from app.core.output_path import ending_on_signals, replaceable_path
 
+    segments: Path | None = options.pop("segments")
     check_has_voice(audio, segments)
     options["segments"], voices = read_segments(segments)
     if output is not None:  # before any work
         given = (video, audio, audio_mix, segments, *voices.values())
         replaceable_path(output, [path for path in given if path is not None])
-    job = client.submit(video, audio, options, audio_mix=audio_mix, voices=voices, idempotency_key=idempotency_key)
+    job = client.submit(
+        video,
+        audio,
+        options,
+        audio_mix=audio_mix,
+        voices=voices,
+        idempotency_key=idempotency_key,
+        via_storage=via_storage,
+    )
     click.echo(job["id"])
     if output is not None:
         _check_succeeded(client.wait(job["id"], ProgressLine()))

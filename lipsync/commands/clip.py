@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,15 +29,15 @@ def sync(
     video: Path,
     audio: Path | None,
     audio_mix: Path | None,
-    segments: Path | None,
     output: Path,
     checkpoint: Path | None,
-    **options: str | None,
+    **options: Any,
 ) -> None:
     """Lip-sync one clip here, without a server."""
     from app.core.output_path import shown
     from worker.one_clip import ClipFiles, sync_clip
 
+    segments: Path | None = options.pop("segments")
     check_has_voice(audio, segments)
     options["segments"], voices = read_segments(segments)
     files = ClipFiles(video, audio, audio_mix, voices)

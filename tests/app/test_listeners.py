@@ -85,9 +85,9 @@ def test_who_may_no_longer_listen_is_left_within_a_pause(bare_redis_url, records
 
         batches = [len(events) async for events in listeners.follow(job_id, "0-0", twice)]
         await listeners.wait(job_id, last, 600, twice)
-        return batches, len(asked)
+        return sum(batches), len(asked)
 
-    assert listening(bare_redis_url, body) == ([1, 0, 0], 6)
+    assert listening(bare_redis_url, body) == (1, 6)
 
 
 def test_events_that_never_pause_do_not_hide_the_question(bare_redis_url, records, job_id):

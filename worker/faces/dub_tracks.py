@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.core.checks import Check
 from model.arrays import I64, U8
@@ -35,11 +35,15 @@ class DubRange:
 
 @dataclass
 class DubbedFrame:
-    """Source frame: its number, planes (H * 3/2, W) uint8 I420, and its chosen faces by number of the dub."""
+    """Source frame: its number, planes (H * 3/2, W) uint8 I420, and its chosen faces by number of the dub.
+
+    is_kept: the tracking of a later dub still has to look at the planes.
+    """
 
     index: int
     planes: U8
-    found: Mapping[int, TrackedFrame] = field(default_factory=dict)
+    found: Mapping[int, TrackedFrame]
+    is_kept: bool
 
 
 def tracked_dubs(
@@ -79,8 +83,9 @@ def _one_pass(
             run.begin(frames)
         for index in range(first, last):
             found = {run.number: frame for run in runs if (frame := run.frame(index)) is not None}
-            yield DubbedFrame(index, frames.get(index), found)
             runs = [run for run in runs if run.last > index + 1]
+            is_kept = any(run.needed_from <= index for run in runs)
+            yield DubbedFrame(index, frames.get(index), found, is_kept)
             frames.forget_before(min([index + 1, *(run.needed_from for run in runs)]))
 
 

@@ -1,6 +1,7 @@
 """Run a generator in a thread, a few items ahead of its consumer.
 
-Decoding and face detection continue while the network works; both run mostly outside Python's global lock.
+The stages of a clip are such generators, each of which reads from the one before it. So they run at the same time; most
+of their work is done outside Python's global lock.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ class PrefetchStopped(Exception):  # noqa: N818 (a signal, not an error)
 class Prefetch(Generic[T]):
     """Iterator over the items of `make(check)`, which runs in another thread; use it as a context manager.
 
-    At most `depth` items are ready ahead of the consumer. The generator must call its own check at least once a second;
-    that check raises when the context ends. The consumer's `check` is called while the consumer waits for an item.
+    At most `depth` items are ready ahead of the consumer. The generator must call its own check at least once a second,
+    or yield an item; that check raises when the context ends. The consumer's `check` is called while the consumer waits
+    for an item. The generator may itself read from a Prefetch, whose context it opens with its own check: then an error
+    of any of them reaches the last consumer, and the end of that consumer's context ends all of them.
     """
 
-    def __init__(self, make: Callable[[Check], Iterator[T]], depth: int, check: Check) -> None:
+    def __init__(self, make: Callable[[Check], Iterator[T]], depth: int, check: Check, name: str = "prefetch") -> None:
         self._make, self._check = make, check
         self._items: queue.Queue[T | BaseException | None] = queue.Queue(depth)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Prefetch[T]:
         self._thread.start()

@@ -1,4 +1,10 @@
-"""Render one clip from its input files to its MP4: the stages in order, as a stream, each stage in its own module."""
+"""Render one clip from its input files to its MP4: the stages in order, each in its own module.
+
+Frames stream through the stages, which run at the same time, in threads and child processes: ffmpeg decodes; `track`
+finds and follows faces; `crop` cuts them out and finds their references; `draw` runs the network; the thread of the
+caller blends, reads lips and writes to the ffmpeg that encodes. The queues between them are short, so memory does not
+grow with length.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +36,10 @@ from worker.pipeline.plan import Plan, make_plan
 from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.sync_confidence import sync_warnings
-from worker.pipeline.synthesis import LipSynthesis, batches, output_frames
+from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches, output_frames
 
-PREFETCHED_FRAMES: Final = 8
+WAITING_FRAMES: Final = 8  # tracked frames that wait to be cropped
+WAITING_BATCHES: Final = 1  # the same between later stages
 
 
 def run(context: RunContext, output: Path) -> FinishedClip:
@@ -73,19 +80,28 @@ def render(
     synthesis = LipSynthesis(synthesizer, plan.dubs, source, timer)
     lips = DubLipReader(plan.dubs, detector.placed_mesh, source.colour)
 
-    def tracked(check: Check) -> Iterator[DubbedFrame]:
+    def track(check: Check) -> Iterator[DubbedFrame]:
         ranges = dub_ranges(plan.dubs, plan.timeline, span)
         return tracked_dubs(source, plan.timeline[first:last], ranges, detector, timer, check)
 
-    with Prefetch(tracked, PREFETCHED_FRAMES, monitor.check) as frames:
-        numbered = output_frames(frames, first, [stretch.span for stretch in plan.stretches])
-        for batch in batches(count_faces(numbered, stats, plan.stretches, source.rate), synthesizer.batch_size):
-            for frame, planes in zip(batch, synthesis.synthesize(batch), strict=True):
+    def crop(check: Check) -> Iterator[CroppedBatch]:
+        with Prefetch(track, WAITING_FRAMES, check, "track") as frames:
+            numbered = output_frames(frames, first, [stretch.span for stretch in plan.stretches])
+            counted = count_faces(numbered, stats, plan.stretches, source.rate)
+            yield from map(synthesis.crop, batches(counted, synthesizer.batch_size))
+
+    def draw(check: Check) -> Iterator[DrawnBatch]:
+        with Prefetch(crop, WAITING_BATCHES, check, "crop") as cropped:
+            yield from map(synthesis.draw, cropped)
+
+    with Prefetch(draw, WAITING_BATCHES, monitor.check, "draw") as drawn:
+        for batch in drawn:
+            for frame, planes in synthesis.blend(batch):
                 with timer.time("lips"):
                     lips.read(frame, planes)
                 with timer.time("encode"):
                     write(planes)
-            monitor.frames(batch[-1].number + 1 - first, last - first)
+            monitor.frames(batch.frames[-1].number + 1 - first, last - first)
             monitor.check()
     for dub, shapes in zip(stats.dubs, lips.shapes, strict=True):
         dub.lip_shapes = shapes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -15,7 +15,7 @@ from model.composition import Interior
 from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder
 from worker.faces.blend import BlendSettings, SynthesizedCrop, blend
-from worker.faces.crop import extract, face_transform
+from worker.faces.crop import Transform, extract, face_transform
 from worker.faces.dub_tracks import DubbedFrame
 from worker.faces.interior import Interiors
 from worker.faces.reference import CropShape, ReferenceCrops
@@ -61,6 +61,10 @@ class FaceSynthesizer(Protocol):
     def precision(self) -> str:
         """Return the name of the number format it computes in."""
 
+    @property
+    def runtime(self) -> str:
+        """Return the name of the runtime that computes it."""
+
     def synthesize(
         self,
         crops: U8,
@@ -72,18 +76,55 @@ class FaceSynthesizer(Protocol):
         """Return the crops with the lips of the sound, and the given insides of their mouths."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class OutputFrame:
-    """Frame of the output: its number, its planes (H * 3/2, W) uint8, and its chosen faces by number of the dub."""
+    """Frame of the output: its number, its planes (H * 3/2, W) uint8 I420, and its chosen faces by number of the dub.
+
+    is_kept: the planes are shown or looked at again, so nothing may be drawn into them.
+    """
 
     number: int
     planes: U8
-    found: dict[int, TrackedFrame]
+    found: Mapping[int, TrackedFrame]
+    is_kept: bool = False
 
     @property
     def faces(self) -> int:
         """Return the number of faces to synthesize."""
         return sum(len(tracked.faces) for tracked in self.found.values())
+
+    def faces_of(self, dub: int) -> list[F32]:
+        """Return the landmarks (468, 2) of the chosen faces of a dub."""
+        return self.found[dub].faces if dub in self.found else []
+
+
+@dataclass(frozen=True)
+class CroppedFaces:
+    """Faces of N crops, and all that the network needs to draw them.
+
+    transforms: from the frame to each crop. crops: (N, P, P, 3) uint8 RGB. inputs: the further arguments of
+    `FaceSynthesizer.synthesize`.
+    """
+
+    transforms: list[Transform]
+    crops: U8
+    inputs: tuple[F32, U8, Sequence[Interior | None], F32]
+
+
+@dataclass(frozen=True)
+class CroppedBatch:
+    """Frames, and by number of the dub their faces in the order of the frames, where something is to be drawn."""
+
+    frames: list[OutputFrame]
+    faces: Mapping[int, CroppedFaces]
+
+
+@dataclass(frozen=True)
+class DrawnBatch:
+    """Frames, and by number of the dub their drawn faces in the order of the frames."""
+
+    frames: list[OutputFrame]
+    crops: Mapping[int, list[SynthesizedCrop]]
 
 
 class DubDecisions(Protocol):
@@ -107,75 +148,94 @@ class DubDecisions(Protocol):
 
 
 class LipSynthesis:
-    """Synthesis and blending of the faces of one clip: those of each dub with its voice."""
+    """Synthesis and blending of the faces of one clip, in three steps: `crop`, `draw` and `blend`.
+
+    Each dub has its own sound, references and settings, so its faces are drawn apart from those of others. Each step
+    may run in a thread of its own.
+    """
 
     def __init__(
         self, synthesizer: FaceSynthesizer, dubs: Sequence[DubDecisions], source: Source, timer: StageTimer
     ) -> None:
-        self._dubs = [_DubSynthesis(synthesizer, dub, source, timer) for dub in dubs]
+        self._synthesizer, self._timer = synthesizer, timer
+        self._croppers = {
+            number: _DubCropper(synthesizer.config, dub, source)
+            for number, dub in enumerate(dubs)
+            if dub.options.strength > 0.0
+        }
 
-    def synthesize(self, batch: list[OutputFrame]) -> list[U8]:
-        """Return the planes of each frame with synthesized lips, (H * 3/2, W) uint8; the input is not changed."""
-        drawn = [frame.planes for frame in batch]
-        for number, dub in enumerate(self._dubs):
-            tracked = ((at, frame.found.get(number)) for at, frame in enumerate(batch))
-            faces = [(at, face) for at, found in tracked if found is not None for face in found.faces]
-            if faces:
-                dub.draw(batch, faces, drawn)
-        return drawn
-
-
-class _DubSynthesis:
-    """Synthesis and blending of the faces of one dub."""
-
-    def __init__(
-        self, synthesizer: FaceSynthesizer, decisions: DubDecisions, source: Source, timer: StageTimer
-    ) -> None:
-        self._synthesizer, self._sound, self._references = synthesizer, decisions.sound, decisions.references
-        self._begin_s, self._timer, options = decisions.begin_s, timer, decisions.options
-        self._strength = options.strength
-        self._rate, self._colour = source.rate, source.colour
-        config, references = synthesizer.config, decisions.references
-        self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
-        self._blend = BlendSettings(config.framing, self._colour, config.image_size, options.strength, options.padding)
-
-    def draw(self, batch: list[OutputFrame], faces: Sequence[tuple[int, F32]], drawn: list[U8]) -> None:
-        """Draw the lips of some faces into frames.
-
-        faces: landmarks (468, 2), each with the place of its frame in the batch. drawn: the planes of each frame, which
-        are replaced by a copy where they are still those of the batch.
-        """
-        config = self._synthesizer.config
-        if self._strength == 0.0:
-            return
+    def crop(self, frames: list[OutputFrame]) -> CroppedBatch:
+        """Cut the faces out of frames and find all that the network needs to draw them."""
+        shown = {number for frame in frames for number, tracked in frame.found.items() if tracked.faces}
+        if not shown:
+            return CroppedBatch(frames, {})
         with self._timer.time("crop"):
-            planes = [frame.planes for frame in batch]
-            transforms = [face_transform(face, config.framing, self._references.size) for _, face in faces]
-            pairs = zip(faces, transforms, strict=True)
-            crops = np.stack([extract(planes[at], transform, self._colour) for (at, _), transform in pairs])
-            seen = self._references.see(crops, [face for _, face in faces], transforms)
-            references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
-            movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
-            times_s = np.array([float(batch[at].number / self._rate) - self._begin_s for at, _ in faces])
-            sound = self._sound.windows(times_s)
-        with self._timer.time("synthesize"):
-            synthesized = self._synthesizer.synthesize(crops, sound, references, interiors, movements)
-        with self._timer.time("blend"):
-            for at in {at for at, _ in faces}:
-                if drawn[at] is planes[at]:
-                    drawn[at] = planes[at].copy()
-            for (at, face), transform, before, after in zip(faces, transforms, crops, synthesized, strict=True):
-                blend(drawn[at], SynthesizedCrop(face, transform, before, after), self._blend)
+            croppers = {number: self._croppers[number] for number in sorted(shown & self._croppers.keys())}
+            return CroppedBatch(frames, {number: one.crop(frames, number) for number, one in croppers.items()})
+
+    def draw(self, batch: CroppedBatch) -> DrawnBatch:
+        """Draw the faces of a batch with the lips of the sound."""
+        drawn: dict[int, list[SynthesizedCrop]] = {}
+        for number, cropped in batch.faces.items():
+            with self._timer.time("synthesize"):
+                lips = self._synthesizer.synthesize(cropped.crops, *cropped.inputs)
+            faces = (face for frame in batch.frames for face in frame.faces_of(number))
+            crops = zip(faces, cropped.transforms, cropped.crops, lips, strict=True)
+            drawn[number] = [SynthesizedCrop(*crop) for crop in crops]
+        return DrawnBatch(batch.frames, drawn)
+
+    def blend(self, batch: DrawnBatch) -> Iterator[tuple[OutputFrame, U8]]:
+        """Yield each frame of a batch with its finished planes, (H * 3/2, W) uint8 I420.
+
+        The crops are blended into the frame's own planes, or into a copy if these are still needed.
+        """
+        crops = {number: iter(drawn) for number, drawn in batch.crops.items()}
+        for frame in batch.frames:
+            counts = {number: len(frame.faces_of(number)) for number in crops}
+            planes = frame.planes
+            with self._timer.time("blend"):
+                if frame.is_kept and any(counts.values()):
+                    planes = planes.copy()
+                for number, count in counts.items():
+                    for _ in range(count):
+                        blend(planes, next(crops[number]), self._croppers[number].blending)
+            yield frame, planes
+
+
+class _DubCropper:
+    """Cropping of the faces of one dub; `blending` says how they are put back."""
+
+    def __init__(self, config: SynthesizerConfig, dub: DubDecisions, source: Source) -> None:
+        self._framing, self._sound, self._references = config.framing, dub.sound, dub.references
+        self._rate, self._colour, self._begin_s = source.rate, source.colour, dub.begin_s
+        references, options = dub.references, dub.options
+        self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
+        self.blending = BlendSettings(
+            config.framing, self._colour, config.image_size, options.strength, options.padding
+        )
+
+    def crop(self, frames: list[OutputFrame], number: int) -> CroppedFaces:
+        """Cut out the faces of the dub, which has this number."""
+        owners = [frame for frame in frames for _ in frame.faces_of(number)]
+        faces = [face for frame in frames for face in frame.faces_of(number)]
+        transforms = [face_transform(face, self._framing, self._references.size) for face in faces]
+        pairs = zip(owners, transforms, strict=True)
+        crops = np.stack([extract(owner.planes, transform, self._colour) for owner, transform in pairs])
+        seen = self._references.see(crops, faces, transforms)
+        references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
+        movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
+        times_s = np.array([float(owner.number / self._rate) for owner in owners]) - self._begin_s
+        return CroppedFaces(transforms, crops, (self._sound.windows(times_s), references, interiors, movements))
 
 
 def output_frames(frames: Iterable[DubbedFrame], first: int, spans: Sequence[tuple[int, int]]) -> Iterator[OutputFrame]:
-    """Number output frames from `first`, and leave out the faces of dubs whose output frames end before or begin later.
+    """Number output frames from `first`, and leave out the faces of dubs that do not have these output frames.
 
     spans: the output frames [first, last) of each dub. A picture that is shown again may have faces of other dubs.
     """
-    for number, frame in enumerate(frames, first):
+    for number, (frame, is_repeated) in enumerate(_noting_repeats(frames), first):
         found = {dub: tracked for dub, tracked in frame.found.items() if spans[dub][0] <= number < spans[dub][1]}
-        yield OutputFrame(number, frame.planes, found)
+        yield OutputFrame(number, frame.planes, found, is_repeated or frame.is_kept)
 
 
 def batches(frames: Iterable[OutputFrame], crops: int) -> Iterator[list[OutputFrame]]:
@@ -194,3 +254,14 @@ def batches(frames: Iterable[OutputFrame], crops: int) -> Iterator[list[OutputFr
             batch, faces, size = [], 0, 0
     if batch:
         yield batch
+
+
+def _noting_repeats(frames: Iterable[DubbedFrame]) -> Iterator[tuple[DubbedFrame, bool]]:
+    """Yield each frame, and whether the frame after it is the same one."""
+    before: DubbedFrame | None = None
+    for frame in frames:
+        if before is not None:
+            yield before, frame is before
+        before = frame
+    if before is not None:
+        yield before, False

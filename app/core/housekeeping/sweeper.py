@@ -1,4 +1,4 @@
-"""The thread that removes files: of expired jobs, of uploads that no record names, and of dead processes on this host.
+"""The thread that removes files: of expired jobs and uploads, of forms without a job, of dead processes on this host.
 
 It runs in every service and every worker. It is not part of the reaper, because a storage that answers slowly must not
 delay the jobs of dead workers.
@@ -58,11 +58,15 @@ class Sweeper(PeriodicThread):
             self._log.info("leftovers removed folders=%d", removed)
 
     def sweep_expired(self) -> None:
-        """Remove the files, later the records, of expired jobs."""
+        """Remove the files, later the records, of expired jobs, and the files of expired uploads."""
         while job_ids := self._upkeep.expire():
             for job_id in job_ids:
                 self._storage.delete(job_id)
                 self._log.info("expired job=%s", job_id)
+        while upload_ids := self._upkeep.expire_uploads():
+            for upload_id in upload_ids:
+                self._storage.delete(upload_id)
+                self._log.info("expired upload=%s", upload_id)
 
     def sweep_orphans(self) -> None:
         """Remove files that no record names: of uploads that never became a job, of deletions that were cut off."""

@@ -92,6 +92,13 @@ class Key(StrEnum):
     #   open: jobs that have not ended; ends: how often none was open, more than once after retries
     BATCH = "lipsync:batch:"
 
+    # <upload id>: hash, a file that a client sends straight to the bucket; owner, bytes, expires_at
+    UPLOAD = "lipsync:upload:"
+    # <owner>: sorted set, the uploads of this owner by when they expire
+    UPLOADS_OF = "lipsync:uploads_of:"
+    # sorted set, all uploads by when they expire
+    UPLOADS = "lipsync:uploads"
+
     # sorted set, ids of the API keys by creation in seconds
     API_KEYS = "lipsync:api_keys"
     # <key id>: hash, doc: facts of the key as JSON; digest: SHA-256 of its secret; former, former_until: digest of the

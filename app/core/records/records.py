@@ -47,6 +47,7 @@ class WorkerFacts(BaseModel):
     pid: int
     device: str
     precision: str
+    runtime: str = "torch"  # older workers announce none
     checkpoint: str
     checkpoint_sha256: str
     version: str

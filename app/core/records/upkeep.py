@@ -125,6 +125,10 @@ class Upkeep:
         """Return jobs whose files have to be removed now; a record outlives its files by one retention time."""
         return self._scripts.texts("expire", retention_ms=self._limits.retention_ms)
 
+    def expire_uploads(self) -> list[str]:
+        """Return uploads whose files have to be removed now; each is returned to one caller only."""
+        return self._scripts.texts("expire_uploads")
+
     def keeps_files(self, job_id: str) -> bool:
         """Return whether the files of the job are still needed: it is known and has not expired."""
         known, expired = cast("list[str | None]", self._redis.hmget(Key.JOB + job_id, ["status", "expired"]))

@@ -128,6 +128,17 @@ class ObjectStorage:
         with _port_errors():
             return str(self._public_client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=expires_s))
 
+    def upload_link(self, job_id: str, name: str, size_bytes: int, expires_s: int) -> str | None:
+        """Return a presigned URL, valid for PUT only; the length is signed too. Makes no request."""
+        wanted = {"Bucket": self._bucket, "Key": self._key(job_id, name), "ContentLength": size_bytes}
+        with _port_errors():
+            return str(self._public_client.generate_presigned_url("put_object", Params=wanted, ExpiresIn=expires_s))
+
+    def size(self, job_id: str, name: str) -> int:
+        """Return the size of the object."""
+        with _port_errors():
+            return int(self._client.head_object(Bucket=self._bucket, Key=self._key(job_id, name))["ContentLength"])
+
     def names(self, job_id: str) -> list[str]:
         """Return the sorted names of the complete objects."""
         folder = self._folder(job_id)

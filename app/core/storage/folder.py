@@ -71,6 +71,16 @@ class FolderStorage:
         """Return None: a folder has no addresses of its own."""
         return None
 
+    def upload_link(self, job_id: str, name: str, size_bytes: int, expires_s: int) -> str | None:
+        """Return None: a folder takes files from the service alone."""
+        return None
+
+    def size(self, job_id: str, name: str) -> int:
+        """Return the size of the file in bytes."""
+        path = self._path(job_id, name)
+        with self._unavailable_errors():
+            return path.stat().st_size
+
     def names(self, job_id: str) -> list[str]:
         """Return the sorted names; a file that is still being copied is not among them."""
         folder = self._folder(job_id)

@@ -10,12 +10,17 @@ from app.core.storage.folder import FolderStorage
 from app.core.storage.port import Storage
 
 
+def is_bucket(settings: Settings) -> bool:
+    """Return whether the settings name a bucket, to which clients can send files themselves."""
+    return settings.storage is not None and settings.storage.startswith("s3://")
+
+
 def open_storage(settings: Settings) -> Storage:
     """Return the storage that the settings name, without connecting to it.
 
     Raises ServiceError if the settings name a bucket and the library for it is not installed.
     """
-    if settings.storage is not None and settings.storage.startswith("s3://"):
+    if is_bucket(settings):
         try:
             from app.core.storage.bucket import connect_objects
         except ModuleNotFoundError:

@@ -2,6 +2,7 @@
 
     <job id>/video, audio, audio_mix      as uploaded; the format is recognised from the content
     <job id>/voice-<N>                    the voice of entry N of the option `segments`, as uploaded
+    <upload id>/upload                    file that a client sent straight to a bucket, before a job names it
     <job id>/result-<attempt>.mp4         the finished MP4, complete or absent
     <job id>/<any other name>             piece of a long clip (plan or finished segment), until the job has its result
 
@@ -25,6 +26,7 @@ from app.core.dubs import VOICE_PREFIX
 from app.core.errors import ErrorCode, ServiceError
 
 PARTS: Final = ("video", "audio", "audio_mix")
+UPLOAD: Final = "upload"
 CHUNK_BYTES: Final = 256 * 1024
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -68,6 +70,15 @@ class Storage(Protocol):
 
         Return None if the storage has no such addresses; the service then sends the file itself.
         """
+
+    def upload_link(self, job_id: str, name: str, size_bytes: int, expires_s: int) -> str | None:
+        """Return an address to which anyone can PUT a file of exactly this size, for `expires_s` seconds.
+
+        Return None if the storage has no such addresses.
+        """
+
+    def size(self, job_id: str, name: str) -> int:
+        """Return the size of the file in bytes; raises FileNotFoundError."""
 
     def names(self, job_id: str) -> list[str]:
         """Return the sorted names of the job's files; an empty list for an unknown job."""

@@ -126,6 +126,22 @@ def test_a_link_serves_anyone_until_it_expires_and_cannot_be_changed(storage, s3
     assert link is not None and link.startswith("https://files.example/lipsync/")
 
 
+def test_an_upload_link_takes_one_file_of_the_signed_length(storage, s3, tmp_path):
+    url = storage.upload_link(ID, "upload", 10, 60)
+    for content in (b"a" * 9, b"a" * 11, (part for part in (b"aaaaa", b"aaaaa"))):
+        assert httpx.put(url, content=content).status_code == 403
+    assert httpx.put(url.replace("upload?", "video?"), content=b"a" * 10).status_code == 403
+    with pytest.raises(FileNotFoundError):
+        storage.size(ID, "upload")
+    assert httpx.put(url, content=b"b" * 10).status_code == 200
+    assert storage.size(ID, "upload") == 10 and storage.names(ID) == ["upload"]
+    assert httpx.get(url).status_code == 403
+    assert httpx.put(storage.upload_link(ID, "upload", 10, -1), content=b"a" * 10).status_code in (400, 403)
+    public = open_storage(Settings(**s3.settings(tmp_path.name), s3_public_url="https://files.example"))
+    link = public.upload_link(ID, "upload", 10, 60)
+    assert link is not None and link.startswith("https://files.example/lipsync/")
+
+
 def test_a_server_that_stops_is_unavailable_until_it_is_back(s3, tmp_path):
     with S3Server(tmp_path / "own") as server:
         storage = open_storage(Settings(**server.settings("x")))
@@ -137,6 +153,7 @@ def test_a_server_that_stops_is_unavailable_until_it_is_back(s3, tmp_path):
             lambda: storage.fetch(ID, "video", tmp_path),
             lambda: storage.read(ID, "video", 0, 1),
             lambda: storage.names(ID),
+            lambda: storage.size(ID, "video"),
             lambda: storage.remove(ID, "video"),
             lambda: storage.delete(ID),
             lambda: list(storage.idle_jobs(0)),
