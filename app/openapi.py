@@ -11,7 +11,7 @@ from app.schemas import Problem
 
 _FILES: Final[dict[str, str]] = {
     "video": "The video, or a still picture; needed, unless video_url or _upload is sent.",
-    "audio": "The voice: a sound file, or a video with sound; needed, unless audio_url, audio_upload or segments is sent.",
+    "audio": "The voice: a sound file, or a video with sound; needed, unless audio_url, _upload or segments is sent.",
     "audio_mix": "Optional sound that the output plays instead of the voice, for example voice with music.",
 }
 
