@@ -96,6 +96,9 @@ class FrameBuffer:
         self._frames, self._first = frames, start
         self._held: deque[U8] = deque()
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def get(self, index: int) -> U8:
         """Return a frame that is not forgotten; frames up to it are read if need be."""
         while index >= self._first + len(self._held):

@@ -21,6 +21,7 @@ from worker.faces.subject import Chooser
 from worker.media.decode import Source
 from worker.media.dub_sound import DubbedSound, DubSound
 from worker.media.sound_feed import OutputSound
+from worker.media.timeline import Grid
 from worker.pipeline.run_context import Sources
 from worker.pipeline.sync_confidence import LookedAt
 
@@ -95,7 +96,7 @@ class Dub:
         return self.stretch.begin_s
 
 
-def stretches_of(options: JobOptions, source: Source, timeline: I64) -> list[Stretch]:
+def stretches_of(options: JobOptions, source: Grid, timeline: I64) -> list[Stretch]:
     """Return the stretches of a clip in the order of the option `segments`; without it, one over the whole clip."""
     count = len(timeline)
     if not options.segments:

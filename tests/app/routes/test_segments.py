@@ -89,7 +89,7 @@ def batch_form():
 
 
 def test_jobs_of_a_batch_can_have_segments(service):
-    jobs = [
+    jobs: list[dict[str, object]] = [
         {"video": "video", "options": {"segments": TWO}},
         {"video": "video", "audio": "anna"},
         {"video": "video", "options": {"segments": TWO[:1]}},
@@ -99,6 +99,6 @@ def test_jobs_of_a_batch_can_have_segments(service):
     ids = [job["id"] for job in answer.json()["jobs"]]
     names = [service.services.storage.names(job_id) for job_id in ids]
     assert names == [["video", "voice-0", "voice-1"], ["audio", "video"], ["video", "voice-0"]]
-    jobs[2]["audio"] = "anna"
+    jobs[2] |= {"audio": "anna"}
     refused = service.http.post("/batches", files=batch_form() | {"jobs": (None, json.dumps(jobs))})
     assert "jobs[2].audio" in assert_problem(refused, 422, "option_invalid")["detail"]
