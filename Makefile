@@ -43,7 +43,7 @@ $(STAMPS)/torch: constraints.txt | $(BIN)/python
 
 $(STAMPS)/setup: $(STAMPS)/torch pyproject.toml
 	@echo "installing the service and its tests"
-	@$(PIP_INSTALL) -e ".[app,worker,embedded,dev]"
+	@$(PIP_INSTALL) -e ".[app,worker,openvino,embedded,dev]"
 	@touch $@
 
 $(STAMPS)/train: $(STAMPS)/setup

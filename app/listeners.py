@@ -25,9 +25,8 @@ from app.core.records.connection import connect_listener
 from app.core.records.keys import Key
 from app.shutdown import Shutdown
 
-MAX_LISTENERS: Final = 200  # each needs a socket and a connection to Redis; a process may usually open 1024 files
 QUIET_S: Final = 10.0  # longest wait without a sign of life: proxies close connections that stay silent
-RECHECK_S: Final = 3.0  # how often a listener asks whether its caller may still listen
+RECHECK_S: Final = 3.0  # the same with API keys, of which one may be revoked
 
 MayListen = Callable[[], Awaitable[bool]]
 
@@ -42,14 +41,18 @@ class Event:
 
 
 class Listeners:
-    """All listeners of one process; `count` is their number now."""
+    """All listeners of one process; `count` is their number now, and `on_count` is told of every change.
 
-    def __init__(self, url: str, shutdown: Shutdown, most: int = MAX_LISTENERS, quiet_s: float = QUIET_S) -> None:
-        self._redis = connect_listener(url, quiet_s, most)
+    pause_s: longest wait of a listener, after which it asks whether its caller may still listen.
+    """
+
+    def __init__(self, url: str, shutdown: Shutdown, most: int, pause_s: float = QUIET_S) -> None:
+        self._redis = connect_listener(url, pause_s, most)
         self._shutdown = shutdown
         self._most = most
-        self._pause_s = min(quiet_s, RECHECK_S)
+        self._pause_s = pause_s
         self.count = 0
+        self.on_count: Callable[[float], None] = lambda _: None
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -59,11 +62,15 @@ class Listeners:
         """
         if self.count >= self._most:
             raise CapacityError(ErrorCode.RATE_LIMITED, "Too many listeners are connected.", retry_after_s=10)
-        self.count += 1
+        self._add(1)
         try:
             yield
         finally:
-            self.count -= 1
+            self._add(-1)
+
+    def _add(self, number: int) -> None:
+        self.count += number
+        self.on_count(self.count)
 
     async def close(self) -> None:
         """Close the connections to Redis."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +16,6 @@ from uvicorn.config import STARTUP_FAILURE
 
 from app.browser_guard import BrowserGuard
 from app.connections import ConnectionLimits, most_connections, raise_descriptor_limit
-from app.core.listening import listening_sockets
 from app.core.probing.probe import get_ready
 from app.core.settings import Settings
 from app.core.version import service_version
@@ -95,12 +95,11 @@ def create_app(settings: Settings, outside: Outside | None = None) -> FastAPI:
     return app
 
 
-def run_api(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then let running answers end.
+def run_api(settings: Settings, sockets: list[socket.socket]) -> None:
+    """Serve at these sockets until SIGTERM or SIGINT, then let running answers end.
 
-    Raises InputError if the server cannot listen at the address, and SystemExit if it cannot start.
+    Raises SystemExit if the server cannot start.
     """
-    sockets = listening_sockets(settings.host, settings.port)
     app = create_app(settings)
     server = make_server(app, ConnectionLimits(most_connections(raise_descriptor_limit())))
     get_ready()

@@ -1,13 +1,19 @@
-"""Metrics for Prometheus: calls are counted as they happen; the state of jobs, workers and disk is read on request."""
+"""Metrics for Prometheus: calls are counted as they happen; the state of jobs, workers and disk is read on request.
+
+With several processes (`app.processes`) each counts in files of a shared folder, and any of them tells the sums.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 
+from app.processes import METRICS_FOLDER
 from app.services import Services
 
 
@@ -17,15 +23,26 @@ class Metrics:
     def __init__(self, services: Services) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_StateCollector(services))
+        own = self.registry
+        if METRICS_FOLDER in os.environ:
+            own = CollectorRegistry()  # what this process counted is told as a part of the sums
+            MultiProcessCollector(self.registry)  # type: ignore[no-untyped-call]
         self._requests = Counter(
-            "lipsync_http_requests", "Answered calls.", ["method", "route", "status"], registry=self.registry
+            "lipsync_http_requests", "Answered calls.", ["method", "route", "status"], registry=own
         )
         self._seconds = Histogram(
             "lipsync_http_request_seconds",
             "Time to answer, body included.",
             ["method", "route"],
-            registry=self.registry,
+            registry=own,
         )
+        listeners = Gauge(
+            "lipsync_listeners",
+            "Open event streams and held answers.",
+            registry=own,
+            multiprocess_mode="livesum",
+        )
+        services.listeners.on_count = listeners.set
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered call.
@@ -59,7 +76,5 @@ class _StateCollector:
         yield moves
         workers = len(self._services.records.live_workers())
         yield GaugeMetricFamily("lipsync_workers", "Live workers with their model loaded.", workers)
-        listeners = self._services.listeners.count
-        yield GaugeMetricFamily("lipsync_listeners", "Open event streams and held answers of this process.", listeners)
         free = shutil.disk_usage(self._services.settings.data_dir).free
         yield GaugeMetricFamily("lipsync_disk_free_bytes", "Free disk space of the data folder.", free)

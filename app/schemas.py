@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from app.core.errors import ErrorCode
 from app.core.jobs import Job, JobInput, JobOptions, JobStatus, Progress, Report, ResultFacts
@@ -269,12 +270,19 @@ class InfoView(BaseModel):
     direct_uploads: bool = Field(description="Whether files can be sent straight to storage (`POST /uploads`).")
 
 
+def _number(value: object) -> object:
+    """Refuse texts and truth values, which pydantic would turn into numbers; 10.0 is an integer in JSON."""
+    if isinstance(value, str | bool):
+        raise PydanticCustomError("number", "must be a number")
+    return value
+
+
 class UploadRequest(BaseModel):
     """Wish to upload a file."""
 
     model_config = ConfigDict(extra="forbid")
 
-    bytes: int = Field(gt=0, le=2**60, strict=True, description="Size of the file.")
+    bytes: Annotated[int, BeforeValidator(_number)] = Field(gt=0, le=2**60, description="Size of the file.")
 
 
 class UploadView(BaseModel):

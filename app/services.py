@@ -36,7 +36,7 @@ from app.core.storage.port import Storage
 from app.core.storage.workspace import Workspace
 from app.fair_threads import FairThreads
 from app.link_signer import LinkSigner
-from app.listeners import Listeners
+from app.listeners import QUIET_S, RECHECK_S, Listeners
 from app.outgoing_clients import url_client, webhook_client
 from app.shutdown import Shutdown
 from app.uploads import UploadLimits, UploadPace
@@ -120,6 +120,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
     celery = make_celery(settings)
     shutdown = Shutdown()
     keys = KeyStore(client) if settings.auth == "keys" else None
+    pause_s = QUIET_S if keys is None else RECHECK_S
     webhooks, secrets = Webhooks(client, settings.retention_s), SecretSource(keys, settings.webhook_secret)
     return Services(
         settings=settings,
@@ -142,10 +143,10 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         webhooks=webhooks,
         webhook_sender=WebhookSender(webhooks, EndedSubjects(records, batches), secrets, webhook_client(settings)),
         webhook_secrets=secrets,
-        listeners=Listeners(settings.redis_url, shutdown),
+        listeners=Listeners(settings.redis_url, shutdown, settings.max_listeners, pause_s),
         shutdown=shutdown,
         url_client=outside.url_client,
         downloads=FairThreads(DOWNLOADS_AT_ONCE),
-        probes=anyio.CapacityLimiter(max(2, os.cpu_count() or 2)),
+        probes=anyio.CapacityLimiter(max(2, -(-(os.cpu_count() or 2) // settings.api_processes))),
         face_waits=anyio.CapacityLimiter(FACE_WAITS),
     )

@@ -2,12 +2,13 @@
 #
 #   docker build -f docker/worker.Dockerfile -t lipsync-worker:cpu .
 #   docker build -f docker/worker.Dockerfile -t lipsync-worker:cuda \
-#       --build-arg TORCH=torch==2.13.0 --build-arg TORCH_INDEX_URL= .
+#       --build-arg TORCH=torch==2.13.0 --build-arg TORCH_INDEX_URL= --build-arg RUNTIME= .
 #
 # TORCH names the build of torch. The default is the CPU build by its local version, which PyPI does not have. If the index
 # that has it cannot be reached, the image fails to build; it never gets several GB of CUDA instead. PyPI's own torch
 # includes CUDA; the machine then needs only NVIDIA's driver and container toolkit.
 #
+# RUNTIME names the extra of a second runtime for CPUs; an empty one leaves only torch, which is all that a GPU needs.
 # EXTRAS=s3 adds the packages that keep files in a bucket. constraints.txt fixes the version of every package.
 #
 # Behind a mirror, set the PIP_* arguments: they are pip's own settings. A private CA can be the build secret `ca`:
@@ -31,14 +32,19 @@ RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
         ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} "$TORCH" \
     && rm -rf /opt/venv/lib/python3*/site-packages/torch/include /opt/venv/lib/python3*/site-packages/torch/test
 ARG EXTRAS=
+ARG RUNTIME=openvino
 # mediapipe is installed without its dependencies. The dependency group `face-solutions` of pyproject.toml names what its
 # face solutions import. So the image does without jax, jaxlib, sentencepiece and sounddevice (400 MB, for language models
-# and microphones). The headless OpenCV replaces opencv-contrib, so the image needs no libGL, X11 or portaudio. The last
-# stage checks that nothing is missing.
+# and microphones). The headless OpenCV replaces opencv-contrib, so the image needs no libGL, X11 or portaudio. OpenVINO
+# comes without its telemetry, and without its drivers for other devices (50 MB). The last stage checks that nothing is
+# missing.
 RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
-    python requirements.py worker $EXTRAS --group face-solutions --without torch mediapipe > requirements.txt \
+    python requirements.py worker $RUNTIME $EXTRAS --group face-solutions --without torch mediapipe $RUNTIME \
+        > requirements.txt \
+    && python requirements.py worker $RUNTIME --only mediapipe $RUNTIME > bare.txt \
     && pip --python /opt/venv/bin/python install -c constraints.txt -r requirements.txt \
-    && pip --python /opt/venv/bin/python install --no-deps "$(python requirements.py worker --only mediapipe)"
+    && pip --python /opt/venv/bin/python install --no-deps -c constraints.txt -r bare.txt \
+    && rm -f /opt/venv/lib/python3*/site-packages/openvino/libs/libopenvino_intel_[gn]pu_*
 COPY README.md LICENSE NOTICE ./
 COPY lipsync ./lipsync
 COPY app/__init__.py ./app/__init__.py
@@ -63,6 +69,15 @@ RUN python -c "import mediapipe as mp, numpy as np; \
     mp.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=False).process(picture)" \
     && rm -r /tmp/matplotlib
 COPY --from=build /opt/lipsync /opt/lipsync
+ARG RUNTIME=openvino
+RUN test -z "$RUNTIME" || python -c "import pathlib, tempfile; \
+    from model.checkpoint_config import default_checkpoint; \
+    from model.runtimes.measure import MeasureRequest, measure_here; \
+    folder = tempfile.TemporaryDirectory(); \
+    file = pathlib.Path(folder.name) / 'network.xml'; \
+    request = MeasureRequest(checkpoint=default_checkpoint(), converted=file, threads=1, batch_size=1); \
+    measured = measure_here(request).measured; \
+    assert '$RUNTIME' in [one.runtime for one in measured if not one.flaw], measured"
 COPY docker/worker_health.py /opt/worker_health.py
 VOLUME /data
 HEALTHCHECK --interval=20s --timeout=20s --start-period=120s --retries=3 CMD ["python", "/opt/worker_health.py"]

@@ -23,6 +23,7 @@ from model.smoothstep import ramp
 
 VISIBLE: Final = 1 / 128  # a mask below this changes no pixel by more than a level or two; it is left out
 INSIDE: Final = 0.1  # an opening is where the mask is at least this
+CUBIC_REACH: Final = 3  # pixels that cubic interpolation reads around a place
 PAD: Final = 3  # network pixels around a box that belong to it, so that enlarging needs nothing outside
 # Height of the opening in a column, in network pixels at 96, up to which its inside is the network's own, and from
 # which on it is the interior. Closed lips have a thin mask too: it draws the line between them.
@@ -58,8 +59,8 @@ class Interior:
 
 
 @dataclass(frozen=True)
-class _Box:
-    """Part of a drawing: rows and columns of the network's pixels, and the factor to the crop's."""
+class Part:
+    """Part of a crop: the network's pixels up to, not including, `bottom` and `right`; the factor to the crop's."""
 
     top: int
     bottom: int
@@ -83,6 +84,41 @@ class _Box:
         """Return width and height of the part of the crop."""
         return (self.right - self.left) * self.factor, (self.bottom - self.top) * self.factor
 
+    @property
+    def small_size(self) -> tuple[int, int]:
+        """Return width and height of the part of the network's picture."""
+        return self.right - self.left, self.bottom - self.top
+
+    @classmethod
+    def around(cls, chosen: NDArray[np.bool_], factor: int, pad: int, top: int = 0, left: int = 0) -> Part | None:
+        """Return the part around some of the network's pixels (h,w), with `pad` more; None if no pixel is chosen.
+
+        top, left: place of the given pixels; the part stays among them.
+        """
+        rows, columns = np.flatnonzero(chosen.any(axis=1)), np.flatnonzero(chosen.any(axis=0))
+        if not rows.size:
+            return None
+        first, last = max(0, int(rows[0]) - pad), min(chosen.shape[0], int(rows[-1]) + pad + 1)
+        start, stop = max(0, int(columns[0]) - pad), min(chosen.shape[1], int(columns[-1]) + pad + 1)
+        return cls(top + first, top + last, left + start, left + stop, factor)
+
+    def within(self, other: Part) -> tuple[slice, slice]:
+        """Return the part of the crop, counted from the first pixel of another part around it."""
+        rows, columns = self.large
+        top, left = other.top * self.factor, other.left * self.factor
+        return slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is wanted of a composition: the part of the crop, None for all of it, and the inside of the mouth, if known.
+
+    The interior is shown over the colours inside the opening.
+    """
+
+    interior: Interior | None = None
+    part: Part | None = None
+
 
 def shrink(crops: U8, size: int) -> U8:
     """Shrink crops by averaging, (N,P,P,3) uint8 -> (N,size,size,3) uint8; P is a multiple of size."""
@@ -101,73 +137,136 @@ def compose(
     offsets: F32,
     colours: U8,
     mask: F32,
-    interior: Interior | None = None,
+    look: Look | None = None,
 ) -> U8:
     """Displace the known pixels and blend in the colours and the interior.
 
     target, reference (P,P,3) uint8: the known pixels are those of the target above the first hidden row, and those of
     the reference below it. hidden_from: that row, as a share of the height. offsets (2,H,H) float32: distance from each
     pixel to its source, x and y, in halves of the picture. colours (S,S,3) uint8; mask (S,S) float32 in 0..1, how much
-    of the colours is shown; P is a multiple of S. interior: what is shown over the colours inside the opening. Returns
-    (P,P,3) uint8.
+    of the colours is shown; P is a multiple of S. Returns (P,P,3) uint8, which is black outside the part of `look`.
     """
-    size = len(target)
-    row = round(size * hidden_from)
-    known = np.concatenate([target[:row], reference[row:]])
-    field = cv2.resize(np.ascontiguousarray(offsets.transpose(1, 2, 0)), (size, size)) * np.float32(size / 2)
-    field += _own_place(size)
-    moved = cv2.remap(known, field, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    shown = np.asarray(moved, np.uint8)
-    box = _box_of(mask > VISIBLE, size // len(mask))
+    side, look = len(mask), look or Look()
+    interior, part = look.interior, look.part or Part(0, side, 0, side, len(target) // side)
+    crop = np.zeros(target.shape, np.uint8)
+    shown = crop[part.large]
+    _displace(target, reference, hidden_from, offsets, part, shown)
+    box = Part.around(mask[part.small] > VISIBLE, part.factor, PAD, part.top, part.left)
     if box is None:
-        return shown
-    opening = None if interior is None else _box_of(mask > INSIDE, box.factor)
-    behind = None if opening is None else shown[opening.large].copy()
+        return crop
+    opening = None if interior is None else _Opening.of(mask, part)
+    behind = None if opening is None else shown[opening.box.within(part)].copy()
     weight = np.asarray(cv2.resize(mask[box.small], box.size), np.float32)
     drawn = np.asarray(cv2.resize(colours[box.small], box.size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    shown[box.large] = _blend(drawn, shown[box.large].copy(), weight)
+    place = box.within(part)
+    shown[place] = _blend(drawn, shown[place], weight)
     if interior is not None and opening is not None and behind is not None:
-        inside, weight = _with_interior(colours[opening.small], mask[opening.small], opening, interior)
-        shown[opening.large] = _blend(inside, behind, weight)
-    return shown
+        inside, weight = _with_interior(colours, mask, opening, interior)
+        shown[opening.box.within(part)] = _blend(inside, behind, weight)
+    return crop
 
 
-def _box_of(chosen: NDArray[np.bool_], factor: int) -> _Box | None:
-    """Return the box of some of the network's pixels, with some more around it; None if no pixel is chosen."""
-    rows, columns = np.flatnonzero(chosen.any(axis=1)), np.flatnonzero(chosen.any(axis=0))
-    if not rows.size:
-        return None
-    top, left = max(0, int(rows[0]) - PAD), max(0, int(columns[0]) - PAD)
-    bottom, right = min(len(chosen), int(rows[-1]) + PAD + 1), min(len(chosen), int(columns[-1]) + PAD + 1)
-    return _Box(top, bottom, left, right, factor)
+def _displace(target: U8, reference: U8, hidden_from: float, offsets: F32, part: Part, shown: U8) -> None:
+    """Write the displaced known pixels of a part of a crop into `shown`, (h,w,3); see `compose`."""
+    size, step = len(target), len(target) // offsets.shape[1]
+    rows, columns = part.large
+    coarse, (top, left) = _coarse_part(offsets, (rows, columns), step)
+    coarse *= np.float32(size / 2)
+    fine = np.asarray(cv2.resize(coarse, None, fx=step, fy=step), np.float32)
+    field: F32 = fine[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    field = field + own_place(size)[rows, columns]
+    reach = float(np.abs(coarse[..., 1]).max()) + CUBIC_REACH
+    first, last = max(0, int(rows.start - reach)), min(size, int(np.ceil(rows.stop + reach)))
+    row = min(max(round(size * hidden_from), first), last)
+    field[..., 1] -= first
+    known = np.concatenate([target[first:row], reference[row:last]])
+    cv2.remap(known, field, None, cv2.INTER_CUBIC, dst=shown, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
-def _with_interior(colours: U8, mask: F32, box: _Box, interior: Interior) -> tuple[U8, F32]:
-    """Lay an interior over the colours (h,w,3) of a box; mask (h,w): the network's, both at the network's size.
+def _coarse_part(offsets: F32, part: tuple[slice, slice], step: int) -> tuple[F32, tuple[int, int]]:
+    """Return what is needed of offsets (2,H,H) for a part of the crop, (h,w,2), and its first row and column there."""
+    first = [max(0, edge.start // step - 1) for edge in part]
+    last = [-(-edge.stop // step) + 1 for edge in part]
+    coarse = offsets[:, first[0] : last[0], first[1] : last[1]].transpose(1, 2, 0).copy()
+    return coarse, (first[0] * step, first[1] * step)
 
-    Returns colours and mask of the box at the size of the crop, the mask with the sharp edge of the opening.
+
+@dataclass(frozen=True)
+class _Opening:
+    """Opening of a mouth. box: around what an interior changes. open_here: how much of it each column shows, (w,) 0..1.
+
+    lip: row of the lower lip's inner edge where the opening is highest, in network pixels.
     """
-    heights = cv2.blur(mask.sum(axis=0)[None], (5, 1), borderType=cv2.BORDER_REPLICATE)[0]  # of the opening
-    open_here = ramp(heights, THIN, OPEN)
-    within = mask * open_here
+
+    box: Part
+    open_here: F32
+    lip: float
+
+    @classmethod
+    def of(cls, mask: F32, part: Part) -> _Opening | None:
+        """Return the opening that the network's mask (S,S) shows in a part; None if it shows none."""
+        whole = Part.around(mask > INSIDE, part.factor, PAD)
+        if whole is None:
+            return None
+        inside = mask[whole.small]
+        heights = cv2.blur(inside.sum(axis=0)[None], (5, 1), borderType=cv2.BORDER_REPLICATE)[0]
+        open_here = ramp(heights, THIN, OPEN)
+        columns = np.flatnonzero(open_here)
+        if not columns.size:
+            return None
+        top, bottom = max(whole.top, part.top), min(whole.bottom, part.bottom)
+        left = max(whole.left + int(columns[0]) - PAD, whole.left, part.left)
+        right = min(whole.left + int(columns[-1]) + PAD + 1, whole.right, part.right)
+        if top >= bottom or left >= right:
+            return None
+        box, lip = Part(top, bottom, left, right, part.factor), whole.top + _lower_edge(inside, inside * open_here)
+        return cls(box, open_here[left - whole.left : right - whole.left], lip)
+
+
+def _with_interior(colours: U8, mask: F32, opening: _Opening, interior: Interior) -> tuple[U8, F32]:
+    """Lay an interior over the colours of an opening; colours (S,S,3) and mask (S,S): the network's.
+
+    Returns colours and mask of the opening's box at the size of the crop, the mask with a sharp edge.
+    """
+    box, open_here = opening.box, opening.open_here
+    colours, mask = colours[box.small], mask[box.small]
     cavity = np.array(interior.cavity, np.float32)
     emptied = colours + (cavity - colours) * (_paleness(colours, float(cavity.mean())) * open_here)[..., None]
     drawn = np.asarray(cv2.resize(np.rint(emptied).astype(np.uint8), box.size, interpolation=cv2.INTER_CUBIC), np.uint8)
     fine = np.asarray(cv2.resize(mask, box.size, interpolation=cv2.INTER_CUBIC), np.float32)
     soft = np.asarray(cv2.resize(mask, box.size), np.float32)
-    share = cv2.resize(open_here[None], (box.size[0], 1))
-    drop = box.top * box.factor + _lower_edge(mask, within) * box.factor - interior.lip[1]
+    share = np.asarray(cv2.resize(open_here[None], (box.size[0], 1)), np.float32)
+    drop = opening.lip * box.factor - interior.lip[1]
     for layer, down in ((interior.lower, drop), (interior.upper, 0.0)):
-        place = (layer.left - box.left * box.factor, layer.top - box.top * box.factor + down)
-        shift = np.array([[1.0, 0.0, place[0]], [0.0, 1.0, place[1]]])
-        placed = cv2.warpAffine(layer.pixels, shift, box.size, flags=cv2.INTER_LINEAR)
-        opacity = placed[..., 3] * (share / np.float32(255))
-        drawn = _blend(np.ascontiguousarray(placed[..., :3]), drawn, opacity)
-    shadow = _lip_shadow(fine, box.factor) * share
-    dark = np.broadcast_to(np.rint(cavity).astype(np.uint8), drawn.shape)
-    drawn = _blend(np.ascontiguousarray(dark), drawn, shadow)
-    weight = soft + (ramp(fine, *_edge(box.factor)) - soft) * share
-    return drawn, np.asarray(weight, np.float32)
+        _lay(layer, layer.left - box.left * box.factor, layer.top - box.top * box.factor + down, drawn, share)
+    shadow = _lip_shadow(fine, box.factor)
+    shadow *= share
+    dark = np.empty_like(drawn)
+    dark[...] = np.rint(cavity)
+    drawn = _blend(dark, drawn, shadow)
+    weight = ramp(fine, *_edge(box.factor))
+    weight -= soft
+    weight *= share
+    weight += soft
+    return drawn, weight
+
+
+def _lay(layer: Layer, left: int, top: float, picture: U8, share: F32) -> None:
+    """Lay a layer over a picture (h,w,3) in place.
+
+    left, top: place of the layer's first pixel in the picture. share (1,w): how much of the layer each column shows.
+    """
+    height, width = layer.pixels.shape[:2]
+    whole = int(np.floor(top))
+    first, last = max(0, whole), min(len(picture), whole + height + 1)
+    start, stop = max(0, left), min(picture.shape[1], left + width)
+    if first >= last or start >= stop:
+        return
+    shift = np.array([[1.0, 0.0, left - start], [0.0, 1.0, top - first]])
+    placed = cv2.warpAffine(layer.pixels, shift, (stop - start, last - first), flags=cv2.INTER_LINEAR)
+    opacity = placed[..., 3] * (share[:, start:stop] / np.float32(255))
+    under = picture[first:last, start:stop]
+    under[...] = _blend(np.asarray(cv2.cvtColor(placed, cv2.COLOR_RGBA2RGB), np.uint8), under, opacity)
 
 
 def _blend(above: U8, below: U8, share: F32) -> U8:
@@ -214,7 +313,7 @@ def _lip_shadow(mask: F32, factor: int) -> F32:
 
 
 @lru_cache(maxsize=8)
-def _own_place(size: int) -> F32:
+def own_place(size: int) -> F32:
     """Return the index of each pixel, x and y, (size,size,2)."""
     index = np.arange(size, dtype=np.float32)
     place: F32 = np.stack(np.meshgrid(index, index), axis=2)

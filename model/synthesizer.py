@@ -16,7 +16,7 @@ import numpy as np
 
 from model.arrays import F32, F64, I16, U8
 from model.checkpoint_config import CheckpointConfig, default_checkpoint
-from model.composition import Interior, compose, shrink
+from model.composition import Interior, Look, Part, compose, shrink
 from model.runtimes.port import Runtime, is_out_of_memory
 from model.sound import EncoderReader, MelReader, SoundReader
 from model.speech_encoder.port import SpeechEncoder
@@ -64,6 +64,7 @@ class Synthesizer:
         references: U8 | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: F32 | None = None,
+        parts: Sequence[Part | None] | None = None,
     ) -> U8:
         """Synthesize N faces from the upper part of each crop and its whole reference.
 
@@ -71,13 +72,16 @@ class Synthesizer:
         config.image_size if config.keeps_detail, else config.image_size itself. sound: (N,rows,columns) float32, rows
         and columns as config.sound_shape says, see model/sound.py. interiors: the inside of each mouth, if known; only
         a network that draws a `Drawing` shows it. movements: how far each person opens and spreads the lips, (N,2)
-        float32 with 1 for the usual; only a network with a hearing network uses it. Returns (N,P,P,3) uint8 RGB. If
-        memory runs out, the batch size is halved, and stays so. Raises MemoryError if a single crop needs too much
-        memory, and ValueError for wrong shapes or types.
+        float32 with 1 for the usual; only a network with a hearing network uses it. parts: the part of each crop that
+        is needed; a network that draws a `Drawing` leaves the rest black. Returns (N,P,P,3) uint8 RGB. If memory runs
+        out, the batch size is halved, and stays so. Raises MemoryError if a single crop needs too much memory, and
+        ValueError for wrong shapes or types.
         """
         references = crops if references is None else references
         moves = np.ones((len(crops), 2), np.float32) if movements is None else movements
         insides = [None] * len(crops) if interiors is None else list(interiors)
+        needed = [None] * len(crops) if parts is None else list(parts)
+        looks = [Look(*wanted) for wanted in zip(insides, needed, strict=True)]
         for pixels in (crops, references):
             self._check(pixels, sound)
         done = np.empty_like(crops)
@@ -86,7 +90,7 @@ class Synthesizer:
             stop = min(start + self.batch_size, len(crops))
             try:
                 part = slice(start, stop)
-                done[part] = self._batch(crops[part], references[part], sound[part], moves[part], insides[part])
+                done[part] = self._batch(crops[part], references[part], sound[part], moves[part], looks[part])
             except (MemoryError, RuntimeError) as error:
                 self._shrink(error)
                 continue
@@ -123,7 +127,7 @@ class Synthesizer:
         self.batch_size //= 2
         self._runtime.release()
 
-    def _batch(self, crops: U8, references: U8, sound: F32, movements: F32, interiors: Sequence[Interior | None]) -> U8:
+    def _batch(self, crops: U8, references: U8, sound: F32, movements: F32, looks: Sequence[Look]) -> U8:
         count, config = len(crops), self.config
         target, reference = self._pixels(crops), self._pixels(references)
         target[:, round(config.image_size * config.framing.hidden_from) :] = 0
@@ -135,7 +139,7 @@ class Synthesizer:
         levels = self._in_order(drawn.levels)[:count]
         if drawn.offsets is None or drawn.mask is None:
             return levels
-        faces = zip(crops, references, drawn.offsets, levels, drawn.mask, interiors, strict=False)  # without padding
+        faces = zip(crops, references, drawn.offsets, levels, drawn.mask, looks, strict=False)  # without padding
         return np.stack([compose(crop, rest, config.framing.hidden_from, *face) for crop, rest, *face in faces])
 
     def _pixels(self, crops: U8) -> U8:

@@ -9,7 +9,7 @@ import numpy as np
 
 from model.arrays import F32, U8
 from model.audio import AROUND_FRAME, MelWindow
-from model.composition import Interior
+from model.composition import Interior, Part
 from model.framing import LOWER_FACE, Framing
 
 
@@ -50,6 +50,7 @@ class FakeSynthesizer:
         references: U8 | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: F32 | None = None,
+        parts: Sequence[Part | None] | None = None,
     ) -> U8:
         """Return the crops, (N, S, S, 3) uint8, changed as the fields say."""
         size, window = self.config.image_size, self.config.mel_window

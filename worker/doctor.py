@@ -80,14 +80,15 @@ def _device(settings: Settings) -> str:
 
 def _runtime(settings: Settings) -> str:
     """Say which runtime computes the network, why, and how fast each one is."""
-    from worker.loaded_network import choose, threads_of
+    from worker.loaded_network import choose
+    from worker.process_share import network_threads
 
     chosen = choose(settings)
     found = f"{chosen.runtime}: {chosen.reason}"
     if not chosen.measured:
         return found
     speeds = ", ".join(map(str, chosen.measured))
-    return f"{found}; {speeds}; {threads_of(settings)} threads, batches of {settings.batch_size}"
+    return f"{found}; {speeds}; {network_threads(settings)} threads, batches of {settings.batch_size}"
 
 
 def _weights(settings: Settings) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from app.core.errors import ErrorCode, InputError, ServiceError
@@ -15,6 +14,7 @@ from model.runtimes.openvino_runtime import OpenvinoRuntime
 from model.runtimes.port import Runtime
 from model.speech_encoder.sources import encoder_folder, verify_encoder
 from model.synthesizer import Synthesizer, load_named_encoder, load_synthesizer
+from worker.process_share import cores_of, network_threads, settle_process
 from worker.runtime_choice import ChosenRuntime, choose_runtime, settled
 
 _log = logging.getLogger("lipsync.worker")
@@ -70,24 +70,9 @@ def _invalid(error: CheckpointError) -> ServiceError:
     return ServiceError(ErrorCode.CHECKPOINT_INVALID, f"The checkpoint cannot be used: {error}.")
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may use, limited by the quota of its container."""
-    cores = len(os.sched_getaffinity(0))
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    fields = quota.read_text(encoding="ascii").split() if quota.exists() else []
-    if len(fields) == 2 and fields[0].isdigit():
-        cores = min(cores, max(1, round(int(fields[0]) / int(fields[1]))))
-    return cores
-
-
-def threads_of(settings: Settings) -> int:
-    """Return how many threads compute the network in one worker process: its share of the cores."""
-    return max(1, usable_cores() // settings.workers)
-
-
 def choose(settings: Settings) -> ChosenRuntime:
     """Choose the runtime for the settings; see `choose_runtime`."""
-    return choose_runtime(settings, threads_of(settings))
+    return choose_runtime(settings, network_threads(settings))
 
 
 def settle(settings: Settings) -> Settings:
@@ -98,21 +83,25 @@ def settle(settings: Settings) -> Settings:
 
 
 def load_generator(settings: Settings) -> Synthesizer:
-    """Load the generator onto the device of the settings, with this process's share of the cores.
+    """Load the generator onto the device of the settings, and settle this process into its share of the machine.
 
     Raises ServiceError for a checkpoint that cannot be used, InputError for a device, a runtime or a precision that
     this machine does not have.
     """
-    chosen, threads, path = choose(settings), threads_of(settings), checkpoint_path(settings)
+    settle_process()
+    chosen, path = choose(settings), checkpoint_path(settings)
+    cores, threads = cores_of(settings), network_threads(settings)
     try:
         if chosen.runtime == "openvino" and chosen.config is not None and chosen.converted is not None:
-            encoder = load_named_encoder(chosen.config, settings.speech_encoder, threads)
+            encoder = load_named_encoder(chosen.config, settings.speech_encoder, cores)
             runtime = OpenvinoRuntime(chosen.converted, chosen.precision, threads, _Hearing(path, threads))
             return Synthesizer(runtime, chosen.config, settings.batch_size, encoder)
         import torch
 
+        torch.set_num_threads(cores)  # what the speech encoder gets
+        loaded = load_synthesizer(path, settings.device, chosen.precision, settings.batch_size, settings.speech_encoder)
         torch.set_num_threads(threads)
-        return load_synthesizer(path, settings.device, chosen.precision, settings.batch_size, settings.speech_encoder)
+        return loaded
     except CheckpointError as error:
         raise _invalid(error) from None
     except ValueError as error:

@@ -77,14 +77,17 @@ class ChosenRuntime:
     measured: tuple[Measured, ...] = ()
 
 
-def choose_runtime(settings: Settings, threads: int, measure: Measure | None = None) -> ChosenRuntime:
+def choose_runtime(
+    settings: Settings, threads: int, measure: Measure | None = None, installed: Callable[[], bool] = is_installed
+) -> ChosenRuntime:
     """Choose the runtime of the network, and measure first if this machine has not been measured yet.
 
-    Raises InputError for a runtime or precision that cannot be used here, ServiceError for a checkpoint that cannot.
+    threads: of the network. measure: None measures in a process of its own. installed: whether OpenVINO is. Raises
+    InputError for a runtime or precision that cannot be used here, ServiceError for a checkpoint that cannot.
     """
     if settings.runtime == "torch":
         return ChosenRuntime("torch", settings.precision, "LIPSYNC_RUNTIME says so")
-    asked, reason = settings.runtime == "openvino", _obstacle(settings)
+    asked, reason = settings.runtime == "openvino", _obstacle(settings, installed())
     if reason:
         if asked:
             raise _refused(reason)
@@ -114,14 +117,14 @@ def settled(settings: Settings, chosen: ChosenRuntime) -> Settings:
     return settings.model_copy(update={"runtime": chosen.runtime, "precision": chosen.precision})
 
 
-def _obstacle(settings: Settings) -> str:
+def _obstacle(settings: Settings, installed: bool) -> str:
     """Return why OpenVINO is out of the question, so that nothing need be measured; "" if it is not."""
     cpu_build = importlib.metadata.version("torch").endswith("+cpu")
     if settings.device.startswith("cuda"):
         return "openvino runs on the CPU only, and LIPSYNC_DEVICE names a GPU"
     if settings.device == "auto" and not cpu_build and any(node.exists() for node in _GPU_NODES):
         return "openvino runs on the CPU only, and this machine has a GPU; LIPSYNC_DEVICE=cpu leaves it unused"
-    if not is_installed():
+    if not installed:
         return MISSING
     if settings.precision == "fp16":
         return "fp16 needs a GPU"

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     s3_public_url: str | None = Field(None, description="Address of the same S3 server for clients, used in links.")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    api_processes: int = Field(
+        1, ge=1, le=64, description="Processes of the API on this host; each has the limits on connections for itself."
+    )
     checkpoint: Path | None = Field(None, description="Weights of the network; unset: those in the package.")
     speech_encoder: Path | None = Field(
         None, description="Folder of the speech encoder that the weights name; unset: the installed package's."
@@ -92,6 +95,9 @@ class Settings(BaseSettings):
     retention_s: Positive = 24 * 3600
     max_queued_jobs: Positive = 1000
     max_active_per_key: Positive = Field(500, description="Most jobs of one caller that have not ended.")
+    max_listeners: Positive = Field(
+        1000, description="Most event streams and held polls of one process of the API; each takes two open files."
+    )
     run_timeout_s: Positive = 2 * 3600
     max_attempts: Positive = 3
     auth: Literal["off", "keys"] = Field(

@@ -1,28 +1,30 @@
 """Speed and memory of the whole path, compared with a plain transcode in the same run.
 
-Seconds depend on the machine and on its load. The figure to compare is the ratio to decoding and encoding alone.
+Seconds depend on the machine and on its load. The figure to compare is the ratio to decoding and encoding alone: jobs
+and transcodes take turns, and each ratio is that of two neighbours. The ratio of processor seconds is less disturbed by
+other programs than that of wall seconds.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import httpx
-import psutil
 from tqdm import tqdm
 
 from app.core.errors import LipSyncError
 from app.core.settings import Settings
 from lipsync.bench.generator_speed import measure_generator
+from lipsync.bench.machine_facts import machine_facts
 from lipsync.bench.service_speed import measure_service
 from lipsync.bench.standard_clips import STANDARD_CLIPS, make_clip, transcode
 from lipsync.bench.warm_job import measure_job
@@ -49,38 +51,50 @@ class Account:
             return None
 
 
-def measure_all(clips: Sequence[Path], runs: int) -> dict[str, Any]:
-    """Measure the given clips (if none: the standard ones), then the generator alone and the service alone.
+@dataclass(frozen=True)
+class BenchPlan:
+    """What to measure.
 
-    Returns the structure that `lipsync bench --json` writes. Times are medians over `runs`. What failed is missing or
-    null, and `failed` names it with its error.
+    clips: films to measure instead of the standard ones. runs: figures are medians over so many. only: names of clips,
+    `generator` or `service`; everything if empty. profile: file for a flame graph of one more job with the first clip.
+    """
+
+    clips: tuple[Path, ...] = ()
+    runs: int = 1
+    only: tuple[str, ...] = ()
+    profile: Path | None = None
+
+    def wants(self, name: str) -> bool:
+        """Return whether a part is to be measured."""
+        return not self.only or name in self.only
+
+
+def measure_all(plan: BenchPlan) -> dict[str, Any]:
+    """Measure the clips, then the generator alone and the service alone.
+
+    Returns the structure that `lipsync bench --json` writes. What failed is missing or null, and `failed` names it with
+    its error.
     """
     settings = Settings()
     account, rows = Account(), []
+    facts = machine_facts(settings.ffmpeg)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-
-        def measure(label: str, find: Callable[[], Path]) -> dict[str, Any]:
-            return _measure_clip(label, find(), folder, runs, settings)
-
-        sources: list[tuple[str, Callable[[], Path]]] = [(clip.stem, partial(Path, clip)) for clip in clips]
-        if not sources:
-            sources = [(clip.name, partial(make_clip, clip, folder, settings.ffmpeg)) for clip in STANDARD_CLIPS]
-        for label, find in tqdm(sources, desc="clips"):
-            row = account.measured(label, partial(measure, label, find))
+        sources = _sources(plan, folder, settings)
+        for label, find in tqdm(sources, desc="clips", disable=not sources):
+            row = account.measured(label, partial(_measure_clip, label, find, folder, plan.runs, settings))
             rows += [] if row is None else [row]
-    generator = account.measured("generator", partial(measure_generator, settings))
-    service = account.measured("service", measure_service)
+        if plan.profile is not None and sources:
+            account.measured("profile", lambda: measure_job(sources[0][1](), plan.profile))
+        generator = _wanted(plan, account, "generator", partial(measure_generator, settings))
+        upload = partial(make_clip, STANDARD_CLIPS[0], folder, settings.ffmpeg)
+        service = _wanted(plan, account, "service", lambda: measure_service(upload()))
     first = rows[0] if rows else {}
     return {
-        "machine": {
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
-            "device": first.get("device"),
-        },
+        "machine": {**facts, "device": first.get("device")},
         "checkpoint": first.get("checkpoint"),
         "precision": first.get("precision"),
+        "runs": plan.runs,
         "clips": [{key: row[key] for key in row if key not in ("device", "checkpoint", "precision")} for row in rows],
         "generator": generator,
         "service": service,
@@ -88,24 +102,51 @@ def measure_all(clips: Sequence[Path], runs: int) -> dict[str, Any]:
     }
 
 
-def _measure_clip(name: str, clip: Path, folder: Path, runs: int, settings: Settings) -> dict[str, Any]:
-    jobs, transcodes_s = [], []
+def _sources(plan: BenchPlan, folder: Path, settings: Settings) -> list[tuple[str, Callable[[], Path]]]:
+    """Return the names of the clips to measure, each with a function that returns its path."""
+    given: list[tuple[str, Callable[[], Path]]] = [(clip.stem, partial(Path, clip)) for clip in plan.clips]
+    standard = [(clip.name, partial(make_clip, clip, folder, settings.ffmpeg)) for clip in STANDARD_CLIPS]
+    return [source for source in given or standard if given or plan.wants(source[0])]
+
+
+def _wanted(
+    plan: BenchPlan, account: Account, name: str, measure: Callable[[], dict[str, Any]]
+) -> dict[str, Any] | None:
+    return account.measured(name, measure) if plan.wants(name) else None
+
+
+def _measure_clip(name: str, find: Callable[[], Path], folder: Path, runs: int, settings: Settings) -> dict[str, Any]:
+    clip, jobs, transcodes = find(), [], []
     for _ in range(runs):
         jobs.append(measure_job(clip))
-        started = time.perf_counter()
-        transcode(clip, folder / "transcode.mp4", settings.ffmpeg)
-        transcodes_s.append(time.perf_counter() - started)
+        transcodes.append(_timed_transcode(clip, folder / "transcode.mp4", settings))
+    pairs = list(zip(jobs, transcodes, strict=True))
     wall_s = statistics.median(job["wall_s"] for job in jobs)
+    cpu_s = statistics.median(job["cpu_s"] for job in jobs)
     middle = min(jobs, key=lambda job: abs(job["wall_s"] - wall_s))
-    ratio = statistics.median(job["wall_s"] / transcode_s for job, transcode_s in zip(jobs, transcodes_s, strict=True))
     return {
         "name": name,
         **middle,
         "wall_s": wall_s,
-        "transcode_s": statistics.median(transcodes_s),
-        "ratio": ratio,
+        "cpu_s": cpu_s,
+        "threads_busy": cpu_s / wall_s,
+        "transcode_s": statistics.median(transcode_s for transcode_s, _ in transcodes),
+        "transcode_cpu_s": statistics.median(transcode_cpu_s for _, transcode_cpu_s in transcodes),
+        "ratio": statistics.median(job["wall_s"] / transcode_s for job, (transcode_s, _) in pairs),
+        "cpu_ratio": statistics.median(job["cpu_s"] / transcode_cpu_s for job, (_, transcode_cpu_s) in pairs),
         "peak_rss_bytes": max(job["peak_rss_bytes"] for job in jobs),
     }
+
+
+def _timed_transcode(clip: Path, output: Path, settings: Settings) -> tuple[float, float]:
+    """Return the wall and the processor seconds of a transcode."""
+    started, before = time.perf_counter(), os.times()
+    transcode(clip, output, settings.ffmpeg)
+    after = os.times()
+    return (
+        time.perf_counter() - started,
+        after.children_user + after.children_system - before.children_user - before.children_system,
+    )
 
 
 def broken_promises(figures: dict[str, Any]) -> list[str]:
@@ -121,24 +162,3 @@ def broken_promises(figures: dict[str, Any]) -> list[str]:
         if growth > FLAT_MEMORY_RATIO:
             broken.append(f"memory grows with length: {growth:.2f} times from one minute to ten")
     return broken
-
-
-def table(figures: dict[str, Any]) -> str:
-    """Return the figures as a text table."""
-    lines = [f"{'clip':<14}{'frames':>8}{'wall s':>9}{'x realtime':>12}{'transcode s':>13}{'ratio':>8}{'peak MB':>9}"]
-    for clip in figures["clips"]:
-        lines.append(
-            f"{clip['name']:<14}{clip['frames']:>8}{clip['wall_s']:>9.2f}{clip['realtime_factor']:>12.3f}"
-            f"{clip['transcode_s']:>13.2f}{clip['ratio']:>8.2f}{clip['peak_rss_bytes'] / 1e6:>9.0f}"
-        )
-        stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in clip["stage_seconds"].items())
-        lines.append(f"    stages (s): {stages}")
-    generator, service = figures["generator"], figures["service"]
-    if generator is not None:
-        lines.append(
-            f"generator {generator['crops_per_s']:.0f} crops/s, {generator['gflop_per_crop']:.2f} GFLOP a crop, "
-            f"{generator['precision']} on {generator['device']}"
-        )
-    if service is not None:
-        lines.append(f"submit {service['submit_overhead_s'] * 1e3:.0f} ms, {service['polls_per_s']:.0f} polls/s")
-    return "\n".join(lines)

@@ -33,6 +33,7 @@ class StandardClip:
 
 
 STANDARD_CLIPS: Final = (
+    StandardClip("short_2s", 512, 512, 25, 2),
     StandardClip("portrait_8s", 512, 512, 25, 8),
     StandardClip("phone_20s", 1080, 1920, 30, 20),
     StandardClip("one_minute", 512, 512, 25, 60),

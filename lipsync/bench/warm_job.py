@@ -3,11 +3,15 @@
 `measure_job` starts `python -m lipsync.bench.warm_job`. That process loads the generator, runs a short job to warm up,
 and then runs the job that is measured. Meanwhile the parent samples the memory of the whole process tree, ffmpeg
 included. The last line that the process writes is JSON: the figures, or `{"error": {"code", "message"}}`.
+
+Processor time is that of the whole tree. The bytes moved are those of read and write calls of this process, so they
+count a frame once for each pipe or file that it passes, and copies within the process not at all.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,21 +20,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
 from app.core.errors import ErrorCode, LipSyncError, ServiceError, public_error
+from lipsync.bench.process_costs import moved_bytes, tree_cpu_s, tree_rss_bytes
+from lipsync.bench.profile import profiled
 
 SAMPLE_EVERY_S: Final = 0.05
 JOB_TIMEOUT_S: Final = 3600
 
 
-def measure_job(clip: Path) -> dict[str, Any]:
-    """Run one warm job on `clip`, driven by its own sound.
+def measure_job(clip: Path, profile: Path | None = None) -> dict[str, Any]:
+    """Run one warm job on `clip`, driven by its own sound; write a profile of it if a path is given.
 
-    Returns {wall_s, realtime_factor, stage_seconds, frames, width, height, fps, peak_rss_bytes, checkpoint, device}.
-    Raises ServiceError with the code of a job that fails.
+    Returns {wall_s, cpu_s, realtime_factor, stage_seconds, stage_cpu_seconds, moved_bytes_per_frame, frames, width,
+    height, fps, peak_rss_bytes, checkpoint, device, precision}. Raises ServiceError with the code of a job that fails.
     """
-    command = [sys.executable, "-m", "lipsync.bench.warm_job", str(clip)]
+    command = [sys.executable, "-m", "lipsync.bench.warm_job", str(clip), *([str(profile)] if profile else [])]
     deadline = time.monotonic() + JOB_TIMEOUT_S
     peak = 0
     with tempfile.TemporaryFile("w+") as answer, subprocess.Popen(command, stdout=answer) as child:
@@ -58,28 +62,13 @@ def last_answer(text: str, status: int) -> dict[str, Any]:
         return {"error": {"code": ErrorCode.INTERNAL, "message": message}}
 
 
-def tree_rss_bytes(pid: int) -> int:
-    """Return the resident memory of a process and all that it started, in bytes; shared pages are counted once.
-
-    Between its fork and its exec a child shares all pages of its parent. If shared pages counted twice, a long
-    measurement would sometimes sample that moment and report a false peak.
-    """
-    total = 0
-    try:
-        root = psutil.Process(pid)
-        for process in [root, *root.children(recursive=True)]:
-            total += process.memory_full_info().pss
-    except (psutil.NoSuchProcess, psutil.AccessDenied):  # the process has ended or is about to end
-        return total
-    return total
-
-
-def _run_job(clip: Path) -> dict[str, Any]:
+def _run_job(clip: Path, profile: Path | None) -> dict[str, Any]:
     from app.core.jobs import JobInput, JobOptions
     from app.core.probing.probe import Limits, probe_audio, probe_video
     from app.core.settings import Settings
     from worker.faces.detect import DetectorPool
     from worker.loaded_network import load_generator
+    from worker.media.stage_timer import StageTimer
     from worker.pipeline.render import run
     from worker.pipeline.run_context import RunContext, SilentMonitor, Sources
 
@@ -93,14 +82,20 @@ def _run_job(clip: Path) -> dict[str, Any]:
         warm_up = JobOptions(end_s=1.0)
         context = RunContext(sources, warm_up, synthesizer, work, SilentMonitor(), DetectorPool(), settings.ffmpeg)
         run(context, work / "warm.mp4")
-        started = time.perf_counter()
-        outcome = run(replace(context, options=JobOptions()), work / "out.mp4")
-        wall_s = time.perf_counter() - started
+        with profiled(profile):
+            timer, cpu_before_s, moved_before = StageTimer(), tree_cpu_s(os.getpid()), moved_bytes()
+            started = time.perf_counter()
+            outcome = run(replace(context, options=JobOptions()), work / "out.mp4", timer)
+            wall_s = time.perf_counter() - started
+            cpu_s, moved = tree_cpu_s(os.getpid()) - cpu_before_s, moved_bytes() - moved_before
     result, report = outcome.result, outcome.report
     return {
         "wall_s": wall_s,
+        "cpu_s": cpu_s,
         "realtime_factor": wall_s / result.duration_s,
         "stage_seconds": report.stage_seconds,
+        "stage_cpu_seconds": timer.cpu_seconds(),
+        "moved_bytes_per_frame": moved // result.frames,
         "frames": result.frames,
         "width": result.width,
         "height": result.height,
@@ -111,9 +106,9 @@ def _run_job(clip: Path) -> dict[str, Any]:
     }
 
 
-def _answer(clip: Path) -> dict[str, Any]:
+def _answer(clip: Path, profile: Path | None) -> dict[str, Any]:
     try:
-        return _run_job(clip)
+        return _run_job(clip, profile)
     except Exception as error:  # noqa: BLE001  the parent tells of it
         shown = public_error(error)
         text = (
@@ -122,5 +117,10 @@ def _answer(clip: Path) -> dict[str, Any]:
         return {"error": {"code": shown.code, "message": text}}
 
 
+def _paths(words: list[str]) -> tuple[Path, Path | None]:
+    clip, *profile = map(Path, words)
+    return clip, profile[0] if profile else None
+
+
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_answer(Path(sys.argv[1]))) + "\n")
+    sys.stdout.write(json.dumps(_answer(*_paths(sys.argv[1:]))) + "\n")

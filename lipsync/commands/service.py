@@ -39,9 +39,9 @@ def serve() -> None:
 @click.command()
 def api() -> None:
     """Run the HTTP API alone; needs LIPSYNC_REDIS_URL."""
+    from app.core.listening import listening_sockets
     from app.core.logs import set_up_logging
     from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_login, check_storage
-    from app.main import run_api
 
     settings = _settings_with_redis()
     check_data_dir(settings)
@@ -50,7 +50,19 @@ def api() -> None:
         check_ffmpeg(settings)
     check_redis_login(settings)
     set_up_logging()
-    run_api(settings)
+    sockets = listening_sockets(settings.host, settings.port)
+
+    def serve() -> None:
+        from app.main import run_api  # late, see app.processes
+
+        run_api(settings, sockets)
+
+    if settings.api_processes == 1:
+        serve()
+    else:
+        from app.processes import run_processes
+
+        sys.exit(run_processes(settings.api_processes, serve))
 
 
 @click.command()

@@ -8,6 +8,7 @@ its makers, which a self-hosted service must not do.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -106,7 +107,10 @@ def convert(checkpoint: Path, target: Path) -> None:
     prepared = PreparedNetwork(network.requires_grad_(False), torch.float32).eval()
     size = config.image_size
     batch = torch.zeros(2, size, size, 6, dtype=torch.uint8), torch.zeros(2, *config.sound_shape), torch.ones(2, 2)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # Tracing is deprecated, but it is what the front end reads directly. What comes of it is compared with torch
+        # before it is used.
+        warnings.simplefilter("ignore", DeprecationWarning)
         traced = torch.jit.trace(prepared, batch, check_trace=False)  # type: ignore[no-untyped-call]
         frozen = torch.jit.freeze(traced)
     front_end = FrontEndManager().load_by_framework("pytorch")

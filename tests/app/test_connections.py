@@ -14,12 +14,12 @@ import httpx
 import pytest
 
 from app.connections import MAX_CONNECTIONS, ConnectionLimits, most_connections
-from app.listeners import MAX_LISTENERS
 from app.uploads import UploadPace
 from tests.app.routes.test_jobs import assert_problem, folders
 from tests.conftest import ROOT
 from tests.service import wait_until
 
+MAX_LISTENERS = 200
 LIMITS = ConnectionLimits(most=20, request_s=0.4, answer_s=0.4)
 PACE = UploadPace(window_s=0.4, window_bytes=1000)
 KIND = b"Content-Type: multipart/form-data; boundary=b\r\n"
@@ -173,7 +173,7 @@ def test_connections_beyond_the_limit_are_refused_while_all_are_at_work(make_ser
 
 
 def test_listeners_that_leave_are_forgotten(make_service):
-    service = make_service()
+    service = make_service(max_listeners=MAX_LISTENERS)
     job_id = service.post().json()["id"]
     half = MAX_LISTENERS // 2 + 1
     for path in ("?wait=60", "/events", "?wait=60"):  # any two are more than there are connections to Redis
@@ -186,7 +186,7 @@ def test_listeners_that_leave_are_forgotten(make_service):
 
 
 def test_listeners_are_counted_and_checked_in_one_step(make_service):
-    service = make_service()
+    service = make_service(max_listeners=MAX_LISTENERS)
     job_id = service.post().json()["id"]
     request = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
     with ExitStack() as held:

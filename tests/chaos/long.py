@@ -13,8 +13,8 @@ from typing import Final, cast
 
 import psutil
 
+from lipsync.bench.process_costs import tree_rss_bytes
 from lipsync.bench.standard_clips import StandardClip, make_clip
-from lipsync.bench.warm_job import tree_rss_bytes
 from tests.chaos.background import Background
 from tests.chaos.client import Job, download, has_ended, is_as_long_as_sent, submit, wait_for
 from tests.chaos.cluster import Cluster

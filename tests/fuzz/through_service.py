@@ -202,12 +202,22 @@ def mutated_request(seed: int, index: int, good: dict[bool, bytes], pictures: Se
     )
     form += f"--{BOUNDARY}--\r\n".encode()
     multipart = f"multipart/form-data; boundary={BOUNDARY}"
-    options = json.dumps({"jobs": [{"video_url": "http://127.0.0.1/a", "crf": 20, "face": "index:0"}] * 2}).encode()
+    item = {"video": "face.mp4", "audio": "http://127.0.0.1/a", "options": {"crf": 20, "face": "index:0"}}
+    upload = {"video": "upload:" + "0" * 32, "audio": "face.mp4", "options": {"metadata": {"a": [1]}}}
+    options = json.dumps([item, upload]).encode()
+    batch = b"".join(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + content + b"\r\n"
+        for name, content in (("jobs", options), ("face.mp4", pictures[index % len(pictures)].content[:3000]))
+    )
+    batch += f"--{BOUNDARY}--\r\n".encode()
     job = f"/jobs/{index:032x}"
     kinds = (
         ("POST", "/jobs", multipart, form),
         ("POST", "/jobs/validate", multipart, form),
-        ("POST", "/batches", "application/json", options),
+        ("POST", "/batches", multipart, batch),
+        ("POST", "/uploads", "application/json", b'{"bytes": 1000}'),
+        ("DELETE", f"/uploads/{index:032x}", "text/plain", b""),
+        ("POST", f"/webhooks/{index:032x}-1-0/resend", "application/json", b"{}"),
         ("POST", f"{job}/cancel", "application/json", b"{}"),
         ("GET", "/jobs?status=queued&limit=10&cursor=abc", "text/plain", b""),
         ("GET", f"{job}/result?download=1", "text/plain", b""),
@@ -218,8 +228,8 @@ def mutated_request(seed: int, index: int, good: dict[bool, bytes], pictures: Se
     whole = head.encode() + b"Idempotency-Key: abc\r\nRange: bytes=0-1\r\nConnection: close\r\n\r\n" + body
     if index % 2:  # only the body, so that the request itself reaches the service
         at = whole.index(b"\r\n\r\n") + 4
-        return whole[:at] + mutate(body, [form, options], f"{seed}/request/{index}") if body else whole
-    return mutate(whole, [form, options, whole], f"{seed}/request/{index}")
+        return whole[:at] + mutate(body, [form, batch, options], f"{seed}/request/{index}") if body else whole
+    return mutate(whole, [form, batch, options, whole], f"{seed}/request/{index}")
 
 
 def exchange(url: str, request: bytes) -> str:

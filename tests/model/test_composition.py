@@ -1,13 +1,14 @@
 """Composition on arrays gives the same pictures as composition in training."""
 
 import itertools
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from model.composition import Interior, Layer, compose, shrink
+from model.composition import Interior, Layer, Look, Part, compose, shrink
 from model.network.generator import Drawing, known_face
 
 SIZE = 32
@@ -78,7 +79,7 @@ def composed(mask: np.ndarray, interior: Interior | None, colour: tuple[int, int
     face = np.full((LARGE, LARGE, 3), SKIN, np.uint8)
     still = np.zeros((2, SIZE // 2, SIZE // 2), np.float32)
     colours = np.full((SIZE, SIZE, 3), colour, np.uint8)
-    return compose(face, face, 0.4, still, colours, mask, interior).astype(int)
+    return compose(face, face, 0.4, still, colours, mask, Look(interior)).astype(int)
 
 
 NOTHING = Layer(np.zeros((4, 4, 4), np.uint8), 0, 0)
@@ -133,3 +134,21 @@ def test_an_interior_replaces_the_teeth_of_the_network_but_not_its_tongue(
 def test_the_upper_lip_shades_the_interior() -> None:
     column = composed(mouth(8.0), TEETH)[:, MIDDLE, 0]
     assert column[51] < column[55] - 8
+
+
+@pytest.mark.parametrize("rows", [(10, 30), (18, 22), (0, 32)])
+def test_a_part_is_composed_as_in_the_whole(rows: tuple[int, int]) -> None:
+    rng = np.random.default_rng(4)
+    target, reference = ((smooth(rng, LARGE, LARGE, 3) * 255).astype(np.uint8) for _ in range(2))
+    offsets = ((smooth(rng, SIZE // 2, SIZE // 2, 2) - 0.5) * 0.3).transpose(2, 0, 1).copy()
+    colours = (smooth(rng, SIZE, SIZE, 3) * 255).astype(np.uint8)
+    part = Part(*rows, 4, 27, FACTOR)
+    whole, alone = (
+        compose(target, reference, 0.4, offsets, colours, mouth(8.0), Look(TEETH, wanted)) for wanted in (None, part)
+    )
+    inner = replace(part, top=part.top + 3, bottom=part.bottom - 3, left=part.left + 3, right=part.right - 3)
+    if inner.top < inner.bottom:
+        assert np.abs(whole[inner.large].astype(int) - alone[inner.large]).max() <= 1
+    outside = np.ones((LARGE, LARGE), bool)
+    outside[part.large] = False
+    assert not alone[outside].any()

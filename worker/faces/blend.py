@@ -10,7 +10,7 @@ bytes of the planes stay the same wherever the mask is zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import F32, F64, U8
+from model.composition import Part
 from model.face_points import (
     JAW_OUTLINE,
     LEFT_CORNER,
@@ -48,7 +49,6 @@ FEATHER: Final = 0.035  # sigma of the edge of the mask, as a share of the crop
 MAX_ZOOM: Final = 4  # largest factor by which the crop is enlarged before it is mapped to the frame
 SUBPIXEL_BITS: Final = 4
 MAX_SHIFT: Final = 40.0  # largest change of the mean tone, in 8-bit levels
-TONE_PX: Final = 96  # side to which crops are reduced before their tone is compared
 GAIN: Final = (0.75, 1.33)  # smallest and largest gain of the tone
 STEADY: Final = 150.0  # squared levels: keeps the gain near 1 where the rim has little contrast
 OUTLIER: Final = 2.5  # mean deviations from which on a pixel does not count for the tone
@@ -60,26 +60,12 @@ TRACE: Final = 0.01  # weights and amounts below this do not matter
 SOLID: Final = 0.8  # share of the mask's largest value from which on a pixel counts as drawn
 MASK_PX: Final = 192  # largest side of the mask: it is smooth
 TRACE_OF_MASK: Final = 1.0 / 512  # the mask is zero below this, which changes no pixel by more than half a level
-MARGIN_PX: Final = 4  # of a crop around what the mask shows, which enlarging it reads
+MARGIN: Final = 2  # network pixels around what the mask shows, which enlarging it reads
 OVERSHOOT: Final = 3  # how far a sharpened pixel may lie outside its neighbours' range, in 8-bit levels
-
+_NOTHING, _OVERSHOOT = np.zeros(4), np.full(4, float(OVERSHOOT))  # scalars of OpenCV
 
 Bools = npt.NDArray[np.bool_]
 Pixels = TypeVar("Pixels", U8, F32)
-
-
-@dataclass(frozen=True)
-class SynthesizedCrop:
-    """Crop of a face before and after synthesis.
-
-    face: landmarks (468, 2) in frame pixels. transform: from the frame to the crop. filmed, synthesized: the crop
-    before and after, (S, S, 3) uint8 RGB.
-    """
-
-    face: F32
-    transform: Transform
-    filmed: U8
-    synthesized: U8
 
 
 @dataclass(frozen=True)
@@ -97,22 +83,67 @@ class BlendSettings:
     padding: float = 0.0
 
 
+@dataclass(frozen=True)
+class FaceMask:
+    """Mask of a crop: how much of the synthesized face is shown.
+
+    weights: (M, M) float32 0..1. part: the part of the crop that it shows, with a margin; None if it shows nothing.
+    """
+
+    weights: F32
+    part: Part | None
+
+    @classmethod
+    def of(cls, face: F32, transform: Transform, settings: BlendSettings) -> FaceMask:
+        """Return the mask for the landmarks (468, 2) of a face in frame pixels."""
+        side = min(MASK_PX, transform.size)
+        points = transform.apply(face) * (side / transform.size)
+        weights = mouth_mask(points, side, settings.framing, settings.padding)
+        factor = transform.size // settings.network_px
+        return cls(weights, Part.around(_reduced(weights, transform.size // factor) > 0, factor, MARGIN))
+
+
+@dataclass(frozen=True)
+class SynthesizedCrop:
+    """Crop of a face before and after synthesis.
+
+    face: landmarks (468, 2) in frame pixels. transform: from the frame to the crop. filmed, synthesized: the crop
+    before and after, (S, S, 3) uint8 RGB; only the part of the mask is read.
+    """
+
+    face: F32
+    transform: Transform
+    filmed: U8
+    synthesized: U8
+    mask: FaceMask
+
+
 def blend(planes: U8, crop: SynthesizedCrop, settings: BlendSettings) -> None:
     """Blend a synthesized crop into an I420 frame, (H * 3/2, W) uint8, in place."""
-    transform, framing, colour = crop.transform, settings.framing, settings.colour
-    mask = face_mask(crop.face, transform, framing, settings.padding)
+    transform, mask, part = crop.transform, crop.mask.weights, crop.mask.part
     box = _frame_box(mask, transform, planes.shape[1], planes.shape[0] * 2 // 3)
-    if box is None or settings.strength == 0.0:
+    if part is None or box is None or settings.strength == 0.0:
         return
-    side = min(TONE_PX, transform.size)
-    small = (_reduced(picture, side) for picture in (crop.synthesized, crop.filmed))
-    gain, offset = rim_tone(*(ycc_of_rgb(picture, colour) for picture in small), _reduced(mask, side), framing)
+    gain, offset = _tone(crop, part, settings)
     blur = 0.0
     if transform.scale * settings.network_px > transform.size:  # finer than the frame: blurred against aliasing
         blur = 0.5 * transform.scale
-    part = shown_part(mask, transform.size)
-    drawn = _in_tone(crop.synthesized[part], colour, gain, offset, blur)
-    _place(planes, drawn, (part[1].start, part[0].start), np.float32(settings.strength) * mask, crop, box)
+    drawn = _in_tone(crop.synthesized[part.large], settings.colour, gain, offset, blur)
+    corner = (part.left * part.factor, part.top * part.factor)
+    _place(planes, drawn, corner, np.float32(settings.strength) * mask, crop, box)
+
+
+def _tone(crop: SynthesizedCrop, part: Part, settings: BlendSettings) -> tuple[F32, F32]:
+    """Return gain and offset (3,) of Y, Cb and Cr that give a drawing the tone of the film beside the mouth."""
+    last = int(np.ceil(settings.framing.row(TONE_Y) * settings.network_px))
+    upper = replace(part, bottom=min(part.bottom, max(last, part.top + 1)))
+    weights = _reduced(crop.mask.weights, crop.transform.size // part.factor)[upper.small]
+    small = (
+        cv2.resize(picture[upper.large], upper.small_size, interpolation=cv2.INTER_AREA)
+        for picture in (crop.synthesized, crop.filmed)
+    )
+    drawn, filmed = (ycc_of_rgb(np.asarray(picture, np.uint8), settings.colour) for picture in small)
+    return rim_tone(drawn, filmed, weights)
 
 
 def _in_tone(rgb: U8, colour: ColourMatrix, gain: F32, offset: F32, blur: float) -> list[U8]:
@@ -126,7 +157,7 @@ def _in_tone(rgb: U8, colour: ColourMatrix, gain: F32, offset: F32, blur: float)
     drawn = cv2.transform(exact, matrix)
     if blur:
         drawn = cv2.GaussianBlur(drawn, (0, 0), blur)
-    levels = cv2.add(drawn, (0.0, 0.0, 0.0, 0.0), dtype=cv2.CV_8U)  # rounds and clips
+    levels = cv2.add(drawn, _NOTHING, dtype=cv2.CV_8U)  # rounds and clips
     return [np.asarray(plane, np.uint8) for plane in cv2.split(levels)]
 
 
@@ -189,22 +220,6 @@ def _reduced(picture: Pixels, side: int) -> Pixels:
     return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), picture.dtype)
 
 
-def face_mask(face: F32, transform: Transform, framing: Framing, padding: float) -> F32:
-    """Return the mask of a crop, at a side of at most MASK_PX, for landmarks (468, 2) in frame pixels."""
-    side = min(MASK_PX, transform.size)
-    return mouth_mask(transform.apply(face) * (side / transform.size), side, framing, padding)
-
-
-def shown_part(mask: F32, size: int) -> tuple[slice, slice]:
-    """Return the rows and columns of a crop of `size` pixels that a mask (M, M), which is not all zero, shows."""
-    step = size / len(mask)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return tuple(
-        slice(max(0, int(shown[0] * step - MARGIN_PX)), min(size, int(np.ceil((shown[-1] + 1) * step + MARGIN_PX))))
-        for shown in (rows, columns)
-    )  # type: ignore[return-value]
-
-
 def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
     """Return the mask (size, size) float32 0..1 for landmarks (468, 2) in crop pixels; padding in face heights."""
     unit_px = size / framing.side
@@ -242,21 +257,18 @@ def _fade(size: int, framing: Framing, padding: float) -> F32:
     return fade
 
 
-def rim_tone(drawn: F32, filmed: F32, mask: F32, framing: Framing) -> tuple[F32, F32]:
-    """Return gain and offset (3,) that give Y, Cb and Cr of a drawn crop (S, S, 3) the tone of the filmed crop.
+def rim_tone(drawn: F32, filmed: F32, mask: F32) -> tuple[F32, F32]:
+    """Return gain and offset (3,) that give a drawing (h, w, 3) the tone of the film in the soft edge of a mask (h, w).
 
-    mask: (S, S) float32. Gain and offset of each channel are fitted beside the mouth, in the soft edge of the mask,
-    without pixels that show different things. Both are bounded.
+    Each channel has its own, and pixels that show different things do not count. Both are bounded.
     """
-    last = int(np.ceil(framing.row(TONE_Y) * len(mask)))
-    soft = mask[:last]
-    weight = soft * (1.0 - soft)
+    weight = mask * (1.0 - mask)
     rim = weight > TRACE
     shares = weight[rim]
     if float(shares.sum()) < 1.0:
         return np.ones(3, np.float32), np.zeros(3, np.float32)
     shares = np.repeat(shares[:, None], 3, axis=1)
-    x, y = drawn[:last][rim], filmed[:last][rim]
+    x, y = drawn[rim], filmed[rim]
     gain, offset = _bounded_line(x, y, shares)
     error = np.abs(gain * x + offset - y)
     limit = OUTLIER * (error * shares).sum(axis=0) / shares.sum(axis=0) + 1.0
@@ -290,17 +302,17 @@ def sharpen(drawn: U8, filmed: U8, skin: Bools) -> U8:
         return drawn
     sharp = cv2.addWeighted(exact, 1.0 + strength, soft, -strength, 0.0, dtype=cv2.CV_8U)
     near = np.ones((3, 3), np.uint8)
-    low, high = cv2.subtract(cv2.erode(drawn, near), OVERSHOOT), cv2.add(cv2.dilate(drawn, near), OVERSHOOT)
+    low, high = cv2.subtract(cv2.erode(drawn, near), _OVERSHOOT), cv2.add(cv2.dilate(drawn, near), _OVERSHOOT)
     return np.asarray(cv2.max(cv2.min(sharp, high), low), np.uint8)
 
 
 def _skin(weight: F32, mouth: F32) -> Bools:
     """Return where the mask (H, W) is solid, without the mouth, whose outline is given in pixels, (N, 2)."""
-    skin = np.asarray(cv2.compare(weight, float(SOLID * weight.max()), cv2.CMP_GT), np.uint8)
+    skin = (weight > SOLID * weight.max()).astype(np.uint8)
     middle = mouth.mean(axis=0)
     outline = np.rint(middle + (mouth - middle) * MOUTH_MARGIN).astype(np.int32)
     cv2.fillPoly(skin, [outline], (0.0,))
-    return skin > 0
+    return np.asarray(skin > 0)
 
 
 def _frame_box(mask: F32, transform: Transform, width: int, height: int) -> tuple[int, int, int, int] | None:

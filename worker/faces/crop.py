@@ -87,8 +87,8 @@ def fit_affine(source: F64, target: F64) -> F64:
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     a, b = source - source_mean, target - target_mean
     # By hand: a linear algebra library would wake its threads for this.
-    xx, xy, yy = (float((a[:, i] * a[:, j]).sum()) for i, j in ((0, 0), (0, 1), (1, 1)))
-    crossed = np.array([[float((a[:, i] * b[:, j]).sum()) for i in range(2)] for j in range(2)])
+    (xx, xy), (_, yy) = np.einsum("ni,nj->ij", a, a)
+    crossed = np.einsum("ni,nj->ji", a, b)
     linear = crossed @ np.array([[yy, -xy], [-xy, xx]]) / (xx * yy - xy * xy)
     return np.concatenate([linear, (target_mean - linear @ source_mean)[:, None]], axis=1)
 

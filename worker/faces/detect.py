@@ -7,19 +7,16 @@ finds nothing in a large frame, overlapping tiles are searched.
 Both networks know upright faces. They miss lying faces, and lay the mesh on a face upside down the wrong way up. So if
 nothing is found, the frame is searched again in quarter turns. Detector and mesh look for the same eyes, nose and
 mouth: where they disagree, or where the detector is unsure, the place is looked at again in quarter turns, and the best
-agreement counts. Only this module uses mediapipe.
+agreement counts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 
@@ -34,15 +31,17 @@ from model.face_points import (
     RIGHT_CORNER,
     UPPER_LIP,
 )
-from worker.faces.crop import square_transform
+from worker.faces.crop import RIGID, Transform, fit_similarity, square_transform
 from worker.faces.frame_part import FramePart, square_part, tiles, whole_frame
 from worker.faces.frame_view import FrameView, RgbView
-from worker.faces.pattern import pattern_of
-from worker.faces.placed_mesh import PlacedMesh
+from worker.faces.native_graph import Detection, FullRangeDetector, MeshFinder, MeshFitter, quiet_native_logs
+from worker.faces.pattern import SAME, difference, pattern_of
+from worker.faces.placed_mesh import SQUARE_PX, PlacedMesh
 
 MESH_PX: Final = 256  # side of the square given to the mesh, which reduces it to 192 px
 SQUARE_FACTOR: Final = 2.0  # side of that square in sides of the detection box, which spans brows to lips
-MIN_SCORE: Final = 0.5
+MIN_SCORE: Final = 0.6
+MIN_MESH_SCORE: Final = 0.3  # of the short-range detector, which looks for the face in that square
 MIN_TILED_PX: Final = 720  # tiles are searched only in frames with a longer side than this
 SAME_FACE_IOU: Final = 0.4
 # Points of the mesh at the detector's first four points: the middle of each eye, the tip of the nose, the mouth.
@@ -52,6 +51,9 @@ SURE: Final = 0.6  # trust from which on a face is not looked at again: all but 
 LEAST_TURNED: Final = 0.55  # least trust of a face that is found only in a turned picture
 CLEARLY: Final = 0.2  # trust by which a turned face must exceed the upright one: a mask can be taken for a forehead
 AGAIN_FACTOR: Final = 1.5  # side of the square that is looked at again, in sides of the square of the mesh
+NET_FACTOR: Final = 1.5  # side of the square that the mesh network sees, in sides of the short-range detector's box
+FOLLOWED_FAR: Final = 0.15  # movement from which on a face is not followed but looked for again, in face heights
+FOLLOWED_ZOOM: Final = 1.15  # change of its size from which on it is looked for again
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,15 @@ class Face:
 
     landmarks: points of the mesh (468, 2) float32 in frame pixels. score: the detector's score 0..1. depths: distance
     of each point behind the plane of the picture (468,) float32, in frame pixels, greater for points farther away.
-    pattern: by which people are told apart (`worker.faces.pattern`); None if the face is too dark.
+    pattern: by which people are told apart (`worker.faces.pattern`); None if the face is too dark. square: what the
+    mesh network saw of the frame; None if detector and mesh disagree.
     """
 
     landmarks: F32
     score: float
     depths: F32
     pattern: F32 | None = None
+    square: Transform | None = None
 
     @property
     def height_px(self) -> float:
@@ -86,7 +90,7 @@ class Face:
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
-def face_height(landmarks: F32) -> float:
+def face_height(landmarks: Floats) -> float:
     """Return the distance from forehead to chin of landmarks (468, 2), in their unit."""
     return float(np.hypot(*(landmarks[CHIN] - landmarks[FOREHEAD])))
 
@@ -120,22 +124,21 @@ class FaceDetector:
     """
 
     placed_mesh: PlacedMesh
-
-    def __init__(self) -> None:
-        self._is_warm = False
-        self._detector: Any = None  # mediapipe has no types
-        self._mesh: Any = None
+    _detector: FullRangeDetector
+    _mesh: MeshFinder
+    _follower: MeshFitter
+    _is_warm = False
 
     def open(self) -> None:
         """Load the native graphs."""
-        with _quiet_native_logs():
-            from mediapipe.python.solutions import face_detection, face_mesh
-
-            self._detector = face_detection.FaceDetection(model_selection=1, min_detection_confidence=MIN_SCORE)
-            self._mesh = face_mesh.FaceMesh(static_image_mode=True, max_num_faces=2, min_detection_confidence=0.3)
+        with quiet_native_logs():
+            self._detector = FullRangeDetector(MIN_SCORE)
+            self._mesh = MeshFinder(MIN_MESH_SCORE)
             blank = np.zeros((MESH_PX, MESH_PX, 3), np.uint8)
-            self._detector.process(blank)  # the first call of each graph still logs and allocates
-            self._mesh.process(blank)
+            self._detector.find(blank)  # the first call of each graph still logs and allocates
+            self._mesh.find(blank)
+            self._follower = MeshFitter()
+            self._follower.fit(np.zeros((SQUARE_PX, SQUARE_PX, 3), np.uint8))
             self.placed_mesh = PlacedMesh()
 
     def __enter__(self) -> FaceDetector:
@@ -151,6 +154,7 @@ class FaceDetector:
         """Free the native graphs."""
         self._detector.close()
         self._mesh.close()
+        self._follower.close()
         self.placed_mesh.close()
 
     def detect(self, rgb: U8) -> list[Face]:
@@ -159,12 +163,16 @@ class FaceDetector:
 
     def detect_in(self, view: FrameView) -> list[Face]:
         """Return the faces of a frame, from left to right."""
-        faces = self._search(view, [whole_frame(view)])
+        faces = self.glance(view)
         if not faces and max(view.width, view.height) > MIN_TILED_PX:
             faces = self._search(view, tiles(view))
         if not faces:
             faces = self._search_turned(view)
         return sorted(faces, key=lambda face: float(face.center[0]))
+
+    def glance(self, view: FrameView) -> list[Face]:
+        """Return the upright faces that are large enough to be seen in one look at a frame."""
+        return self._search(view, [whole_frame(view)])
 
     def _search(self, view: FrameView, parts: list[FramePart]) -> list[Face]:
         """Return the faces in parts of a frame."""
@@ -205,17 +213,16 @@ class FaceDetector:
     def _look(self, view: FrameView, part: FramePart) -> Iterator[_Sighting]:
         """Yield what the detector sees in a part of a frame, with the mesh of each face."""
         picture = part.picture(view)
-        width, height = part.length_px(picture)
-        for detection in self._detector.process(picture).detections or []:
-            found, score = detection.location_data, float(detection.score[0])
-            box = found.relative_bounding_box
-            middle = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height
-            points = [middle, *((point.x * width, point.y * height) for point in found.relative_keypoints[:4])]
-            center, *detected = part.to_frame(points, picture)
+        lengths = part.length_px(picture)
+        for seen in self._detector.find(picture):
+            center, *detected = part.to_frame(np.array([seen.center, *seen.points]) * lengths, picture)
             place = float(center[0]), float(center[1])
-            side = max(box.width * width, box.height * height) * SQUARE_FACTOR
-            face = self.fit_mesh(view, place, side, score, part.turns)
-            trust = 0.0 if face is None else score - MISMATCH_COST * _mismatch(face, np.array(detected))
+            side = max(np.multiply(seen.size, lengths)) * SQUARE_FACTOR
+            face = self.fit_mesh(view, place, side, seen.score, part.turns)
+            trust = 0.0
+            if face is not None:
+                trust = seen.score - MISMATCH_COST * _mismatch(face.landmarks, np.array(detected))
+                face = face if trust >= SURE else replace(face, square=None)
             yield _Sighting(face, trust, place, side)
 
     def fit_mesh(
@@ -227,19 +234,39 @@ class FaceDetector:
         face gets; turns: quarter turns to the left that the square is turned by.
         """
         transform = square_transform(center, side, MESH_PX, turns)
-        square = view.square(transform)
+        picture = view.square(transform)
         # The first mesh that is found writes to the log once more.
-        with contextlib.nullcontext() if self._is_warm else _quiet_native_logs():
-            found = self._mesh.process(square).multi_face_landmarks or []
-        meshes = [np.array([(p.x, p.y, p.z) for p in one.landmark], np.float64) for one in found]
+        with contextlib.nullcontext() if self._is_warm else quiet_native_logs():
+            meshes, detections = self._mesh.find(picture)
         if not meshes:
             return None
         self._is_warm = True
         mesh = min(meshes, key=lambda points: float(np.hypot(*(points[:, :2].mean(axis=0) - 0.5))))
-        depths = mesh[:, 2] * (MESH_PX / transform.scale)  # the mesh gives depth in the scale of x
-        points = mesh[:, :2] * MESH_PX
-        pattern = pattern_of(square, points)
-        return Face(transform.invert(points).astype(np.float32), score, depths.astype(np.float32), pattern)
+        seen = min(detections, key=lambda one: _mismatch(mesh[:, :2], one.points))
+        square = Transform(_joined(transform.matrix, _seen_by_mesh(seen).matrix), SQUARE_PX)
+        return replace(_face(mesh, picture, transform, score), square=square)
+
+    def follow(self, view: FrameView, face: Face) -> Face | None:
+        """Return a face of a frame shortly before, where it is in this frame; None if it has to be looked for again.
+
+        Nothing is detected: the mesh network sees the place that it saw before. None unless the face was sure, has
+        hardly moved and looks the same.
+        """
+        if face.square is None or face.pattern is None:
+            return None
+        picture = view.square(face.square)
+        mesh = self._follower.fit(picture)
+        if mesh is None:
+            return None
+        found = _face(mesh, picture, face.square, face.score)
+        before, after = (one.landmarks[list(RIGID)].astype(np.float64) for one in (face, found))
+        back = fit_similarity(after, before)
+        zoom, moved = float(np.hypot(*back[:, 0])), np.hypot(*(after.mean(axis=0) - before.mean(axis=0)))
+        if moved > FOLLOWED_FAR * face.height_px or not 1 / FOLLOWED_ZOOM < zoom < FOLLOWED_ZOOM:
+            return None
+        if found.pattern is None or difference(found.pattern, [face.pattern]) > SAME:
+            return None
+        return replace(found, square=Transform(_joined(back, face.square.matrix), face.square.size))
 
 
 class DetectorPool:
@@ -276,10 +303,35 @@ class DetectorPool:
         self._idle.append(detector)
 
 
-def _mismatch(face: Face, detected: F64) -> float:
-    """Return the largest distance of the detector's points (4, 2) from the mesh, in face heights."""
-    meshed = np.array([face.landmarks[list(points)].mean(axis=0) for points in DETECTED_POINTS])
-    return float(np.hypot(*(detected - meshed).T).max()) / max(face.height_px, 1e-6)
+def _face(mesh: F64, picture: U8, transform: Transform, score: float) -> Face:
+    """Return the face of a mesh (468, 3) in sides of a square picture, which a transform cut out of a frame."""
+    size = transform.size
+    points = mesh[:, :2] * size
+    depths = mesh[:, 2] * (size / transform.scale)  # the mesh gives depth in the scale of x
+    landmarks = transform.invert(points).astype(np.float32)
+    return Face(landmarks, score, depths.astype(np.float32), pattern_of(picture, points))
+
+
+def _seen_by_mesh(seen: Detection) -> Transform:
+    """Return the transform from the square of the mesh to what its network sees: its box, turned to level eyes."""
+    first, second = seen.points[:2]
+    angle = np.arctan2(*(second - first)[::-1])
+    zoom = SQUARE_PX / (NET_FACTOR * max(seen.size) * MESH_PX)
+    cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
+    linear = np.array([[cosine, sine], [-sine, cosine]])
+    shift = SQUARE_PX / 2 - linear @ (np.array(seen.center) * MESH_PX)
+    return Transform(np.concatenate([linear, shift[:, None]], axis=1), SQUARE_PX)
+
+
+def _joined(first: F64, then: F64) -> F64:
+    """Return the affine map (2, 3) that is one map and then another one."""
+    return np.concatenate([then[:, :2] @ first[:, :2], (then[:, :2] @ first[:, 2] + then[:, 2])[:, None]], axis=1)
+
+
+def _mismatch(landmarks: Floats, detected: F64) -> float:
+    """Return the largest distance of the detector's points (4, 2) from a mesh (468, 2), in face heights."""
+    meshed = np.array([landmarks[list(points)].mean(axis=0) for points in DETECTED_POINTS])
+    return float(np.hypot(*(detected - meshed).T).max()) / max(face_height(landmarks), 1e-6)
 
 
 def _add_new(faces: list[Face], face: Face) -> None:
@@ -298,22 +350,3 @@ def _overlap(a: Face, b: Face) -> float:
     shared = width * height
     areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
     return shared / (areas - shared)
-
-
-_log_lock = threading.Lock()  # file descriptor 2 belongs to the whole process
-
-
-@contextlib.contextmanager
-def _quiet_native_logs() -> Iterator[None]:
-    """Discard everything that native libraries write to file descriptor 2; they have no option to be quiet."""
-    with _log_lock:
-        sys.stderr.flush()
-        original = os.dup(2)
-        null = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(null, 2)
-            yield
-        finally:
-            os.dup2(original, 2)
-            os.close(null)
-            os.close(original)

@@ -128,6 +128,14 @@ class SharedDetector:
         self._known.append((view.planes, faces))
         return faces
 
+    def follow(self, view: PlanesView, face: Face) -> Face | None:
+        """Return what a face of a frame before became in this one, None if that is not sure."""
+        return self._detector.follow(view, face)
+
+    def glance(self, view: PlanesView) -> list[Face]:
+        """Return the faces that are seen in one look at a frame."""
+        return self._detector.glance(view)
+
 
 class _Run:
     """Tracking of one dub in one pass over a span of frames."""

@@ -136,8 +136,8 @@ def _carry_layer(layer: Layer, motion: F64, light: F64) -> Layer:
     offset = motion[:, :2] @ (layer.left + 0.5, layer.top + 0.5) + motion[:, 2] - (left + 0.5, top + 0.5)
     matrix = np.concatenate([motion[:, :2], offset[:, None]], axis=1)
     warped = cv2.warpAffine(layer.pixels, matrix, (right - left, bottom - top), flags=cv2.INTER_CUBIC)
-    lit = warped.astype(np.float32) * np.array([*light, 1.0], np.float32)
-    return Layer(np.asarray(np.clip(np.rint(lit), 0, 255), np.uint8), left, top)
+    lit = cv2.multiply(warped, np.array([*light, 1.0]))  # rounds and clips
+    return Layer(np.asarray(lit, np.uint8), left, top)
 
 
 def _mouth_of(resting: FaceCrop, opened: Sequence[FaceCrop], framing: Framing) -> _Mouth:

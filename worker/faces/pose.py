@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import F32, F64, Floats
+from model.composition import own_place
 from model.face_points import FACE_OVAL, JAW_OUTLINE, LOWER_LIDS, POINTS, UPPER_LIDS
 from worker.faces.crop import RIGID, TEMPLATE, fit_affine, fit_similarity, map_points
 
@@ -134,12 +135,9 @@ def warp_map(points_in_crop: Floats, points_in_reference: Floats, size: int) -> 
     nodes = np.arange(GRID) + 0.5
     field = map_points(np.stack(np.meshgrid(nodes, nodes), axis=2).reshape(-1, 2), affine).reshape(GRID, GRID, 2)
     field = _unfolded(field, rest)
-    fine: F32 = np.empty((size, size, 2), np.float32)
     coarse = field.astype(np.float32) * np.float32(size / GRID)
-    cv2.resize(coarse, (size, size), dst=fine, interpolation=cv2.INTER_CUBIC)
-    index = np.arange(size, dtype=np.float32)
-    fine[..., 0] += index
-    fine[..., 1] += index[:, None]
+    fine = np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
+    fine += own_place(size)
     return fine
 
 

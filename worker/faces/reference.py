@@ -24,7 +24,7 @@ from typing import Any, Final, Protocol
 import cv2
 import numpy as np
 
-from model.arrays import F32, F64, U8
+from model.arrays import F32, F64, U8, Floats
 from model.framing import Framing
 from worker.faces.closing import close_lips
 from worker.faces.crop import Transform, extract, face_transform
@@ -52,6 +52,7 @@ FADE_OUT: Final = 0.25  # height over which the continued tone fades out, in sid
 MAX_STEP: Final = 20.0  # largest change of tone at the row, in 8-bit levels
 APERTURE_DEGREES: Final = 250.0  # what opening costs when a reference is chosen: degrees for one face height
 
+ENLARGED: Final = 2  # how much larger a reference is kept, so that it can be read quickly
 UNSEEN: Final = 0.08  # share of a crop above the first hidden row; only the network sees what lies above that
 
 
@@ -113,10 +114,19 @@ class ReferenceFace:
         """
         field = warp_map(self.carrier.carry(points), self.points_in_crop, len(self.crop))
         warped = np.empty_like(self.crop)
-        warped[sharp_from:] = _read(self.crop, field[sharp_from:], cv2.INTER_CUBIC)
-        if sharp_from:
-            warped[:sharp_from] = _read(self.crop, field[:sharp_from], cv2.INTER_LINEAR)
+        _read(self.crop, field[:sharp_from], warped[:sharp_from])
+        sharp = field[sharp_from:]
+        _read(self._enlarged, cv2.addWeighted(sharp, ENLARGED, sharp, 0.0, (ENLARGED - 1) / 2), warped[sharp_from:])
         return warped
+
+    @cached_property
+    def _enlarged(self) -> U8:
+        """Return the crop at ENLARGED times its size, (E, E, 3).
+
+        Reading it linearly is nearly as sharp as cubic interpolation of the crop, and takes a third of the time.
+        """
+        size = (ENLARGED * len(self.crop), ENLARGED * len(self.crop))
+        return np.asarray(cv2.resize(self.crop, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
     def with_closed_lips(self) -> ReferenceFace:
         """Return the face with its lips closed; a face whose lips are closed stays as it is."""
@@ -275,10 +285,10 @@ class ReferenceCrops:
         return np.asarray(cv2.addWeighted(best, share, other, 1.0 - share, 0.0), np.uint8)
 
 
-def _read(crop: U8, field: F32, method: int) -> U8:
-    """Read a crop at the places of a field (H, W, 2) in pixels."""
-    places = np.ascontiguousarray(field)
-    return np.asarray(cv2.remap(crop, places, None, method, borderMode=cv2.BORDER_REPLICATE), np.uint8)  # type: ignore[call-overload]
+def _read(picture: U8, field: Floats, result: U8) -> None:
+    """Read a picture at the places of a field (h, w, 2), in its pixels, into `result`, (h, w, 3)."""
+    if len(field):
+        cv2.remap(picture, field, None, cv2.INTER_LINEAR, dst=result, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
 def _drawn(face: ReferenceFace, points: F32, wanted: Likeness, sharp_from: int) -> U8:
@@ -301,12 +311,12 @@ def join_tone(reference: U8, crop: U8, points: F32, row: int) -> U8:
     inside = ((at > low) & (at < high)).astype(np.float64)[:, None]
     stacked = np.concatenate([np.clip(difference, -MAX_STEP, MAX_STEP) * inside, inside], axis=1)
     smooth = cv2.GaussianBlur(stacked[None], (0, 0), SPREAD * size, borderType=cv2.BORDER_CONSTANT)[0]
-    step = smooth[:, :3] / (smooth[:, 3:] + 0.05)
+    step = (smooth[:, :3] / (smooth[:, 3:] + 0.05)).astype(np.float32)
     rows = min(round(FADE_OUT * size), size - row)
     share = (0.5 + 0.5 * np.cos(np.pi * np.arange(rows) / rows)).astype(np.float32)
     joined = reference.copy()
-    added = share[:, None, None] * step.astype(np.float32)
-    joined[row : row + rows] = np.clip(np.rint(reference[row : row + rows] + added), 0, 255).astype(np.uint8)
+    below = joined[row : row + rows]
+    cv2.add(below, share[:, None, None] * step, dst=below, dtype=cv2.CV_8U)  # rounds and clips
     return joined
 
 

@@ -91,6 +91,13 @@ class Chooser:
         is_odd = is_stranger or match.difference >= OTHER
         return Choice([face], not is_odd and not self._is_doubtful(face, match, everybody[1:]))
 
+    def keeps(self, face: Face) -> bool:
+        """Return whether the face that was chosen shortly before is surely the chosen one again."""
+        if self.every or self.target is None:
+            return False
+        choice = self.choose([face])
+        return bool(choice.faces) and choice.is_sure
+
     @property
     def _elsewhere(self) -> float:
         """Return the difference of the target's pattern from which on a face in another place is somebody else's."""
@@ -180,8 +187,12 @@ def find_sparse_faces(
     usual = LONG_SPARSE_FRAMES if last - first > LONG_S * source.rate else SPARSE_FRAMES
     most = min(usual, fitting, most)
     found: list[SparseFrame] = []
+    searched: set[int] = set()
     for count in (most, MORE_SPARSE_FRAMES):
         for number, planes in _numbered_frames(source, (first, last), count, fitting, check):
+            if number in searched:
+                continue
+            searched.add(number)
             faces = detector.detect_in(PlanesView(planes, source.colour))
             if faces:
                 found.append(SparseFrame(planes, faces, number))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -25,15 +25,18 @@ class PrefetchStopped(Exception):  # noqa: N818 (a signal, not an error)
 class Prefetch(Generic[T]):
     """Iterator over the items of `make(check)`, which runs in another thread; use it as a context manager.
 
-    At most `depth` items are ready ahead of the consumer. The generator must call its own check at least once a second,
-    or yield an item; that check raises when the context ends. The consumer's `check` is called while the consumer waits
-    for an item. The generator may itself read from a Prefetch, whose context it opens with its own check: then an error
-    of any of them reaches the last consumer, and the end of that consumer's context ends all of them.
+    At most `depth` items are in the making or ready ahead of the consumer: with 1, the next item is made while the
+    consumer uses the last one. The generator must call its own check at least once a second, or yield an item; that
+    check raises when the context ends. The consumer's `check` is called while the consumer waits for an item.
+
+    The generator may itself read from a Prefetch, whose context it opens with its own check. Then an error of any of
+    them reaches the last consumer, and the end of that consumer's context ends all of them.
     """
 
     def __init__(self, make: Callable[[Check], Iterator[T]], depth: int, check: Check, name: str = "prefetch") -> None:
         self._make, self._check = make, check
-        self._items: queue.Queue[T | BaseException | None] = queue.Queue(depth)
+        self._items: queue.SimpleQueue[T | BaseException | None] = queue.SimpleQueue()
+        self._room = threading.Semaphore(depth)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -45,6 +48,7 @@ class Prefetch(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        self._room.release()  # wakes a thread that waits for room
         self._thread.join()
 
     def __iter__(self) -> Iterator[T]:
@@ -58,36 +62,32 @@ class Prefetch(Generic[T]):
                 return
             if isinstance(item, BaseException):
                 raise item
+            self._room.release()
             yield item
+            del item  # it may be large, and the next one may take long
 
     def _run(self) -> None:
         try:
-            generator = self._make(self._check_stop)
+            items = self._make(self._check_stop)
             try:
-                for item in generator:
-                    self._put(item)
+                self._wait_for_room()
+                for item in items:
+                    self._items.put(item)
+                    del item  # as above
+                    self._wait_for_room()
             finally:
-                if hasattr(generator, "close"):
-                    generator.close()
-            self._put(None)
+                if isinstance(items, Generator):
+                    items.close()
+            self._items.put(None)
         except PrefetchStopped:
             return
         except BaseException as error:  # noqa: BLE001 (raised again in the consumer's thread)
-            self._put_error(error)
+            self._items.put(error)
 
-    def _put_error(self, error: BaseException) -> None:
-        try:
-            self._put(error)
-        except PrefetchStopped:
-            return
-
-    def _put(self, item: T | BaseException | None) -> None:
-        while True:
+    def _wait_for_room(self) -> None:
+        while not self._room.acquire(timeout=POLL_S):
             self._check_stop()
-            try:
-                return self._items.put(item, timeout=POLL_S)
-            except queue.Full:
-                continue
+        self._check_stop()
 
     def _check_stop(self) -> None:
         if self._stop.is_set():

@@ -9,6 +9,7 @@ grow with length.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -38,13 +39,16 @@ from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.sync_confidence import sync_warnings
 from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches, output_frames
 
-WAITING_FRAMES: Final = 8  # tracked frames that wait to be cropped
-WAITING_BATCHES: Final = 1  # the same between later stages
+FRAMES_AHEAD: Final = 8  # that are tracked while others are cropped
+BATCHES_AHEAD: Final = 1  # the same between later stages
 
 
-def run(context: RunContext, output: Path) -> FinishedClip:
-    """Lip-sync one clip into `output`; raises LipSyncError, and then leaves no output."""
-    timer = StageTimer()
+def run(context: RunContext, output: Path, timer: StageTimer | None = None) -> FinishedClip:
+    """Lip-sync one clip into `output`; raises LipSyncError, and then leaves no output.
+
+    timer: a new one, for a caller that wants to know more than the report says.
+    """
+    timer = timer or StageTimer()
     with context.detectors.borrow() as detector:
         return run_plan(make_plan(context, detector, timer), context, output, detector, timer)
 
@@ -85,23 +89,22 @@ def render(
         return tracked_dubs(source, plan.timeline[first:last], ranges, detector, timer, check)
 
     def crop(check: Check) -> Iterator[CroppedBatch]:
-        with Prefetch(track, WAITING_FRAMES, check, "track") as frames:
+        with Prefetch(track, FRAMES_AHEAD, check, "track") as frames:
             numbered = output_frames(frames, first, [stretch.span for stretch in plan.stretches])
             counted = count_faces(numbered, stats, plan.stretches, source.rate)
             yield from map(synthesis.crop, batches(counted, synthesizer.batch_size))
 
     def draw(check: Check) -> Iterator[DrawnBatch]:
-        with Prefetch(crop, WAITING_BATCHES, check, "crop") as cropped:
+        with Prefetch(crop, BATCHES_AHEAD, check, "crop") as cropped:
             yield from map(synthesis.draw, cropped)
 
-    with Prefetch(draw, WAITING_BATCHES, monitor.check, "draw") as drawn:
-        for batch in drawn:
-            for frame, planes in synthesis.blend(batch):
-                with timer.time("lips"):
-                    lips.read(frame, planes)
-                with timer.time("encode"):
-                    write(planes)
-            monitor.frames(batch.frames[-1].number + 1 - first, last - first)
+    with Prefetch(draw, BATCHES_AHEAD, monitor.check, "draw") as drawn:
+        for frame, planes in chain.from_iterable(map(synthesis.blend, drawn)):
+            with timer.time("lips"):
+                lips.read(frame, planes)
+            with timer.time("encode"):
+                write(planes)
+            monitor.frames(frame.number + 1 - first, last - first)
             monitor.check()
     for dub, shapes in zip(stats.dubs, lips.shapes, strict=True):
         dub.lip_shapes = shapes

@@ -11,10 +11,10 @@ import numpy as np
 from app.core.jobs import JobOptions
 from model.arrays import F32, U8
 from model.audio import MelWindow
-from model.composition import Interior
+from model.composition import Interior, Part
 from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder
-from worker.faces.blend import BlendSettings, SynthesizedCrop, blend
+from worker.faces.blend import BlendSettings, FaceMask, SynthesizedCrop, blend
 from worker.faces.crop import Transform, extract, face_transform
 from worker.faces.dub_tracks import DubbedFrame
 from worker.faces.interior import Interiors
@@ -72,8 +72,9 @@ class FaceSynthesizer(Protocol):
         references: U8 | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: F32 | None = None,
+        parts: Sequence[Part | None] | None = None,
     ) -> U8:
-        """Return the crops with the lips of the sound, and the given insides of their mouths."""
+        """Return the crops with the lips of the sound, and the given insides of their mouths, in the given parts."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,14 @@ class OutputFrame:
 class CroppedFaces:
     """Faces of N crops, and all that the network needs to draw them.
 
-    transforms: from the frame to each crop. crops: (N, P, P, 3) uint8 RGB. inputs: the further arguments of
-    `FaceSynthesizer.synthesize`.
+    transforms: from the frame to each crop. masks: how much of each drawing will be shown. crops: (N, P, P, 3) uint8
+    RGB. inputs: the further arguments of `FaceSynthesizer.synthesize`.
     """
 
     transforms: list[Transform]
+    masks: list[FaceMask]
     crops: U8
-    inputs: tuple[F32, U8, Sequence[Interior | None], F32]
+    inputs: tuple[F32, U8, Sequence[Interior | None], F32, Sequence[Part | None]]
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class LipSynthesis:
             with self._timer.time("synthesize"):
                 lips = self._synthesizer.synthesize(cropped.crops, *cropped.inputs)
             faces = (face for frame in batch.frames for face in frame.faces_of(number))
-            crops = zip(faces, cropped.transforms, cropped.crops, lips, strict=True)
+            crops = zip(faces, cropped.transforms, cropped.crops, lips, cropped.masks, strict=True)
             drawn[number] = [SynthesizedCrop(*crop) for crop in crops]
         return DrawnBatch(batch.frames, drawn)
 
@@ -219,13 +221,15 @@ class _DubCropper:
         owners = [frame for frame in frames for _ in frame.faces_of(number)]
         faces = [face for frame in frames for face in frame.faces_of(number)]
         transforms = [face_transform(face, self._framing, self._references.size) for face in faces]
+        masks = [FaceMask.of(face, at, self.blending) for face, at in zip(faces, transforms, strict=True)]
         pairs = zip(owners, transforms, strict=True)
         crops = np.stack([extract(owner.planes, transform, self._colour) for owner, transform in pairs])
         seen = self._references.see(crops, faces, transforms)
         references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
         movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
         times_s = np.array([float(owner.number / self._rate) for owner in owners]) - self._begin_s
-        return CroppedFaces(transforms, crops, (self._sound.windows(times_s), references, interiors, movements))
+        inputs = (self._sound.windows(times_s), references, interiors, movements, [mask.part for mask in masks])
+        return CroppedFaces(transforms, masks, crops, inputs)
 
 
 def output_frames(frames: Iterable[DubbedFrame], first: int, spans: Sequence[tuple[int, int]]) -> Iterator[OutputFrame]:

@@ -103,6 +103,8 @@ def test_openapi(service):
         ("/batches", "post"),
         ("/batches/{batch_id}", "get"),
         ("/batches/{batch_id}/cancel", "post"),
+        ("/uploads", "post"),
+        ("/uploads/{upload_id}", "delete"),
         ("/webhooks/failed", "get"),
         ("/webhooks/{webhook_id}/resend", "post"),
         ("/healthz", "get"),
@@ -111,7 +113,7 @@ def test_openapi(service):
         ("/info", "get"),
     }
     form = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert form["properties"]["video"]["format"] == "binary"
+    assert form["properties"]["video"]["contentMediaType"] == "application/octet-stream"
     assert "video_url" in form["properties"] and "video_url" in form["properties"]["video"]["description"]
     assert form["properties"]["crf"]["default"] == 18 and form["properties"]["sync_mode"]["description"]
     refused = document["paths"]["/jobs"]["post"]["responses"]["422"]["content"]

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 PAGE = (ROOT / "app" / "web" / "index.html").read_text()
 # Codes of calls that the page does not make, or that a person at the page cannot cause.
 ELSEWHERE = {
-    *("url_blocked", "url_fetch_failed", "canceled", "idempotency_conflict", "not_found"),
+    *("url_blocked", "url_fetch_failed", "canceled", "idempotency_conflict", "not_found", "upload_unavailable"),
     *("result_not_ready", "retry_refused"),
 }
 

@@ -10,14 +10,16 @@ from model.framing import LOWER_FACE
 from worker.faces.blend import (
     MAX_SHIFT,
     OVERSHOOT,
+    TONE_Y,
     BlendSettings,
+    FaceMask,
     SynthesizedCrop,
     blend,
-    match_tone,
     mouth_mask,
+    rim_tone,
     sharpen,
 )
-from worker.faces.crop import extract, face_transform
+from worker.faces.crop import Transform, extract, face_transform
 from worker.faces.detect import FaceDetector
 from worker.media.colour import ColourMatrix, planes_of_rgb, split_planes, ycc_of_rgb
 
@@ -41,8 +43,27 @@ def blended(scene: tuple[np.ndarray, np.ndarray], paint: tuple[int, int, int] | 
         drawn[round(96 * LOWER_FACE.hidden_from) :] = paint
     result = planes.copy()
     settings = BlendSettings(LOWER_FACE, COLOUR, 96, **options)
-    blend(result, SynthesizedCrop(face, transform, crop, drawn), settings)
+    blend_crop(result, face, transform, crop, drawn, settings)
     return result
+
+
+def blend_crop(
+    planes: np.ndarray,
+    face: np.ndarray,
+    transform: Transform,
+    filmed: np.ndarray,
+    drawn: np.ndarray,
+    settings: BlendSettings,
+) -> None:
+    mask = FaceMask.of(face, transform, settings)
+    blend(planes, SynthesizedCrop(face, transform, filmed, drawn, mask), settings)
+
+
+def match_tone(drawn: np.ndarray, filmed: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return a drawn crop in the tone of the filmed one, both (96, 96, 3)."""
+    upper = slice(0, int(np.ceil(LOWER_FACE.row(TONE_Y) * len(mask))))
+    gain, offset = rim_tone(drawn[upper], filmed[upper], mask[upper])
+    return drawn * gain + offset
 
 
 def changed_box(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int]:
@@ -129,13 +150,11 @@ def test_a_change_of_tone_is_taken_back(scene: tuple[np.ndarray, np.ndarray]) ->
     filmed = ycc_of_rgb(extract(scene[0], transform, COLOUR), COLOUR)
     mask = mouth_mask(transform.apply(scene[1]), 96, LOWER_FACE, 0.0)
     shifted = filmed + np.array([6.0, -3.0, 2.0], np.float32)
-    assert np.allclose(match_tone(shifted, filmed, mask, LOWER_FACE), filmed, atol=0.01)
+    assert np.allclose(match_tone(shifted, filmed, mask), filmed, atol=0.01)
     flatter = filmed * np.float32(0.85) + np.float32(4.0)
-    before, after = (
-        np.abs(tone - filmed)[mask > 0.1].mean() for tone in (flatter, match_tone(flatter, filmed, mask, LOWER_FACE))
-    )
+    before, after = (np.abs(tone - filmed)[mask > 0.1].mean() for tone in (flatter, match_tone(flatter, filmed, mask)))
     assert after < 0.5 * before
-    left = np.abs(match_tone(filmed + np.float32(MAX_SHIFT + 30.0), filmed, mask, LOWER_FACE) - filmed)
+    left = np.abs(match_tone(filmed + np.float32(MAX_SHIFT + 30.0), filmed, mask) - filmed)
     assert left.max() == pytest.approx(30.0, abs=0.01)
 
 
@@ -145,7 +164,7 @@ def test_pixels_that_show_different_things_do_not_count_for_the_tone(scene: tupl
     mask = mouth_mask(transform.apply(scene[1]), 96, LOWER_FACE, 0.0)
     drawn = filmed + np.float32(5.0)
     drawn[52:60, 14:24] -= np.float32(90.0)  # a strand of hair that only the reference shows
-    matched = match_tone(drawn, filmed, mask, LOWER_FACE)
+    matched = match_tone(drawn, filmed, mask)
     assert np.abs(matched - filmed)[64:80, 36:60].max() < 2.0
 
 
@@ -174,7 +193,7 @@ def test_a_face_half_outside_the_frame_is_blended_where_it_shows(
     planes, face = scene[0].copy(), (scene[1] + np.array(corner)).astype(np.float32)
     transform = face_transform(face, LOWER_FACE, 96)
     drawn = np.zeros((96, 96, 3), np.uint8)
-    blend(planes, SynthesizedCrop(face, transform, drawn, drawn), BlendSettings(LOWER_FACE, COLOUR, 96))
+    blend_crop(planes, face, transform, drawn, drawn, BlendSettings(LOWER_FACE, COLOUR, 96))
     assert planes.shape == scene[0].shape
 
 
@@ -185,5 +204,19 @@ def test_a_small_face_is_blended_too(detector: FaceDetector) -> None:
     transform = face_transform(face, LOWER_FACE, 96)
     crop = extract(planes, transform, COLOUR)
     result = planes.copy()
-    blend(result, SynthesizedCrop(face, transform, crop, crop), BlendSettings(LOWER_FACE, COLOUR, 96))
+    blend_crop(result, face, transform, crop, crop, BlendSettings(LOWER_FACE, COLOUR, 96))
     assert np.abs(result.astype(int) - planes).max() < 60
+
+
+def test_only_the_part_of_the_mask_is_read(scene: tuple[np.ndarray, np.ndarray]) -> None:
+    planes, face = scene
+    transform, settings = face_transform(face, LOWER_FACE, 288), BlendSettings(LOWER_FACE, COLOUR, 96)
+    crop = extract(planes, transform, COLOUR)
+    part = FaceMask.of(face, transform, settings).part
+    assert part is not None
+    alone = np.zeros_like(crop)
+    alone[part.large] = crop[part.large]
+    whole, partial = planes.copy(), planes.copy()
+    blend_crop(whole, face, transform, crop, crop, settings)
+    blend_crop(partial, face, transform, alone, alone, settings)
+    np.testing.assert_array_equal(whole, partial)

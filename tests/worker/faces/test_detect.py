@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,8 +10,9 @@ from skimage.data import astronaut, cat
 
 from model.framing import LOWER_FACE
 from worker.faces.crop import face_transform, map_points
-from worker.faces.detect import DetectorPool, Face, FaceDetector
+from worker.faces.detect import MIN_SCORE, DetectorPool, Face, FaceDetector
 from worker.faces.frame_view import PlanesView
+from worker.faces.native_graph import Detection, FullRangeDetector
 from worker.media.colour import ColourMatrix, planes_of_rgb
 
 
@@ -103,23 +103,20 @@ def test_a_lying_face_in_a_large_picture_is_found(detector: FaceDetector) -> Non
     assert misplaced(face, upright, quarter) < 0.06
 
 
-class CountingGraph:
-    """Detector of mediapipe that counts its calls."""
+class CountingFullRange(FullRangeDetector):
+    """Detector that counts its calls."""
 
-    def __init__(self, graph: Any) -> None:
-        self.graph, self.calls = graph, 0
+    calls = 0
 
-    def process(self, picture: np.ndarray) -> Any:
+    def find(self, picture: np.ndarray) -> list[Detection]:
         self.calls += 1
-        return self.graph.process(picture)
-
-    def close(self) -> None:
-        self.graph.close()
+        return super().find(picture)
 
 
 def test_an_upright_face_is_looked_at_once() -> None:
     with FaceDetector() as own:
-        counting = own._detector = CountingGraph(own._detector)
+        own._detector.close()
+        counting = own._detector = CountingFullRange(MIN_SCORE)
         assert own.detect(astronaut()[:300, 80:380])
         assert counting.calls == 1
 
@@ -162,7 +159,7 @@ def test_a_lent_detector_is_lent_again_and_closed_at_the_end() -> None:
             pass
         with pool.borrow() as again, pool.borrow() as other:
             assert again is first and other is not first
-    with pytest.raises(ValueError, match="_graph is None"):
+    with pytest.raises(RuntimeError, match="StartRun"):  # a closed graph takes no pictures
         first.detect(np.zeros((96, 96, 3), np.uint8))
 
 

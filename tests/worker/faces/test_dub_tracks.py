@@ -34,6 +34,14 @@ class CountingDetector:
         self.looked_at.append(view.planes[::8, ::8].tobytes())
         return self.detector.detect_in(view)
 
+    def follow(self, view: PlanesView, face: Face) -> Face | None:
+        """Return what a face became."""
+        return self.detector.follow(view, face)
+
+    def glance(self, view: PlanesView) -> list[Face]:
+        """Return the faces that are easily seen."""
+        return self.detector.glance(view)
+
 
 def tracked(
     source: Source, detector: CountingDetector | FaceDetector, ranges: list[DubRange], timeline: np.ndarray
@@ -54,7 +62,7 @@ def test_each_dub_is_tracked_as_if_it_were_alone(moving_clip: Path, detector: Fa
     assert all(not frame.found for frame in frames[50:])
     # no frame twice, and none far outside of the dubs
     assert len(counting.looked_at) == len(set(counting.looked_at)) <= 18
-    assert [frame.index for frame in frames if frame.is_kept] == [*range(20, 25), *range(28, 31)]
+    assert [frame.index for frame in frames if frame.is_kept] == list(range(31))
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 9), (27, 33), (45, 60), (52, 60)])

@@ -18,7 +18,7 @@ from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import JobOptions
 from model.arrays import U8
 from model.checkpoint_config import default_checkpoint
-from model.composition import Interior
+from model.composition import Interior, Part
 from model.synthesizer import load_synthesizer
 from tests.fake_synthesizer import FakeSynthesizer
 from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of, write_clip, write_voice
@@ -41,6 +41,7 @@ class SensitiveSynthesizer(FakeSynthesizer):
         references: np.ndarray | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: np.ndarray | None = None,
+        parts: Sequence[Part | None] | None = None,
     ) -> np.ndarray:
         assert references is not None and interiors is not None and movements is not None
         drawn = super().synthesize(crops, sound)

@@ -13,7 +13,7 @@ import redis
 
 from app.core.access import key_store
 from app.core.jobs import JobOptions, JobStatus, Progress, new_job_id
-from app.core.records import batches, lua, reading, records, segments, upkeep, webhooks
+from app.core.records import batches, direct_uploads, lua, reading, records, segments, upkeep, webhooks
 from app.core.records.connection import connect
 from app.core.records.keys import Key
 from app.core.records.lua import SCRIPTS, Scripts
@@ -36,7 +36,7 @@ def without_comments(text):
 def calls():
     """Return the name and the argument names of each call of a script in the Python code."""
     found = []
-    for module in (batches, reading, records, segments, upkeep, webhooks, key_store):
+    for module in (batches, direct_uploads, reading, records, segments, upkeep, webhooks, key_store):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
