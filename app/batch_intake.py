@@ -23,7 +23,7 @@ from app.core.dub_voices import addresses, check_voices, options_to_keep, voice_
 from app.core.dubs import is_address, voice_names
 from app.core.errors import LipSyncError
 from app.core.jobs import JobInput, JobOptions, new_job_id
-from app.core.options import check_options_fit, checked_options, first_fault, option_error, place_text
+from app.core.options import check_options_fit, checked_options, first_fault, needs_film_sound, option_error, place_text
 from app.core.records.batches import NewJob
 from app.core.records.records import Created
 from app.core.settings import Settings
@@ -67,8 +67,8 @@ class BatchItem(BaseModel):
         return {part: source for part, source in named.items() if source is not None}
 
 
-# Facts by the files of a job and the voices of its dubs.
-_Probed = dict[tuple[tuple[tuple[str, Path], ...], tuple[str, ...]], JobInput]
+# Facts by the files of a job, the voices of its dubs, and whether the video's own sound is needed.
+_Probed = dict[tuple[tuple[tuple[str, Path], ...], tuple[str, ...], bool], JobInput]
 
 _ITEMS: Final = TypeAdapter(Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_JOBS)])
 
@@ -185,10 +185,9 @@ async def _checked_item(
         files = {part: _path_of(received, part, source) for part, source in item.sources.items()}
         files |= voice_paths(options.segments, received.form.files, received.fetched)
         options = options_to_keep(options)
-        voices = voice_names(options.segments)
-        key = tuple(files.items()), tuple(voices)
+        key = tuple(files.items()), tuple(voice_names(options.segments)), needs_film_sound(options)
         if key not in probed:
-            probed[key] = await probe_files(services, files, voices)
+            probed[key] = await probe_files(services, files, options)
         check_options_fit(options, probed[key], services.settings.max_duration_s)
         return Intake(new_job_id(), files, probed[key], options)
 

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +31,7 @@ from app.core.dub_voices import addresses, check_all_used, check_voices, job_fil
 from app.core.dubs import dub_name, voice_names
 from app.core.errors import ErrorCode, InputError, LipSyncError
 from app.core.jobs import AudioFacts, JobInput, JobOptions, VideoFacts, new_job_id
-from app.core.options import check_options_fit, option_error, options_from_text
+from app.core.options import check_options_fit, needs_film_sound, option_error, options_from_text
 from app.core.outgoing.fetch import fetch
 from app.core.outgoing.guarded_url import parse_url
 from app.core.queue import send_job
@@ -213,7 +213,7 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
         files = job_files(options, sent, named) | voice_paths(options.segments, sent, received.fetched)
         files = await run_in_threadpool(own_names, files, job_id)
         options = options_to_keep(options)
-        job_input = await probe_files(services, files, voice_names(options.segments))
+        job_input = await probe_files(services, files, options)
         check_options_fit(options, job_input, services.settings.max_duration_s)
         await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
         intake = Intake(job_id, files, job_input, options)
@@ -256,12 +256,12 @@ def own_names(files: Mapping[str, Path], job_id: str) -> dict[str, Path]:
     return own
 
 
-async def probe_files(services: Services, files: Mapping[str, Path], voices: Sequence[str]) -> JobInput:
+async def probe_files(services: Services, files: Mapping[str, Path], options: JobOptions) -> JobInput:
     """Probe all files of a job at the same time; raise the first error in the order video, audio, mix, voices.
 
-    voices: the name of the file of each dub. Their errors name the dub. The video's own sound is probed too where dubs
-    leave it in the output.
+    The errors of the voices of dubs name the dub. The video's own sound is probed too where it is needed.
     """
+    voices = voice_names(options.segments)
 
     async def probe(function: Callable[[Path], _Facts], path: Path) -> _Facts:
         return await anyio.to_thread.run_sync(function, path, limiter=services.probes)
@@ -290,7 +290,7 @@ async def probe_files(services: Services, files: Mapping[str, Path], voices: Seq
     video, audio, mix, *sounds = outcomes
     by_name = dict(zip(names, sounds, strict=True))
     film_audio = None
-    if voices and isinstance(video, VideoFacts) and video.has_audio:
+    if needs_film_sound(options) and isinstance(video, VideoFacts) and video.has_audio:
         with suppress(InputError):  # the job then warns that the video's own sound is missing
             film_audio = await probe_sound("video")
     facts = {"video": video, "audio": audio, "audio_mix": mix, "film_audio": film_audio}

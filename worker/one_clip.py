@@ -15,7 +15,7 @@ from app.core.dub_voices import check_voices, job_files, options_to_keep, voice_
 from app.core.dubs import dub_name, voice_names
 from app.core.errors import InputError
 from app.core.jobs import AudioFacts, JobInput, JobOptions
-from app.core.options import check_options_fit, option_error, options_from_text
+from app.core.options import check_options_fit, needs_film_sound, option_error, options_from_text
 from app.core.output_path import checked_output, ending_on_signals
 from app.core.probing.probe import Limits, probe_audio, probe_video
 from app.core.settings import Settings
@@ -108,7 +108,7 @@ def _probe(files: Mapping[str, Path], options: JobOptions, limits: Limits) -> Jo
             error.message = f"{dub_name(number)}.audio: {error.message}"
             raise
     film_audio = None
-    if voices and video.has_audio:
+    if needs_film_sound(options) and video.has_audio:
         with suppress(InputError):  # the clip then warns that the video's own sound is missing
             film_audio = probe_audio(files["video"], limits)
     return JobInput(video=video, audio=audio, audio_mix=mix, segments=tuple(voices), film_audio=film_audio)

@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from app.core.face_choice import FACE_PATTERN, parse_face
+from app.core.face_choice import FACE_PATTERN, SPEAKING, parse_face
 
 MAX_DUBS: Final = 100
 MAX_AT_ONCE: Final = 8  # dubs that overlap in time
@@ -89,7 +89,7 @@ def check_dubs_together(dubs: Sequence[Dub], face: str, sync_mode: str) -> None:
     for number, dub in enumerate(dubs):
         for earlier, other in enumerate(dubs[:number]):
             faces = {dub.face or face, other.face or face}
-            if _overlap(dub, other) and (len(faces) == 1 or "all" in faces):
+            if _overlap(dub, other) and (len(faces) == 1 or faces & {"all", SPEAKING}):
                 raise ValueError(
                     f"{dub_name(number)} overlaps {dub_name(earlier)} in time, and both are for the same face"
                 )

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 # For the API description; `parse_face` decides.
-FACE_PATTERN: Final = r"^(largest|all|index:[0-9]{1,3}|point:[0-9]{1,5}(\.[0-9]+)?,[0-9]{1,5}(\.[0-9]+)?)$"
+FACE_PATTERN: Final = r"^(largest|all|speaking|index:[0-9]{1,3}|point:[0-9]{1,5}(\.[0-9]+)?,[0-9]{1,5}(\.[0-9]+)?)$"
+
+
+SPEAKING: Final = "speaking"
 
 
 def parse_face(text: str) -> str:
-    """Return the face choice if it is valid: `largest`, `all`, `index:N` (N from 0) or `point:X,Y` (pixels).
+    """Return the face choice if it is valid: `largest`, `all`, `speaking`, `index:N` (from 0) or `point:X,Y` (pixels).
 
     Raises ValueError.
     """
     kind, _, value = text.partition(":")
-    if kind in ("largest", "all") and not value:
+    if kind in ("largest", "all", SPEAKING) and not value:
         return text
     if kind == "index" and value.isascii() and value.isdigit() and len(value) <= 3:
         return text
@@ -22,7 +25,7 @@ def parse_face(text: str) -> str:
         parts = value.split(",")
         if len(parts) == 2 and all(_is_pixel(part) for part in parts):
             return text
-    raise ValueError("must be `largest`, `all`, `index:N` or `point:X,Y`")
+    raise ValueError("must be `largest`, `all`, `speaking`, `index:N` or `point:X,Y`")
 
 
 def point_of(face: str) -> tuple[float, float] | None:

@@ -100,7 +100,8 @@ class JobOptions(BaseModel):
         json_schema_extra={"pattern": FACE_PATTERN},
         description=(
             "The face whose lips follow the voice: `largest`; `all`; `index:N`, counted from the left, starting at 0; "
-            "or `point:X,Y`, the face at this point in pixels."
+            "`point:X,Y`, the face at this point in pixels; or `speaking`, in each shot the face whose lips fit the "
+            "video's own sound."
         ),
     )
     on_missing_face: Literal["pass_through", "fail"] = Field(

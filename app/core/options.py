@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app.core.dubs import Dub, DubOptions, dub_name
 from app.core.errors import ErrorCode, InputError
-from app.core.face_choice import point_of
+from app.core.face_choice import SPEAKING, point_of
 from app.core.jobs import MAX_METADATA_BYTES, JobInput, JobOptions, VideoFacts
 
 # The largest picture of H.264, at level 6.2, and the widest that x264 encodes.
@@ -69,6 +69,7 @@ def check_options_fit(options: JobOptions, job_input: JobInput, max_duration_s: 
     if video.kind == "video":
         _check_times(options, video)
     _check_output_size(options, video)
+    check_film_sound(options, job_input)
     _check_point("", options.face, video)
     for number, dub in enumerate(options.segments):
         _check_dub(dub_name(number), dub, options, video)
@@ -94,6 +95,19 @@ def effective_options(options: JobOptions) -> JobOptions:
         usual = {name: getattr(options, name) for name in DubOptions.model_fields}
         dubs.append(dub.model_copy(update={"face": dub.face or options.face, "options": DubOptions(**(usual | own))}))
     return options.model_copy(update={"segments": tuple(dubs), "sync_mode": "silence"})
+
+
+def needs_film_sound(options: JobOptions) -> bool:
+    """Return whether the video's own sound is played, or tells who speaks."""
+    return bool(options.segments) or options.face == SPEAKING
+
+
+def check_film_sound(options: JobOptions, job_input: JobInput) -> None:
+    """Raise InputError(audio_stream_missing) if the video's own sound has to tell who speaks, but cannot be had."""
+    faces = [dub.face or options.face for dub in options.segments] or [options.face]
+    if SPEAKING in faces and job_input.film_audio is None:
+        message = "face: `speaking` needs a video with sound of its own, which tells who speaks."
+        raise InputError(ErrorCode.AUDIO_STREAM_MISSING, message)
 
 
 def options_of_dub(options: JobOptions, dub: Dub) -> JobOptions:

@@ -7,7 +7,7 @@ leave gaps. A range is rounded to frames; the voice begins at the exact time of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from app.core.dubs import dub_name
@@ -30,28 +30,38 @@ from worker.pipeline.sync_confidence import LookedAt
 class Stretch:
     """Stretch of the output that gets a voice.
 
-    name: what warnings call it; "" if it is the whole clip. options: as they hold for it. span: its output frames
-    [first, last). begin_s, end_s: its times in seconds of the output, also where they lie outside of the output.
+    name: what warnings call it; "" if it is the whole clip. number: of its voice. options: as they hold for it. spans:
+    its ranges of output frames [first, last); more than one where a person speaks in some shots only. begin_s, end_s:
+    its times in seconds of the output, also where they lie outside of the output.
     """
 
     name: str
+    number: int
     options: JobOptions
-    span: tuple[int, int]
+    spans: tuple[tuple[int, int], ...]
     begin_s: float
     end_s: float
 
-    def __contains__(self, number: int) -> bool:
-        return self.span[0] <= number < self.span[1]
+    @property
+    def span(self) -> tuple[int, int]:
+        """Return the longest of its ranges."""
+        return max(self.spans, key=lambda span: span[1] - span[0])
 
     @property
     def prefix(self) -> str:
         """Return what stands before its warnings."""
         return f"{self.name}: " if self.name else ""
 
-    def source_range(self, timeline: I64) -> tuple[int, int]:
-        """Return the range [first, last) of the source frames that it shows."""
-        shown = timeline[slice(*self.span)]
-        return int(shown.min()), int(shown.max()) + 1
+    def source_ranges(self, timeline: I64) -> list[tuple[int, int]]:
+        """Return the ranges [first, last) of the source frames that it shows, in order and apart from each other."""
+        ranges: list[tuple[int, int]] = []
+        shown = (timeline[slice(*span)] for span in self.spans)
+        for first, last in sorted((int(part.min()), int(part.max()) + 1) for part in shown):
+            if ranges and first <= ranges[-1][1]:
+                ranges[-1] = ranges[-1][0], max(ranges[-1][1], last)
+            else:
+                ranges.append((first, last))
+        return ranges
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ def stretches_of(options: JobOptions, source: Grid, timeline: I64) -> list[Stret
     """Return the stretches of a clip in the order of the option `segments`; without it, one over the whole clip."""
     count = len(timeline)
     if not options.segments:
-        return [Stretch("", options, (0, count), 0.0, float(count / source.rate))]
+        return [Stretch("", 0, options, ((0, count),), 0.0, float(count / source.rate))]
     before = 0 if source.is_still else int(timeline[0])
     found = []
     for number, dub in enumerate(options.segments):
@@ -108,7 +118,7 @@ def stretches_of(options: JobOptions, source: Grid, timeline: I64) -> list[Stret
         first = min(max(0, edges[0]), count - 1)
         times_s = (at_s - float(before / source.rate) for at_s in (dub.start_s, dub.end_s))
         span = (first, min(max(first + 1, edges[1]), count))
-        found.append(Stretch(dub_name(number), options_of_dub(options, dub), span, *times_s))
+        found.append(Stretch(dub_name(number), number, options_of_dub(options, dub), (span,), *times_s))
     return found
 
 
@@ -116,9 +126,9 @@ def dub_ranges(dubs: Sequence[Dub], timeline: I64, span: tuple[int, int]) -> lis
     """Return the source frames in which the faces of dubs are looked for, to render the output frames of a span."""
     ranges = []
     for number, dub in enumerate(dubs):
-        first, last = dub.stretch.span
-        if first < span[1] and span[0] < last:
-            ranges.append(DubRange(number, *dub.stretch.source_range(timeline), dub.chooser))
+        spans = tuple(one for one in dub.stretch.spans if one[0] < span[1] and span[0] < one[1])
+        for source_range in replace(dub.stretch, spans=spans).source_ranges(timeline):
+            ranges.append(DubRange(number, *source_range, dub.chooser))
     return ranges
 
 

@@ -12,27 +12,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from app.core.errors import ErrorCode, ServiceError
+from app.core.face_choice import SPEAKING
 from app.core.options import voices_end_s
 from app.core.probing.probe import find_ffmpeg
 from model.arrays import I16, I64
 from model.sound import EncodedSound
 from worker.faces.detect import FaceDetector
+from worker.faces.people import find_people
 from worker.faces.reference import ReferenceCrops
-from worker.faces.subject import Chooser, find_sparse_faces
+from worker.faces.subject import Chooser, SparseFrame, find_sparse_faces
 from worker.media.decode import Source, open_source
 from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
+from worker.media.voice import read_voice
 from worker.pipeline.dubs import Dub, Role, Stretch, stretches_of
 from worker.pipeline.heard_voices import HeardVoice, SoundPart, hear_voices, open_sound, voice_length_s
 from worker.pipeline.roles import RoleChooser
 from worker.pipeline.run_context import FilePair, RunContext
+from worker.pipeline.speaking import SpeakerFinder, speakers_of
 from worker.pipeline.sync_confidence import FrameChoice, LookedAt, choose_frames
 
 MOST_LOOKED_AT: Final = 8  # dubs whose lips are compared with their voices; more would make a job slower
@@ -43,25 +47,23 @@ class Plan:
     """Decisions that hold for every frame of a clip.
 
     voice_s: when the voice or the last stretch ends, in seconds. timeline: the source frame of each output frame, (N,)
-    int64. sound_file, sound_parts: what the network hears of the voice of each dub.
+    int64. stretches: one for each voice. dubs: the same, or with `face=speaking` one for each speaker. sound_file,
+    sound_parts: what the network hears of each voice.
     """
 
     source: Source
     voice_s: float
     timeline: I64
+    stretches: tuple[Stretch, ...]
     dubs: tuple[Dub, ...]
     sound_file: Path
     sound_parts: tuple[SoundPart, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def frames(self) -> int:
         """Return the number of output frames."""
         return len(self.timeline)
-
-    @property
-    def stretches(self) -> list[Stretch]:
-        """Return the stretch of each dub."""
-        return [dub.stretch for dub in self.dubs]
 
 
 def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) -> Plan:
@@ -79,16 +81,19 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
         # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
         sparse = find_sparse_faces(source, plan_timeline(options, source, end_s), detector, monitor.check)
         stretches = stretches_of(options, source, timeline)
+        finder = _speaker_finder(context, stretches, source, sparse, detector)
+        spoken, warnings = speakers_of(stretches, timeline, finder)
         chooser = RoleChooser(source, timeline, sparse, detector, monitor.check)
-        roles = chooser.choose(stretches, context.synthesizer.config)
+        roles = chooser.choose(spoken, context.synthesizer.config)
     with timer.time("sound"):
-        looked_at = _looked_at(stretches, voices, source)
+        looked_at = _looked_at(spoken, voices, source)
     parts = tuple(voice.part for voice in voices)
+    sounds = [open_sound(sound_file, part, context.synthesizer) for part in parts]
     dubs = tuple(
-        Dub(stretch, role, open_sound(sound_file, part, context.synthesizer), chosen)
-        for stretch, role, part, chosen in zip(stretches, roles, parts, looked_at, strict=True)
+        Dub(stretch, role, sounds[stretch.number], chosen)
+        for stretch, role, chosen in zip(spoken, roles, looked_at, strict=True)
     )
-    return Plan(source, voice_s, timeline, dubs, sound_file, parts)
+    return Plan(source, voice_s, timeline, tuple(stretches), dubs, sound_file, parts, tuple(warnings))
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:
@@ -102,6 +107,7 @@ def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> F
             "is_encoded": isinstance(plan.dubs[0].sound, EncodedSound),
             "sound_parts": [asdict(part) for part in plan.sound_parts],
             "voice_s": plan.voice_s,
+            "warnings": plan.warnings,
             "peak": plan.source.conversion.peak if plan.source.conversion.is_hdr else None,
             "stage_seconds": dict(stage_seconds),
         }
@@ -135,19 +141,37 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
     source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check, peak)
     timeline = plan_timeline(context.options, source, decisions["voice_s"])
     parts = tuple(SoundPart(**part) for part in decisions["sound_parts"])
+    stretches = tuple(stretches_of(context.options, source, timeline))
+    sounds = [open_sound(saved.media, part, synthesizer) for part in parts]
     dubs = tuple(
         Dub(
-            stretch,
+            _saved_stretch(stretches, facts),
             roles[facts["role"]],
-            open_sound(saved.media, parts[number], synthesizer),
+            sounds[facts["voice"]],
             _saved_look(facts, saved_arrays.get(f"heard_{number}")),
         )
-        for number, (stretch, facts) in enumerate(
-            zip(stretches_of(context.options, source, timeline), decisions["dubs"], strict=True)
-        )
+        for number, facts in enumerate(decisions["dubs"])
     )
-    plan = Plan(source, decisions["voice_s"], timeline, dubs, saved.media, parts)
+    warnings = tuple(decisions["warnings"])
+    plan = Plan(source, decisions["voice_s"], timeline, stretches, dubs, saved.media, parts, warnings)
     return plan, decisions["stage_seconds"]
+
+
+def _speaker_finder(
+    context: RunContext,
+    stretches: Sequence[Stretch],
+    source: Source,
+    sparse: Sequence[SparseFrame],
+    detector: FaceDetector,
+) -> SpeakerFinder | None:
+    """Return the finder of speakers if a stretch needs one; the film's own sound is decoded for it."""
+    film, check = context.sources.film_sound, context.monitor.check
+    if film is None or all(stretch.options.face != SPEAKING for stretch in stretches):
+        return None
+    folder = context.work_dir / "film"
+    folder.mkdir()
+    heard = read_voice(film.path, film.facts, folder, check, film.begin_s)
+    return SpeakerFinder(source, find_people([frame.faces for frame in sparse]), heard, detector, check)
 
 
 def _looked_at(stretches: Sequence[Stretch], voices: Sequence[HeardVoice], source: Source) -> list[LookedAt | None]:
@@ -155,18 +179,29 @@ def _looked_at(stretches: Sequence[Stretch], voices: Sequence[HeardVoice], sourc
     lengths = [stretch.span[1] - stretch.span[0] for stretch in stretches]
     longest = sorted(range(len(stretches)), key=lambda number: -lengths[number])[:MOST_LOOKED_AT]
     return [
-        choose_frames(voice.samples, stretch.span, source.rate, stretch.begin_s) if number in longest else None
-        for number, (stretch, voice) in enumerate(zip(stretches, voices, strict=True))
+        choose_frames(voices[stretch.number].samples, stretch.span, source.rate, stretch.begin_s)
+        if number in longest
+        else None
+        for number, stretch in enumerate(stretches)
     ]
 
 
 def _dub_facts(dub: Dub, roles: Sequence[Role]) -> dict[str, Any]:
     looked_at = dub.looked_at
     return {
+        "voice": dub.stretch.number,
+        "face": dub.options.face,
+        "spans": dub.stretch.spans,
         "role": next(number for number, role in enumerate(roles) if role is dub.role),
         "looked_at": None if looked_at is None else asdict(looked_at.frames),
         "heard_from_s": 0.0 if looked_at is None else looked_at.from_s,
     }
+
+
+def _saved_stretch(stretches: Sequence[Stretch], facts: dict[str, Any]) -> Stretch:
+    stretch: Stretch = stretches[facts["voice"]]
+    options = stretch.options.model_copy(update={"face": facts["face"]})
+    return replace(stretch, options=options, spans=tuple((first, last) for first, last in facts["spans"]))
 
 
 def _saved_look(facts: dict[str, Any], heard: I16 | None) -> LookedAt | None:

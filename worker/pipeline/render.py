@@ -90,8 +90,8 @@ def render(
 
     def crop(check: Check) -> Iterator[CroppedBatch]:
         with Prefetch(track, FRAMES_AHEAD, check, "track") as frames:
-            numbered = output_frames(frames, first, [stretch.span for stretch in plan.stretches])
-            counted = count_faces(numbered, stats, plan.stretches, source.rate)
+            numbered = output_frames(frames, first, [dub.stretch.spans for dub in plan.dubs])
+            counted = count_faces(numbered, stats, [dub.stretch for dub in plan.dubs], source.rate)
             yield from map(synthesis.crop, batches(counted, synthesizer.batch_size))
 
     def draw(check: Check) -> Iterator[DrawnBatch]:
@@ -134,7 +134,7 @@ def finished_clip(
         device=synthesizer.device_name,
     )
     heard = sound_warnings(context.sources.input, context.options)
-    warnings = [*heard, *film_warnings(plan.source.facts), *plan.source.warnings]
+    warnings = [*heard, *film_warnings(plan.source.facts), *plan.source.warnings, *plan.warnings]
     for dub, found, confidence in zip(plan.dubs, stats.dubs, confidences, strict=True):
         faces = [*face_warnings(found), *person_warnings(dub.chooser), *limit_warnings(dub.references)]
         warnings += [f"{dub.stretch.prefix}{warning}" for warning in (*faces, *sync_warnings(confidence))]

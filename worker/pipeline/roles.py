@@ -62,14 +62,14 @@ class RoleChooser:
             inside = self._inside(stretch)
             if len(inside) < min(ENOUGH_FRAMES, most):
                 part = self._timeline[slice(*stretch.span)]
-                inside = find_sparse_faces(self._source, part, self._detector, self._check, most)
+                inside += find_sparse_faces(self._source, part, self._detector, self._check, most)
             frames |= {frame.number: frame for frame in inside}
         return [frames[number] for number in sorted(frames)]
 
     def _inside(self, stretch: Stretch) -> list[SparseFrame]:
         """Return the sparse frames of the clip that lie in a stretch."""
-        first, last = stretch.source_range(self._timeline)
-        return [frame for frame in self._sparse if first <= frame.number < last]
+        ranges = stretch.source_ranges(self._timeline)
+        return [frame for frame in self._sparse if any(first <= frame.number < last for first, last in ranges)]
 
     def _check_apart(self, stretches: Sequence[Stretch], roles: Mapping[int, Role]) -> None:
         """Raise InputError if two dubs that overlap in time are for the same face, which their choices do not tell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -232,14 +233,22 @@ class _DubCropper:
         return CroppedFaces(transforms, masks, crops, inputs)
 
 
-def output_frames(frames: Iterable[DubbedFrame], first: int, spans: Sequence[tuple[int, int]]) -> Iterator[OutputFrame]:
+def output_frames(
+    frames: Iterable[DubbedFrame], first: int, spans: Sequence[Sequence[tuple[int, int]]]
+) -> Iterator[OutputFrame]:
     """Number output frames from `first`, and leave out the faces of dubs that do not have these output frames.
 
-    spans: the output frames [first, last) of each dub. A picture that is shown again may have faces of other dubs.
+    spans: the ranges of output frames [first, last) of each dub. A picture that is shown again may belong to others.
     """
     for number, (frame, is_repeated) in enumerate(_noting_repeats(frames), first):
-        found = {dub: tracked for dub, tracked in frame.found.items() if spans[dub][0] <= number < spans[dub][1]}
+        found = {dub: tracked for dub, tracked in frame.found.items() if _is_in(number, spans[dub])}
         yield OutputFrame(number, frame.planes, found, is_repeated or frame.is_kept)
+
+
+def _is_in(number: int, spans: Sequence[tuple[int, int]]) -> bool:
+    """Return whether a number lies in one of some ranges [first, last), which are in order."""
+    at = bisect_right(spans, number, key=lambda span: span[0]) - 1
+    return at >= 0 and number < spans[at][1]
 
 
 def batches(frames: Iterable[OutputFrame], crops: int) -> Iterator[list[OutputFrame]]:

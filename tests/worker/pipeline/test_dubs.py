@@ -114,7 +114,7 @@ def test_a_stretch_is_rounded_to_frames(
 ) -> None:
     options = JobOptions.model_validate({"segments": [dub(*times_s)]})
     (found,) = stretches_of(options, Film(300, rate, False), np.arange(shown.start, shown.stop))
-    assert found.span == span and found.begin_s == pytest.approx(begin_s)
+    assert found.spans == (span,) and found.begin_s == pytest.approx(begin_s)
     assert found.end_s - found.begin_s == pytest.approx(times_s[1] - times_s[0])
 
 
