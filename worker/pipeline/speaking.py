@@ -3,8 +3,8 @@
 The shown part is decoded once to find its cuts. In each shot, every other frame of the few seconds with most speech is
 looked at: who is there, and the shape of their lips. Whose lips fit the film's own sound best speaks in that shot, if
 they fit well enough; otherwise nobody does. In a shot that is too short to compare lips and sound, somebody who is
-there alone is taken to speak. All of this is decided in the plan, so segments share it; its cost grows with the number of
-shots.
+there alone is taken to speak. All of this is decided in the plan, so segments share it; its cost grows with the number
+of shots.
 
 A person is told by number, counted from the left as in `index:N`. So a stretch with this choice becomes one for each
 person who speaks in it, with the frames of those shots.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -48,6 +48,13 @@ class ShotSpeaker:
     last: int
     person: int | None
     is_sure: bool
+
+
+class FindsSpeakers(Protocol):
+    """Finder of the speakers of a film."""
+
+    def find(self, first: int, last: int) -> list[ShotSpeaker]:
+        """Return who speaks in each shot of the source frames [first, last), in order."""
 
 
 @dataclass
@@ -145,7 +152,7 @@ def runs_of(speakers: Sequence[ShotSpeaker], timeline: I64, span: tuple[int, int
 
 
 def speakers_of(
-    stretches: Sequence[Stretch], timeline: I64, finder: SpeakerFinder | None
+    stretches: Sequence[Stretch], timeline: I64, finder: FindsSpeakers | None
 ) -> tuple[list[Stretch], list[str]]:
     """Return the stretches, in place of each with `face=speaking` one for each speaker in it, and warnings.
 

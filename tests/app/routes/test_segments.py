@@ -65,6 +65,13 @@ def test_a_wrong_segment_is_refused_by_name(service, path, segments, files, othe
     assert list((service.data_dir / "incoming").iterdir()) == []
 
 
+def test_who_speaks_is_told_by_the_sound_of_the_video(service):
+    answer = service.post(data={"face": "speaking"})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["input"]["film_audio"]["bytes"] == len(b"moving")
+    assert service.post().json()["input"]["film_audio"] is None
+
+
 def test_a_file_of_any_name_is_refused_without_segments(service):
     answer = service.post(files={"video": ("v", b"v"), "audio": ("a", b"a"), "anna": ("c", b"c")})
     assert "'anna'" in assert_problem(answer, 422, "option_invalid")["detail"]
