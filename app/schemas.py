@@ -282,7 +282,7 @@ class UploadRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    bytes: Annotated[int, BeforeValidator(_number)] = Field(gt=0, le=2**60, description="Size of the file.")
+    bytes: Annotated[int, BeforeValidator(_number)] = Field(gt=0, le=2**50, description="Size of the file.")
 
 
 class UploadView(BaseModel):

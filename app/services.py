@@ -31,7 +31,7 @@ from app.core.records.speeds import Speeds
 from app.core.records.upkeep import Upkeep
 from app.core.records.webhooks import Webhooks
 from app.core.settings import Settings
-from app.core.storage.open import open_storage
+from app.core.storage.open import open_cache, open_storage
 from app.core.storage.port import Storage
 from app.core.storage.workspace import Workspace
 from app.fair_threads import FairThreads
@@ -136,7 +136,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         celery=celery,
         prober=outside.prober,
         reaper=Reaper(upkeep, CeleryOutbox(celery), settings.run_timeout_s),
-        sweeper=Sweeper(upkeep, storage, workspace, settings.retention_s),
+        sweeper=Sweeper(upkeep, storage, workspace, open_cache(settings), settings.retention_s),
         batches=batches,
         speeds=Speeds(client),
         direct_uploads=DirectUploads(client, settings.max_upload_bytes),

@@ -185,7 +185,8 @@ class Supervisor:
         check_storage(settings)
         check_ffmpeg(settings)
         check_redis_login(settings)
-        if (settings.device, settings.precision, settings.checkpoint, settings.speech_encoder) == _USUAL_NETWORK:
+        network = (settings.device, settings.precision, settings.checkpoint, settings.speech_encoder)
+        if network == _USUAL_NETWORK and settings.runtime != "openvino":
             return True
         environment = with_own_modules(os.environ | {f"{PREFIX}REDIS_URL": settings.redis_url or "unix:///none"})
         return subprocess.run([*COMMANDS["worker"], "--check"], env=environment, check=False).returncode == 0

@@ -14,7 +14,7 @@ from model.runtimes.openvino_runtime import OpenvinoRuntime
 from model.runtimes.port import Runtime
 from model.speech_encoder.sources import encoder_folder, verify_encoder
 from model.synthesizer import Synthesizer, load_named_encoder, load_synthesizer
-from worker.process_share import cores_of, network_threads, settle_process
+from worker.process_share import network_threads, settle_process
 from worker.runtime_choice import ChosenRuntime, choose_runtime, settled
 
 _log = logging.getLogger("lipsync.worker")
@@ -90,18 +90,16 @@ def load_generator(settings: Settings) -> Synthesizer:
     """
     settle_process()
     chosen, path = choose(settings), checkpoint_path(settings)
-    cores, threads = cores_of(settings), network_threads(settings)
+    threads = network_threads(settings)
     try:
         if chosen.runtime == "openvino" and chosen.config is not None and chosen.converted is not None:
-            encoder = load_named_encoder(chosen.config, settings.speech_encoder, cores)
+            encoder = load_named_encoder(chosen.config, settings.speech_encoder, threads)
             runtime = OpenvinoRuntime(chosen.converted, chosen.precision, threads, _Hearing(path, threads))
             return Synthesizer(runtime, chosen.config, settings.batch_size, encoder)
         import torch
 
-        torch.set_num_threads(cores)  # what the speech encoder gets
-        loaded = load_synthesizer(path, settings.device, chosen.precision, settings.batch_size, settings.speech_encoder)
         torch.set_num_threads(threads)
-        return loaded
+        return load_synthesizer(path, settings.device, chosen.precision, settings.batch_size, settings.speech_encoder)
     except CheckpointError as error:
         raise _invalid(error) from None
     except ValueError as error:

@@ -32,7 +32,7 @@ from app.core.records.connection import connect
 from app.core.records.records import RecordLimits
 from app.core.records.upkeep import Upkeep
 from app.core.settings import Settings
-from app.core.storage.open import open_storage
+from app.core.storage.open import open_cache, open_storage
 from app.core.storage.workspace import Workspace
 from worker.jobs import tasks
 from worker.jobs.runtime import Pipeline
@@ -109,7 +109,7 @@ def _make_housekeepers(settings: Settings) -> tuple[Reaper, Sweeper]:
     workspace.prepare()
     upkeep = Upkeep(client, limits)
     reaper = Reaper(upkeep, CeleryOutbox(make_celery(settings)), settings.run_timeout_s)
-    return reaper, Sweeper(upkeep, open_storage(settings), workspace, settings.retention_s)
+    return reaper, Sweeper(upkeep, open_storage(settings), workspace, open_cache(settings), settings.retention_s)
 
 
 def _connect_signals(child: PoolChild, housekeepers: tuple[Reaper, Sweeper]) -> None:

@@ -25,7 +25,7 @@ from app.core.records.records import RecordLimits, Records, WorkerFacts
 from app.core.records.segments import Segments
 from app.core.sandbox.forked import fork_server
 from app.core.settings import Settings
-from app.core.storage.open import open_storage
+from app.core.storage.open import open_cache, open_storage
 from app.core.storage.workspace import Workspace
 from app.core.version import service_version
 from worker.jobs.runtime import Pipeline, Runtime
@@ -120,6 +120,7 @@ class PoolChild:
             pipeline=self._parts.pipeline,
             find_faces=self._parts.find_faces,
             is_stopping=self.is_stopping,
+            cache=open_cache(settings) if settings.cache_bytes else None,
         )
 
     def _announce(self, runtime: Runtime, checkpoint: Path) -> None:

@@ -1,7 +1,7 @@
 """The share of a machine that one worker process takes: its cores, its memory, and the turns of its threads.
 
 While a clip is rendered, ffmpeg decodes and encodes in processes of its own, and faces are tracked, cropped, drawn and
-blended in threads. All of them want the same cores at the same time. So the network gets half of the cores, OpenCV and
+blended in threads. All of them want the same cores at the same time. So the networks get half of the cores, OpenCV and
 mediapipe compute on the thread that calls them, and idle threads of OpenMP sleep (`lipsync.__main__`).
 """
 
@@ -36,12 +36,15 @@ def usable_cores() -> int:
 
 
 def cores_of(settings: Settings) -> int:
-    """Return the cores of one worker process: its part of the usable ones. The speech encoder works alone on them."""
+    """Return the cores of one worker process: its part of the usable ones."""
     return max(1, usable_cores() // settings.workers)
 
 
 def network_threads(settings: Settings) -> int:
-    """Return how many threads compute the network in one worker process: half of its cores, at least one."""
+    """Return how many threads compute a network in one worker process: half of its cores, at least one.
+
+    With a second one, the speech encoder would take twice the processor time on two cores, most of it for waiting.
+    """
     return max(1, cores_of(settings) // 2)
 
 

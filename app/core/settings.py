@@ -86,12 +86,18 @@ class Settings(BaseSettings):
         "auto", description="What computes the network; auto: the fastest on this machine, measured once."
     )
     workers: Positive = 1
-    batch_size: Positive = 16
+    batch_size: Positive = Field(8, description="Crops that the network draws at once; a fast GPU likes more.")
     segment_s: Finite = Field(30.0, ge=1.0, description="Longer clips are done in segments of about this many seconds.")
     max_upload_bytes: int = Field(2 * 1024**3, gt=0, le=2**60)
     max_duration_s: Finite = Field(3600.0, gt=0)
     max_pixels: Positive = 4096 * 2304
     max_fps: Finite = Field(120.0, gt=0)
+    cache_bytes: int = Field(
+        2 * 1024**3,
+        ge=0,
+        le=2**60,
+        description="Most bytes that each host keeps of faces and voices that its jobs have found; 0: none.",
+    )
     retention_s: Positive = 24 * 3600
     max_queued_jobs: Positive = 1000
     max_active_per_key: Positive = Field(500, description="Most jobs of one caller that have not ended.")

@@ -19,7 +19,7 @@ router = APIRouter(tags=["uploads"])
     "/uploads",
     status_code=201,
     summary="Get an address to upload a file to",
-    responses=problems(409, 413, 422, 429, 503),
+    responses=problems(400, 409, 413, 422, 429, 503),
     dependencies=[MAY_SUBMIT, ACCEPTING],
 )
 def create_upload(services: ServicesDep, caller: CallerDep, wanted: UploadRequest) -> UploadView:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lipsync.bench.generator_speed import runtime_lines
+
 
 def table(figures: Mapping[str, Any]) -> str:
     """Return the figures as a text table."""
@@ -16,7 +18,8 @@ def table(figures: Mapping[str, Any]) -> str:
         lines += [
             "",
             f"generator {generator['crops_per_s']:.0f} crops/s, {generator['gflop_per_crop']:.2f} GFLOP a crop, "
-            f"{generator['precision']} on {generator['device']}",
+            f"{generator['runtime']} {generator['precision']} on {generator['device']}",
+            *runtime_lines(generator),
         ]
     if service is not None:
         lines += ["", *_service(service)]

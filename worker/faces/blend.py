@@ -174,13 +174,13 @@ def _place(
     corner: x and y of their first pixel in the crop. mask: of the whole crop, (M, M) float32.
     """
     transform = crop.transform
-    zoom = min(MAX_ZOOM, max(1, round(1.0 / transform.scale)))
     y, u, v = split_planes(planes)
     for targets, levels, step, site in (((y,), drawn[:1], 1, (0.5, 0.5)), ((u, v), drawn[1:], 2, (0.5, 1.0))):
+        zoom = min(MAX_ZOOM, max(1, round(1.0 / (step * transform.scale))))
         left, top, right, bottom = (edge // step for edge in box)
         size = (right - left, bottom - top)
         first = (left * step + site[0], top * step + site[1])
-        weight = _warped(mask, transform, (len(mask) / transform.size, step), (0, 0), first, size)
+        weight = _frame_weights(mask, transform, step, first, size)
         rest = 1.0 - weight
         for target, picture in zip(targets, levels, strict=True):
             fine = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else picture
@@ -190,6 +190,20 @@ def _place(
                 skin = _skin(weight, crop.face[list(MOUTH)] - np.array([left, top], np.float32))
                 moved = sharpen(moved, part, skin)
             part[...] = cv2.blendLinear(moved, part, weight, rest)
+
+
+def _frame_weights(
+    mask: F32, transform: Transform, step: int, first: tuple[float, float], size: tuple[int, int]
+) -> F32:
+    """Map a mask to the frame, or to its chroma with step 2; first, size: see `_warped`.
+
+    It is smooth, so every other pixel in both directions is enough of it for the luma.
+    """
+    steps = (len(mask) / transform.size, 2)
+    if step == 2:
+        return _warped(mask, transform, steps, (0, 0), first, size)
+    half = _warped(mask, transform, steps, (0, 0), (first[0] + 0.5, first[1] + 0.5), (size[0] // 2, size[1] // 2))
+    return np.asarray(cv2.resize(half, size), np.float32)
 
 
 def _warped(
@@ -267,16 +281,16 @@ def rim_tone(drawn: F32, filmed: F32, mask: F32) -> tuple[F32, F32]:
     shares = weight[rim]
     if float(shares.sum()) < 1.0:
         return np.ones(3, np.float32), np.zeros(3, np.float32)
-    shares = np.repeat(shares[:, None], 3, axis=1)
-    x, y = drawn[rim], filmed[rim]
+    shares = np.repeat(shares[None], 3, axis=0)
+    x, y = (np.ascontiguousarray(picture.reshape(-1, 3).compress(rim.ravel(), axis=0).T) for picture in (drawn, filmed))
     gain, offset = _bounded_line(x, y, shares)
-    error = np.abs(gain * x + offset - y)
-    limit = OUTLIER * (error * shares).sum(axis=0) / shares.sum(axis=0) + 1.0
-    return _bounded_line(x, y, shares * (error <= limit))
+    error = np.abs(gain[:, None] * x + offset[:, None] - y)
+    limit = OUTLIER * (error * shares).sum(axis=1) / shares.sum(axis=1) + 1.0
+    return _bounded_line(x, y, shares * (error <= limit[:, None]))
 
 
 def _bounded_line(x: F32, y: F32, shares: F32) -> tuple[F32, F32]:
-    """Return gain and offset (3,) of the best line from x to y (N, 3) with weights (N, 3), bounded."""
+    """Return gain and offset (3,) of the best line from x to y (3, N) with weights (3, N), bounded."""
     gain, mean_x, mean_y = fit_tone(x, y, shares, STEADY, GAIN)
     return gain, mean_x + np.clip(mean_y - mean_x, -MAX_SHIFT, MAX_SHIFT) - gain * mean_x
 
@@ -293,10 +307,12 @@ def sharpen(drawn: U8, filmed: U8, skin: Bools) -> U8:
         return drawn
     exact = drawn.astype(np.float32)
     soft = cv2.GaussianBlur(exact, (0, 0), DETAIL_PX)
-    curves = [cv2.Laplacian(luma, cv2.CV_32F) for luma in (filmed.astype(np.float32), exact, soft)]
+    left, top, width, height = cv2.boundingRect(chosen)
+    box = slice(max(0, top - 1), top + height + 1), slice(max(0, left - 1), left + width + 1)
+    curves = [cv2.Laplacian(luma, cv2.CV_32F) for luma in (filmed[box].astype(np.float32), exact[box], soft[box])]
     # root mean squares of the Laplacian on the skin: of the film, of the drawing, of its detail
-    wanted, there = (cv2.norm(curve, cv2.NORM_L2, chosen) / np.sqrt(count) for curve in curves[:2])
-    detail = cv2.norm(curves[1], curves[2], cv2.NORM_L2, chosen) / np.sqrt(count)
+    wanted, there = (cv2.norm(curve, cv2.NORM_L2, chosen[box]) / np.sqrt(count) for curve in curves[:2])
+    detail = cv2.norm(curves[1], curves[2], cv2.NORM_L2, chosen[box]) / np.sqrt(count)
     strength = float(np.clip((wanted - there) / max(detail, 1e-3), 0.0, MAX_SHARPENING))
     if strength < TRACE:
         return drawn

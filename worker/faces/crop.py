@@ -121,15 +121,37 @@ def extract_rgb(rgb: U8, transform: Transform, spacing_px: float = SPACING_PX) -
     return _sample(rgb, transform, 1.0, (0.5, 0.5), spacing_px)
 
 
-def extract(planes: U8, transform: Transform, colour: ColourMatrix, spacing_px: float = SPACING_PX) -> U8:
+def extract(
+    planes: U8,
+    transform: Transform,
+    colour: ColourMatrix,
+    spacing_px: float = SPACING_PX,
+    rows: slice | None = None,
+) -> U8:
     """Cut the crop (S, S, 3) uint8 RGB out of an I420 frame (H * 3/2, W) uint8; outside it, its edge is repeated.
 
-    spacing_px: largest distance between samples in frame pixels, before samples are averaged to the crop.
+    spacing_px: largest distance between samples in frame pixels, before samples are averaged to the crop. rows: those
+    that are cut out, (n, S, 3); None: all.
     """
     y, u, v = split_planes(planes)
-    luma = _sample(y, transform, 1.0, (0.5, 0.5), spacing_px)
-    chroma = [_sample(plane, transform, 2.0, (0.5, 1.0), spacing_px) for plane in (u, v)]
+    luma = _sample(y, transform, 1.0, (0.5, 0.5), spacing_px, rows)
+    chroma = [_sample(plane, transform, 2.0, (0.5, 1.0), spacing_px, rows) for plane in (u, v)]
     return rgb_of_planes(luma, chroma[0], chroma[1], colour)
+
+
+def extract_detail(planes: U8, transform: Transform, colour: ColourMatrix, factor: int, rows: slice) -> U8:
+    """Cut a crop (S, S, 3) uint8 RGB out of an I420 frame that has its detail in some rows only.
+
+    All other rows show the crop reduced by `factor`, in squares of one colour. So reducing the crop by averaging gives
+    what a network sees of it, and the rows that a viewer sees cost alone. rows: multiples of factor; S is one too.
+    """
+    if factor == 1:
+        return extract(planes, transform, colour)
+    small = extract(planes, Transform(transform.matrix / factor, transform.size // factor), colour)
+    crop = np.empty((transform.size, transform.size, 3), np.uint8)
+    cv2.resize(small, (transform.size, transform.size), dst=crop, interpolation=cv2.INTER_NEAREST)
+    crop[rows] = extract(planes, transform, colour, rows=rows)
+    return crop
 
 
 def extract_luma(planes: U8, transform: Transform, spacing_px: float = SPACING_PX) -> U8:
@@ -137,25 +159,38 @@ def extract_luma(planes: U8, transform: Transform, spacing_px: float = SPACING_P
     return _sample(split_planes(planes)[0], transform, 1.0, (0.5, 0.5), spacing_px)
 
 
-def _sample(image: U8, transform: Transform, step: float, site: tuple[float, float], spacing_px: float) -> U8:
+def _sample(
+    image: U8,
+    transform: Transform,
+    step: float,
+    site: tuple[float, float],
+    spacing_px: float,
+    rows: slice | None = None,
+) -> U8:
     """Sample a plane whose pixel (i, j) lies at the frame point (step * i + site x, step * j + site y).
 
-    If the crop has fewer pixels than the frame, a finer crop is sampled and averaged, which avoids aliasing.
+    If the crop has fewer pixels than the frame, a finer crop is sampled and averaged, which avoids aliasing. rows: of
+    the crop; None: all.
     """
+    first, last = (0, transform.size) if rows is None else (rows.start, rows.stop)
     finer = max(1, int(np.ceil(1.0 / (transform.scale * step * spacing_px) - 1e-6)))
-    side = transform.size * finer
     # index of the fine crop -> crop pixels -> frame pixels -> index of the plane
     inverse = invert_affine(transform.matrix)
     linear = inverse[:, :2] / finer
-    offset = linear @ np.array([0.5, 0.5]) + inverse[:, 2]
+    offset = linear @ np.array([0.5, first * finer + 0.5]) + inverse[:, 2]
     matrix = np.concatenate([linear, offset[:, None]], axis=1)
     matrix[:, 2] -= site
     matrix /= step
     # Cubic only if the plane is enlarged.
     smooth = cv2.INTER_CUBIC if transform.scale * step > 1.0 else cv2.INTER_LINEAR
+    size = (transform.size, last - first)
     fine = cv2.warpAffine(
-        image, matrix, (side, side), flags=smooth | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+        image,
+        matrix,
+        (size[0] * finer, size[1] * finer),
+        flags=smooth | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
     )
     if finer == 1:
         return np.asarray(fine, np.uint8)
-    return np.asarray(cv2.resize(fine, (transform.size, transform.size), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(fine, size, interpolation=cv2.INTER_AREA), np.uint8)

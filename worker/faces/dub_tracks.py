@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from app.core.checks import Check
 from model.arrays import I64, U8
 from worker.faces.detect import Face
+from worker.faces.face_finder import FaceFinder
 from worker.faces.frame_view import PlanesView
 from worker.faces.subject import Chooser
-from worker.faces.track import BACKWARD_BYTES, FindsFaces, FrameReader, TrackedFrame, Tracker
+from worker.faces.track import BACKWARD_BYTES, FrameReader, TrackedFrame, Tracker
 from worker.media.decode import Source, decode
 from worker.media.stage_timer import StageTimer
 from worker.media.timeline import play
@@ -50,7 +51,7 @@ def tracked_dubs(
     source: Source,
     timeline: I64,
     ranges: Sequence[DubRange],
-    detector: FindsFaces,
+    detector: FaceFinder,
     timer: StageTimer,
     check: Check,
 ) -> Iterator[DubbedFrame]:
@@ -67,7 +68,7 @@ def _one_pass(
     source: Source,
     span: tuple[int, int],
     ranges: Sequence[DubRange],
-    detector: FindsFaces,
+    detector: FaceFinder,
     timer: StageTimer,
     check: Check,
 ) -> Iterator[DubbedFrame]:
@@ -115,7 +116,7 @@ class FrameBuffer:
 class SharedDetector:
     """Detector that remembers the faces of the newest frames for further dubs that ask for the same frame."""
 
-    def __init__(self, detector: FindsFaces, frames: int = 64) -> None:
+    def __init__(self, detector: FaceFinder, frames: int = 64) -> None:
         self._detector = detector
         self._known: deque[tuple[U8, list[Face]]] = deque(maxlen=frames)
 
@@ -141,7 +142,7 @@ class _Run:
     """Tracking of one dub in one pass over a span of frames."""
 
     def __init__(
-        self, source: Source, own: DubRange, span: tuple[int, int], detector: FindsFaces, timer: StageTimer
+        self, source: Source, own: DubRange, span: tuple[int, int], detector: FaceFinder, timer: StageTimer
     ) -> None:
         self.number = own.number
         self._first, self.last = max(own.first, span[0]), min(own.last, span[1])

@@ -48,10 +48,13 @@ class RgbView:
 
 
 class PlanesView:
-    """View of an I420 frame (H * 3/2, W) uint8; only the requested parts are converted to RGB."""
+    """View of an I420 frame (H * 3/2, W) uint8; only the requested parts are converted to RGB.
 
-    def __init__(self, planes: U8, colour: ColourMatrix) -> None:
-        self.planes = planes
+    number: that of the frame in its film, if it is exactly known.
+    """
+
+    def __init__(self, planes: U8, colour: ColourMatrix, number: int | None = None) -> None:
+        self.planes, self.number = planes, number
         self.height, self.width = planes.shape[0] * 2 // 3, planes.shape[1]
         self._to_rgb = np.concatenate([colour.to_rgb, -(colour.to_rgb @ OFFSET)[:, None]], axis=1)
         self._reduced: dict[tuple[int, int, int, int, int], U8] = {}

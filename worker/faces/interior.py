@@ -69,7 +69,8 @@ class FaceCrop(PosedFace, Protocol):
 class _Mouth:
     """Inside of one person's mouth.
 
-    interior: in the pixels of a crop with the landmarks `points`, (468, 2). carrier: the rule that carries those.
+    interior: in the pixels of a crop. points: the landmarks around its mouth, (n, 2). carrier: the rule that carries
+    those.
     likeness: the colours of the face in that crop.
     """
 
@@ -111,8 +112,7 @@ class Interiors:
         mouth, likeness = self._mouths.get(seen.person), seen.likeness
         if mouth is None or not likeness.is_same(mouth.likeness):
             return None
-        rows = list(AROUND_MOUTH)
-        motion = fit_affine(mouth.points[rows], mouth.carrier.carry(seen.points)[rows].astype(np.float64))
+        motion = fit_affine(mouth.points, mouth.carrier.carry(seen.points).astype(np.float64))
         light = likeness.upper.mean(axis=0) / np.maximum(mouth.likeness.upper.mean(axis=0), 1.0)
         return carry_interior(mouth.interior, motion, np.clip(light, *TONE_RANGE).astype(np.float64))
 
@@ -155,7 +155,10 @@ def _mouth_of(resting: FaceCrop, opened: Sequence[FaceCrop], framing: Framing) -
         lower = own_lower if area >= ENOUGH_LOWER else lower
     red, green, blue = (float(level) for level in np.array(place.teeth) * CAVITY)
     interior = Interior(upper, lower, place.lip, (red, green, blue))
-    return _Mouth(interior, mouth.points, Carrier.of(face), Likeness.of(face.crop, face.landmarks))
+    around = list(AROUND_MOUTH)
+    return _Mouth(
+        interior, mouth.points[around], Carrier.of(face).of_points(around), Likeness.of(face.crop, face.landmarks)
+    )
 
 
 def _mouth_crop(face: FaceCrop, framing: Framing) -> MouthCrop:

@@ -63,13 +63,13 @@ class Likeness:
 
         Gain and offset are fitted to the upper faces without outliers, such as a moving highlight; the gain is bounded.
         """
-        x, y = self.upper.astype(np.float64), wanted.upper.astype(np.float64)
+        x, y = (np.ascontiguousarray(face.upper.T, np.float64) for face in (self, wanted))
         weight = np.ones_like(x)
         for _ in range(2):
             gain, mean_x, mean_y = fit_tone(x, y, weight, STEADY, GAIN)
             offset = mean_y - gain * mean_x
-            error = np.abs(gain * x + offset - y)
-            weight = (error <= OUTLIER * np.median(error, axis=0) + 1.0).astype(np.float64)
+            error = np.abs(gain[:, None] * x + offset[:, None] - y)
+            weight = (error <= OUTLIER * np.median(error, axis=1)[:, None] + 1.0).astype(np.float64)
         levels = np.arange(256)[None, :, None] * gain + offset
         return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
 

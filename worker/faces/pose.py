@@ -13,6 +13,7 @@ over a coarse grid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -58,8 +59,9 @@ class PosedFace(Protocol):
 class Carrier:
     """Rule that carries the points of one face into other pictures of the same head.
 
-    used: numbers of the K points of the other picture that it reads. carried: (468, K) complex. turned: (2, K) complex,
-    the size of the face and its turn about the two axes of the picture. Points are complex numbers, x + iy.
+    used: numbers of the K points of the other picture that it reads. carried: (N, K) complex, for N points of the face,
+    usually all 468. turned: (2, K) complex, the size of the face and its turn about the two axes of the picture. Points
+    are complex numbers, x + iy.
     """
 
     used: npt.NDArray[np.int64]
@@ -91,8 +93,12 @@ class Carrier:
         carried = terms @ solution + _fading(at, used, looseness[used]) @ rest
         return cls(used, carried, solution[[0, 3]])
 
+    def of_points(self, numbers: Sequence[int]) -> Carrier:
+        """Return the rule for some points of the face alone, which costs less."""
+        return Carrier(self.used, self.carried[list(numbers)], self.turned)
+
     def carry(self, landmarks: Floats) -> F32:
-        """Return where the points of the face would lie in a picture with these landmarks, both (468, 2)."""
+        """Return where the N points of the rule would lie in a picture with the landmarks (468, 2), (N, 2)."""
         # Not as a product of matrices: a linear algebra library would wake its threads for this.
         moved = np.einsum("pk,k->p", self.carried, _complex(landmarks[self.used]))
         return np.asarray(np.stack([moved.real, moved.imag], axis=1), np.float32)

@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 from model.arrays import F32, F64, U8, Floats
+from model.composition import Part
 from model.framing import Framing
 from worker.faces.closing import close_lips
 from worker.faces.crop import Transform, extract, face_transform
@@ -116,7 +117,8 @@ class ReferenceFace:
         warped = np.empty_like(self.crop)
         _read(self.crop, field[:sharp_from], warped[:sharp_from])
         sharp = field[sharp_from:]
-        _read(self._enlarged, cv2.addWeighted(sharp, ENLARGED, sharp, 0.0, (ENLARGED - 1) / 2), warped[sharp_from:])
+        places = cv2.addWeighted(sharp, ENLARGED, sharp, 0.0, (ENLARGED - 1) / 2)
+        _read(self._enlarged, np.asarray(places, np.float32), warped[sharp_from:])
         return warped
 
     @cached_property
@@ -172,7 +174,7 @@ class ReferenceCrops:
         self.size = size
         self.covered, self.in_profile = limits
         self.movements = movements
-        self._hidden_from, self._chooser = shape.framing.hidden_from, chooser
+        self._hidden_from, self._network_px, self._chooser = shape.framing.hidden_from, shape.image_size, chooser
 
     @classmethod
     def choose(
@@ -254,6 +256,20 @@ class ReferenceCrops:
             person = self._chooser.person_of((face.min(axis=0) + face.max(axis=0)) / 2)
             seen.append(SeenFace(crop, points, Likeness.of(crop, points), person))
         return seen
+
+    def rows_read(self, part: Part | None) -> slice:
+        """Return the rows of a crop whose detail is seen where a part of it is shown; below them, references are seen.
+
+        The network moves pixels from farther above by less than a trace.
+        """
+        factor = self.size // self._network_px
+        last = int(np.ceil(self.size * self._hidden_from / factor)) * factor
+        top = last if part is None else min(part.top * factor, last)
+        return slice(max(0, top - int(np.ceil(UNSEEN * self._network_px)) * factor), last)
+
+    def is_known(self, seen: SeenFace) -> bool:
+        """Return whether a reference looks like the face; if not, its own crop takes the place of one."""
+        return any(face.person == seen.person and seen.likeness.is_same(face.likeness) for face in self.resting)
 
     def movement_of(self, person: int) -> tuple[float, float]:
         """Return how far a person opens and spreads the lips; one who was not seen before moves as usual."""

@@ -19,14 +19,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from app.core.checks import Check
 from model.arrays import F32, I64, U8
 from worker.faces.cuts import Between, is_cut, leaps, thumbnail
-from worker.faces.detect import Face, FaceDetector, face_height
+from worker.faces.detect import Face, face_height
+from worker.faces.face_finder import FaceFinder
 from worker.faces.frame_view import PlanesView
 from worker.faces.subject import MIN_HEIGHT_PX, Choice, Chooser
 from worker.media.colour import ColourMatrix
@@ -68,19 +69,6 @@ class FrameReader:
     colour: ColourMatrix
 
 
-class FindsFaces(Protocol):
-    """Detector of faces."""
-
-    def detect_in(self, view: PlanesView) -> list[Face]:
-        """Return the faces of a frame."""
-
-    def follow(self, view: PlanesView, face: Face) -> Face | None:
-        """Return what a face of a frame before became in this one, None if that is not sure."""
-
-    def glance(self, view: PlanesView) -> list[Face]:
-        """Return the faces that are seen in one look at a frame."""
-
-
 @dataclass
 class _WindowFrame:
     """Frame in the window: the number of its shot, and whether its faces are known.
@@ -113,7 +101,7 @@ class _WindowFrame:
 class Tracker:
     """Tracker of the chosen faces of one source."""
 
-    def __init__(self, detector: FindsFaces, chooser: Chooser, reader: FrameReader, timer: StageTimer) -> None:
+    def __init__(self, detector: FaceFinder, chooser: Chooser, reader: FrameReader, timer: StageTimer) -> None:
         self._detector, self._chooser, self._reader, self._timer = detector, chooser, reader, timer
         self._stride = max(1, int(Fraction(GRID_S) * reader.rate + Fraction(1, 1000)))
         self._radius = max(1, round(SMOOTHING_S * float(reader.rate)))
@@ -173,7 +161,7 @@ class Tracker:
         if is_last or not pending[0].is_empty or newest.index % self._search % (grids * self._stride) == 0:
             return False
         with self._timer.time("detect"):
-            return not self._detector.glance(PlanesView(newest.planes, self._reader.colour))
+            return not self._detector.glance(PlanesView(newest.planes, self._reader.colour, newest.index))
 
     def _resolve(self, pending: list[_WindowFrame]) -> list[_WindowFrame]:
         """Detect the faces of the last frame, then interpolate or detect those of the frames before it."""
@@ -210,7 +198,7 @@ class Tracker:
         """Detect the chosen faces of a frame, unless they are known; before: the known frame before it in its shot."""
         if entry.is_known:
             return
-        view = PlanesView(entry.frame.planes, self._reader.colour)
+        view = PlanesView(entry.frame.planes, self._reader.colour, entry.frame.index)
         with self._timer.time("detect"):
             if before is not None and before.followed is not None and entry.frame.index % self._search:
                 face = self._detector.follow(view, before.followed)
@@ -225,7 +213,7 @@ class Tracker:
 
 
 def tracked_frames(
-    source: Source, timeline: I64, detector: FaceDetector, chooser: Chooser, timer: StageTimer, check: Check
+    source: Source, timeline: I64, detector: FaceFinder, chooser: Chooser, timer: StageTimer, check: Check
 ) -> Iterator[TrackedFrame]:
     """Yield the source frame of each entry of a timeline, with the chosen faces; raises InputError."""
 

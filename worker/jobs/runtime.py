@@ -13,6 +13,7 @@ from app.core.jobs import JobInput, JobOptions
 from app.core.records.records import Records
 from app.core.records.segments import Segments
 from app.core.settings import Settings
+from app.core.storage.cache import Cache
 from app.core.storage.port import Storage
 from app.core.storage.workspace import Workspace
 from worker.pipeline.run_context import FilePair, FinishedClip, PlannedClip, RunContext
@@ -34,7 +35,10 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Connections, folders, network, detectors and functions of a pool child; `name` identifies it in the records."""
+    """Connections, folders, network, detectors and functions of a pool child; `name` identifies it in the records.
+
+    cache: None if nothing is kept from job to job.
+    """
 
     name: str
     settings: Settings
@@ -48,3 +52,4 @@ class Runtime:
     pipeline: Pipeline
     find_faces: Callable[[Settings, Path, JobInput, JobOptions], list[FoundFace]]
     is_stopping: Callable[[], bool]
+    cache: Cache | None = None

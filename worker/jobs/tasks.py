@@ -135,6 +135,7 @@ def _opened(runtime: Runtime, job: Job, lease: Lease, monitor: JobMonitor) -> It
             monitor,
             runtime.detectors,
             runtime.settings.ffmpeg,
+            runtime.cache.of_job(job.owner, job.id) if runtime.cache is not None else None,
         )
         yield files, context
 

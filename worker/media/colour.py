@@ -61,6 +61,7 @@ def _inverse(colour: ColourMatrix) -> F32:
 
 
 STRIPE_ROWS: Final = 256
+_NOTHING: Final = np.zeros(4)  # scalar of OpenCV
 OFFSET: Final = np.array([16.0, 128.0, 128.0], np.float32)
 
 
@@ -68,7 +69,7 @@ def rgb_of_planes(y: U8, u: U8, v: U8, colour: ColourMatrix) -> U8:
     """Convert Y, Cb and Cr planes of one size, (H, W) uint8, to RGB (H, W, 3) uint8."""
     matrix = np.concatenate([colour.to_rgb, -(colour.to_rgb @ OFFSET)[:, None]], axis=1)
     rgb = cv2.transform(cv2.merge([y, u, v]).astype(np.float32), matrix)
-    return np.asarray(np.clip(np.rint(rgb, out=rgb), 0, 255, out=rgb), np.uint8)
+    return np.asarray(cv2.add(rgb, _NOTHING, dtype=cv2.CV_8U), np.uint8)  # rounds and clips
 
 
 def ycc_of_rgb(rgb: U8 | F32, colour: ColourMatrix) -> F32:

@@ -17,10 +17,11 @@ from model.arrays import I16
 from model.audio import SAMPLE_RATE_HZ
 from model.sound import EncodedSound, MelSound, Sound
 from model.speech_encoder.port import FEATURES
-from worker.media.encoded_voice import FEATURES_FILE, encode_voice
+from worker.media.encoded_voice import FEATURES_FILE
 from worker.media.silence_gate import GATED_FILE, gate_silence
 from worker.media.sound_feed import PlayedSound
 from worker.media.voice import VOICE_FILE, read_voice
+from worker.pipeline.clip_cache import recall_features
 from worker.pipeline.run_context import RunContext
 from worker.pipeline.synthesis import FaceSynthesizer
 
@@ -86,6 +87,6 @@ def _hear(context: RunContext, played: PlayedSound, folder: Path, gates: bool, l
     if gates:
         samples, name = gate_silence(samples, folder), GATED_FILE
     if context.synthesizer.encoder is not None:
-        encode_voice(context.synthesizer.encoder, samples, folder, check)
+        recall_features(context.cache, context.synthesizer.encoder, samples, folder, check)
         name = FEATURES_FILE
     return samples, folder / name

@@ -22,6 +22,7 @@ from app.core.errors import ErrorCode, ServiceError
 from app.core.face_choice import SPEAKING
 from app.core.options import voices_end_s
 from app.core.probing.probe import find_ffmpeg
+from app.core.storage.cache import Entry
 from model.arrays import I16, I64
 from model.sound import EncodedSound
 from worker.faces.detect import FaceDetector
@@ -32,11 +33,12 @@ from worker.media.decode import Source, open_source
 from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
 from worker.media.voice import read_voice
+from worker.pipeline.clip_cache import film_key, keep_choice, kept_choice
 from worker.pipeline.dubs import Dub, Role, Stretch, stretches_of
 from worker.pipeline.heard_voices import HeardVoice, SoundPart, hear_voices, open_sound, voice_length_s
-from worker.pipeline.roles import RoleChooser
+from worker.pipeline.roles import Cast, RoleChooser
 from worker.pipeline.run_context import FilePair, RunContext
-from worker.pipeline.speaking import SpeakerFinder, speakers_of
+from worker.pipeline.speaking import SpeakerFinder
 from worker.pipeline.sync_confidence import FrameChoice, LookedAt, choose_frames
 
 MOST_LOOKED_AT: Final = 8  # dubs whose lips are compared with their voices; more would make a job slower
@@ -79,21 +81,52 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
         source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), monitor.check)
         timeline = plan_timeline(options, source, voice_s)
         # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
-        sparse = find_sparse_faces(source, plan_timeline(options, source, end_s), detector, monitor.check)
+        shown = plan_timeline(options, source, end_s)
         stretches = stretches_of(options, source, timeline)
-        finder = _speaker_finder(context, stretches, source, sparse, detector)
-        spoken, warnings = speakers_of(stretches, timeline, finder)
-        chooser = RoleChooser(source, timeline, sparse, detector, monitor.check)
-        roles = chooser.choose(spoken, context.synthesizer.config)
+        cast = _cast(context, source, (shown, timeline), stretches, detector)
     with timer.time("sound"):
-        looked_at = _looked_at(spoken, voices, source)
+        looked_at = _looked_at(cast.stretches, voices, source)
     parts = tuple(voice.part for voice in voices)
     sounds = [open_sound(sound_file, part, context.synthesizer) for part in parts]
     dubs = tuple(
         Dub(stretch, role, sounds[stretch.number], chosen)
-        for stretch, role, chosen in zip(spoken, roles, looked_at, strict=True)
+        for stretch, role, chosen in zip(cast.stretches, cast.roles, looked_at, strict=True)
     )
-    return Plan(source, voice_s, timeline, tuple(stretches), dubs, sound_file, parts, tuple(warnings))
+    return Plan(source, voice_s, timeline, tuple(stretches), dubs, sound_file, parts, tuple(cast.warnings))
+
+
+def _cast(
+    context: RunContext,
+    source: Source,
+    timelines: tuple[I64, I64],
+    stretches: Sequence[Stretch],
+    detector: FaceDetector,
+) -> Cast:
+    """Look at a few frames and return who gets which voice; raises InputError.
+
+    timelines: as planned from the length that was probed, which says what is looked at; and the clip's own.
+    """
+    shown, timeline = timelines
+    shape, check = context.synthesizer.config, context.monitor.check
+    entry = _cache_entry(context, source, shown, stretches)
+    known = kept_choice(entry, shape)
+    if known is not None:
+        return Cast(stretches, [Role(*known)])
+    sparse = find_sparse_faces(source, shown, detector, check)
+    finder = _speaker_finder(context, stretches, source, sparse, detector)
+    cast = RoleChooser(source, timeline, sparse, detector, check).cast(stretches, finder, shape)
+    if entry is not None:
+        keep_choice(entry, cast.roles[0].chooser, cast.roles[0].references)
+    return cast
+
+
+def _cache_entry(context: RunContext, source: Source, shown: I64, stretches: Sequence[Stretch]) -> Entry | None:
+    """Return the place of the chosen faces among the findings of earlier jobs; None for several dubs."""
+    choice, shape = context.options.face, context.synthesizer.config
+    if context.cache is None or stretches[0].name or choice == SPEAKING:
+        return None
+    crops, span = (shape.image_size, shape.framing, shape.keeps_detail), (int(shown.min()), int(shown.max()) + 1)
+    return context.cache.entry("references", film_key(source), span, choice, crops)
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:

@@ -21,6 +21,7 @@ from worker.faces.detect import FaceDetector
 from worker.faces.dub_tracks import DubbedFrame, tracked_dubs
 from worker.media.encode import Encoder
 from worker.media.stage_timer import StageTimer
+from worker.pipeline.clip_cache import recalling
 from worker.pipeline.dub_lips import DubLipReader, dub_confidence
 from worker.pipeline.dubs import dub_ranges, output_sound
 from worker.pipeline.face_stats import (
@@ -39,7 +40,7 @@ from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.sync_confidence import sync_warnings
 from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches, output_frames
 
-FRAMES_AHEAD: Final = 8  # that are tracked while others are cropped
+FRAMES_AHEAD: Final = 4  # that are tracked while others are cropped
 BATCHES_AHEAD: Final = 1  # the same between later stages
 
 
@@ -86,7 +87,8 @@ def render(
 
     def track(check: Check) -> Iterator[DubbedFrame]:
         ranges = dub_ranges(plan.dubs, plan.timeline, span)
-        return tracked_dubs(source, plan.timeline[first:last], ranges, detector, timer, check)
+        with recalling(context, source, detector) as finder:
+            yield from tracked_dubs(source, plan.timeline[first:last], ranges, finder, timer, check)
 
     def crop(check: Check) -> Iterator[CroppedBatch]:
         with Prefetch(track, FRAMES_AHEAD, check, "track") as frames:

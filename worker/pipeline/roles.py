@@ -10,6 +10,7 @@ length.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from app.core.checks import Check
@@ -20,10 +21,20 @@ from worker.faces.reference import CropShape, ReferenceCrops
 from worker.faces.subject import Chooser, SparseFrame, choose_subject, find_sparse_faces, fitting_frames
 from worker.media.decode import Source
 from worker.pipeline.dubs import Role, Stretch
+from worker.pipeline.speaking import FindsSpeakers, speakers_of
 
 OF_THE_CLIP: Final = ("index", "all")  # choices that count the people of the whole clip
 STRETCH_FRAMES: Final = 12  # sparse frames of one stretch
 ENOUGH_FRAMES: Final = 8  # sparse frames of the clip that fall into a stretch and need no others
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Stretches of the dubs of a clip and the role of each; warnings: about who speaks."""
+
+    stretches: Sequence[Stretch]
+    roles: Sequence[Role]
+    warnings: Sequence[str] = ()
 
 
 class RoleChooser:
@@ -35,8 +46,15 @@ class RoleChooser:
         self._source, self._timeline, self._sparse = source, timeline, sparse
         self._detector, self._check = detector, check
 
-    def choose(self, stretches: Sequence[Stretch], shape: CropShape) -> list[Role]:
-        """Return the role of each stretch; raises InputError, which names the stretch."""
+    def cast(self, stretches: Sequence[Stretch], finder: FindsSpeakers | None, shape: CropShape) -> Cast:
+        """Return who gets which voice; finder: for stretches with `face=speaking`.
+
+        Raises InputError, which names the stretch.
+        """
+        spoken, warnings = speakers_of(stretches, self._timeline, finder)
+        return Cast(spoken, self._roles(spoken, shape), warnings)
+
+    def _roles(self, stretches: Sequence[Stretch], shape: CropShape) -> list[Role]:
         roles: dict[int, Role] = {}
         for numbers in _groups(stretches):
             members = [stretches[number] for number in numbers]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from app.core.dubs import voice_names
 from app.core.jobs import AudioFacts, JobInput, JobOptions, Report, ResultFacts
+from app.core.storage.cache import JobCache
 from worker.media.sound_feed import PlayedSound
 from worker.media.voice import MIN_VOICE_S
 
@@ -80,7 +81,10 @@ class FinishedClip:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Input of a run: files, options, network, work folder, monitor, face detectors, and the path of ffmpeg if set."""
+    """Input of a run: files, options, network, work folder, monitor, face detectors, and the path of ffmpeg if set.
+
+    cache: what earlier jobs of the same owner found; None: everything is found anew.
+    """
 
     sources: Sources
     options: JobOptions
@@ -89,6 +93,7 @@ class RunContext:
     monitor: Monitor
     detectors: DetectorPool
     ffmpeg: str | None = None
+    cache: JobCache | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from model.composition import Interior, Part
 from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder
 from worker.faces.blend import BlendSettings, FaceMask, SynthesizedCrop, blend
-from worker.faces.crop import Transform, extract, face_transform
+from worker.faces.crop import Transform, extract, extract_detail, face_transform
 from worker.faces.dub_tracks import DubbedFrame
 from worker.faces.interior import Interiors
 from worker.faces.reference import CropShape, ReferenceCrops
@@ -211,6 +211,7 @@ class _DubCropper:
     def __init__(self, config: SynthesizerConfig, dub: DubDecisions, source: Source) -> None:
         self._framing, self._sound, self._references = config.framing, dub.sound, dub.references
         self._rate, self._colour, self._begin_s = source.rate, source.colour, dub.begin_s
+        self._image_size = config.image_size
         references, options = dub.references, dub.options
         self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
         self.blending = BlendSettings(
@@ -223,9 +224,16 @@ class _DubCropper:
         faces = [face for frame in frames for face in frame.faces_of(number)]
         transforms = [face_transform(face, self._framing, self._references.size) for face in faces]
         masks = [FaceMask.of(face, at, self.blending) for face, at in zip(faces, transforms, strict=True)]
-        pairs = zip(owners, transforms, strict=True)
-        crops = np.stack([extract(owner.planes, transform, self._colour) for owner, transform in pairs])
+        pairs = list(zip(owners, transforms, strict=True))
+        size = self._references.size
+        crops = np.empty((len(faces), size, size, 3), np.uint8)
+        for crop, mask, (owner, at) in zip(crops, masks, pairs, strict=True):
+            rows = self._references.rows_read(mask.part)
+            crop[...] = extract_detail(owner.planes, at, self._colour, size // self._image_size, rows)
         seen = self._references.see(crops, faces, transforms)
+        for one, (owner, at) in zip(seen, pairs, strict=True):
+            if not self._references.is_known(one):  # it is its own reference, which is seen in detail
+                one.crop[...] = extract(owner.planes, at, self._colour)
         references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
         movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
         times_s = np.array([float(owner.number / self._rate) for owner in owners]) - self._begin_s

@@ -12,6 +12,7 @@ import redis
 
 from app.core.housekeeping.periodic import PeriodicThread
 from app.core.records.upkeep import Upkeep
+from app.core.storage.cache import Cache
 from app.core.storage.port import Storage, StorageUnavailableError
 from app.core.storage.workspace import Workspace
 
@@ -28,6 +29,7 @@ class Sweeper(PeriodicThread):
         upkeep: Upkeep,
         storage: Storage,
         workspace: Workspace,
+        cache: Cache,
         retention_s: float,
         interval_s: float = SWEEP_INTERVAL_S,
     ) -> None:
@@ -42,6 +44,7 @@ class Sweeper(PeriodicThread):
         self._upkeep = upkeep
         self._storage = storage
         self._workspace = workspace
+        self._cache = cache
 
     def run_once(self) -> None:
         """Sweep this host, and what all processes share if no other process did so within the interval."""
@@ -52,10 +55,15 @@ class Sweeper(PeriodicThread):
             self.sweep_orphans()
 
     def sweep_host(self) -> None:
-        """Remove the files of dead processes on this host, and inputs that no attempt here has used for a while."""
+        """Remove the files of dead processes on this host, inputs that no attempt here has used for a while, and cache
+        entries that no job needs.
+        """
         removed = self._workspace.sweep()
         if removed:
             self._log.info("leftovers removed folders=%d", removed)
+        forgotten = self._cache.sweep(self._upkeep.keeps_files)
+        if forgotten:
+            self._log.info("cache entries removed entries=%d", forgotten)
 
     def sweep_expired(self) -> None:
         """Remove the files, later the records, of expired jobs, and the files of expired uploads."""

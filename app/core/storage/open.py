@@ -1,4 +1,4 @@
-"""The choice of the storage: the only module that knows both implementations."""
+"""The choice of the storage: the only module that knows both implementations. The cache is always on this host."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.core.errors import ErrorCode, ServiceError
 from app.core.settings import Settings
+from app.core.storage.cache import FOLDER, Cache
 from app.core.storage.folder import FolderStorage
 from app.core.storage.port import Storage
 
@@ -27,3 +28,8 @@ def open_storage(settings: Settings) -> Storage:
             raise ServiceError(ErrorCode.INTERNAL, "LIPSYNC_STORAGE names a bucket: install the extra `s3`.") from None
         return connect_objects(settings)
     return FolderStorage(settings.data_dir if settings.storage is None else Path(settings.storage))
+
+
+def open_cache(settings: Settings) -> Cache:
+    """Return the cache of this host."""
+    return Cache(settings.data_dir / FOLDER, settings.cache_bytes)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 from pydantic import ValidationError
 
@@ -99,6 +101,8 @@ def test_a_list_has_only_what_can_match(name, value, wanted):
 
 
 def test_an_empty_value_is_none(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("LIPSYNC_")]:
+        monkeypatch.delenv(name)
     usual = Settings()
     for name in Settings.model_fields.keys() - {"redis_url"}:
         monkeypatch.setenv(f"LIPSYNC_{name.upper()}", "")

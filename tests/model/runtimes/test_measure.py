@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.checkpoint_config import PUBLISHED_WAV2LIP, CheckpointConfig
-from model.runtimes.measure import BUDGET_S, LEAST_PASSES, MOST_PASSES, example_batch, measure
+from model.runtimes.measure import BUDGET_S, LEAST_PASSES, MOST_PASSES, Kind, Open, example_batch, measure
 from model.runtimes.port import Drawn
 
 CONFIG = CheckpointConfig(image_size=32, width=0.25)
@@ -49,7 +49,11 @@ def test_speed_is_that_of_the_fastest_pass_and_errors_are_results():
         raise RuntimeError("illegal\n instruction")
 
     slow, fast = TimedRuntime(clock, [9.0, 0.5, 0.2, 0.4]), TimedRuntime(clock, [0.1, 0.05], brighter=3)
-    kinds = {("torch", "fp32"): lambda: slow, ("openvino", "fp32"): broken, ("openvino", "bf16"): lambda: fast}
+    kinds: dict[Kind, Open] = {
+        ("torch", "fp32"): lambda: slow,
+        ("openvino", "fp32"): broken,
+        ("openvino", "bf16"): lambda: fast,
+    }
     exact, failed, rough = measure(kinds, example_batch(CONFIG, COUNT), clock)
     assert exact.crops_per_s == pytest.approx(COUNT / 0.2) and exact.psnr_db is None and not exact.flaw
     assert failed.error == "illegal instruction" and failed.crops_per_s == 0

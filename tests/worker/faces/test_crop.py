@@ -10,6 +10,7 @@ from worker.faces.crop import (
     TEMPLATE,
     Transform,
     extract,
+    extract_detail,
     extract_rgb,
     face_transform,
     fit_similarity,
@@ -96,3 +97,16 @@ def test_beyond_the_frame_its_edge_goes_on() -> None:
     rgb = np.full((20, 20, 3), (10, 20, 30), np.uint8)
     crop = extract_rgb(rgb, square_transform((0.0, 0.0), 40.0, 40))
     assert (crop == (10, 20, 30)).all()
+
+
+def test_a_crop_with_detail_in_some_rows_is_the_whole_crop_there_and_reduced_elsewhere() -> None:
+    noise = np.random.default_rng(6).integers(0, 256, (240, 320, 3)).astype(np.uint8)
+    planes = planes_of_rgb(np.asarray(cv2.GaussianBlur(noise, (0, 0), 3), np.uint8), ColourMatrix.BT709)
+    transform, rows = face_transform(placed(80.0, 7.0, (160.0, 100.0)), LOWER_FACE, 192), slice(40, 80)
+    whole = extract(planes, transform, ColourMatrix.BT709)
+    part = extract_detail(planes, transform, ColourMatrix.BT709, 4, rows)
+    assert np.abs(part[rows].astype(int) - whole[rows]).max() <= 1
+    small, wanted = (cv2.resize(crop, (48, 48), interpolation=cv2.INTER_AREA) for crop in (part, whole))
+    assert np.abs(small.astype(int) - wanted).max() <= 3
+    squares = part.reshape(48, 4, 48, 4, 3)
+    assert (np.ptp(squares, axis=(1, 3)) == 0).all(axis=(1, 2))[[*range(10), *range(20, 48)]].all()

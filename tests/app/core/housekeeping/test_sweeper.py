@@ -7,6 +7,7 @@ import pytest
 
 from app.core.housekeeping.sweeper import Sweeper
 from app.core.jobs import JobOptions, new_job_id
+from app.core.storage.cache import Cache
 from app.core.storage.folder import FolderStorage
 from app.core.storage.workspace import Workspace
 from tests.service import INPUT, put, wait_until
@@ -19,7 +20,8 @@ class Rig:
         self.records, self.redis, self.root = records, redis_client, root
         self.storage, self.workspace = FolderStorage(root, reserve_bytes=0), Workspace(root, reserve_bytes=0)
         self.workspace.prepare()
-        self.sweeper = Sweeper(upkeep, self.storage, self.workspace, RETENTION_S, interval_s=0.02)
+        self.cache = Cache(root / "cache", 10**6, reserve_bytes=0)
+        self.sweeper = Sweeper(upkeep, self.storage, self.workspace, self.cache, RETENTION_S, interval_s=0.02)
 
     def new_job(self):
         job_id = self.records.create(new_job_id(), "", INPUT, JobOptions()).job_id
@@ -94,3 +96,16 @@ def test_the_thread_does_all_three_sweeps_and_survives_a_storage_that_fails(rig,
     wait_until(lambda: not stale.exists() and not rig.kept(orphan), 5)
     rig.sweeper.stop()
     assert rig.records.get(job_id) is not None
+
+
+def test_what_was_found_in_an_input_goes_with_its_last_job(rig):
+    one, other = rig.new_job(), rig.new_job()
+    entries = [rig.cache.of_job("", job_id).entry("faces", "film") for job_id in (one, other)]
+    for entry in entries:
+        entry.put(lambda path: path.write_bytes(b"found"))
+    rig.records.delete(one)
+    rig.sweeper.sweep_host()
+    assert entries[1].get() is not None
+    rig.redis.hset(f"lipsync:job:{other}", "expired", "1")
+    rig.sweeper.sweep_host()
+    assert entries[1].get() is None and not any((rig.root / "cache").iterdir())
