@@ -187,7 +187,7 @@ async def _checked_item(
         options = options_to_keep(options)
         key = tuple(files.items()), tuple(voice_names(options.segments)), needs_film_sound(options)
         if key not in probed:
-            probed[key] = await probe_files(services, files, options)
+            probed[key] = await probe_files(services, files, options, received.form.sha256)
         check_options_fit(options, probed[key], services.settings.max_duration_s)
         return Intake(new_job_id(), files, probed[key], options)
 

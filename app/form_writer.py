@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,10 @@ WRITE_OUT_BYTES: Final = 8 * 1024**2  # the disk begins to write so many bytes w
 
 @dataclass
 class Form:
-    """Content of a form: the paths of its files on disk, and its other fields as text."""
+    """Content of a form: the paths of its files on disk with their hashes, and its other fields as text."""
 
     files: dict[str, Path] = field(default_factory=dict)
+    sha256: dict[Path, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
 
 
@@ -45,6 +47,7 @@ class FormWriter:
         self._header_value = bytearray()
         self._name = ""
         self._file: BinaryIO | None = None
+        self._hash = hashlib.sha256()
         self._cached_bytes = 0  # written to the file, but not yet on its way to the disk
         self._unnamed_file = False
         self._text = bytearray()
@@ -116,6 +119,7 @@ class FormWriter:
                 raise option_error(f"The form has more than {self._shape.max_files} files.")
             path = self._form.files[name] = self._folder / name
             self._file = path.open("xb")
+            self._hash = hashlib.sha256()
             self._cached_bytes = 0
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -127,7 +131,9 @@ class FormWriter:
         self._left_bytes -= end - start
         if self._left_bytes < 0:
             raise too_large(self._max_bytes)
-        self._file.write(memoryview(data)[start:end])
+        part = memoryview(data)[start:end]
+        self._file.write(part)
+        self._hash.update(part)
         self._cached_bytes += end - start
         if self._cached_bytes >= WRITE_OUT_BYTES:
             self._write_out(self._file)
@@ -149,6 +155,8 @@ class FormWriter:
         self.close()
         if is_absent:
             self._form.files.pop(self._name).unlink()
+        else:
+            self._form.sha256[self._form.files[self._name]] = self._hash.hexdigest()
 
     def _decoded(self) -> str:
         try:

@@ -213,7 +213,7 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
         files = job_files(options, sent, named) | voice_paths(options.segments, sent, received.fetched)
         files = await run_in_threadpool(own_names, files, job_id)
         options = options_to_keep(options)
-        job_input = await probe_files(services, files, options)
+        job_input = await probe_files(services, files, options, received.form.sha256)
         check_options_fit(options, job_input, services.settings.max_duration_s)
         await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
         intake = Intake(job_id, files, job_input, options)
@@ -256,15 +256,19 @@ def own_names(files: Mapping[str, Path], job_id: str) -> dict[str, Path]:
     return own
 
 
-async def probe_files(services: Services, files: Mapping[str, Path], options: JobOptions) -> JobInput:
+async def probe_files(
+    services: Services, files: Mapping[str, Path], options: JobOptions, sha256: Mapping[Path, str]
+) -> JobInput:
     """Probe all files of a job at the same time; raise the first error in the order video, audio, mix, voices.
 
     The errors of the voices of dubs name the dub. The video's own sound is probed too where it is needed.
+
+    sha256: hashes that are known.
     """
     voices = voice_names(options.segments)
 
-    async def probe(function: Callable[[Path], _Facts], path: Path) -> _Facts:
-        return await anyio.to_thread.run_sync(function, path, limiter=services.probes)
+    async def probe(function: Callable[[Path, str | None], _Facts], path: Path) -> _Facts:
+        return await anyio.to_thread.run_sync(function, path, sha256.get(path), limiter=services.probes)
 
     async def probe_sound(name: str) -> AudioFacts | None:
         return await probe(services.prober.audio, files[name]) if name in files else None

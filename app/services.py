@@ -31,6 +31,7 @@ from app.core.records.speeds import Speeds
 from app.core.records.upkeep import Upkeep
 from app.core.records.webhooks import Webhooks
 from app.core.settings import Settings
+from app.core.storage.cache import Cache
 from app.core.storage.open import open_cache, open_storage
 from app.core.storage.port import Storage
 from app.core.storage.workspace import Workspace
@@ -50,16 +51,22 @@ FACE_WAITS: Final = 10
 
 @dataclass(frozen=True)
 class Prober:
-    """Two functions that return the facts of an untrusted file, or raise InputError with the reason of the refusal."""
+    """Two functions that return the facts of an untrusted file, or raise InputError with the reason of the refusal.
 
-    video: Callable[[Path], VideoFacts]
-    audio: Callable[[Path], AudioFacts]
+    They get the path of the file, and its SHA-256 if it is known.
+    """
+
+    video: Callable[[Path, str | None], VideoFacts]
+    audio: Callable[[Path, str | None], AudioFacts]
 
     @classmethod
     def of(cls, settings: Settings) -> Prober:
         """Return a prober that works in child processes, under the limits of the settings."""
         limits = media.Limits.of(settings)
-        return cls(lambda path: media.probe_video(path, limits), lambda path: media.probe_audio(path, limits))
+        return cls(
+            lambda path, sha256: media.probe_video(path, limits, sha256),
+            lambda path, sha256: media.probe_audio(path, limits, sha256),
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ class Services:
     upkeep: Upkeep
     storage: Storage
     workspace: Workspace
+    cache: Cache
     upload_limits: UploadLimits
     links: LinkSigner
     keys: KeyStore | None  # None: no call needs a key
@@ -116,7 +124,7 @@ def build_services(settings: Settings, outside: Outside) -> Services:
     limits = RecordLimits.of(settings)
     records, upkeep = Records(client, limits), Upkeep(client, limits)
     batches = Batches(client, limits)
-    storage, workspace = open_storage(settings), Workspace(settings.data_dir)
+    storage, workspace, cache = open_storage(settings), Workspace(settings.data_dir), open_cache(settings)
     celery = make_celery(settings)
     shutdown = Shutdown()
     keys = KeyStore(client) if settings.auth == "keys" else None
@@ -130,13 +138,14 @@ def build_services(settings: Settings, outside: Outside) -> Services:
         upkeep=upkeep,
         storage=storage,
         workspace=workspace,
+        cache=cache,
         upload_limits=UploadLimits(settings.max_upload_bytes, workspace.check_space, outside.pace),
         links=LinkSigner(client),
         keys=keys,
         celery=celery,
         prober=outside.prober,
         reaper=Reaper(upkeep, CeleryOutbox(celery), settings.run_timeout_s),
-        sweeper=Sweeper(upkeep, storage, workspace, open_cache(settings), settings.retention_s),
+        sweeper=Sweeper(upkeep, storage, workspace, cache, settings.retention_s),
         batches=batches,
         speeds=Speeds(client),
         direct_uploads=DirectUploads(client, settings.max_upload_bytes),

@@ -138,18 +138,19 @@ def live_server(app: FastAPI, limits: ConnectionLimits | None = None) -> Iterato
 def fake_prober() -> Prober:
     """Return a prober that believes every file, except one that is empty or begins with `bad`."""
 
-    def digest(path: Path) -> tuple[int, str]:
+    def digest(path: Path, known: str | None) -> tuple[int, str]:
         content = path.read_bytes()
+        assert known in (None, hashlib.sha256(content).hexdigest())
         if not content or content.startswith(b"bad"):
             raise InputError(ErrorCode.VIDEO_UNREADABLE, "The file cannot be read.")
         return len(content), hashlib.sha256(content).hexdigest()
 
-    def video(path: Path) -> VideoFacts:
-        size, sha256 = digest(path)
+    def video(path: Path, known: str | None) -> VideoFacts:
+        size, sha256 = digest(path, known)
         return VIDEO.model_copy(update={"bytes": size, "sha256": sha256})
 
-    def audio(path: Path) -> AudioFacts:
-        size, sha256 = digest(path)
+    def audio(path: Path, known: str | None) -> AudioFacts:
+        size, sha256 = digest(path, known)
         return AUDIO.model_copy(update={"bytes": size, "sha256": sha256})
 
     return Prober(video, audio)

@@ -203,9 +203,10 @@ def retry_job(job: OwnJobDep, services: ServicesDep, caller: CallerDep) -> JobVi
     responses=problems(404, 422, 503),
     dependencies=[MAY_SUBMIT],
 )
-def delete_job(job: OwnJobDep, records: RecordsDep, storage: StorageDep) -> Response:
+def delete_job(job: OwnJobDep, records: RecordsDep, storage: StorageDep, services: ServicesDep) -> Response:
     """Delete the job, its inputs and its result. A running job is stopped."""
     storage.delete(job.id)  # before the record, so that the call can be repeated if it fails here
     records.delete(job.id)
     storage.delete(job.id)  # again, for files that its worker stored meanwhile
+    services.cache.forget(job.id)
     return Response(status_code=204)

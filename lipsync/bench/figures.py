@@ -25,12 +25,14 @@ from app.core.errors import LipSyncError
 from app.core.settings import Settings
 from lipsync.bench.generator_speed import measure_generator
 from lipsync.bench.machine_facts import machine_facts
+from lipsync.bench.second_voice import measure_second_voice
 from lipsync.bench.service_speed import measure_service
-from lipsync.bench.standard_clips import STANDARD_CLIPS, make_clip, transcode
+from lipsync.bench.standard_clips import STANDARD_CLIPS, StandardClip, make_clip, transcode
 from lipsync.bench.warm_job import measure_job
 
 _Figures = TypeVar("_Figures")
 
+SECOND_VOICE_CLIPS: Final = ("portrait_8s", "phone_20s")
 FLAT_MEMORY_RATIO: Final = 1.10  # peak of ten minutes / peak of one minute
 MEMORY_LIMIT_BYTES: Final = 1_500_000_000
 
@@ -56,7 +58,8 @@ class BenchPlan:
     """What to measure.
 
     clips: films to measure instead of the standard ones. runs: figures are medians over so many. only: names of clips,
-    `generator` or `service`; everything if empty. profile: file for a flame graph of one more job with the first clip.
+    `second_voice`, `generator` or `service`; everything if empty. profile: file for a flame graph of one more job with
+    the first clip.
     """
 
     clips: tuple[Path, ...] = ()
@@ -86,6 +89,7 @@ def measure_all(plan: BenchPlan) -> dict[str, Any]:
             rows += [] if row is None else [row]
         if plan.profile is not None and sources:
             account.measured("profile", lambda: measure_job(sources[0][1](), plan.profile))
+        second_voice = _second_voices(plan, account, folder, settings)
         generator = _wanted(plan, account, "generator", partial(measure_generator, settings))
         upload = partial(make_clip, STANDARD_CLIPS[0], folder, settings.ffmpeg)
         service = _wanted(plan, account, "service", lambda: measure_service(upload()))
@@ -96,6 +100,7 @@ def measure_all(plan: BenchPlan) -> dict[str, Any]:
         "precision": first.get("precision"),
         "runs": plan.runs,
         "clips": [{key: row[key] for key in row if key not in ("device", "checkpoint", "precision")} for row in rows],
+        "second_voice": second_voice,
         "generator": generator,
         "service": service,
         "failed": account.failed,
@@ -107,6 +112,19 @@ def _sources(plan: BenchPlan, folder: Path, settings: Settings) -> list[tuple[st
     given: list[tuple[str, Callable[[], Path]]] = [(clip.stem, partial(Path, clip)) for clip in plan.clips]
     standard = [(clip.name, partial(make_clip, clip, folder, settings.ffmpeg)) for clip in STANDARD_CLIPS]
     return [source for source in given or standard if given or plan.wants(source[0])]
+
+
+def _second_voices(plan: BenchPlan, account: Account, folder: Path, settings: Settings) -> dict[str, Any]:
+    """Return the figures of the second voice by standard clip; none if films were given."""
+    found: dict[str, Any] = {}
+    for clip in STANDARD_CLIPS if plan.wants("second_voice") and not plan.clips else ():
+        if clip.name in SECOND_VOICE_CLIPS:
+
+            def measure(clip: StandardClip = clip) -> dict[str, Any]:
+                return measure_second_voice(make_clip(clip, folder, settings.ffmpeg), plan.runs, settings)
+
+            found[clip.name] = account.measured(f"second voice of {clip.name}", measure)
+    return found
 
 
 def _wanted(

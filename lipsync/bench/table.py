@@ -13,6 +13,12 @@ def table(figures: Mapping[str, Any]) -> str:
     lines = [_machine(figures["machine"])]
     for clip in figures["clips"]:
         lines += ["", *_clip(clip)]
+    for name, pair in figures["second_voice"].items():
+        if pair is not None:
+            lines += [
+                "",
+                f"{name}: second voice / first {pair['wall_ratio']:.2f} wall, {pair['cpu_ratio']:.2f} processor",
+            ]
     generator, service = figures["generator"], figures["service"]
     if generator is not None:
         lines += [

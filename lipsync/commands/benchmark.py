@@ -21,7 +21,16 @@ from lipsync.commands.options import (
 )
 
 RESULTS: Final = Path("benchmarks", "results")
-PARTS: Final = ("short_2s", "portrait_8s", "phone_20s", "one_minute", "ten_minutes", "generator", "service")
+PARTS: Final = (
+    "short_2s",
+    "portrait_8s",
+    "phone_20s",
+    "one_minute",
+    "ten_minutes",
+    "second_voice",
+    "generator",
+    "service",
+)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.core.access.key_store import new_key
+from app.core.records.keys import Key
 from tests.app.conftest import running_service
 from tests.app.routes.test_jobs import assert_problem
 from tests.app.routes.test_results import MP4, finish
@@ -112,8 +113,8 @@ def test_jobs_of_others_are_not_found(guarded, token):
 
 def test_calls_that_last_end_soon_after_their_key(guarded, token):
     keys = guarded.services.keys
-    tokens = {end: token() for end in ("revoke", "rotate")}
-    tokens["expire"] = token(expires_at=int(time.time()) + 3)
+    tokens = {end: token() for end in ("revoked", "rotated", "expired")}
+    ids = {end: text.split("_")[1] for end, text in tokens.items()}
     jobs = {end: guarded.post(headers=bearer(text)).json()["id"] for end, text in tokens.items()}
 
     def get(end, path, **parameters):
@@ -123,15 +124,19 @@ def test_calls_that_last_end_soon_after_their_key(guarded, token):
     with ThreadPoolExecutor(2 * len(tokens)) as pool:
         waits = [pool.submit(get, end, "", wait=60) for end in tokens]
         streams = [pool.submit(get, end, "/events") for end in tokens]
-        wait_until(lambda: guarded.services.listeners.count == 2 * len(tokens), 10)
-        keys.revoke(tokens["revoke"].split("_")[1])
-        keys.rotate(tokens["rotate"].split("_")[1], 0)
-        for wait in waits:
-            assert_problem(wait.result(SOON_S), 401, "unauthorized")
-        assert [stream.result(SOON_S).status_code for stream in streams] == [200] * len(tokens)
-    for job_id in jobs.values():
-        assert guarded.services.records.get(job_id).status == "queued"
-        guarded.services.records.cancel(job_id)
+        try:
+            wait_until(lambda: guarded.services.listeners.count == 2 * len(tokens), 10)
+            keys.revoke(ids["revoked"])
+            keys.rotate(ids["rotated"], 0)
+            expired = keys.find(tokens["expired"]).model_copy(update={"expires_at": int(time.time()) - 1})
+            guarded.services.redis.hset(Key.API_KEY + expired.id, "doc", expired.model_dump_json())
+            for wait in waits:
+                assert_problem(wait.result(SOON_S), 401, "unauthorized")
+            assert [stream.result(SOON_S).status_code for stream in streams] == [200] * len(tokens)
+            assert {guarded.services.records.get(job_id).status for job_id in jobs.values()} == {"queued"}
+        finally:
+            for job_id in jobs.values():  # ends what still listens
+                guarded.services.records.cancel(job_id)
 
 
 def test_the_same_idempotency_key_of_two_callers_makes_two_jobs(guarded, token):

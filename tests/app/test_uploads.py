@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from contextlib import suppress
 
@@ -11,8 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app.core.errors import CapacityError, ErrorCode, LipSyncError
+from app.core.files import file_sha256
 from app.form_shapes import JobForm
-from app.uploads import DRAIN_S, UploadLimits, UploadPace, receive_form
+from app.form_writer import WRITE_OUT_BYTES
+from app.uploads import BLOCK_BYTES, DRAIN_S, UploadLimits, UploadPace, receive_form
 
 HEADERS = [(b"content-type", b"multipart/form-data; boundary=b")]
 FORM = b"".join(
@@ -63,6 +66,17 @@ def test_a_form_that_stalls_is_refused(tmp_path, parts, pause_s):
 def test_a_slow_client_that_goes_on_is_served(tmp_path):
     form = receive(tmp_path, [WHOLE[:150], WHOLE[150:300], WHOLE[300:]], 0.15)
     assert form.files["video"].read_bytes() == b"video" * 40
+
+
+def test_files_are_written_and_hashed_whatever_the_pieces(tmp_path):
+    large = random.Random(0).randbytes(WRITE_OUT_BYTES + 3 * BLOCK_BYTES + 1)
+    body = WHOLE.replace(b"video" * 40, large)
+    for number, size in enumerate((70_001, BLOCK_BYTES, len(body))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        form = receive(folder, pieces(body, size), 0)
+        assert form.files["video"].read_bytes() == large and form.files["audio"].read_bytes() == b"audio" * 40
+        assert form.sha256 == {path: file_sha256(path) for path in form.files.values()}
 
 
 def test_a_slow_disk_is_not_the_client_s_fault(tmp_path):

@@ -87,7 +87,7 @@ def check(folder: Path, *options: str) -> int:
         command += ["run", f"{service.url}/openapi.json", "--checks", "all", "--no-color", "--request-timeout", "60"]
         command += ["--generation-deterministic"]
         ended = subprocess.run(
-            [*command, *options], capture_output=True, text=True, cwd=folder, check=False, timeout=500
+            [*command, *options], capture_output=True, text=True, cwd=folder, check=False, timeout=1500
         )
     assert ended.returncode == 0, ended.stdout[-8000:] + ended.stderr[-2000:]
     generated = re.search(r"^\s*([\d,]+) generated", ended.stdout, re.MULTILINE)

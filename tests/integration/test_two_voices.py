@@ -15,6 +15,7 @@ from app.core.settings import Settings
 from lipsync.commands.options import read_segments
 from model.checkpoint_config import default_checkpoint
 from model.evaluation.lip_voice import load_model, match_reading
+from tests.worker.pipeline.test_render import pictures
 from worker.faces.detect import FaceDetector
 from worker.faces.lips import read_lips
 from worker.faces.subject import choose_subject, find_sparse_faces
@@ -28,19 +29,22 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not default_checkpoint().is_file(), reason="no weights in the package"),
 ]
-PEOPLE, VOICES = ("grid_bbaf2n", "grid_lbax4n"), ("grid_brbk7n", "grid_swiz3n")
+PEOPLE, VOICES = ("grid_bbaf2n", "grid_lbax4n"), ("lj001_0001", "jfk")  # the talkers' own sentences share a rhythm
+LENGTH_S = 5.9  # of the film, in which the talkers speak twice: three seconds are few to measure
+MOUTHS = np.s_[160:260, 90:240], np.s_[160:260, 450:600]
 SIDE_BY_SIDE = "[0:v]scale=360:288,setsar=1[a];[1:v]scale=360:288,setsar=1[b];[a][b]hstack"
 
 
 @pytest.fixture(scope="module")
-def clips(shared_dir: Path) -> Path:
-    return shared_dir / "media" / "clips"
+def media(shared_dir: Path) -> Path:
+    return shared_dir / "media"
 
 
-def side_by_side(folder: Path, clips: Path, speaker: int) -> Path:
+def side_by_side(folder: Path, media: Path, speaker: int) -> Path:
     """Write a film of two talkers, with the sound of one of them."""
     film = folder / f"film{speaker}.mp4"
-    inputs = [word for name in PEOPLE for word in ("-i", str(clips / f"{name}.mpg"))]
+    clips = [str(media / "clips" / f"{name}.mpg") for name in PEOPLE]
+    inputs = [word for clip in clips for word in ("-stream_loop", "1", "-i", clip)]
     coding = ["-map", f"{speaker}:a", "-c:v", "libx264", "-crf", "12", "-c:a", "aac", str(film)]
     command = [find_ffmpeg(None), "-v", "error", "-y", *inputs, "-filter_complex", SIDE_BY_SIDE, *coding]
     subprocess.run(command, check=True)
@@ -64,11 +68,11 @@ def matches(video: Path, face: str, voices: list[Path], folder: Path, detector: 
     return found
 
 
-def test_each_face_follows_its_own_voice(tmp_path: Path, clips: Path) -> None:
-    film, output, path = side_by_side(tmp_path, clips, 0), tmp_path / "out.mp4", tmp_path / "segments.json"
-    files = [clips / f"{name}.mpg" for name in VOICES]
+def test_each_face_follows_its_own_voice(tmp_path: Path, media: Path) -> None:
+    film, output, path = side_by_side(tmp_path, media, 0), tmp_path / "out.mp4", tmp_path / "segments.json"
+    files = [media / "speech" / f"{name}.wav" for name in VOICES]
     dubs = [
-        {"start_s": 0, "end_s": 2.96, "audio": str(file), "face": f"index:{number}"}
+        {"start_s": 0, "end_s": LENGTH_S, "audio": str(file), "face": f"index:{number}"}
         for number, file in enumerate(files)
     ]
     path.write_text(json.dumps(dubs))
@@ -82,10 +86,10 @@ def test_each_face_follows_its_own_voice(tmp_path: Path, clips: Path) -> None:
 
 
 @pytest.mark.parametrize("speaker", [0, 1])
-def test_the_one_who_speaks_in_the_film_gets_the_voice(tmp_path: Path, clips: Path, speaker: int) -> None:
-    film, output = side_by_side(tmp_path, clips, speaker), tmp_path / "out.mp4"
-    voice = clips / f"{VOICES[0]}.mpg"
-    sync_clip(Settings(), ClipFiles(film, voice), output, {"face": "speaking"})
-    with FaceDetector() as detector:
-        found = [matches(output, f"index:{number}", [voice], tmp_path, detector)[0] for number in (0, 1)]
-    assert found[speaker] > 0.3 and found[1 - speaker] < 0.2, found
+def test_the_one_who_speaks_in_the_film_gets_the_voice(tmp_path: Path, media: Path, speaker: int) -> None:
+    film, output = side_by_side(tmp_path, media, speaker), tmp_path / "out.mp4"
+    voice = media / "speech" / f"{VOICES[0]}.wav"
+    sync_clip(Settings(), ClipFiles(film, voice), output, {"face": "speaking", "end_s": "2.9"})
+    filmed, drawn = (np.stack(pictures(path)[:70]).mean(axis=-1) for path in (film, output))
+    changes = [float(np.abs(filmed[:, *mouth] - drawn[:, *mouth]).mean()) for mouth in MOUTHS]
+    assert changes[speaker] > 2 * changes[1 - speaker], changes

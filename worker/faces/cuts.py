@@ -20,6 +20,7 @@ from worker.faces.crop import RIGID, Transform, extract_luma, face_transform
 from worker.media.colour import split_planes
 
 THUMBNAIL_PX: Final = (32, 18)
+READ_PX: Final = 96  # rows or columns that are read for it, whichever are fewer
 CUT_LEVELS: Final = 18.0  # mean change of the thumbnail's luma above which there is a cut
 UPPER_FACE: Final = Framing(side=1.3, center_y=-0.05)  # speech does not change it
 PATCH_PX: Final = 24
@@ -37,7 +38,7 @@ STANDS_OUT: Final = 2.5  # times that a leap exceeds the movement beside it
 def thumbnail(planes: U8) -> U8:
     """Return the luma of a frame, reduced to 32x18 pixels, (18, 32) uint8."""
     luma = split_planes(planes)[0]
-    step = max(1, min(luma.shape) // 160)  # it is enough to read some of the rows and columns
+    step = max(1, min(luma.shape) // READ_PX)  # it is enough to read some of the rows and columns
     return np.asarray(cv2.resize(luma[::step, ::step], THUMBNAIL_PX, interpolation=cv2.INTER_AREA), np.uint8)
 
 

@@ -45,7 +45,7 @@ MIN_MESH_SCORE: Final = 0.3  # of the short-range detector, which looks for the 
 MIN_TILED_PX: Final = 720  # tiles are searched only in frames with a longer side than this
 SAME_FACE_IOU: Final = 0.4
 # Points of the mesh at the detector's first four points: the middle of each eye, the tip of the nose, the mouth.
-DETECTED_POINTS: Final = (EYE_CORNERS[:2], EYE_CORNERS[2:], (NOSE_TIP, NOSE_TIP), (UPPER_LIP, LOWER_LIP))
+DETECTED_POINTS: Final = np.array([EYE_CORNERS[:2], EYE_CORNERS[2:], (NOSE_TIP, NOSE_TIP), (UPPER_LIP, LOWER_LIP)])
 MISMATCH_COST: Final = 3.0  # trust lost for each face height between a point of the detector and the mesh
 SURE: Final = 0.6  # trust from which on a face is not looked at again: all but one in a thousand wrong meshes have less
 LEAST_TURNED: Final = 0.55  # least trust of a face that is found only in a turned picture
@@ -330,8 +330,8 @@ def _joined(first: F64, then: F64) -> F64:
 
 def _mismatch(landmarks: Floats, detected: F64) -> float:
     """Return the largest distance of the detector's points (4, 2) from a mesh (468, 2), in face heights."""
-    meshed = np.array([landmarks[list(points)].mean(axis=0) for points in DETECTED_POINTS])
-    return float(np.hypot(*(detected - meshed).T).max()) / max(face_height(landmarks), 1e-6)
+    off = detected - landmarks[DETECTED_POINTS].mean(axis=1)
+    return float(np.hypot(off[:, 0], off[:, 1]).max()) / max(face_height(landmarks), 1e-6)
 
 
 def _add_new(faces: list[Face], face: Face) -> None:

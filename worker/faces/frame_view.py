@@ -73,7 +73,8 @@ class PlanesView:
         if part not in self._reduced:  # only what the square shows
             part = self._shown(transform, factor)
         linear, shift = transform.matrix[:, :2], transform.matrix[:, 2]
-        reduced = np.concatenate([linear * factor, (linear @ part[:2] + shift)[:, None]], axis=1)
+        corner = part[0], part[1] + _row_shift(factor)
+        reduced = np.concatenate([linear * factor, (linear @ corner + shift)[:, None]], axis=1)
         return extract_rgb(self.overview(*part), Transform(reduced, transform.size), MESH_SPACING_PX)
 
     def _shown(self, transform: Transform, factor: int) -> tuple[int, int, int, int, int]:
@@ -98,6 +99,11 @@ class PlanesView:
     def _rgb(self, planes: list[Any]) -> U8:
         """Convert Y, Cb and Cr (H, W) uint8 to RGB (H, W, 3) uint8, to one level: the networks see no finer."""
         return np.asarray(cv2.transform(cv2.merge(planes), self._to_rgb), np.uint8)
+
+
+def _row_shift(factor: int) -> float:
+    """Return how far the rows that `_shrink` reads lie below the middle of their squares, in pixels."""
+    return 0.5 - max(1, factor // 2) / 2 if factor > 1 else 0.0
 
 
 def _shrink(image: U8, factor: int) -> U8:

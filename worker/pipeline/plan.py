@@ -11,13 +11,14 @@ features are read through memory maps, so the plan of an hour takes no more memo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from app.core.checks import Check
 from app.core.errors import ErrorCode, ServiceError
 from app.core.face_choice import SPEAKING
 from app.core.options import voices_end_s
@@ -36,6 +37,7 @@ from worker.media.voice import read_voice
 from worker.pipeline.clip_cache import film_key, keep_choice, kept_choice
 from worker.pipeline.dubs import Dub, Role, Stretch, stretches_of
 from worker.pipeline.heard_voices import HeardVoice, SoundPart, hear_voices, open_sound, voice_length_s
+from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.roles import Cast, RoleChooser
 from worker.pipeline.run_context import FilePair, RunContext
 from worker.pipeline.speaking import SpeakerFinder
@@ -69,55 +71,71 @@ class Plan:
 
 
 def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) -> Plan:
-    """Decode the voices, look at a few frames and return the plan; raises InputError."""
-    sources, options, monitor = context.sources, context.options, context.monitor
-    monitor.stage("sound")
+    """Decode the voices, look at a few frames at the same time, and return the plan; raises InputError."""
+    options, monitor = context.options, context.monitor
+    end_s = voices_end_s(context.sources.input, options)
+
+    def look(check: Check) -> Iterator[_Look]:
+        with timer.time("faces"):
+            found = _look(context, end_s, detector, check)
+        yield found
+
+    with Prefetch(look, 1, monitor.check, "look") as looked:
+        monitor.stage("sound")
+        with timer.time("sound"):
+            voices, sound_file = hear_voices(context)
+        monitor.stage("faces")
+        found = next(iter(looked))
+    source, voice_s = found.source, end_s if options.segments else voice_length_s(voices[0])
+    timeline = plan_timeline(options, source, voice_s)
+    stretches = [_fitted(stretch, found.frames, len(timeline)) for stretch in found.cast.stretches]
     with timer.time("sound"):
-        voices, sound_file = hear_voices(context)
-        end_s = voices_end_s(sources.input, options)
-        voice_s = end_s if options.segments else voice_length_s(voices[0])
-    monitor.stage("faces")
-    with timer.time("faces"):
-        source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), monitor.check)
-        timeline = plan_timeline(options, source, voice_s)
-        # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
-        shown = plan_timeline(options, source, end_s)
-        stretches = stretches_of(options, source, timeline)
-        cast = _cast(context, source, (shown, timeline), stretches, detector)
-    with timer.time("sound"):
-        looked_at = _looked_at(cast.stretches, voices, source)
+        looked_at = _looked_at(stretches, voices, source)
     parts = tuple(voice.part for voice in voices)
     sounds = [open_sound(sound_file, part, context.synthesizer) for part in parts]
     dubs = tuple(
         Dub(stretch, role, sounds[stretch.number], chosen)
-        for stretch, role, chosen in zip(cast.stretches, cast.roles, looked_at, strict=True)
+        for stretch, role, chosen in zip(stretches, found.cast.roles, looked_at, strict=True)
     )
-    return Plan(source, voice_s, timeline, tuple(stretches), dubs, sound_file, parts, tuple(cast.warnings))
+    spoken = tuple(stretches_of(options, source, timeline))
+    return Plan(source, voice_s, timeline, spoken, dubs, sound_file, parts, tuple(found.cast.warnings))
 
 
-def _cast(
-    context: RunContext,
-    source: Source,
-    timelines: tuple[I64, I64],
-    stretches: Sequence[Stretch],
-    detector: FaceDetector,
-) -> Cast:
-    """Look at a few frames and return who gets which voice; raises InputError.
+@dataclass(frozen=True)
+class _Look:
+    """What the film shows: the video, who gets which voice, and the number of output frames that was assumed."""
 
-    timelines: as planned from the length that was probed, which says what is looked at; and the clip's own.
+    source: Source
+    cast: Cast
+    frames: int
+
+
+def _look(context: RunContext, end_s: float, detector: FaceDetector, check: Check) -> _Look:
+    """Look at a few frames and decide who gets which voice; the voices are not needed for that. Raises InputError.
+
+    end_s: the length of the voice as it was probed, or the end of the last stretch.
     """
-    shown, timeline = timelines
-    shape, check = context.synthesizer.config, context.monitor.check
+    sources, options, shape = context.sources, context.options, context.synthesizer.config
+    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check)
+    # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
+    shown = plan_timeline(options, source, end_s)
+    stretches = stretches_of(options, source, shown)
     entry = _cache_entry(context, source, shown, stretches)
     known = kept_choice(entry, shape)
     if known is not None:
-        return Cast(stretches, [Role(*known)])
+        return _Look(source, Cast(stretches, [Role(*known)]), len(shown))
     sparse = find_sparse_faces(source, shown, detector, check)
-    finder = _speaker_finder(context, stretches, source, sparse, detector)
-    cast = RoleChooser(source, timeline, sparse, detector, check).cast(stretches, finder, shape)
+    finder = _speaker_finder(context, stretches, source, sparse, detector, check)
+    cast = RoleChooser(source, shown, sparse, detector, check).cast(stretches, finder, shape)
     if entry is not None:
         keep_choice(entry, cast.roles[0].chooser, cast.roles[0].references)
-    return cast
+    return _Look(source, cast, len(shown))
+
+
+def _fitted(stretch: Stretch, assumed: int, frames: int) -> Stretch:
+    """Return a stretch of an output with a number of frames that may differ from the assumed one by a few."""
+    spans = [(first, frames if last == assumed else min(last, frames)) for first, last in stretch.spans]
+    return replace(stretch, spans=tuple((first, last) for first, last in spans if first < last) or stretch.spans[:1])
 
 
 def _cache_entry(context: RunContext, source: Source, shown: I64, stretches: Sequence[Stretch]) -> Entry | None:
@@ -196,9 +214,10 @@ def _speaker_finder(
     source: Source,
     sparse: Sequence[SparseFrame],
     detector: FaceDetector,
+    check: Check,
 ) -> SpeakerFinder | None:
     """Return the finder of speakers if a stretch needs one; the film's own sound is decoded for it."""
-    film, check = context.sources.film_sound, context.monitor.check
+    film = context.sources.film_sound
     if film is None or all(stretch.options.face != SPEAKING for stretch in stretches):
         return None
     folder = context.work_dir / "film"

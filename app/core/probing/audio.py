@@ -31,8 +31,8 @@ LEAST_MISSING: Final = 0.1  # as a share of what is there
 PADDING_S: Final = 0.15  # encoders put up to this much before the first sample; it is no delay
 
 
-def probe_audio(path: Path, limits: Limits) -> dict[str, Any]:
-    """Return the fields of AudioFacts as a dict; raises InputError."""
+def probe_audio(path: Path, limits: Limits, sha256: str | None = None) -> dict[str, Any]:
+    """Return the fields of AudioFacts as a dict; raises InputError. sha256: of the file, if it is known."""
     name = format_of(path, ErrorCode.AUDIO_UNREADABLE)
     if name in PICTURE_FORMATS:
         raise InputError(ErrorCode.AUDIO_STREAM_MISSING, "The file given as sound is a picture.")
@@ -50,7 +50,7 @@ def probe_audio(path: Path, limits: Limits) -> dict[str, Any]:
         message = f"The sound lasts {facts['duration_s']:.3f} s; at least {MIN_VOICE_S:g} s are needed."
         raise InputError(ErrorCode.AUDIO_TOO_SHORT, message)
     choice = "default" if track == order[0] and track > 0 else "first" if track == order[0] else "readable"
-    return facts | {"format": name, "tracks": len(order), "track_choice": choice} | size_and_hash(path)
+    return facts | {"format": name, "tracks": len(order), "track_choice": choice} | size_and_hash(path, sha256)
 
 
 def _facts_of_track(path: Path, name: str, track: int, limits: Limits) -> dict[str, Any] | None:

@@ -1,9 +1,9 @@
 """The probing child process: opens one untrusted file under hard limits (a `PythonProgram` of app.core.sandbox.forked).
 
-Its argument is a request as JSON, `{"task", "path", "cpu_s", "limits"}` with a task of TASKS. It writes a line `ready`
-to standard output. Whatever ends the process before has to do with this machine, not with the file. Then
-follows `{"facts": {...}}`, or `{"error": {"code", "message"}}` for a file that is refused, or `{"broken": text}` where
-the machine could not do its part.
+Its argument is a request as JSON, `{"task", "path", "cpu_s", "limits", "sha256"}` with a task of TASKS, and the hash of
+the file or null. It writes a line `ready` to standard output. Whatever ends the process before has to do with this
+machine, not with the file. Then follows `{"facts": {...}}`, or `{"error": {"code", "message"}}` for a file that is
+refused, or `{"broken": text}` where the machine could not do its part.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from app.core.probing.video import probe_changing_picture, probe_picture, probe_
 BLOCK_BYTES: Final = 1024 * 1024
 # Errors of a disk, and of a process or machine that may open no more files.
 MACHINE_ERRORS: Final = (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EAGAIN, errno.ENOBUFS)
-Probe = Callable[[Path, Limits], dict[str, Any]]
+Probe = Callable[..., dict[str, Any]]  # of a path, limits, and the hash of the file if it is known
 TASKS: Final[Mapping[str, Probe]] = {
     "video": probe_video,
     "audio": probe_audio,
@@ -52,7 +52,8 @@ def answer(request: dict[str, Any], has_all_memory: bool, tasks: Mapping[str, Pr
     """Return the answer to a request; `has_all_memory`: this process may use MEMORY_BYTES."""
     unreadable = ErrorCode.AUDIO_UNREADABLE if request["task"] == "audio" else ErrorCode.VIDEO_UNREADABLE
     try:
-        return {"facts": tasks[request["task"]](Path(request["path"]), Limits(**request["limits"]))}
+        known = {"sha256": request["sha256"]} if request.get("sha256") else {}
+        return {"facts": tasks[request["task"]](Path(request["path"]), Limits(**request["limits"]), **known)}
     except Exception as error:  # noqa: BLE001  a parser of damaged files may raise anything
         if _is_of_machine(error, Path(request["path"]), has_all_memory):
             return {"broken": f"{type(error).__name__}: {error}"}

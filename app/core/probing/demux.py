@@ -107,6 +107,6 @@ def too_long(what: str, duration_s: float, limits: Limits) -> InputError:
     return InputError(ErrorCode.DURATION_EXCEEDED, message)
 
 
-def size_and_hash(path: Path) -> dict[str, Any]:
-    """Return `bytes` and `sha256` of a file."""
-    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+def size_and_hash(path: Path, sha256: str | None) -> dict[str, Any]:
+    """Return `bytes` and `sha256` of a file, whose hash may be known."""
+    return {"bytes": path.stat().st_size, "sha256": sha256 or file_sha256(path)}

@@ -48,14 +48,17 @@ class ProbeBrokenError(ServiceError):
         super().__init__(ErrorCode.OUT_OF_MEMORY, message, retry_after_s=10)
 
 
-def probe_video(path: Path, limits: Limits) -> VideoFacts:
-    """Return the facts of a video or still picture; raises InputError or ProbeBrokenError."""
-    return VideoFacts.model_validate(_run_child("video", path, limits, ErrorCode.VIDEO_UNREADABLE))
+def probe_video(path: Path, limits: Limits, sha256: str | None = None) -> VideoFacts:
+    """Return the facts of a video or still picture; raises InputError or ProbeBrokenError.
+
+    sha256: of the file, from one who has read it anyway; reading it once more takes most of the time of a large file.
+    """
+    return VideoFacts.model_validate(_run_child("video", path, limits, ErrorCode.VIDEO_UNREADABLE, sha256))
 
 
-def probe_audio(path: Path, limits: Limits) -> AudioFacts:
-    """Return the facts of a file's sound; raises InputError or ProbeBrokenError."""
-    return AudioFacts.model_validate(_run_child("audio", path, limits, ErrorCode.AUDIO_UNREADABLE))
+def probe_audio(path: Path, limits: Limits, sha256: str | None = None) -> AudioFacts:
+    """Return the facts of a file's sound; raises InputError or ProbeBrokenError. sha256: see `probe_video`."""
+    return AudioFacts.model_validate(_run_child("audio", path, limits, ErrorCode.AUDIO_UNREADABLE, sha256))
 
 
 def probe_picture(path: Path, limits: Limits, changes: bool = False) -> PictureFacts:
@@ -85,13 +88,16 @@ def find_ffmpeg(setting: str | None) -> str:
     return found
 
 
-def _run_child(task: str, path: Path, limits: Limits, unreadable: ErrorCode) -> dict[str, Any]:
+def _run_child(
+    task: str, path: Path, limits: Limits, unreadable: ErrorCode, sha256: str | None = None
+) -> dict[str, Any]:
     timeout_s = TIMEOUT_S + _size_of(path, unreadable) / READ_BYTES_PER_S
     request = {
         "task": task,
         "path": str(path.resolve()),
         "cpu_s": int(timeout_s),
         "limits": asdict(limits),
+        "sha256": sha256,
     }
     try:
         child = run_forked(

@@ -36,12 +36,12 @@ PICTURE_FAULTS: Final = (
 MIN_PRESENT: Final = 0.9  # share of the frames named in the header that must be in the file
 
 
-def probe_video(path: Path, limits: Limits) -> dict[str, Any]:
-    """Return the fields of VideoFacts as a dict; raises InputError."""
+def probe_video(path: Path, limits: Limits, sha256: str | None = None) -> dict[str, Any]:
+    """Return the fields of VideoFacts as a dict; raises InputError. sha256: of the file, if it is known."""
     name = format_of(path, ErrorCode.VIDEO_UNREADABLE)
     facts = _still_facts(path, name, limits) if name in PICTURE_FORMATS else _moving_facts(path, name, limits)
     check_size(facts["width"], facts["height"], limits)
-    return facts | size_and_hash(path)
+    return facts | size_and_hash(path, sha256)
 
 
 def _still_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:

@@ -8,8 +8,8 @@ somebody else's file, and no program gets what another version found. An entry w
 removed and counts as absent.
 
 Findings in a film tell of the people in it, so they do not outlive it: an entry is removed once all jobs that made or
-used it are deleted or expired, on each host by its next sweep. While the entries take more than the bound, those that
-were not used for longest are removed.
+used it are deleted or expired, at once on the host of the front end that deletes a job, elsewhere by the next sweep.
+While the entries take more than the bound, those that were not used for longest are removed.
 
 Nothing here stops a job: what cannot be read or written is logged, and found again.
 """
@@ -99,6 +99,13 @@ class Cache:
     def remove(self, key: str) -> None:
         """Remove an entry whose content turned out to be of no use."""
         shutil.rmtree(self._root / key, ignore_errors=True)
+
+    def forget(self, job_id: str) -> None:
+        """Remove the entries that no job but this one has made or used; the sweeps of other hosts do so later."""
+        for user in self._root.glob(f"*/{check_id(job_id)}{USER}"):
+            user.unlink(missing_ok=True)
+            if not any(user.parent.glob(f"*{USER}")):
+                shutil.rmtree(user.parent, ignore_errors=True)
 
     def sweep(self, needs: Callable[[str], bool]) -> int:
         """Remove the entries that no job needs any more, and those beyond the bound; return how many.

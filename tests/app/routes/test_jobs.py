@@ -294,9 +294,12 @@ def test_delete_in_any_state(service, state):
         service.services.records.claim("w", "c")
     if state is JobStatus.CANCELED:
         service.http.post(f"/jobs/{job_id}/cancel")
+    found = service.services.cache.of_job("", job_id).entry("faces")
+    found.put(lambda path: path.write_bytes(b"found"))
+    assert found.get() is not None
     answer = service.http.delete(f"/jobs/{job_id}")
     assert (answer.status_code, answer.content) == (204, b"")
-    assert folders(service) == []
+    assert folders(service) == [] and found.get() is None
     assert_problem(service.http.get(f"/jobs/{job_id}"), 404, "not_found")
 
 
@@ -363,7 +366,7 @@ UNEXPECTED = [
 
 @pytest.mark.parametrize(("error", "status", "code"), UNEXPECTED)
 def test_the_text_of_an_unexpected_error_is_not_sent(make_service, error, status, code):
-    def fail(path):
+    def fail(path, sha256):
         raise error
 
     service = make_service(outside={"prober": Prober(fail, fail)})

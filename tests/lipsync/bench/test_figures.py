@@ -73,15 +73,19 @@ def test_a_failure_is_noted_and_costs_nothing_else(error: Exception, text: str) 
     assert account.failed == [{"name": "bad", "error": text}]
 
 
+SECOND = {"phone_20s": {"wall_ratio": 0.8, "cpu_ratio": 0.9}, "portrait_8s": None}
+
+
 def test_the_table_shows_what_there_is() -> None:
     machine = machine_facts(None)
-    figures = {"machine": machine, "clips": [ROW], "generator": None, "service": SERVICE}
+    figures = {"machine": machine, "clips": [ROW], "second_voice": SECOND, "generator": None, "service": SERVICE}
     shown = table(figures)
     lines = [line.split() for line in shown.splitlines()]
     assert machine["cpu"] in shown and "generator" not in shown
     assert ["ratio", "2.00", "3.00"] in lines and "2.0 frames moved a frame" in shown
     assert lines.index(["draw", "0.80", "0.40", "0.50"]) < lines.index(["decode", "0.50", "0.00", "0.00"])
     assert "submit 100 ms, 900 polls/s" in shown and "120 ms beyond" in shown and "1000 listeners" in shown
+    assert "phone_20s: second voice / first 0.80 wall, 0.90 processor" in shown and "portrait_8s:" not in shown
     assert broken_promises(figures) == []
 
 
@@ -92,7 +96,7 @@ def test_machine_facts_say_what_was_measured() -> None:
 
 
 def test_the_parts_of_the_command_are_those_of_the_benchmark() -> None:
-    assert (*(clip.name for clip in STANDARD_CLIPS), "generator", "service") == PARTS
+    assert (*(clip.name for clip in STANDARD_CLIPS), "second_voice", "generator", "service") == PARTS
     assert BenchPlan(only=("service",)).wants("service") and not BenchPlan(only=("service",)).wants("generator")
 
 
@@ -162,4 +166,5 @@ def test_one_clip_that_fails_costs_only_itself(tmp_path: Path) -> None:
     assert "error: video_unreadable: bad.mp4" in ended.stderr and "good" in ended.stdout
     figures = json.loads(saved.read_text())
     assert [clip["name"] for clip in figures["clips"]] == ["good"] and figures["generator"]["crops_per_s"] > 0
+    assert figures["second_voice"] == {}
     assert [failure["name"] for failure in figures["failed"]] == ["bad"]

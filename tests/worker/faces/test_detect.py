@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from skimage.data import astronaut, cat
 from model.framing import LOWER_FACE
 from worker.faces.crop import face_transform, map_points
 from worker.faces.detect import MIN_SCORE, DetectorPool, Face, FaceDetector
-from worker.faces.frame_view import PlanesView
+from worker.faces.frame_view import PlanesView, RgbView
 from worker.faces.native_graph import Detection, FullRangeDetector
 from worker.media.colour import ColourMatrix, planes_of_rgb
 
@@ -119,6 +120,24 @@ def test_an_upright_face_is_looked_at_once() -> None:
         counting = own._detector = CountingFullRange(MIN_SCORE)
         assert own.detect(astronaut()[:300, 80:380])
         assert counting.calls == 1
+
+
+@pytest.mark.parametrize("turns", [0, 2])
+def test_a_face_is_followed_to_its_new_place(detector: FaceDetector, turns: int) -> None:
+    def view(shift: int, level: float = 1.0) -> RgbView:
+        moved = np.roll(astronaut()[:300, 60:400], shift, axis=1)
+        return RgbView(np.ascontiguousarray(np.rot90((moved * level).astype(np.uint8), turns)))
+
+    face, expected = (detector.detect_in(view(shift))[0] for shift in (0, 4))
+    found = detector.follow(view(4), face)
+    assert found is not None
+    assert np.hypot(*(found.landmarks - expected.landmarks).T).mean() < 0.01 * face.height_px
+    again = detector.follow(view(8), found)
+    assert again is not None
+    assert abs(again.landmarks[:, 0] - face.landmarks[:, 0]).mean() == pytest.approx(8, abs=1.0)
+    assert detector.follow(view(60), face) is None, "it has moved far"
+    assert detector.follow(view(0, 0.0), face) is None, "it is gone"
+    assert detector.follow(view(4), replace(face, square=None)) is None, "it was doubtful"
 
 
 @pytest.mark.parametrize("level", [10, 110, 170, 240])

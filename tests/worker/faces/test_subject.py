@@ -125,6 +125,19 @@ def test_a_doubt_is_told(frame: list[Face], is_sure: bool) -> None:
     assert (len(choice.faces), choice.is_sure) == (1, is_sure)
 
 
+@pytest.mark.parametrize(
+    ("choice", "seen", "keeps"),
+    [
+        ("largest", RIGHT, True),
+        ("largest", LEFT, False),  # somebody else
+        ("largest", face(250, 90, 110, "B", 0.3), False),  # a doubt
+        ("all", RIGHT, False),  # others may come
+    ],
+)
+def test_only_a_known_and_sure_face_is_kept_without_a_search(choice: str, seen: Face, keeps: bool) -> None:
+    assert choose_subject(choice, STATIC).keeps(seen) is keeps
+
+
 def test_a_mirrored_person_is_the_same_person() -> None:
     mirrored = Face(LEFT.landmarks, 0.9, LEFT.depths, LEFT.pattern[::-1].copy())  # type: ignore[index]
     assert len(find_people([[LEFT], [mirrored], [LEFT], [mirrored]])) == 1

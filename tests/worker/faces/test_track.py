@@ -13,7 +13,7 @@ from app.core.probing.probe import Limits, find_ffmpeg, probe_video
 from tests.worker.clips import portrait
 from worker.faces.detect import Face, FaceDetector
 from worker.faces.frame_view import PlanesView
-from worker.faces.subject import Chooser
+from worker.faces.subject import Chooser, choose_subject
 from worker.faces.track import FrameReader, TrackedFrame, Tracker
 from worker.media.colour import ColourMatrix, planes_of_rgb
 from worker.media.decode import Source, decode, open_source
@@ -34,13 +34,17 @@ def tracker_of(source: Source, detector: FaceDetector, chooser: Chooser = LARGES
 
 
 def tracked_pictures(
-    detector: FaceDetector, picture: Callable[[int], np.ndarray], count: int, rate: int = 25
+    detector: FaceDetector,
+    picture: Callable[[int], np.ndarray],
+    count: int,
+    rate: int = 25,
+    chooser: Chooser = LARGEST,
 ) -> list[TrackedFrame]:
     def read(first: int, last: int) -> Iterator[np.ndarray]:
         return (planes_of_rgb(picture(i), ColourMatrix.BT601) for i in range(first, last))
 
     reader = FrameReader(read, count, Fraction(rate), ColourMatrix.BT601)
-    tracker = Tracker(detector, LARGEST, reader, StageTimer())
+    tracker = Tracker(detector, chooser, reader, StageTimer())
     return list(tracker.track(0, count))
 
 
@@ -49,15 +53,21 @@ def same(a: TrackedFrame, b: TrackedFrame) -> bool:
     return a.index == b.index and equal and np.array_equal(a.planes, b.planes)
 
 
+def target_of(detector: FaceDetector, picture: np.ndarray) -> Chooser:
+    """Return the chooser of a clip whose sparse frames all show one picture."""
+    return choose_subject("largest", [detector.detect(picture)] * 3)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
 @pytest.mark.parametrize("clip", ["moving_clip", "gap_clip"])
 def test_any_range_gives_what_the_whole_gives(
-    clip: str, detector: FaceDetector, request: pytest.FixtureRequest
+    clip: str, is_known: bool, detector: FaceDetector, request: pytest.FixtureRequest
 ) -> None:
     source = opened(request.getfixturevalue(clip))
-    tracker = tracker_of(source, detector)
+    tracker = tracker_of(source, detector, target_of(detector, portrait()) if is_known else LARGEST)
     whole = list(tracker.track(0, source.frames))
     assert [one.index for one in whole] == list(range(source.frames))
-    for first, last in ((0, 1), (7, 19), (13, 14), (source.frames - 9, source.frames)):
+    for first, last in ((0, 1), (7, 19), (13, 14), (25, 31), (source.frames - 9, source.frames)):
         part = list(tracker.track(first, last))
         assert len(part) == last - first
         assert all(same(a, b) for a, b in zip(part, whole[first:last], strict=True))
@@ -181,6 +191,53 @@ def test_faces_are_looked_for_on_a_grid_of_time(rate: int, looks: int) -> None:
         tracked = tracked_pictures(counting, lambda _: portrait(), 25, rate)
         assert all(one.faces for one in tracked)
         assert counting.looks <= looks
+
+
+def test_a_known_face_is_followed_between_searches_of_the_whole_frame(detector: FaceDetector) -> None:
+    def picture(i: int) -> np.ndarray:
+        return portrait(shift=i * 0.8)
+
+    counting = CountingDetector()
+    with counting:
+        followed = tracked_pictures(counting, picture, 49, chooser=target_of(detector, portrait()))
+        assert counting.looks == 3  # once a second
+    searched = tracked_pictures(detector, picture, 49)
+    for one, other in zip(followed, searched, strict=True):
+        off = np.hypot(*(one.faces[0] - other.faces[0]).T).mean()
+        assert one.is_sure and off < 0.01 * float(np.hypot(*(other.faces[0][152] - other.faces[0][10])))
+
+
+def test_whoever_takes_the_place_of_a_followed_face_is_not_taken_for_it(detector: FaceDetector) -> None:
+    somebody = portrait(240, 240)
+    (face,) = detector.detect(somebody)
+    low, high = face.landmarks.min(axis=0).astype(int), face.landmarks.max(axis=0).astype(int)
+    other = somebody.copy()  # the same place, another person: the face is turned to another colour and contrast
+    part = other[low[1] : high[1], low[0] : high[0]]
+    part[:] = 255 - part[:, ::-1]
+
+    def picture(i: int) -> np.ndarray:
+        return somebody if i < 10 else other
+
+    tracked = tracked_pictures(detector, picture, 20, chooser=target_of(detector, somebody))
+    assert [bool(one.faces) for one in tracked[:10]] == [True] * 10
+    assert not any(one.faces and one.is_sure for one in tracked[10:])
+
+
+@pytest.mark.parametrize("comes_at", [7, 8, 23])
+def test_somebody_who_is_hard_to_find_is_found_from_the_first_frame_on(detector: FaceDetector, comes_at: int) -> None:
+    def picture(i: int) -> np.ndarray:  # only a search in quarter turns finds a face upside down
+        return portrait(blank=i < comes_at)[::-1].copy()
+
+    tracked = tracked_pictures(detector, picture, 28)
+    assert [bool(one.faces) for one in tracked] == [i >= comes_at for i in range(28)]
+
+
+def test_a_clip_without_a_face_is_searched_about_once_a_second() -> None:
+    counting = CountingDetector()
+    with counting:
+        tracked = tracked_pictures(counting, lambda _: portrait(blank=True), 49)
+        assert not any(one.faces for one in tracked)
+        assert counting.looks == 3
 
 
 def test_a_tiny_face_is_left_alone(detector: FaceDetector) -> None:

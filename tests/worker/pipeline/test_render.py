@@ -14,6 +14,7 @@ from skimage.data import cat
 
 from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError, ServiceError
 from app.core.jobs import JobOptions
+from model.arrays import U8
 from tests.fake_synthesizer import FakeSynthesizer
 from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of, write_clip, write_voice
 from worker.media.colour import split_planes
@@ -177,6 +178,26 @@ def test_a_still_picture_speaks_at_25_frames(tmp_path: Path, voice: Path, shared
     assert all(greenness(picture) > 500 for picture in pictures(path))
 
 
+class WatchingSynthesizer(FakeSynthesizer):
+    """Fake that keeps the crops that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(GREEN, batch_size=1)
+        self.seen: list[U8] = []
+
+    def synthesize(self, crops: U8, *inputs: Any) -> U8:
+        self.seen.extend(crops)
+        return super().synthesize(crops, *inputs)
+
+
+def test_nothing_is_drawn_into_a_frame_that_is_shown_again(tmp_path: Path, voice: Path, shared_dir: Path) -> None:
+    synthesizer = WatchingSynthesizer()
+    run_in(tmp_path, sources_of(shared_dir / "media" / "clips" / "astronaut.png", voice), synthesizer)
+    assert len(synthesizer.seen) == 30
+    for crop in synthesizer.seen:
+        np.testing.assert_array_equal(crop, synthesizer.seen[0])
+
+
 def test_frames_without_the_face_pass_through_and_are_counted(tmp_path: Path, gap_clip: Path, voice: Path) -> None:
     outcome, path = run_in(tmp_path, sources_of(gap_clip, voice), FakeSynthesizer(GREEN), sync_mode="silence")
     green = [greenness(picture) > 300 for picture in pictures(path)]
@@ -232,6 +253,16 @@ def test_no_face_in_any_frame_is_an_error(tmp_path: Path, voice: Path) -> None:
         run_in(tmp_path, sources_of(clip, voice))
     assert caught.value.code == ErrorCode.NO_FACE_DETECTED
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_sound_that_cannot_be_used_is_told_before_a_missing_face(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "cat.mp4", (cat()[:, :450] for _ in range(6)))
+    voice = write_voice(tmp_path / "voice.wav", [(0.2, 0.5)], 0.8)
+    sources = sources_of(clip, voice)
+    voice.write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        run_in(tmp_path, sources, face="index:0")
+    assert caught.value.code == ErrorCode.AUDIO_UNREADABLE
 
 
 def test_a_face_that_is_too_small_is_an_error(tmp_path: Path, voice: Path) -> None:

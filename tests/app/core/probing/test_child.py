@@ -32,6 +32,13 @@ def test_a_damaged_picture_is_told_as_damaged(tmp_path: Path, kind: str, kept: f
             assert told["error"]["code"] == ErrorCode.VIDEO_UNREADABLE and "memory" not in told["error"]["message"]
 
 
+def test_a_hash_that_is_known_is_not_computed(tmp_path: Path) -> None:
+    Image.new("RGB", (96, 96)).save(tmp_path / "good.png")
+    request = {"task": "video", "path": str(tmp_path / "good.png"), "limits": LIMITS}
+    unknown, known = answer(request, True), answer(request | {"sha256": "f" * 64}, True)
+    assert known["facts"] == unknown["facts"] | {"sha256": "f" * 64} != unknown["facts"]
+
+
 def raising(error: BaseException) -> Any:
     def probe(path: Path, limits: Limits) -> dict[str, Any]:
         raise error

@@ -96,6 +96,18 @@ def test_an_entry_is_erased_with_the_last_job_that_made_or_used_it(tmp_path: Pat
     assert cache.sweep(kept.__contains__) == 1 and not files_in(tmp_path)
 
 
+def test_a_deleted_job_is_forgotten_at_once(tmp_path: Path) -> None:
+    cache = cache_in(tmp_path)
+    cache.forget(ONE)  # before anything was ever kept
+    for job_id in (ONE, TWO):
+        put(cache.of_job("", job_id).entry("faces"), b"both")
+    put(cache.of_job("", ONE).entry("voice"), b"one")
+    cache.forget(ONE)
+    assert [path.read_bytes() for path in files_in(tmp_path, "*.entry")] == [b"both"]
+    cache.forget(TWO)
+    assert not files_in(tmp_path)
+
+
 def test_an_entry_that_is_made_after_its_job_was_deleted_goes_with_the_next_sweep(tmp_path: Path) -> None:
     cache = cache_in(tmp_path)
     cache.sweep(lambda _: False)
