@@ -6,8 +6,8 @@ can be deleted alone; in a folder they are links to the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -19,9 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app.caller import Caller
+from app.core.dub_voices import addresses, check_voices, options_to_keep, voice_paths
+from app.core.dubs import is_address, voice_names
 from app.core.errors import LipSyncError
 from app.core.jobs import JobInput, JobOptions, new_job_id
-from app.core.options import check_options_fit, checked_options, first_fault, option_error
+from app.core.options import check_options_fit, checked_options, first_fault, needs_film_sound, option_error, place_text
 from app.core.records.batches import NewJob
 from app.core.records.records import Created
 from app.core.settings import Settings
@@ -40,7 +42,6 @@ from app.intake import (
 from app.services import Services
 
 MAX_JOBS: Final = 500
-_URL_STARTS: Final = ("http://", "https://")
 
 
 _UPLOAD_START: Final = "upload:"
@@ -53,7 +54,9 @@ class BatchItem(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     video: str = Field(description=_SOURCE, max_length=4096)
-    audio: str = Field(description=_SOURCE, max_length=4096)
+    audio: str | None = Field(
+        None, description=f"{_SOURCE} Left out where the option `segments` names the voices.", max_length=4096
+    )
     audio_mix: str | None = Field(None, description=_SOURCE, max_length=4096)
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the job, as in `POST /jobs`.")
 
@@ -63,6 +66,9 @@ class BatchItem(BaseModel):
         named = {"video": self.video, "audio": self.audio, "audio_mix": self.audio_mix}
         return {part: source for part, source in named.items() if source is not None}
 
+
+# Facts by the files of a job, the voices of its dubs, and whether the video's own sound is needed.
+_Probed = dict[tuple[tuple[tuple[str, Path], ...], tuple[str, ...], bool], JobInput]
 
 _ITEMS: Final = TypeAdapter(Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_JOBS)])
 
@@ -85,11 +91,14 @@ async def received_batch(request: Request, services: Services, caller: Caller) -
         _check_number(len(items), services.settings, caller)
         webhook_url = received.form.texts.get("webhook_url") or None
         notice = await run_in_threadpool(with_webhook, services, caller, JobOptions(webhook_url=webhook_url))
+        options = [_checked_options(number, item, received) for number, item in enumerate(items)]
         sources = [text for item in items for text in item.sources.values()]
-        await received.fetch(services, caller.owner, filter(_is_url, sources))
+        voices = [text for one in options for text in addresses(one.segments)]
+        await received.fetch(services, caller.owner, [*filter(is_address, sources), *voices])
         await received.fetch_uploads(services, caller.owner, map(_upload_id, filter(_is_upload, sources)))
-        probed: dict[tuple[tuple[str, Path], ...], JobInput] = {}
-        intakes = [await _checked_item(services, received, number, item, probed) for number, item in enumerate(items)]
+        probed: _Probed = {}
+        jobs = enumerate(zip(items, options, strict=True))
+        intakes = [await _checked_item(services, received, number, *job, probed) for number, job in jobs]
         await run_in_threadpool(services.storage.check_space, sum(_wanted_bytes(intake) for intake in intakes))
         try:
             yield BatchIntake(batch_id, intakes, notice.webhook_url)
@@ -133,8 +142,7 @@ def _items(text: str) -> list[BatchItem]:
         return _ITEMS.validate_json(text)
     except ValidationError as error:
         place, reason = first_fault(error)
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-        raise option_error(f"jobs{path}: {reason}.") from None
+        raise option_error(f"{place_text(('jobs', *place))}: {reason}.") from None
 
 
 def _check_number(jobs: int, settings: Settings, caller: Caller) -> None:
@@ -144,8 +152,16 @@ def _check_number(jobs: int, settings: Settings, caller: Caller) -> None:
         raise option_error(f"jobs: these are {jobs} jobs; at most {most} of yours may wait and run at a time.")
 
 
-def _is_url(text: str) -> bool:
-    return text.lower().startswith(_URL_STARTS)
+def _checked_options(number: int, item: BatchItem, received: ReceivedForm) -> JobOptions:
+    """Return the options of a job, whose dubs name voices that are there; its error says which job it is."""
+    with _naming(number):
+        options = _options(item)
+    if bool(options.segments) == (item.audio is not None):
+        reason = "with segments, each of them names its own voice" if options.segments else "this file is required"
+        raise option_error(f"jobs[{number}].audio: {reason}.")
+    with _naming(number):
+        check_voices(options, received.form.files, item.sources)
+        return options
 
 
 def _is_upload(text: str) -> bool:
@@ -161,24 +177,33 @@ async def _checked_item(
     received: ReceivedForm,
     number: int,
     item: BatchItem,
-    probed: dict[tuple[tuple[str, Path], ...], JobInput],
+    options: JobOptions,
+    probed: _Probed,
 ) -> Intake:
     """Return a job of a batch; its error says which one it is."""
-    try:
+    with _naming(number):
         files = {part: _path_of(received, part, source) for part, source in item.sources.items()}
-        options = _options(item)
-        key = tuple(files.items())
+        files |= voice_paths(options.segments, received.form.files, received.fetched)
+        options = options_to_keep(options)
+        key = tuple(files.items()), tuple(voice_names(options.segments)), needs_film_sound(options)
         if key not in probed:
-            probed[key] = await probe_files(services, files, received.form.sha256)
-        check_options_fit(options, probed[key])
+            probed[key] = await probe_files(services, files, options, received.form.sha256)
+        check_options_fit(options, probed[key], services.settings.max_duration_s)
+        return Intake(new_job_id(), files, probed[key], options)
+
+
+@contextmanager
+def _naming(number: int) -> Iterator[None]:
+    """Add the number of a job to errors."""
+    try:
+        yield
     except LipSyncError as error:
         error.message = f"jobs[{number}]: {error.message}"
         raise
-    return Intake(new_job_id(), files, probed[key], options)
 
 
 def _path_of(received: ReceivedForm, part: str, source: str) -> Path:
-    if _is_url(source):
+    if is_address(source):
         return received.fetched[source]
     if _is_upload(source):
         return received.fetched[_upload_id(source)]

@@ -59,18 +59,21 @@ class Client:
     def submit(
         self,
         video: Path,
-        audio: Path,
+        audio: Path | None,
         options: Mapping[str, Any] | None = None,
         *,
         audio_mix: Path | None = None,
+        voices: Mapping[str, Path] | None = None,
         idempotency_key: str | None = None,
         via_storage: bool = False,
     ) -> dict[str, Any]:
         """Create a job and return it; raises LipSyncError with the service's code.
 
-        via_storage: the files go straight to the service's bucket, and the job names them.
+        voices: files that the option `segments` names, by name; they are always sent with the form. via_storage: the
+        other files go straight to the service's bucket, and the job names them.
         """
-        paths = {"video": video, "audio": audio} | ({"audio_mix": audio_mix} if audio_mix else {})
+        given = {"video": video, "audio": audio, "audio_mix": audio_mix}
+        paths = {name: path for name, path in given.items() if path is not None}
         fields = {name: _text(value) for name, value in (options or {}).items() if value is not None}
         headers = {}
         if idempotency_key is not None:
@@ -82,6 +85,8 @@ class Client:
                     files[f"{name}_upload"] = (None, self.upload(path, name))
                 else:
                     files[name] = (name, stack.enter_context(_open(path, name)))
+            for name, path in (voices or {}).items():
+                files[name] = (name, stack.enter_context(_open(path, name)))
             return self._job("POST", "/jobs", files=files, data=fields, headers=headers)
 
     def upload(self, path: Path, name: str) -> str:
@@ -240,6 +245,6 @@ def _open(path: Path, name: str) -> BinaryIO:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, dict | list):
         return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,7 +1,8 @@
 """The two forms that the service receives: which fields may be there, and which must.
 
 a job      video, audio, audio_mix: files, or their addresses as video_url, audio_url, audio_mix_url, or files that were
-           sent to the bucket before, as video_upload, audio_upload, audio_mix_upload; and options
+           sent to the bucket before, as video_upload, audio_upload, audio_mix_upload; and options, of which `segments`
+           may name further files of any name
 a batch    jobs: JSON that says of each job which files and options it has; webhook_url; and files of any name
 """
 
@@ -11,7 +12,8 @@ import re
 from collections.abc import Collection
 from typing import Final, Literal, Protocol
 
-from app.core.options import OPTION_NAMES, option_error
+from app.core.dubs import MAX_DUBS
+from app.core.options import OPTION_NAMES, option_error, quoted
 from app.core.storage.port import PARTS
 
 REQUIRED: Final = ("video", "audio")
@@ -19,6 +21,7 @@ URL_FIELDS: Final = {f"{name}_url": name for name in PARTS}  # addresses of file
 UPLOAD_FIELDS: Final = {f"{name}_upload": name for name in PARTS}  # ids of files in the bucket, likewise
 BATCH_TEXTS: Final = {"jobs": 4 * 1024**2, "webhook_url": 2000}  # longest text in bytes
 MAX_OPTION_BYTES: Final = 16 * 1024
+MAX_SEGMENTS_BYTES: Final = 512 * 1024  # of the option `segments`: an address in each entry, and more
 MAX_BATCH_FILES: Final = 1000
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -32,8 +35,11 @@ class FormShape(Protocol):
     def max_files(self) -> int:
         """Return the most files of one form."""
 
-    def kind(self, name: str) -> FieldKind | None:
-        """Return what a field holds, None if there is no such field."""
+    def kind(self, name: str, has_filename: bool) -> FieldKind | None:
+        """Return what a field holds, None if there is no such field.
+
+        has_filename: the sender says that it is a file.
+        """
 
     def max_text_bytes(self, name: str) -> int:
         """Return the longest text of a field."""
@@ -45,26 +51,35 @@ class FormShape(Protocol):
 class JobForm:
     """Form of a job."""
 
-    max_files = len(PARTS)
+    max_files = len(PARTS) + MAX_DUBS
 
-    def kind(self, name: str) -> FieldKind | None:
+    def kind(self, name: str, has_filename: bool) -> FieldKind | None:
         """Return what a field holds, None if there is no such field."""
         if name in PARTS:
             return "file"
-        return "text" if name in OPTION_NAMES or name in URL_FIELDS or name in UPLOAD_FIELDS else None
+        if name in OPTION_NAMES or name in URL_FIELDS or name in UPLOAD_FIELDS:
+            return "text"
+        return "file" if has_filename and _FILE_NAME.fullmatch(name) else None
 
     def max_text_bytes(self, name: str) -> int:
         """Return the longest text of a field."""
-        return MAX_OPTION_BYTES
+        return MAX_SEGMENTS_BYTES if name == "segments" else MAX_OPTION_BYTES
 
     def check_complete(self, files: Collection[str], texts: Collection[str]) -> None:
-        """Raise InputError(option_invalid) unless there is one video and one audio, and at most one of each."""
+        """Raise InputError(option_invalid) if a file is missing, is sent twice or can have no use.
+
+        Where `segments` names the voices, `app.core.dub_voices` checks the files beside the video.
+        """
+        required = ("video",) if "segments" in texts else REQUIRED
         for name in PARTS:
             sources = (name in files) + (f"{name}_url" in texts) + (f"{name}_upload" in texts)
             if sources > 1:
                 raise option_error(f"{name}: send the file, or its address, or its upload, not two of them.")
-            if name in REQUIRED and not sources:
+            if name in required and not sources:
                 raise option_error(f"{name}: this file is required.")
+        for name in files:
+            if name not in PARTS and "segments" not in texts:
+                raise option_error(f"{quoted(name)} is neither a file nor an option of a job.")
 
 
 class BatchForm:
@@ -72,7 +87,7 @@ class BatchForm:
 
     max_files = MAX_BATCH_FILES
 
-    def kind(self, name: str) -> FieldKind | None:
+    def kind(self, name: str, has_filename: bool) -> FieldKind | None:
         """Return what a field holds, None if there is no such field."""
         if name in BATCH_TEXTS:
             return "text"

@@ -111,7 +111,7 @@ class FormWriter:
         self._unnamed_file = options.get(b"filename") == b""
         if name in self._form.files or name in self._form.texts:
             raise option_error(f"{name}: sent more than once.")
-        field_kind = self._shape.kind(name)
+        field_kind = self._shape.kind(name, b"filename" in options)
         if field_kind is None:
             raise option_error(f"{quoted(name)} is neither a file nor an option of a job.")
         if field_kind == "file":

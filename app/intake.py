@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,9 +27,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.caller import Caller
-from app.core.errors import ErrorCode, InputError
-from app.core.jobs import JobInput, JobOptions, new_job_id
-from app.core.options import check_options_fit, option_error, options_from_text
+from app.core.dub_voices import addresses, check_all_used, check_voices, job_files, options_to_keep, voice_paths
+from app.core.dubs import dub_name, voice_names
+from app.core.errors import ErrorCode, InputError, LipSyncError
+from app.core.jobs import AudioFacts, JobInput, JobOptions, VideoFacts, new_job_id
+from app.core.options import check_options_fit, needs_film_sound, option_error, options_from_text
 from app.core.outgoing.fetch import fetch
 from app.core.outgoing.guarded_url import parse_url
 from app.core.queue import send_job
@@ -202,13 +204,17 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
         others = URL_FIELDS.keys() | UPLOAD_FIELDS.keys()
         options = options_from_text({name: text for name, text in texts.items() if name not in others})
         options = await run_in_threadpool(with_webhook, services, caller, options)
-        await received.fetch(services, caller.owner, urls.values())
+        sent = received.form.files
+        check_voices(options, sent, {*sent, *urls, *uploads})
+        check_all_used(options, sent)
+        await received.fetch(services, caller.owner, [*urls.values(), *addresses(options.segments)])
         await received.fetch_uploads(services, caller.owner, uploads.values())
-        files = dict(received.form.files)
-        for name, source in (urls | uploads).items():  # two parts can have one source
-            files[name] = await run_in_threadpool(own_name, received.fetched[source], job_id, name)
-        job_input = await probe_files(services, files, received.form.sha256)
-        check_options_fit(options, job_input)
+        named = {name: received.fetched[source] for name, source in (urls | uploads).items()}
+        files = job_files(options, sent, named) | voice_paths(options.segments, sent, received.fetched)
+        files = await run_in_threadpool(own_names, files, job_id)
+        options = options_to_keep(options)
+        job_input = await probe_files(services, files, options, received.form.sha256)
+        check_options_fit(options, job_input, services.settings.max_duration_s)
         await run_in_threadpool(services.storage.check_space, output_bytes(job_input, options))
         intake = Intake(job_id, files, job_input, options)
         try:
@@ -242,28 +248,57 @@ def own_name(path: Path, job_id: str, name: str) -> Path:
     return own
 
 
-async def probe_files(services: Services, files: Mapping[str, Path], sha256: Mapping[Path, str]) -> JobInput:
-    """Probe all files of a job at the same time; raise the first error in the order video, audio, mix.
+def own_names(files: Mapping[str, Path], job_id: str) -> dict[str, Path]:
+    """Return the files, each under a path of its own, because the storage may move it away."""
+    own: dict[str, Path] = {}
+    for name, path in files.items():
+        own[name] = own_name(path, job_id, name) if path in own.values() else path
+    return own
+
+
+async def probe_files(
+    services: Services, files: Mapping[str, Path], options: JobOptions, sha256: Mapping[Path, str]
+) -> JobInput:
+    """Probe all files of a job at the same time; raise the first error in the order video, audio, mix, voices.
+
+    The errors of the voices of dubs name the dub. The video's own sound is probed too where it is needed.
 
     sha256: hashes that are known.
     """
+    voices = voice_names(options.segments)
 
     async def probe(function: Callable[[Path, str | None], _Facts], path: Path) -> _Facts:
         return await anyio.to_thread.run_sync(function, path, sha256.get(path), limiter=services.probes)
 
-    async def probe_mix() -> object:
-        return await probe(services.prober.audio, files["audio_mix"]) if "audio_mix" in files else None
+    async def probe_sound(name: str) -> AudioFacts | None:
+        return await probe(services.prober.audio, files[name]) if name in files else None
 
-    video, audio, mix = await asyncio.gather(
+    async def probe_voice(name: str) -> AudioFacts | None:
+        try:
+            return await probe_sound(name)
+        except LipSyncError as error:
+            error.message = f"{dub_name(voices.index(name))}.audio: {error.message}"
+            raise
+
+    names = list(dict.fromkeys(voices))
+    outcomes = await asyncio.gather(
         probe(services.prober.video, files["video"]),
-        probe(services.prober.audio, files["audio"]),
-        probe_mix(),
+        probe_sound("audio"),
+        probe_sound("audio_mix"),
+        *(probe_voice(name) for name in names),
         return_exceptions=True,
     )
-    for outcome in (video, audio, mix):
+    for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-    return JobInput.model_validate({"video": video, "audio": audio, "audio_mix": mix})
+    video, audio, mix, *sounds = outcomes
+    by_name = dict(zip(names, sounds, strict=True))
+    film_audio = None
+    if needs_film_sound(options) and isinstance(video, VideoFacts) and video.has_audio:
+        with suppress(InputError):  # the job then warns that the video's own sound is missing
+            film_audio = await probe_sound("video")
+    facts = {"video": video, "audio": audio, "audio_mix": mix, "film_audio": film_audio}
+    return JobInput.model_validate({**facts, "segments": [by_name[name] for name in voices]})
 
 
 def save_job(services: Services, intake: Intake, caller: Caller, idempotency_key: str | None) -> Created:
@@ -312,6 +347,6 @@ def fingerprint(kind: str, intakes: Iterable[Intake], webhook_url: str | None = 
     """Return a hash that is equal for equal requests: of their kind, the options and the content of the files."""
     parts = [kind, webhook_url or ""]
     for intake in intakes:
-        facts = (intake.input.video, intake.input.audio, intake.input.audio_mix)
+        facts = (intake.input.video, intake.input.audio, intake.input.audio_mix, *intake.input.segments)
         parts += [intake.options.model_dump_json(), *(fact.sha256 if fact else "" for fact in facts)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from app.core.dubs import MAX_DUBS
 from app.core.jobs import JobOptions
 from app.problems import PROBLEM_TYPE
 from app.schemas import Problem
@@ -11,7 +12,7 @@ from app.schemas import Problem
 # As OpenAPI 3.1 describes files. Of `format: binary` schemathesis makes no wrong forms.
 _FILES: Final[dict[str, str]] = {
     "video": "The video, or a still picture; needed, unless video_url or _upload is sent.",
-    "audio": "The voice: a sound file, or a video whose sound is used; needed, unless audio_url or _upload is sent.",
+    "audio": "The voice: a sound file, or a video with sound; needed, unless audio_url, _upload or segments is sent.",
     "audio_mix": "Optional sound that the output plays instead of the voice, for example voice with music.",
 }
 
@@ -32,6 +33,16 @@ def form_body() -> dict[str, Any]:
         name: {"type": "string", "contentMediaType": "application/octet-stream", "description": text}
         for name, text in _FILES.items()
     } | {name: _in_a_form(field) for name, field in schema["properties"].items()}
+    properties["segments"] = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "description": (
+            f"{schema['properties']['segments']['description']} A list of up to {MAX_DUBS} entries: "
+            '`[{"start_s": 1.5, "end_s": 4, "audio": NAME, "face": "index:0", "options": {...}}]`. A NAME is that of '
+            "a file of this form (a further field of any name), or an address. `face` and `options` (strength, "
+            "silence_gate, padding, on_missing_face) may be left out; then those of the job hold."
+        ),
+    }
     for name, text in _FILES.items():
         properties[f"{name}_url"] = {"type": "string", "description": f"Address of the file instead. {text}"}
         upload = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
@@ -40,7 +51,7 @@ def form_body() -> dict[str, Any]:
     form = {"type": "object", "properties": properties, "additionalProperties": False}
     content = {
         "schema": form,
-        "encoding": {"metadata": {"contentType": "application/json"}},
+        "encoding": {name: {"contentType": "application/json"} for name in ("metadata", "segments")},
         "example": {"video": "(portrait.mp4)", "audio": "(speech.wav)", "sync_mode": "loop", "crf": 20},
     }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}

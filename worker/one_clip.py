@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from tqdm import tqdm
 
-from app.core.jobs import JobInput
-from app.core.options import check_options_fit, options_from_text
+from app.core.dub_voices import check_voices, job_files, options_to_keep, voice_paths
+from app.core.dubs import dub_name, voice_names
+from app.core.errors import InputError
+from app.core.jobs import AudioFacts, JobInput, JobOptions
+from app.core.options import check_options_fit, needs_film_sound, option_error, options_from_text
 from app.core.output_path import checked_output, ending_on_signals
 from app.core.probing.probe import Limits, probe_audio, probe_video
 from app.core.settings import Settings
@@ -45,28 +50,65 @@ class ProgressBar:
         """Never stop: Ctrl-C already ends the process."""
 
 
-def sync_clip(
-    settings: Settings,
-    video: Path,
-    audio: Path,
-    audio_mix: Path | None,
-    output: Path,
-    options: Mapping[str, str | None],
-) -> FinishedClip:
-    """Lip-sync `video` to `audio` into the MP4 `output`; options are texts, None if not given.
+@dataclass(frozen=True)
+class ClipFiles:
+    """Input files of a clip: `audio`, or else the `voices` that the option `segments` names, by name."""
+
+    video: Path
+    audio: Path | None = None
+    audio_mix: Path | None = None
+    voices: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def by_name(self) -> dict[str, Path]:
+        """Return the files that are given, by name."""
+        named = {"video": self.video, "audio": self.audio, "audio_mix": self.audio_mix}
+        return {name: path for name, path in named.items() if path is not None} | dict(self.voices)
+
+
+def sync_clip(settings: Settings, files: ClipFiles, output: Path, options: Mapping[str, str | None]) -> FinishedClip:
+    """Lip-sync a clip into the MP4 `output`; options are texts, None if not given.
 
     Raises LipSyncError with the same code as the service. On SIGTERM and SIGHUP no part of the output is left.
     """
     chosen = options_from_text({name: text for name, text in options.items() if text is not None})
-    output = checked_output(output, [path for path in (video, audio, audio_mix) if path is not None])
-    limits = Limits.of(settings)
-    mix = None if audio_mix is None else probe_audio(audio_mix, limits)
-    facts = JobInput(video=probe_video(video, limits), audio=probe_audio(audio, limits), audio_mix=mix)
-    check_options_fit(chosen, facts)
+    given = files.by_name
+    output = checked_output(output, list(given.values()))
+    check_voices(chosen, given, given)
+    parts = job_files(chosen, given, {}) | _voice_paths(chosen, given)
+    chosen = options_to_keep(chosen)
+    facts = _probe(parts, chosen, Limits.of(settings))
+    check_options_fit(chosen, facts, settings.max_duration_s)
     verify_checkpoint(settings)
     synthesizer = load_generator(settings)
     with tempfile.TemporaryDirectory(prefix="lipsync-") as folder, ProgressBar() as bar, DetectorPool() as detectors:
-        sources = Sources(video=video, audio=audio, audio_mix=audio_mix, input=facts)
+        sources = Sources.of_files(parts, facts, chosen)
         context = RunContext(sources, chosen, synthesizer, Path(folder), bar, detectors, settings.ffmpeg)
         with ending_on_signals():
             return run(context, output)
+
+
+def _voice_paths(options: JobOptions, files: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the paths of the voices of dubs; raises InputError for an address, which nothing fetches here."""
+    for number, dub in enumerate(options.segments):
+        if dub.audio not in files:
+            raise option_error(f"{dub_name(number)}.audio: must be a file here, not an address.")
+    return voice_paths(options.segments, files, {})
+
+
+def _probe(files: Mapping[str, Path], options: JobOptions, limits: Limits) -> JobInput:
+    """Probe all files; raises InputError."""
+    video = probe_video(files["video"], limits)
+    audio, mix = (probe_audio(files[name], limits) if name in files else None for name in ("audio", "audio_mix"))
+    voices: list[AudioFacts] = []
+    for number, name in enumerate(voice_names(options.segments)):
+        try:
+            voices.append(probe_audio(files[name], limits))
+        except InputError as error:
+            error.message = f"{dub_name(number)}.audio: {error.message}"
+            raise
+    film_audio = None
+    if needs_film_sound(options) and video.has_audio:
+        with suppress(InputError):  # the clip then warns that the video's own sound is missing
+            film_audio = probe_audio(files["video"], limits)
+    return JobInput(video=video, audio=audio, audio_mix=mix, segments=tuple(voices), film_audio=film_audio)

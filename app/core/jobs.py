@@ -25,6 +25,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from app.core.dubs import MAX_DUBS, Dub, check_dubs_together
+from app.core.face_choice import FACE_PATTERN, parse_face
 from app.core.picture_facts import PictureFacts
 
 
@@ -49,34 +51,8 @@ SYNC_MODES = Literal["cut_off", "loop", "bounce", "silence", "remap"]
 PRIORITIES = Literal["low", "normal", "high"]
 PRIORITY_LEAD_S: Final[dict[PRIORITIES, int]] = {"low": -3600, "normal": 0, "high": 3600}
 PRESETS = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
-# For the API description; `parse_face` decides.
-FACE_PATTERN: Final = r"^(largest|all|index:[0-9]{1,3}|point:[0-9]{1,5}(\.[0-9]+)?,[0-9]{1,5}(\.[0-9]+)?)$"
 MAX_METADATA_BYTES: Final = 4096
 MAX_METADATA_DEPTH: Final = 32
-
-
-def parse_face(text: str) -> str:
-    """Return the face choice if it is valid: `largest`, `all`, `index:N` (N from 0) or `point:X,Y` (pixels).
-
-    Raises ValueError.
-    """
-    kind, _, value = text.partition(":")
-    if kind in ("largest", "all") and not value:
-        return text
-    if kind == "index" and value.isascii() and value.isdigit() and len(value) <= 3:
-        return text
-    if kind == "point":
-        parts = value.split(",")
-        if len(parts) == 2 and all(_is_pixel(part) for part in parts):
-            return text
-    raise ValueError("must be `largest`, `all`, `index:N` or `point:X,Y`")
-
-
-def _is_pixel(text: str) -> bool:
-    try:
-        return 0 <= float(text) < 1e6  # also false for nan
-    except ValueError:
-        return False
 
 
 def check_metadata(value: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +100,8 @@ class JobOptions(BaseModel):
         json_schema_extra={"pattern": FACE_PATTERN},
         description=(
             "The face whose lips follow the voice: `largest`; `all`; `index:N`, counted from the left, starting at 0; "
-            "or `point:X,Y`, the face at this point in pixels."
+            "`point:X,Y`, the face at this point in pixels; or `speaking`, in each shot the face whose lips fit the "
+            "video's own sound."
         ),
     )
     on_missing_face: Literal["pass_through", "fail"] = Field(
@@ -167,6 +144,15 @@ class JobOptions(BaseModel):
             "API key, if it has one."
         ),
     )
+    segments: tuple[Dub, ...] = Field(
+        (),
+        max_length=MAX_DUBS,
+        description=(
+            "Stretches of the video, each with a voice and a face of its own; then no `audio` is sent, and the output "
+            "is as long as the video. Outside all stretches the pictures stay as they are, and the video's own sound "
+            "plays. A voice that is shorter than its stretch is followed by silence; a longer one is cut off."
+        ),
+    )
     metadata: Annotated[dict[str, Any], AfterValidator(check_metadata)] = Field(
         default_factory=dict, description="Any JSON object of yours, returned unchanged; at most 4 KiB."
     )
@@ -177,6 +163,7 @@ class JobOptions(BaseModel):
             raise ValueError("end_s must be greater than start_s")
         if len(self.model_dump_json(include={"metadata"})) > MAX_METADATA_BYTES:
             raise ValueError("metadata must be at most 4 KiB of JSON")
+        check_dubs_together(self.segments, self.face, self.sync_mode)
         return self
 
 
@@ -251,8 +238,12 @@ class JobInput(BaseModel):
     """Facts of the uploaded files; the output plays `audio_mix`, if there is one, instead of the voice."""
 
     video: VideoFacts
-    audio: AudioFacts
+    audio: AudioFacts | None = Field(None, description="The voice; null where the option `segments` names the voices.")
     audio_mix: AudioFacts | None = None
+    segments: tuple[AudioFacts, ...] = Field((), description="The voice of each entry of the option `segments`.")
+    film_audio: AudioFacts | None = Field(
+        None, description="The video's own sound, where the output plays it or `face=speaking` listens to it."
+    )
 
     def to_record(self) -> dict[str, Any]:
         """Return everything for a worker, in a form that JSON can hold."""
@@ -283,7 +274,7 @@ class Report(BaseModel):
         description=(
             "How well the drawn lips fit the voice, 0..1: about 0.4 for filmed talkers with their own voice, about "
             "0.15 with the voice of somebody else. Null if the clip is too short, shows no face where most is said, or "
-            "has no voice, and if `strength` is below 1."
+            "has no voice, and if `strength` is below 1. Of several segments, that of the one that fits worst."
         ),
     )
     stage_seconds: dict[str, float]

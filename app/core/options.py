@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Final, NoReturn
 
 from pydantic import ValidationError
 
+from app.core.dubs import Dub, DubOptions, dub_name
 from app.core.errors import ErrorCode, InputError
+from app.core.face_choice import SPEAKING, point_of
 from app.core.jobs import MAX_METADATA_BYTES, JobInput, JobOptions, VideoFacts
 
 # The largest picture of H.264, at level 6.2, and the widest that x264 encodes.
@@ -24,7 +26,7 @@ def option_error(message: str) -> InputError:
 
 
 def options_from_text(values: Mapping[str, str]) -> JobOptions:
-    """Return the checked options; the text of `metadata` is JSON.
+    """Return the checked options; the texts of `metadata` and `segments` are JSON.
 
     Raises InputError(option_invalid) that names the first wrong option.
     """
@@ -32,7 +34,7 @@ def options_from_text(values: Mapping[str, str]) -> JobOptions:
     for name, text in values.items():
         if name not in OPTION_NAMES:
             raise option_error(f"{quoted(name)} is not an option.")
-        typed[name] = _metadata(text) if name == "metadata" else text
+        typed[name] = _FROM_JSON[name](text) if name in _FROM_JSON else text
     return checked_options(typed)
 
 
@@ -42,7 +44,13 @@ def checked_options(values: Mapping[str, Any]) -> JobOptions:
         return JobOptions.model_validate(values)
     except ValidationError as error:
         place, reason = first_fault(error)
-        raise option_error(f"{place[0]}: {reason}." if place else f"{reason}.") from None
+        raise option_error(f"{place_text(place)}: {reason}." if place else f"{reason}.") from None
+
+
+def place_text(place: tuple[int | str, ...]) -> str:
+    """Return the place of a fault as a path, such as `segments[1].end_s`."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return path.removeprefix(".")
 
 
 def first_fault(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
@@ -51,25 +59,72 @@ def first_fault(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
     return first["loc"], first["msg"].removeprefix("Value error, ")
 
 
-def check_options_fit(options: JobOptions, job_input: JobInput) -> None:
-    """Raise InputError(option_invalid, resolution_exceeded) if an option or the output does not fit this input."""
+def check_options_fit(options: JobOptions, job_input: JobInput, max_duration_s: float) -> None:
+    """Raise InputError if an option or the output does not fit this input.
+
+    max_duration_s: longest output of a still picture, whose dubs could otherwise be of any length. Codes:
+    option_invalid, resolution_exceeded, duration_exceeded.
+    """
     video = job_input.video
     if video.kind == "video":
         _check_times(options, video)
     _check_output_size(options, video)
-    if options.face.startswith("point:"):
-        x, y = (float(part) for part in options.face.removeprefix("point:").split(","))
-        if x >= video.width or y >= video.height:
-            raise option_error(f"face: the point lies outside the picture ({video.width}x{video.height}).")
+    check_film_sound(options, job_input)
+    _check_point("", options.face, video)
+    for number, dub in enumerate(options.segments):
+        _check_dub(dub_name(number), dub, options, video)
+    if video.kind == "image" and options.segments and voices_end_s(job_input, options) > max_duration_s:
+        message = f"The segments end after {max_duration_s:g} s."
+        raise InputError(ErrorCode.DURATION_EXCEEDED, message)
+
+
+def voices_end_s(job_input: JobInput, options: JobOptions) -> float:
+    """Return when the voice ends, or the last stretch with a voice of its own, in seconds from the start."""
+    if job_input.audio is not None:
+        return job_input.audio.duration_s
+    return max((dub.end_s for dub in options.segments), default=0.0)
+
+
+def effective_options(options: JobOptions) -> JobOptions:
+    """Return the options of a job with all that its dubs take from them, and with the mode that dubs imply."""
+    if not options.segments:
+        return options
+    dubs = []
+    for dub in options.segments:
+        own = dub.options.model_dump(exclude_none=True)
+        usual = {name: getattr(options, name) for name in DubOptions.model_fields}
+        dubs.append(dub.model_copy(update={"face": dub.face or options.face, "options": DubOptions(**(usual | own))}))
+    return options.model_copy(update={"segments": tuple(dubs), "sync_mode": "silence"})
+
+
+def needs_film_sound(options: JobOptions) -> bool:
+    """Return whether the video's own sound is played, or tells who speaks."""
+    return bool(options.segments) or options.face == SPEAKING
+
+
+def check_film_sound(options: JobOptions, job_input: JobInput) -> None:
+    """Raise InputError(audio_stream_missing) if the video's own sound has to tell who speaks, but cannot be had."""
+    faces = [dub.face or options.face for dub in options.segments] or [options.face]
+    if SPEAKING in faces and job_input.film_audio is None:
+        message = "face: `speaking` needs a video with sound of its own, which tells who speaks."
+        raise InputError(ErrorCode.AUDIO_STREAM_MISSING, message)
+
+
+def options_of_dub(options: JobOptions, dub: Dub) -> JobOptions:
+    """Return the options of a job as they hold for one dub."""
+    own = dub.options.model_dump(exclude_none=True)
+    return options.model_copy(update={"face": dub.face or options.face, **own})
 
 
 def output_duration_s(job_input: JobInput, options: JobOptions) -> float:
     """Return how long the output will be in seconds, right to about a frame."""
-    voice_s, video = job_input.audio.duration_s, job_input.video
+    voice_s, video = voices_end_s(job_input, options), job_input.video
     if video.kind == "image":
         return voice_s
     end_s = video.duration_s if options.end_s is None else min(options.end_s, video.duration_s)
     shown_s = max(0.0, end_s - options.start_s)
+    if options.segments:
+        return shown_s
     return {"cut_off": min(shown_s, voice_s), "silence": shown_s}.get(options.sync_mode, voice_s)
 
 
@@ -89,6 +144,23 @@ def _check_times(options: JobOptions, video: VideoFacts) -> None:
         raise option_error(f"start_s: {options.start_s:g} {ending}")
     if options.end_s is not None and options.end_s > video.duration_s + 0.1:
         raise option_error(f"end_s: {options.end_s:g} {ending}")
+
+
+def _check_dub(name: str, dub: Dub, options: JobOptions, video: VideoFacts) -> None:
+    _check_point(f"{name}.", dub.face or "", video)
+    if video.kind == "image":
+        return
+    if dub.end_s > video.duration_s + 0.1:
+        raise option_error(f"{name}.end_s: {dub.end_s:g} is beyond the end of the video ({video.duration_s:.2f} s).")
+    shown_end_s = video.duration_s if options.end_s is None else options.end_s
+    if dub.start_s >= shown_end_s - 0.5 / float(Fraction(video.fps)) or dub.end_s <= options.start_s:
+        raise option_error(f"{name}: the output does not show this stretch (see start_s and end_s).")
+
+
+def _check_point(owner: str, face: str, video: VideoFacts) -> None:
+    point = point_of(face)
+    if point is not None and (point[0] >= video.width or point[1] >= video.height):
+        raise option_error(f"{owner}face: the point lies outside the picture ({video.width}x{video.height}).")
 
 
 def _check_output_size(options: JobOptions, video: VideoFacts) -> None:
@@ -119,5 +191,15 @@ def _metadata(text: str) -> dict[str, Any]:
     return value
 
 
+def _segments(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise option_error("segments: must be JSON.") from None
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+_FROM_JSON: Final[dict[str, Callable[[str], Any]]] = {"metadata": _metadata, "segments": _segments}

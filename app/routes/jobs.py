@@ -92,7 +92,7 @@ async def validate(request: Request, services: ServicesDep, caller: CallerDep) -
     """Do all checks of a new job, and find the people as a job does. The files are deleted afterwards."""
     async with received_upload(request, services, caller) as intake:
         faces = await anyio.to_thread.run_sync(_find_faces, services, intake, limiter=services.face_waits)
-    warnings = sound_warnings(intake.input)
+    warnings = sound_warnings(intake.input, intake.options)
     if faces is None:
         warnings.append("No worker was free to look for faces.")
     elif not faces:

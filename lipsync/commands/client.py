@@ -13,7 +13,15 @@ import click
 
 from app.core.errors import ErrorCode
 from lipsync.commands.errors import CommandError
-from lipsync.commands.options import FILE, FILE_TO_WRITE, FiniteRange, job_options, log_line
+from lipsync.commands.options import (
+    FILE,
+    FILE_TO_WRITE,
+    FiniteRange,
+    check_has_voice,
+    job_options,
+    log_line,
+    read_segments,
+)
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -74,7 +82,7 @@ def _check_succeeded(job: dict[str, Any]) -> None:
 
 @click.command()
 @click.option("--video", required=True, type=FILE, help="A video or a still image.")
-@click.option("--audio", required=True, type=FILE, help="The voice, or a video with sound.")
+@click.option("--audio", type=FILE, help="The voice, or a video with sound; needed without --segments.")
 @click.option("--audio-mix", type=FILE, help="Sound of the output instead of the voice.")
 @click.option("--idempotency-key", help="The same key and request give the same job.")
 @click.option("--via-storage", is_flag=True, help="Send the files straight to the service's bucket.")
@@ -84,20 +92,30 @@ def _check_succeeded(job: dict[str, Any]) -> None:
 def submit(
     client: Client,
     video: Path,
-    audio: Path,
+    audio: Path | None,
     audio_mix: Path | None,
     idempotency_key: str | None,
     via_storage: bool,
     output: Path | None,
-    **options: str | None,
+    **options: Any,
 ) -> None:
     """Send a job; print its id, or with --output wait for the job and fetch the result."""
     from app.core.output_path import ending_on_signals, replaceable_path
 
+    segments: Path | None = options.pop("segments")
+    check_has_voice(audio, segments)
+    options["segments"], voices = read_segments(segments)
     if output is not None:  # before any work
-        replaceable_path(output, [path for path in (video, audio, audio_mix) if path is not None])
+        given = (video, audio, audio_mix, segments, *voices.values())
+        replaceable_path(output, [path for path in given if path is not None])
     job = client.submit(
-        video, audio, options, audio_mix=audio_mix, idempotency_key=idempotency_key, via_storage=via_storage
+        video,
+        audio,
+        options,
+        audio_mix=audio_mix,
+        voices=voices,
+        idempotency_key=idempotency_key,
+        via_storage=via_storage,
     )
     click.echo(job["id"])
     if output is not None:

@@ -24,6 +24,10 @@ FILE = click.Path(path_type=Path)
 FILE_TO_WRITE = click.Path(path_type=Path, dir_okay=False)
 FOLDER_TO_WRITE = click.Path(path_type=Path, file_okay=False)
 SEED = click.IntRange(0, 2**32 - 1)  # what generators of random numbers take
+SEGMENTS_HELP = (
+    "JSON file with stretches of the video, each with a voice and a face of its own, instead of --audio: a list of "
+    '{"start_s", "end_s", "audio": FILE, "face", "options"}. A FILE is looked for beside the JSON file.'
+)
 ENCODER_HELP = "Folder of the speech encoder; else LIPSYNC_SPEECH_ENCODER's, else the installed package's."
 
 
@@ -60,8 +64,44 @@ def job_options(command: _Command) -> _Command:
     from app.core.jobs import JobOptions
 
     for name, field in reversed(JobOptions.model_fields.items()):
-        command = click.option(f"--{name.replace('_', '-')}", name, help=field.description)(command)
+        if name == "segments":
+            command = click.option("--segments", type=FILE, help=SEGMENTS_HELP)(command)
+        else:
+            command = click.option(f"--{name.replace('_', '-')}", name, help=field.description)(command)
     return command
+
+
+def check_has_voice(audio: Path | None, segments: Path | None) -> None:
+    """End the command unless there is one voice, or a file that names the voices."""
+    if (audio is None) == (segments is None):
+        raise click.UsageError("Give either --audio or --segments.")
+
+
+def read_segments(path: Path | None) -> tuple[str | None, dict[str, Path]]:
+    """Return the text of the option `segments` from a JSON file, and the voices that it names, by their new names.
+
+    Names of files are relative to the folder of the JSON file; addresses stay. Raises InputError.
+    """
+    from app.core.dubs import VOICE_PREFIX, is_address
+    from app.core.options import option_error
+
+    if path is None:
+        return None, {}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise option_error(f"segments: cannot be read ({error.strerror}).") from None
+    except (ValueError, RecursionError):
+        raise option_error("segments: must be a file with JSON.") from None
+    voices: dict[str, Path] = {}
+    for entry in entries if isinstance(entries, list) else []:
+        audio = entry.get("audio") if isinstance(entry, dict) else None
+        if isinstance(audio, str) and audio and not is_address(audio):
+            place = path.parent / audio
+            known = {known: name for name, known in voices.items()}
+            entry["audio"] = known.get(place, f"{VOICE_PREFIX}{len(voices)}")
+            voices[entry["audio"]] = place
+    return json.dumps(entries), voices
 
 
 def grouped(kind: type[_Options]) -> Callable[[Callable[[_Options], None]], Callable[..., None]]:

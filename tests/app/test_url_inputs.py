@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -169,3 +170,20 @@ def test_a_file_and_its_address_are_too_much(fetching, media):
 def test_addresses_are_off_by_default(service, media):
     answer = sent(service, video_url=f"{media}/film.mp4", audio_url=f"{media}/voice.wav")
     assert_problem(answer, 422, "url_blocked")
+
+
+def test_segments_name_addresses_that_the_record_does_not_keep(fetching, media):
+    segments = [
+        {"start_s": 0, "end_s": 1, "audio": f"{media}/voice.wav"},
+        {"start_s": 1, "end_s": 2, "audio": "anna"},
+        {"start_s": 2, "end_s": 3, "audio": f"{media}/voice.wav"},
+    ]
+    made = sent(fetching, files={"anna": b"a voice"}, video_url=f"{media}/film.mp4", segments=json.dumps(segments))
+    assert made.status_code == 202, made.text
+    job = made.json()
+    assert [one["audio"] for one in job["options"]["segments"]] == ["url:0", "anna", "url:0"]
+    assert media not in json.dumps(job)
+    assert fetching.services.storage.names(job["id"]) == ["video", "voice-0", "voice-1"]
+    segments[0]["audio"] = "http://10.0.0.1/voice.wav"
+    refused = sent(fetching, files={"anna": b"a"}, video_url=f"{media}/film.mp4", segments=json.dumps(segments))
+    assert_problem(refused, 422, "url_blocked")

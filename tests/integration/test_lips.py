@@ -16,7 +16,7 @@ from model.checkpoint_config import default_checkpoint
 from model.framing import LOWER_FACE
 from worker.faces.crop import face_transform
 from worker.faces.detect import FaceDetector, mouth_size
-from worker.one_clip import sync_clip
+from worker.one_clip import ClipFiles, sync_clip
 
 pytestmark = pytest.mark.skipif(not default_checkpoint().is_file(), reason="no weights in the package")
 
@@ -34,7 +34,7 @@ def mouths(path: Path) -> np.ndarray:
 
 def speak(folder: Path, face: Path, voice: Path, name: str, **options: str) -> np.ndarray:
     output = folder / f"{name}.mp4"
-    sync_clip(Settings(), face, voice, None, output, options)
+    sync_clip(Settings(), ClipFiles(face, voice), output, options)
     return mouths(output)
 
 

@@ -29,6 +29,7 @@ def lip_synced(folder: Path, film: Path, voice: Path, **options: object) -> Fini
 def shifted(folder: Path, film: Path, by_s: float) -> Path:
     """Write the voice of a film, shifted in a circle."""
     facts = sources_of(film, film).input.audio
+    assert facts is not None
     samples = np.array(read_voice(film, facts, folder, never_stop))
     path = folder / "shifted.wav"
     with wave.open(str(path), "wb") as file:

@@ -64,6 +64,21 @@ def sources_of(video: Path, audio: Path, mix: Path | None = None) -> Sources:
     return Sources(video, audio, mix, facts)
 
 
+def dubbed_sources(video: Path, *voices: Path) -> Sources:
+    """Probe the files of a job whose option `segments` names these voices."""
+    facts = probe_video(video, LIMITS)
+    film = probe_audio(video, LIMITS) if facts.has_audio else None
+    heard = tuple(probe_audio(voice, LIMITS) for voice in voices)
+    return Sources(video, None, None, JobInput(video=facts, segments=heard, film_audio=film), voices)
+
+
+def with_sound(path: Path, film: Path, sound: Path) -> Path:
+    """Write a film with another sound."""
+    files = ["-i", str(film), "-i", str(sound), "-map", "0:v", "-map", "1:a", "-c:v", "copy", "-c:a", "pcm_s16le"]
+    subprocess.run([find_ffmpeg(None), "-v", "error", "-y", *files, str(path)], check=True)
+    return path
+
+
 @dataclass
 class RecordingMonitor:
     """Monitor that records the progress of a run, and raises `stop` once `after_frames` frames are done."""

@@ -12,7 +12,7 @@ import pytest
 from app.core.errors import ErrorCode, InputError
 from app.core.settings import Settings
 from tests.worker.clips import write_voice
-from worker.one_clip import sync_clip
+from worker.one_clip import ClipFiles, sync_clip
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "link.mp4", "hard.mp4", "voice.mp4", "made.webm", "absent/made.mp4"])
@@ -27,7 +27,7 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     settings = Settings(checkpoint=tmp_path / "absent.safetensors", ffmpeg="no-such-program")  # work would fail
     with pytest.raises(InputError) as caught:
-        sync_clip(settings, film, sound, None, tmp_path / name, {})
+        sync_clip(settings, ClipFiles(film, sound), tmp_path / name, {})
     assert caught.value.code is ErrorCode.OPTION_INVALID and "output" in caught.value.message
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 

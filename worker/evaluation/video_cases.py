@@ -19,7 +19,7 @@ import numpy as np
 
 from app.core.checks import never_stop
 from app.core.errors import ErrorCode, InputError
-from app.core.jobs import AudioFacts, JobInput, JobOptions
+from app.core.jobs import AudioFacts, JobInput, JobOptions, VideoFacts
 from app.core.options import option_error
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from app.core.settings import Settings
@@ -96,15 +96,16 @@ class OpenedVideo:
     """Opened video with its sound: its path, its probed facts, and its decodable source."""
 
     path: Path
-    facts: JobInput
+    facts: VideoFacts
+    sound: AudioFacts
     source: Source
 
 
 def open_video(path: Path, settings: Settings) -> OpenedVideo:
     """Probe and open a video with its sound. Raises InputError for a file that cannot be used."""
     limits = Limits.of(settings)
-    facts = JobInput(video=probe_video(path, limits), audio=probe_audio(path, limits))
-    return OpenedVideo(path, facts, open_source(path, facts.video, find_ffmpeg(settings.ffmpeg), never_stop))
+    facts, sound = probe_video(path, limits), probe_audio(path, limits)
+    return OpenedVideo(path, facts, sound, open_source(path, facts, find_ffmpeg(settings.ffmpeg), never_stop))
 
 
 def open_video_case(path: Path, synthesizer: FaceSynthesizer, tools: MeasuringTools) -> VideoCase:
@@ -118,7 +119,7 @@ def open_finished_case(result: Path, reference: Path, tools: MeasuringTools) -> 
     Raises InputError for a file that cannot be used, and if the two differ in size or frame rate.
     """
     video = open_video(reference, tools.settings)
-    filmed, made = video.facts.video, probe_video(result, Limits.of(tools.settings))
+    filmed, made = video.facts, probe_video(result, Limits.of(tools.settings))
     if (filmed.width, filmed.height, Fraction(filmed.fps)) != (made.width, made.height, Fraction(made.fps)):
         raise option_error(f"result: {result.name} differs from {reference.name} in size or frame rate.")
     return FinishedCase(result, video, tools)
@@ -134,13 +135,13 @@ class VideoCase:
     def __init__(self, video: OpenedVideo, synthesizer: FaceSynthesizer | None, tools: MeasuringTools) -> None:
         self.path, self.name, self.speaker = video.path, video.path.stem, str(video.path)
         self.sex, self.hear = sex_of(video.path.stem), tools.hear
-        self.fps = float(Fraction(video.facts.video.fps))
+        self.fps = float(Fraction(video.facts.fps))
         self._video, self._synthesizer, self._tools = video, synthesizer, tools
 
     @cached_property
     def voice(self) -> I16:
         """Return the voice of the film, (n,) int16 at 16 kHz."""
-        return self._sound(self.path, self._video.facts.audio)
+        return self._sound(self.path, self._video.sound)
 
     @cached_property
     def phones(self) -> Sequence[Phone]:
@@ -165,7 +166,7 @@ class VideoCase:
             folder = Path(name)
             sound, output = write_wav(folder / "voice.wav", voice), folder / "drawn.mp4"
             audio = probe_audio(sound, Limits.of(self._tools.settings))
-            facts = JobInput(video=self._video.facts.video, audio=audio)
+            facts = JobInput(video=self._video.facts, audio=audio)
             sources = Sources(video=self.path, audio=sound, audio_mix=None, input=facts)
             tools, monitor = self._tools, SilentMonitor()
             ffmpeg = tools.settings.ffmpeg

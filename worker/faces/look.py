@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.core.checks import never_stop
 from app.core.jobs import JobInput, JobOptions
+from app.core.options import voices_end_s
 from app.core.probing.probe import find_ffmpeg
 from app.core.settings import Settings
 from worker.faces.detect import FaceDetector
@@ -23,7 +24,7 @@ FoundFace = dict[str, float]  # index, x, y, width and height of the box in pixe
 def find_faces_in(settings: Settings, video: Path, facts: JobInput, options: JobOptions) -> list[FoundFace]:
     """Return a typical face of each person in the shown part of a video, from left to right; raises InputError."""
     source = open_source(video, facts.video, find_ffmpeg(settings.ffmpeg), never_stop)
-    shown = plan_timeline(options, source, facts.audio.duration_s)
+    shown = plan_timeline(options, source, voices_end_s(facts, options))
     with FaceDetector() as detector:
         sparse = find_sparse_faces(source, shown, detector, never_stop)
     people = find_people([frame.faces for frame in sparse], [frame.number for frame in sparse])

@@ -174,15 +174,18 @@ def choose_subject(choice: str, sparse: Iterable[list[Face]]) -> Chooser:
     return Chooser(False, everybody, nearest, strict=True)
 
 
-def find_sparse_faces(source: Source, timeline: I64, detector: FaceDetector, check: Check) -> list[SparseFrame]:
+def find_sparse_faces(
+    source: Source, timeline: I64, detector: FaceDetector, check: Check, most: int = SPARSE_FRAMES
+) -> list[SparseFrame]:
     """Find the faces in sparse frames of the part of the source that is shown; frames without a face are left out.
 
-    If none of them shows a face, more frames are searched. Raises InputError.
+    most: how many frames with faces are wanted. If none of them shows a face, more frames are searched. Raises
+    InputError.
     """
     first, last = int(timeline.min()), int(timeline.max()) + 1
-    fitting = max(LEAST_SPARSE_FRAMES, SPARSE_BYTES // (source.width * source.height * 3 // 2))
+    fitting = fitting_frames(source)
     usual = LONG_SPARSE_FRAMES if last - first > LONG_S * source.rate else SPARSE_FRAMES
-    most = min(usual, fitting)
+    most = min(usual, fitting, most)
     found: list[SparseFrame] = []
     searched: set[int] = set()
     for count in (most, MORE_SPARSE_FRAMES):
@@ -198,6 +201,11 @@ def find_sparse_faces(source: Source, timeline: I64, detector: FaceDetector, che
         if found or last - first <= most:
             break
     return found
+
+
+def fitting_frames(source: Source) -> int:
+    """Return the number of sparse frames for which there is memory."""
+    return max(LEAST_SPARSE_FRAMES, SPARSE_BYTES // (source.width * source.height * 3 // 2))
 
 
 def _numbered_frames(

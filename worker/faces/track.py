@@ -109,8 +109,7 @@ class Tracker:
 
     def track(self, first: int, last: int) -> Iterator[TrackedFrame]:
         """Yield the frames [first, last) with the landmarks of the chosen faces."""
-        start = max(0, first - self._radius) // self._search * self._search
-        end = min(self._reader.frames, -((1 - last - self._radius) // self._search) * self._search + 1)
+        start, end = self.reach(first, last)
         window: deque[_WindowFrame] = deque()
         for known in self._known_frames(start, end):
             window.append(known)
@@ -122,6 +121,12 @@ class Tracker:
                 return  # more is read only where the next search decides
         for position in range(max(0, len(window) - self._radius), len(window)):
             yield from self._smoothed(window, position, first, last)
+
+    def reach(self, first: int, last: int) -> tuple[int, int]:
+        """Return the range of frames that `track` may read."""
+        start = max(0, first - self._radius) // self._search * self._search
+        end = min(self._reader.frames, -((1 - last - self._radius) // self._search) * self._search + 1)
+        return start, end
 
     def _smoothed(self, window: deque[_WindowFrame], position: int, first: int, last: int) -> Iterator[TrackedFrame]:
         """Yield the frame at a position of the window with smoothed faces, if it lies in [first, last)."""

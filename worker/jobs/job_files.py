@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.core.checks import Check
-from app.core.jobs import JobInput
+from app.core.dubs import voice_names
+from app.core.jobs import JobInput, JobOptions
 from app.core.records.segments import plan_names, segment_names
 from app.core.storage.port import Storage
 from worker.jobs.unavailable import retry_while_unavailable
@@ -23,10 +24,11 @@ class JobFiles:
         self._storage, self._job_id, self._check = storage, job_id, check
         self.work_dir, self._inputs_dir = work_dir, inputs_dir
 
-    def fetch_sources(self, facts: JobInput) -> Sources:
+    def fetch_sources(self, facts: JobInput, options: JobOptions) -> Sources:
         """Fetch the input files of the job."""
-        mix = self._fetch("audio_mix", self._inputs_dir) if facts.audio_mix else None
-        return Sources(self._fetch("video", self._inputs_dir), self._fetch("audio", self._inputs_dir), mix, facts)
+        parts = ["audio"] * (facts.audio is not None) + ["audio_mix"] * (facts.audio_mix is not None)
+        names = dict.fromkeys(["video", *parts, *voice_names(options.segments)])
+        return Sources.of_files({name: self._fetch(name, self._inputs_dir) for name in names}, facts, options)
 
     def fetch_plan(self, attempt: int) -> FilePair:
         """Fetch the plan that an attempt made, into the shared folder."""

@@ -128,7 +128,7 @@ def _opened(runtime: Runtime, job: Job, lease: Lease, monitor: JobMonitor) -> It
         monitor.stage("fetch")
         files = JobFiles(storage, job.id, work_dir, inputs_dir, monitor.check)
         context = RunContext(
-            files.fetch_sources(job.input),
+            files.fetch_sources(job.input, job.options),
             job.options,
             runtime.synthesizer,
             work_dir,

@@ -7,10 +7,11 @@ sound changes, gets samples that simply follow each other.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import ffmpeg
 
@@ -32,51 +33,45 @@ class PlayedSound(NamedTuple):
     facts: AudioFacts
     begin_s: float
 
+    def feed(self, length_s: Fraction, check: Check) -> Feed:
+        """Return the feed of so many seconds of the sound."""
+        return SoundFeed(self, length_s, check)
 
-class SoundFeed:
-    """Program that decodes a sound for `length_s` seconds of output, and the pipe from which ffmpeg reads it.
+
+class OutputSound(Protocol):
+    """Sound of an output."""
+
+    def feed(self, length_s: Fraction, check: Check) -> Feed:
+        """Return the feed of so many seconds of the sound."""
+
+
+class Feed:
+    """Samples of `length_s` seconds of output, and the pipe from which ffmpeg reads them.
 
     A context manager. ffmpeg has to inherit `fd`; `close_pipe` is called once it has.
     """
 
-    def __init__(self, sound: PlayedSound, length_s: Fraction, check: Check) -> None:
-        facts = sound.facts
+    def __init__(self, facts: Sequence[AudioFacts], length_s: Fraction) -> None:
+        rates = {one.sample_rate_hz for one in facts}
         self._length_s = length_s
-        self._rate_hz = facts.sample_rate_hz if facts.sample_rate_hz in KEPT_RATES_HZ else 48_000
-        self._channels = min(2, facts.channels)
-        self._check = check
-        self._request = SoundRequest(
-            path=str(sound.path),
-            format=facts.format,
-            track=facts.track,
-            rate_hz=self._rate_hz,
-            channels=self._channels,
-            begin_s=sound.begin_s,
-            end_s=float(length_s),
-            is_heard=False,
-            file_channels=facts.channels,
-        )
+        self._rate_hz = rates.pop() if len(rates) == 1 and rates <= set(KEPT_RATES_HZ) else 48_000
+        self._channels = max((min(2, one.channels) for one in facts), default=1)
         self.fd = -1
 
-    def __enter__(self) -> SoundFeed:
+    def __enter__(self) -> Self:
         self.fd, writing_fd = os.pipe()
         try:
-            self._process = MediaProcess(
-                self._request.to_program(), self._check, output_fd=writing_fd, opens=[Path(self._request.path)]
-            )
-            self._process.__enter__()
+            self._start(writing_fd)
         except BaseException:
             self.close_pipe()
             raise
-        finally:
-            os.close(writing_fd)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close_pipe()
-        self._process.__exit__(kind, error, trace)
+        self._end()
 
     @property
     def input(self) -> Any:  # ffmpeg-python has no types
@@ -94,6 +89,50 @@ class SoundFeed:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def finish(self) -> None:
+        """Wait for the end of the samples, once ffmpeg has ended; raises ServiceError if they could not be had."""
+        raise NotImplementedError
+
+    def _start(self, writing_fd: int) -> None:
+        """Begin to write the samples; takes over the descriptor."""
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        """Stop writing."""
+        raise NotImplementedError
+
+
+class SoundFeed(Feed):
+    """Feed of one sound: a program decodes it."""
+
+    def __init__(self, sound: PlayedSound, length_s: Fraction, check: Check) -> None:
+        facts = sound.facts
+        super().__init__([facts], length_s)
+        self._check = check
+        self._request = SoundRequest(
+            path=str(sound.path),
+            format=facts.format,
+            track=facts.track,
+            rate_hz=self._rate_hz,
+            channels=self._channels,
+            begin_s=sound.begin_s,
+            end_s=float(length_s),
+            is_heard=False,
+            file_channels=facts.channels,
+        )
+
+    def _start(self, writing_fd: int) -> None:
+        try:
+            self._process = MediaProcess(
+                self._request.to_program(), self._check, output_fd=writing_fd, opens=[Path(self._request.path)]
+            )
+            self._process.__enter__()
+        finally:
+            os.close(writing_fd)
+
+    def _end(self) -> None:
+        self._process.__exit__(None, None, None)
 
     def finish(self) -> None:
         """Wait for the end of the program, once ffmpeg has ended; raises ServiceError if it failed."""

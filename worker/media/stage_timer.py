@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -33,7 +33,7 @@ class StageTimer:
             self._cpu_seconds[stage] += time.thread_time() - cpu_started
             self._seconds[stage] += time.monotonic() - started
 
-    def timed(self, stage: str, items: Iterable[T]) -> Iterator[T]:
+    def timed(self, stage: str, items: Iterable[T]) -> Generator[T]:
         """Yield the items and add the time spent waiting for each of them to a stage."""
         iterator = iter(items)
         while True:

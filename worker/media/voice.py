@@ -6,6 +6,7 @@ silence.
 
 from __future__ import annotations
 
+import math
 import mmap
 from pathlib import Path
 from typing import Final
@@ -25,11 +26,18 @@ VOICE_FILE: Final = "voice.s16"
 BUFFER_BYTES: Final = 1024 * 1024
 
 
-def read_voice(path: Path, facts: AudioFacts, work_dir: Path, check: Check, begin_s: float | None = None) -> I16:
+def read_voice(
+    path: Path,
+    facts: AudioFacts,
+    work_dir: Path,
+    check: Check,
+    begin_s: float | None = None,
+    longest_s: float = math.inf,
+) -> I16:
     """Decode the voice into work_dir; return its samples (n,) int16 at 16 kHz as a memory map; raises InputError.
 
     begin_s: silence before the first sample of the sound in seconds; if negative, so much of it is left out; None: as
-    its facts say, and nothing is left out.
+    its facts say, and nothing is left out. longest_s: the voice is cut off there.
     """
     begin_s = max(0.0, facts.start_s) if begin_s is None else begin_s
     request = SoundRequest(
@@ -39,7 +47,7 @@ def read_voice(path: Path, facts: AudioFacts, work_dir: Path, check: Check, begi
         rate_hz=SAMPLE_RATE_HZ,
         channels=1,
         begin_s=begin_s,
-        end_s=begin_s + facts.duration_s - max(0.0, facts.start_s),
+        end_s=min(longest_s, begin_s + facts.duration_s - max(0.0, facts.start_s)),
         is_heard=True,
         file_channels=facts.channels,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from statistics import median
 from typing import Final
@@ -10,12 +10,13 @@ from typing import Final
 from pydantic import BaseModel, Field
 
 from app.core.errors import ErrorCode, InputError
-from app.core.jobs import JobOptions
 from worker.faces.detect import face_height
 from worker.faces.reference import PROFILE, ReferenceCrops
 from worker.faces.subject import MIN_HEIGHT_PX, Chooser
 from worker.faces.track import TrackedFrame
+from worker.pipeline.dubs import Stretch
 from worker.pipeline.sync_confidence import LipShapes
+from worker.pipeline.synthesis import OutputFrame
 
 LOW_HEIGHT_PX: Final = 64.0
 LOW_COVERAGE: Final = 0.9
@@ -38,8 +39,16 @@ class FaceStats(BaseModel):
     heights_px: list[float] = Field(default_factory=list)
     lip_shapes: LipShapes = Field(default_factory=dict)
 
+    def count(self, tracked: TrackedFrame) -> None:
+        """Count a frame."""
+        self.frames += 1
+        self.too_small += tracked.small and not tracked.faces
+        self.with_face += bool(tracked.faces)
+        self.unsure += bool(tracked.faces) and not tracked.is_sure
+        self.heights_px.extend(face_height(face) for face in tracked.faces)
+
     def add(self, other: FaceStats) -> None:
-        """Add the counts and heights of another segment."""
+        """Add the counts and heights of other frames."""
         self.frames += other.frames
         self.with_face += other.with_face
         self.too_small += other.too_small
@@ -58,30 +67,52 @@ class FaceStats(BaseModel):
         return round(median(self.heights_px), 1) if self.heights_px else 0.0
 
 
+class ClipStats(BaseModel):
+    """Number of the frames of a clip or of a segment, and the statistics of the faces of each of its dubs."""
+
+    frames: int = 0
+    dubs: list[FaceStats]
+
+    def add(self, other: ClipStats) -> None:
+        """Add the statistics of another segment."""
+        self.frames += other.frames
+        for own, more in zip(self.dubs, other.dubs, strict=True):
+            own.add(more)
+
+    @property
+    def total(self) -> FaceStats:
+        """Return the statistics of all dubs together."""
+        total = FaceStats()
+        for dub in self.dubs:
+            total.add(dub)
+        return total
+
+
 def count_faces(
-    frames: Iterable[TrackedFrame], stats: FaceStats, options: JobOptions, rate: Fraction, first: int = 0
-) -> Iterator[TrackedFrame]:
-    """Yield output frames, the first of which has the number `first`, and add each of them to the statistics.
+    frames: Iterable[OutputFrame], stats: ClipStats, stretches: Sequence[Stretch], rate: Fraction
+) -> Iterator[OutputFrame]:
+    """Yield output frames, and add each of them to the statistics of the dubs that it belongs to.
 
     rate: frames per second. Raises InputError for a frame without a chosen face if the options do not allow it.
     """
-    for tracked in frames:
-        stats.too_small += tracked.small and not tracked.faces
-        stats.with_face += bool(tracked.faces)
-        stats.unsure += bool(tracked.faces) and not tracked.is_sure
-        stats.heights_px.extend(face_height(face) for face in tracked.faces)
-        if options.on_missing_face == "fail" and not tracked.faces:
-            at_s = float((first + stats.frames) / rate)
-            raise InputError(ErrorCode.FACE_NOT_FOUND, f"The chosen face is missing at {at_s:.2f} s of the output.")
+    for frame in frames:
+        for number, tracked in frame.found.items():
+            stretch = stretches[number]
+            stats.dubs[number].count(tracked)
+            if stretch.options.on_missing_face == "fail" and not tracked.faces:
+                at_s = float(frame.number / rate)
+                message = f"{stretch.prefix}The chosen face is missing at {at_s:.2f} s of the output."
+                raise InputError(ErrorCode.FACE_NOT_FOUND, message)
         stats.frames += 1
-        yield tracked
+        yield frame
 
 
-def check_faces(stats: FaceStats, choice: str) -> None:
+def check_faces(stats: ClipStats, choice: str) -> None:
     """Raise InputError if no frame of a clip has a face to synthesize; choice: the job option `face`."""
-    if stats.with_face:
+    total = stats.total
+    if total.with_face:
         return
-    if stats.too_small:
+    if total.too_small:
         message = f"No face in the clip is at least {MIN_HEIGHT_PX:g} pixels tall."
         raise InputError(ErrorCode.FACE_TOO_SMALL, message)
     if choice in ("largest", "all"):
@@ -92,6 +123,8 @@ def check_faces(stats: FaceStats, choice: str) -> None:
 def face_warnings(stats: FaceStats) -> list[str]:
     """Return warnings, with figures, about faces that are often missing, doubtful or very small."""
     warnings = []
+    if not stats.with_face:
+        return ["No face was found that gets the voice; the pictures pass through unchanged."]
     if stats.coverage < LOW_COVERAGE:
         share = f"{100 * stats.coverage:.0f} % of the frames"
         warnings.append(f"The chosen face was found in {share}; the others pass through unchanged.")

@@ -1,60 +1,68 @@
 """Plan of a clip: the decisions that all its frames share, which are the sound, the timeline and the chosen faces.
 
+The voices and their faces are dubs (`worker.pipeline.dubs`); an ordinary job has one, over the whole clip.
+
 A plan can be saved for segments that other processes render. They hear the same sound, tell people apart by the same
 anchors and give the network the same reference crops. So each frame is the same as in one pass over the whole clip. A
-speech encoder runs once, and its features are saved in half precision (38 kB a second). Voice and features are read
-through a memory map, so the plan of an hour takes no more memory than the plan of a minute.
+speech encoder runs once for each voice, and its features are saved in half precision (38 kB a second). Voices and
+features are read through memory maps, so the plan of an hour takes no more memory than the plan of a minute.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
 from app.core.checks import Check
 from app.core.errors import ErrorCode, ServiceError
+from app.core.face_choice import SPEAKING
+from app.core.options import voices_end_s
 from app.core.probing.probe import find_ffmpeg
+from app.core.storage.cache import Entry
 from model.arrays import I16, I64
-from model.audio import SAMPLE_RATE_HZ
-from model.sound import EncodedSound, MelSound, Sound
-from model.speech_encoder.port import FEATURES
+from model.sound import EncodedSound
 from worker.faces.detect import FaceDetector
+from worker.faces.people import find_people
 from worker.faces.reference import ReferenceCrops
-from worker.faces.subject import Chooser, choose_subject, find_sparse_faces
+from worker.faces.subject import Chooser, SparseFrame, find_sparse_faces
 from worker.media.decode import Source, open_source
-from worker.media.encoded_voice import FEATURES_FILE
-from worker.media.silence_gate import GATED_FILE, gate_silence
 from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
-from worker.media.voice import VOICE_FILE, read_voice
-from worker.pipeline.clip_cache import film_key, keep_choice, kept_choice, recall_features
+from worker.media.voice import read_voice
+from worker.pipeline.clip_cache import film_key, keep_choice, kept_choice
+from worker.pipeline.dubs import Dub, Role, Stretch, stretches_of
+from worker.pipeline.heard_voices import HeardVoice, SoundPart, hear_voices, open_sound, voice_length_s
 from worker.pipeline.prefetch import Prefetch
+from worker.pipeline.roles import Cast, RoleChooser
 from worker.pipeline.run_context import FilePair, RunContext
+from worker.pipeline.speaking import SpeakerFinder
 from worker.pipeline.sync_confidence import FrameChoice, LookedAt, choose_frames
-from worker.pipeline.synthesis import FaceSynthesizer
+
+MOST_LOOKED_AT: Final = 8  # dubs whose lips are compared with their voices; more would make a job slower
 
 
 @dataclass(frozen=True)
 class Plan:
     """Decisions that hold for every frame of a clip.
 
-    sound: what the network hears of the voice, mapped from `sound_file`; the voice is silent wherever the gate is
-    closed. voice_s: its duration in seconds. timeline: the source frame of each output frame, (N,) int64.
-    looked_at: the output frames whose lips are compared with the voice.
+    voice_s: when the voice or the last stretch ends, in seconds. timeline: the source frame of each output frame, (N,)
+    int64. stretches: one for each voice. dubs: the same, or with `face=speaking` one for each speaker. sound_file,
+    sound_parts: what the network hears of each voice.
     """
 
     source: Source
-    sound: Sound
-    sound_file: Path
     voice_s: float
     timeline: I64
-    chooser: Chooser
-    references: ReferenceCrops
-    looked_at: LookedAt
+    stretches: tuple[Stretch, ...]
+    dubs: tuple[Dub, ...]
+    sound_file: Path
+    sound_parts: tuple[SoundPart, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -63,103 +71,204 @@ class Plan:
 
 
 def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) -> Plan:
-    """Decode the voice, look at a few frames at the same time, and return the plan; raises InputError."""
+    """Decode the voices, look at a few frames at the same time, and return the plan; raises InputError."""
     options, monitor = context.options, context.monitor
+    end_s = voices_end_s(context.sources.input, options)
 
-    def look(check: Check) -> Iterator[tuple[Source, Chooser, ReferenceCrops]]:
+    def look(check: Check) -> Iterator[_Look]:
         with timer.time("faces"):
-            found = _look(context, detector, check)
+            found = _look(context, end_s, detector, check)
         yield found
 
     with Prefetch(look, 1, monitor.check, "look") as looked:
         monitor.stage("sound")
         with timer.time("sound"):
-            voice, sound, name = _hear(context)
+            voices, sound_file = hear_voices(context)
         monitor.stage("faces")
-        source, chooser, references = next(iter(looked))
-    voice_s = len(voice) / SAMPLE_RATE_HZ
+        found = next(iter(looked))
+    source, voice_s = found.source, end_s if options.segments else voice_length_s(voices[0])
     timeline = plan_timeline(options, source, voice_s)
+    stretches = [_fitted(stretch, found.frames, len(timeline)) for stretch in found.cast.stretches]
     with timer.time("sound"):
-        looked_at = choose_frames(voice, len(timeline), source.rate)
-    return Plan(source, sound, context.work_dir / name, voice_s, timeline, chooser, references, looked_at)
+        looked_at = _looked_at(stretches, voices, source)
+    parts = tuple(voice.part for voice in voices)
+    sounds = [open_sound(sound_file, part, context.synthesizer) for part in parts]
+    dubs = tuple(
+        Dub(stretch, role, sounds[stretch.number], chosen)
+        for stretch, role, chosen in zip(stretches, found.cast.roles, looked_at, strict=True)
+    )
+    spoken = tuple(stretches_of(options, source, timeline))
+    return Plan(source, voice_s, timeline, spoken, dubs, sound_file, parts, tuple(found.cast.warnings))
 
 
-def _hear(context: RunContext) -> tuple[I16, Sound, str]:
-    """Return the voice (n,) int16 at 16 kHz, what the network hears of it, and the name of the file that holds this."""
-    played, work_dir, check = context.sources.voice, context.work_dir, context.monitor.check
-    voice, name = read_voice(played.path, played.facts, work_dir, check, played.begin_s), VOICE_FILE
-    if context.options.silence_gate:
-        voice, name = gate_silence(voice, work_dir), GATED_FILE
-    encoder = context.synthesizer.encoder
-    if encoder is None:
-        return voice, MelSound(voice, context.synthesizer.config.mel_window), name
-    return voice, recall_features(context.cache, encoder, voice, work_dir, check), FEATURES_FILE
+@dataclass(frozen=True)
+class _Look:
+    """What the film shows: the video, who gets which voice, and the number of output frames that was assumed."""
+
+    source: Source
+    cast: Cast
+    frames: int
 
 
-def _look(context: RunContext, detector: FaceDetector, check: Check) -> tuple[Source, Chooser, ReferenceCrops]:
-    """Return the video, the chosen faces and their references; raises InputError. The voice is not needed for these."""
+def _look(context: RunContext, end_s: float, detector: FaceDetector, check: Check) -> _Look:
+    """Look at a few frames and decide who gets which voice; the voices are not needed for that. Raises InputError.
+
+    end_s: the length of the voice as it was probed, or the end of the last stretch.
+    """
     sources, options, shape = context.sources, context.options, context.synthesizer.config
     source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check)
     # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
-    shown = plan_timeline(options, source, sources.input.audio.duration_s)
-    span, entry = (int(shown.min()), int(shown.max()) + 1), None
-    if context.cache is not None:
-        crops = shape.image_size, shape.framing, shape.keeps_detail
-        entry = context.cache.entry("references", film_key(source), span, options.face, crops)
+    shown = plan_timeline(options, source, end_s)
+    stretches = stretches_of(options, source, shown)
+    entry = _cache_entry(context, source, shown, stretches)
     known = kept_choice(entry, shape)
     if known is not None:
-        return source, *known
+        return _Look(source, Cast(stretches, [Role(*known)]), len(shown))
     sparse = find_sparse_faces(source, shown, detector, check)
-    chooser = choose_subject(options.face, [frame.faces for frame in sparse])
-    references = ReferenceCrops.choose(sparse, shape, source.colour, chooser)
-    keep_choice(entry, chooser, references)
-    return source, chooser, references
+    finder = _speaker_finder(context, stretches, source, sparse, detector, check)
+    cast = RoleChooser(source, shown, sparse, detector, check).cast(stretches, finder, shape)
+    if entry is not None:
+        keep_choice(entry, cast.roles[0].chooser, cast.roles[0].references)
+    return _Look(source, cast, len(shown))
+
+
+def _fitted(stretch: Stretch, assumed: int, frames: int) -> Stretch:
+    """Return a stretch of an output with a number of frames that may differ from the assumed one by a few."""
+    spans = [(first, frames if last == assumed else min(last, frames)) for first, last in stretch.spans]
+    return replace(stretch, spans=tuple((first, last) for first, last in spans if first < last) or stretch.spans[:1])
+
+
+def _cache_entry(context: RunContext, source: Source, shown: I64, stretches: Sequence[Stretch]) -> Entry | None:
+    """Return the place of the chosen faces among the findings of earlier jobs; None for several dubs."""
+    choice, shape = context.options.face, context.synthesizer.config
+    if context.cache is None or stretches[0].name or choice == SPEAKING:
+        return None
+    crops, span = (shape.image_size, shape.framing, shape.keeps_detail), (int(shown.min()), int(shown.max()) + 1)
+    return context.cache.entry("references", film_key(source), span, choice, crops)
 
 
 def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:
     """Save a plan, and the seconds of each stage of making it, into a folder; the sound stays in its own file."""
     facts = folder / "plan.npz"
+    roles = list({id(dub.role): dub.role for dub in plan.dubs}.values())
     decisions = json.dumps(
         {
-            "chooser": plan.chooser.facts(),
-            "is_encoded": isinstance(plan.sound, EncodedSound),
+            "choosers": [role.chooser.facts() for role in roles],
+            "dubs": [_dub_facts(dub, roles) for dub in plan.dubs],
+            "is_encoded": isinstance(plan.dubs[0].sound, EncodedSound),
+            "sound_parts": [asdict(part) for part in plan.sound_parts],
             "voice_s": plan.voice_s,
-            "looked_at": asdict(plan.looked_at.frames),
-            "heard_from_s": plan.looked_at.from_s,
+            "warnings": plan.warnings,
             "peak": plan.source.conversion.peak if plan.source.conversion.is_hdr else None,
             "stage_seconds": dict(stage_seconds),
         }
     )
+    heard = {f"heard_{number}": dub.looked_at.voice for number, dub in enumerate(plan.dubs) if dub.looked_at}
+    references = {
+        f"role_{number}_{name}": array
+        for number, role in enumerate(roles)
+        for name, array in role.references.arrays().items()
+    }
     with facts.open("wb") as file:
-        np.savez(file, words=np.array(decisions), heard=plan.looked_at.voice, **plan.references.arrays())
+        np.savez(file, words=np.array(decisions), **heard, **references)
     return FilePair(plan.sound_file, facts)
 
 
 def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, float]]:
     """Return a saved plan, and the seconds of each stage of making it.
 
-    Raises InputError, and ServiceError if another kind of checkpoint planned the clip.
+    Raises InputError, and ServiceError if another kind of checkpoint or an earlier version planned the clip.
     """
     with np.load(saved.facts, allow_pickle=False) as arrays:
         decisions = json.loads(str(arrays["words"]))
         saved_arrays = {name: arrays[name] for name in arrays.files}
-    chooser = Chooser.of_facts(decisions["chooser"])
-    if decisions["is_encoded"] != (context.synthesizer.encoder is not None):
-        message, hint = "The job was planned with another checkpoint; submit it again.", "Submit the job again."
-        raise ServiceError(ErrorCode.CHECKPOINT_INVALID, message, hint=hint)
-    sound, voice_s = _saved_sound(saved.media, context.synthesizer), float(decisions["voice_s"])
-    references = ReferenceCrops.of_arrays(saved_arrays, context.synthesizer.config, chooser)
-    sources, check = context.sources, context.monitor.check
-    ffmpeg, peak = find_ffmpeg(context.ffmpeg), decisions.get("peak")  # not in plans of earlier versions
-    source = open_source(sources.video, sources.input.video, ffmpeg, check, peak)
-    timeline = plan_timeline(context.options, source, voice_s)
-    looked_at = LookedAt(FrameChoice(**decisions["looked_at"]), saved_arrays["heard"], decisions["heard_from_s"])
-    plan = Plan(source, sound, saved.media, voice_s, timeline, chooser, references, looked_at)
+    if "dubs" not in decisions:
+        raise _planned_otherwise("by an earlier version of the service")
+    synthesizer, check = context.synthesizer, context.monitor.check
+    if decisions["is_encoded"] != (synthesizer.encoder is not None):
+        raise _planned_otherwise("with another checkpoint")
+    roles = [_saved_role(number, facts, saved_arrays, context) for number, facts in enumerate(decisions["choosers"])]
+    sources, peak = context.sources, decisions["peak"]
+    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check, peak)
+    timeline = plan_timeline(context.options, source, decisions["voice_s"])
+    parts = tuple(SoundPart(**part) for part in decisions["sound_parts"])
+    stretches = tuple(stretches_of(context.options, source, timeline))
+    sounds = [open_sound(saved.media, part, synthesizer) for part in parts]
+    dubs = tuple(
+        Dub(
+            _saved_stretch(stretches, facts),
+            roles[facts["role"]],
+            sounds[facts["voice"]],
+            _saved_look(facts, saved_arrays.get(f"heard_{number}")),
+        )
+        for number, facts in enumerate(decisions["dubs"])
+    )
+    warnings = tuple(decisions["warnings"])
+    plan = Plan(source, decisions["voice_s"], timeline, stretches, dubs, saved.media, parts, warnings)
     return plan, decisions["stage_seconds"]
 
 
-def _saved_sound(path: Path, synthesizer: FaceSynthesizer) -> Sound:
-    """Return the sound that `make_plan` left in a file, through a memory map."""
-    if synthesizer.encoder is None:
-        return MelSound(np.memmap(path, np.int16, "r"), synthesizer.config.mel_window)
-    return EncodedSound(np.memmap(path, np.float16, "r").reshape(-1, FEATURES))
+def _speaker_finder(
+    context: RunContext,
+    stretches: Sequence[Stretch],
+    source: Source,
+    sparse: Sequence[SparseFrame],
+    detector: FaceDetector,
+    check: Check,
+) -> SpeakerFinder | None:
+    """Return the finder of speakers if a stretch needs one; the film's own sound is decoded for it."""
+    film = context.sources.film_sound
+    if film is None or all(stretch.options.face != SPEAKING for stretch in stretches):
+        return None
+    folder = context.work_dir / "film"
+    folder.mkdir()
+    heard = read_voice(film.path, film.facts, folder, check, film.begin_s)
+    return SpeakerFinder(source, find_people([frame.faces for frame in sparse]), heard, detector, check)
+
+
+def _looked_at(stretches: Sequence[Stretch], voices: Sequence[HeardVoice], source: Source) -> list[LookedAt | None]:
+    """Return which frames of each dub are compared with its voice: some of the longest dubs."""
+    lengths = [stretch.span[1] - stretch.span[0] for stretch in stretches]
+    longest = sorted(range(len(stretches)), key=lambda number: -lengths[number])[:MOST_LOOKED_AT]
+    return [
+        choose_frames(voices[stretch.number].samples, stretch.span, source.rate, stretch.begin_s)
+        if number in longest
+        else None
+        for number, stretch in enumerate(stretches)
+    ]
+
+
+def _dub_facts(dub: Dub, roles: Sequence[Role]) -> dict[str, Any]:
+    looked_at = dub.looked_at
+    return {
+        "voice": dub.stretch.number,
+        "face": dub.options.face,
+        "spans": dub.stretch.spans,
+        "role": next(number for number, role in enumerate(roles) if role is dub.role),
+        "looked_at": None if looked_at is None else asdict(looked_at.frames),
+        "heard_from_s": 0.0 if looked_at is None else looked_at.from_s,
+    }
+
+
+def _saved_stretch(stretches: Sequence[Stretch], facts: dict[str, Any]) -> Stretch:
+    stretch: Stretch = stretches[facts["voice"]]
+    options = stretch.options.model_copy(update={"face": facts["face"]})
+    return replace(stretch, options=options, spans=tuple((first, last) for first, last in facts["spans"]))
+
+
+def _saved_look(facts: dict[str, Any], heard: I16 | None) -> LookedAt | None:
+    if facts["looked_at"] is None or heard is None:
+        return None
+    return LookedAt(FrameChoice(**facts["looked_at"]), heard, facts["heard_from_s"])
+
+
+def _saved_role(number: int, facts: dict[str, Any], arrays: Mapping[str, Any], context: RunContext) -> Role:
+    prefix = f"role_{number}_"
+    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    chooser = Chooser.of_facts(facts)
+    return Role(chooser, ReferenceCrops.of_arrays(own, context.synthesizer.config, chooser))
+
+
+def _planned_otherwise(how: str) -> ServiceError:
+    message, hint = f"The job was planned {how}; submit it again.", "Submit the job again."
+    return ServiceError(ErrorCode.CHECKPOINT_INVALID, message, hint=hint)

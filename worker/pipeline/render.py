@@ -18,11 +18,14 @@ from app.core.jobs import Report, ResultFacts
 from app.core.sound_warnings import sound_warnings
 from model.arrays import U8
 from worker.faces.detect import FaceDetector
-from worker.faces.track import TrackedFrame, tracked_frames
+from worker.faces.dub_tracks import DubbedFrame, tracked_dubs
 from worker.media.encode import Encoder
 from worker.media.stage_timer import StageTimer
 from worker.pipeline.clip_cache import recalling
+from worker.pipeline.dub_lips import DubLipReader, dub_confidence
+from worker.pipeline.dubs import dub_ranges, output_sound
 from worker.pipeline.face_stats import (
+    ClipStats,
     FaceStats,
     check_faces,
     count_faces,
@@ -34,8 +37,8 @@ from worker.pipeline.film_warnings import film_warnings
 from worker.pipeline.plan import Plan, make_plan
 from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FinishedClip, RunContext
-from worker.pipeline.sync_confidence import LipReader, sync_confidence, sync_warnings
-from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches
+from worker.pipeline.sync_confidence import sync_warnings
+from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches, output_frames
 
 FRAMES_AHEAD: Final = 4  # that are tracked while others are cropped
 BATCHES_AHEAD: Final = 1  # the same between later stages
@@ -53,7 +56,8 @@ def run(context: RunContext, output: Path, timer: StageTimer | None = None) -> F
 
 def run_plan(plan: Plan, context: RunContext, output: Path, detector: FaceDetector, timer: StageTimer) -> FinishedClip:
     """Render a planned clip in one pass; raises LipSyncError."""
-    monitor, options, sound = context.monitor, context.options, context.sources.sound
+    monitor, options = context.monitor, context.options
+    sound = output_sound(context.sources, plan.stretches, plan.source, plan.timeline)
     with Encoder(output, plan.source, plan.frames, sound, options, monitor.check) as encoder:
         stats = render(plan, (0, plan.frames), context, detector, encoder.write, timer)
         check_faces(stats, options.face)
@@ -70,25 +74,27 @@ def render(
     detector: FaceDetector,
     write: Callable[[U8], None],
     timer: StageTimer,
-) -> FaceStats:
+) -> ClipStats:
     """Render the output frames [first, last) of the span and return the statistics of their faces.
 
     `write` gets the planes of each frame in order, (H * 3/2, W) uint8 I420. Raises LipSyncError.
     """
-    (first, last), source, monitor, options = span, plan.source, context.monitor, context.options
+    (first, last), source, monitor = span, plan.source, context.monitor
     monitor.stage("synthesize")
-    synthesizer, stats = context.synthesizer, FaceStats()
-    synthesis = LipSynthesis(synthesizer, plan, options, timer)
-    lips = LipReader(plan.looked_at.frames, detector.placed_mesh, source.colour, plan.chooser)
+    synthesizer, stats = context.synthesizer, ClipStats(dubs=[FaceStats() for _ in plan.dubs])
+    synthesis = LipSynthesis(synthesizer, plan.dubs, source, timer)
+    lips = DubLipReader(plan.dubs, detector.placed_mesh, source.colour)
 
-    def track(check: Check) -> Iterator[TrackedFrame]:
+    def track(check: Check) -> Iterator[DubbedFrame]:
+        ranges = dub_ranges(plan.dubs, plan.timeline, span)
         with recalling(context, source, detector) as finder:
-            yield from tracked_frames(source, plan.timeline[first:last], finder, plan.chooser, timer, check)
+            yield from tracked_dubs(source, plan.timeline[first:last], ranges, finder, timer, check)
 
     def crop(check: Check) -> Iterator[CroppedBatch]:
         with Prefetch(track, FRAMES_AHEAD, check, "track") as frames:
-            counted = count_faces(frames, stats, options, source.rate, first)
-            yield from map(synthesis.crop, batches(counted, synthesizer.batch_size, first))
+            numbered = output_frames(frames, first, [dub.stretch.spans for dub in plan.dubs])
+            counted = count_faces(numbered, stats, [dub.stretch for dub in plan.dubs], source.rate)
+            yield from map(synthesis.crop, batches(counted, synthesizer.batch_size))
 
     def draw(check: Check) -> Iterator[DrawnBatch]:
         with Prefetch(crop, BATCHES_AHEAD, check, "crop") as cropped:
@@ -96,37 +102,42 @@ def render(
 
     with Prefetch(draw, BATCHES_AHEAD, monitor.check, "draw") as drawn:
         for frame, planes in chain.from_iterable(map(synthesis.blend, drawn)):
-            if options.strength == 1.0:  # lips that shall move less fit the voice less
-                with timer.time("lips"):
-                    lips.read(frame.number, planes, frame.tracked.faces)
+            with timer.time("lips"):
+                lips.read(frame, planes)
             with timer.time("encode"):
                 write(planes)
             monitor.frames(frame.number + 1 - first, last - first)
             monitor.check()
-    stats.lip_shapes = lips.shapes
+    for dub, shapes in zip(stats.dubs, lips.shapes, strict=True):
+        dub.lip_shapes = shapes
     return stats
 
 
 def finished_clip(
     plan: Plan,
     result: ResultFacts,
-    stats: FaceStats,
+    stats: ClipStats,
     context: RunContext,
     stage_seconds: dict[str, float],
     wall_s: float,
 ) -> FinishedClip:
     """Return the finished clip with its report; wall_s: seconds from the start of the run to its end."""
-    synthesizer = context.synthesizer
-    confidence = sync_confidence(stats.lip_shapes, plan.looked_at, plan.source.rate)
+    synthesizer, total = context.synthesizer, stats.total
+    confidences = [
+        dub_confidence(dub, found, plan.source.rate) for dub, found in zip(plan.dubs, stats.dubs, strict=True)
+    ]
     report = Report(
-        face_coverage=round(stats.coverage, 4),
-        face_height_px=stats.height_px,
-        sync_confidence=confidence,
+        face_coverage=round(total.coverage, 4),
+        face_height_px=total.height_px,
+        sync_confidence=min((one for one in confidences if one is not None), default=None),
         stage_seconds=stage_seconds,
         realtime_factor=round(wall_s / result.duration_s, 4),
         checkpoint=f"{synthesizer.config.architecture}-{synthesizer.config.image_size}",
         device=synthesizer.device_name,
     )
-    faces = [*face_warnings(stats), *person_warnings(plan.chooser), *limit_warnings(plan.references)]
-    inputs = [*sound_warnings(context.sources.input), *film_warnings(plan.source.facts), *plan.source.warnings]
-    return FinishedClip(result, report, [*inputs, *faces, *sync_warnings(confidence)])
+    heard = sound_warnings(context.sources.input, context.options)
+    warnings = [*heard, *film_warnings(plan.source.facts), *plan.source.warnings, *plan.warnings]
+    for dub, found, confidence in zip(plan.dubs, stats.dubs, confidences, strict=True):
+        faces = [*face_warnings(found), *person_warnings(dub.chooser), *limit_warnings(dub.references)]
+        warnings += [f"{dub.stretch.prefix}{warning}" for warning in (*faces, *sync_warnings(confidence))]
+    return FinishedClip(result, report, warnings)

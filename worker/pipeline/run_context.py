@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from app.core.dubs import voice_names
 from app.core.jobs import AudioFacts, JobInput, JobOptions, Report, ResultFacts
 from app.core.storage.cache import JobCache
 from worker.media.sound_feed import PlayedSound
@@ -18,24 +20,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sources:
-    """Files of a job and their probed facts; `audio_mix` replaces `audio` as the sound of the output."""
+    """Files of a job and their probed facts; `audio_mix` replaces all other sound of the output.
+
+    voices: the file of each entry of the option `segments`; there are some exactly if there is no `audio`.
+    """
 
     video: Path
-    audio: Path
+    audio: Path | None
     audio_mix: Path | None
     input: JobInput
+    voices: tuple[Path, ...] = ()
+
+    @classmethod
+    def of_files(cls, files: Mapping[str, Path], facts: JobInput, options: JobOptions) -> Sources:
+        """Return the sources of a job whose files have the names that they have in the storage."""
+        voices = tuple(files[name] for name in voice_names(options.segments))
+        return cls(files["video"], files.get("audio"), files.get("audio_mix"), facts, voices)
 
     @property
-    def voice(self) -> PlayedSound:
-        """Return the voice that the network hears."""
-        return PlayedSound(self.audio, self.input.audio, self._begin_s(self.input.audio))
+    def played_voices(self) -> list[PlayedSound]:
+        """Return the voices that the network hears: that of the job, or that of each dub."""
+        if self.audio is not None and self.input.audio is not None:
+            return [PlayedSound(self.audio, self.input.audio, self._begin_s(self.input.audio))]
+        files = zip(self.voices, self.input.segments, strict=True)
+        return [PlayedSound(path, facts, self._begin_s(facts)) for path, facts in files]
 
     @property
-    def sound(self) -> PlayedSound:
-        """Return the sound of the output."""
-        if self.audio_mix is not None and self.input.audio_mix is not None:
-            return PlayedSound(self.audio_mix, self.input.audio_mix, self._begin_s(self.input.audio_mix))
-        return self.voice
+    def mix(self) -> PlayedSound | None:
+        """Return the sound that replaces all other sound of the output, if there is one."""
+        if self.audio_mix is None or self.input.audio_mix is None:
+            return None
+        return PlayedSound(self.audio_mix, self.input.audio_mix, self._begin_s(self.input.audio_mix))
+
+    @property
+    def film_sound(self) -> PlayedSound | None:
+        """Return the film's own sound; None if it has none, or none that was asked for."""
+        facts = self.input.film_audio
+        return None if facts is None else PlayedSound(self.video, facts, self._begin_s(facts))
 
     def _begin_s(self, facts: AudioFacts) -> float:
         """Return the silence before a sound in seconds; if negative, so much of it is left out.

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 
 from worker.media.encode import Encoder, join
 from worker.media.stage_timer import StageTimer
-from worker.pipeline.face_stats import FaceStats, check_faces
+from worker.pipeline.dubs import output_sound
+from worker.pipeline.face_stats import ClipStats, FaceStats, check_faces
 from worker.pipeline.plan import load_plan, make_plan, save_plan
 from worker.pipeline.render import finished_clip, render, run_plan
 from worker.pipeline.run_context import FilePair, FinishedClip, PlannedClip, RunContext
@@ -26,7 +27,7 @@ from worker.pipeline.run_context import FilePair, FinishedClip, PlannedClip, Run
 class SegmentFacts(BaseModel):
     """Statistics of the faces of a segment, and the seconds of each of its stages."""
 
-    findings: FaceStats  # the name of the field in the file
+    findings: ClipStats  # the name of the field in the file
     stage_seconds: dict[str, float]
 
 
@@ -67,8 +68,9 @@ def join_segments(
 ) -> FinishedClip:
     """Join all segments, in order, into `output`; waited_s: seconds that the job ran before. Raises LipSyncError."""
     context.monitor.stage("finish")
-    timer, stats = StageTimer(), FaceStats()
+    timer = StageTimer()
     plan, plan_seconds = load_plan(plan_files, context)
+    stats = ClipStats(dubs=[FaceStats() for _ in plan.dubs])
     timer.add(plan_seconds)
     for segment in segments:
         facts = SegmentFacts.model_validate_json(segment.facts.read_text(encoding="utf-8"))
@@ -77,7 +79,8 @@ def join_segments(
     check_faces(stats, context.options.face)
     context.monitor.frames(plan.frames, plan.frames)
     with timer.time("finish"):
-        media, sound = [segment.media for segment in segments], context.sources.sound
+        media = [segment.media for segment in segments]
+        sound = output_sound(context.sources, plan.stretches, plan.source, plan.timeline)
         result = join(media, output, plan.source, plan.frames, sound, context.options, context.monitor.check)
     return finished_clip(plan, result, stats, context, timer.seconds(), waited_s + timer.elapsed_s)
 

@@ -53,7 +53,7 @@ class FrameChoice:
 class LookedAt:
     """Stretch of a clip whose lips are compared with the voice.
 
-    voice: (n,) int16 at 16 kHz of the stretch and MARGIN_S around it, from `from_s` seconds of the clip on.
+    voice: (n,) int16 at 16 kHz of the stretch and MARGIN_S around it, from `from_s` seconds of the output on.
     """
 
     frames: FrameChoice
@@ -61,22 +61,26 @@ class LookedAt:
     from_s: float
 
 
-def choose_frames(voice: I16, frames: int, rate: Fraction) -> LookedAt:
-    """Choose the stretch of a clip of so many output frames in which most of the voice (n,) int16 is loud."""
-    length, step = min(frames, int(STRETCH_S * rate)), max(1, round(SPACING_S * rate))
+def choose_frames(voice: I16, span: tuple[int, int], rate: Fraction, begin_s: float = 0.0) -> LookedAt:
+    """Choose the stretch of the output frames [first, last) in which most of the voice (n,) int16 is loud.
+
+    begin_s: when the voice begins, in seconds of the output.
+    """
+    length, step = min(span[1] - span[0], int(STRETCH_S * rate)), max(1, round(SPACING_S * rate))
     levels = levels_db(voice) if len(voice) else np.full(1, QUIET_DB, np.float32)
     loud = float(np.percentile(levels[levels > QUIET_DB], 95)) if (levels > QUIET_DB).any() else 0.0
     spoken = np.concatenate([[0], np.cumsum(levels > max(QUIET_DB, loud - SPOKEN_BELOW_DB))])
-    starts = np.arange(0, frames - length + 1, step)
+    starts = np.arange(span[0], span[1] - length + 1, step)
     edges = [
-        np.clip(np.round(at / float(rate) * SAMPLE_RATE_HZ / STEP), 0, len(levels)).astype(np.int64)
+        np.clip(np.round((at / float(rate) - begin_s) * SAMPLE_RATE_HZ / STEP), 0, len(levels)).astype(np.int64)
         for at in (starts, starts + length)
     ]
     first = int(starts[np.argmax(spoken[edges[1]] - spoken[edges[0]])])
     ends_s = first / float(rate) - MARGIN_S, (first + length) / float(rate) + MARGIN_S
-    heard = [round(at_s * SAMPLE_RATE_HZ) for at_s in ends_s]
+    heard = [round((at_s - begin_s) * SAMPLE_RATE_HZ) for at_s in ends_s]
     begin = max(0, heard[0])
-    return LookedAt(FrameChoice(first, first + length, step), np.array(voice[begin : heard[1]]), begin / SAMPLE_RATE_HZ)
+    part = np.array(voice[begin : max(begin, heard[1])])
+    return LookedAt(FrameChoice(first, first + length, step), part, begin_s + begin / SAMPLE_RATE_HZ)
 
 
 class LipReader:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -16,6 +17,7 @@ from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder
 from worker.faces.blend import BlendSettings, FaceMask, SynthesizedCrop, blend
 from worker.faces.crop import Transform, extract, extract_detail, face_transform
+from worker.faces.dub_tracks import DubbedFrame
 from worker.faces.interior import Interiors
 from worker.faces.reference import CropShape, ReferenceCrops
 from worker.faces.track import TrackedFrame
@@ -78,11 +80,24 @@ class FaceSynthesizer(Protocol):
 
 @dataclass(frozen=True)
 class OutputFrame:
-    """Frame of the output: its number, the source frame it shows, and whether the next frame shows the same one."""
+    """Frame of the output: its number, its planes (H * 3/2, W) uint8 I420, and its chosen faces by number of the dub.
+
+    is_kept: the planes are shown or looked at again, so nothing may be drawn into them.
+    """
 
     number: int
-    tracked: TrackedFrame
-    is_repeated: bool = False
+    planes: U8
+    found: Mapping[int, TrackedFrame]
+    is_kept: bool = False
+
+    @property
+    def faces(self) -> int:
+        """Return the number of faces to synthesize."""
+        return sum(len(tracked.faces) for tracked in self.found.values())
+
+    def faces_of(self, dub: int) -> list[F32]:
+        """Return the landmarks (468, 2) of the chosen faces of a dub."""
+        return self.found[dub].faces if dub in self.found else []
 
 
 @dataclass(frozen=True)
@@ -101,26 +116,30 @@ class CroppedFaces:
 
 @dataclass(frozen=True)
 class CroppedBatch:
-    """Frames, and their faces in the order of the frames; None if nothing is to be drawn."""
+    """Frames, and by number of the dub their faces in the order of the frames, where something is to be drawn."""
 
     frames: list[OutputFrame]
-    faces: CroppedFaces | None
+    faces: Mapping[int, CroppedFaces]
 
 
 @dataclass(frozen=True)
 class DrawnBatch:
-    """Frames, and their drawn faces in the order of the frames; none if nothing was to be drawn."""
+    """Frames, and by number of the dub their drawn faces in the order of the frames."""
 
     frames: list[OutputFrame]
-    crops: list[SynthesizedCrop]
+    crops: Mapping[int, list[SynthesizedCrop]]
 
 
-class ClipDecisions(Protocol):
-    """Decisions that all frames of a clip share; a plan has them."""
+class DubDecisions(Protocol):
+    """Decisions that all frames of a dub share; a plan has them."""
 
     @property
-    def source(self) -> Source:
-        """Return the video."""
+    def options(self) -> JobOptions:
+        """Return the options as they hold for the dub."""
+
+    @property
+    def begin_s(self) -> float:
+        """Return when the voice begins, in seconds of the output."""
 
     @property
     def sound(self) -> Sound:
@@ -134,88 +153,123 @@ class ClipDecisions(Protocol):
 class LipSynthesis:
     """Synthesis and blending of the faces of one clip, in three steps: `crop`, `draw` and `blend`.
 
-    Each step may run in a thread of its own.
+    Each dub has its own sound, references and settings, so its faces are drawn apart from those of others. Each step
+    may run in a thread of its own.
     """
 
     def __init__(
-        self, synthesizer: FaceSynthesizer, decisions: ClipDecisions, options: JobOptions, timer: StageTimer
+        self, synthesizer: FaceSynthesizer, dubs: Sequence[DubDecisions], source: Source, timer: StageTimer
     ) -> None:
-        self._synthesizer, self._sound, self._references = synthesizer, decisions.sound, decisions.references
-        self._strength, self._timer = options.strength, timer
-        self._rate, self._colour = decisions.source.rate, decisions.source.colour
-        config, references = synthesizer.config, decisions.references
-        self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
-        self._blend = BlendSettings(config.framing, self._colour, config.image_size, options.strength, options.padding)
+        self._synthesizer, self._timer = synthesizer, timer
+        self._croppers = {
+            number: _DubCropper(synthesizer.config, dub, source)
+            for number, dub in enumerate(dubs)
+            if dub.options.strength > 0.0
+        }
 
     def crop(self, frames: list[OutputFrame]) -> CroppedBatch:
         """Cut the faces out of frames and find all that the network needs to draw them."""
-        if self._strength == 0.0 or not any(frame.tracked.faces for frame in frames):
-            return CroppedBatch(frames, None)
+        shown = {number for frame in frames for number, tracked in frame.found.items() if tracked.faces}
+        if not shown:
+            return CroppedBatch(frames, {})
         with self._timer.time("crop"):
-            return CroppedBatch(frames, self._cropped_faces(frames))
-
-    def _cropped_faces(self, frames: list[OutputFrame]) -> CroppedFaces:
-        config = self._synthesizer.config
-        owners = [frame for frame in frames for _ in frame.tracked.faces]
-        faces = [face for frame in frames for face in frame.tracked.faces]
-        transforms = [face_transform(face, config.framing, self._references.size) for face in faces]
-        masks = [FaceMask.of(face, at, self._blend) for face, at in zip(faces, transforms, strict=True)]
-        pairs = list(zip(owners, transforms, strict=True))
-        factor, crops = (
-            self._references.size // config.image_size,
-            np.empty((len(faces), self._references.size, self._references.size, 3), np.uint8),
-        )
-        for crop, mask, (owner, at) in zip(crops, masks, pairs, strict=True):
-            rows = self._references.rows_read(mask.part)
-            crop[...] = extract_detail(owner.tracked.planes, at, self._colour, factor, rows)
-        seen = self._references.see(crops, faces, transforms)
-        for one, (owner, at) in zip(seen, pairs, strict=True):
-            if not self._references.is_known(one):  # it is its own reference, which is seen in detail
-                one.crop[...] = extract(owner.tracked.planes, at, self._colour)
-        references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
-        movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
-        sound = self._sound.windows(np.array([float(owner.number / self._rate) for owner in owners]))
-        inputs = (sound, references, interiors, movements, [mask.part for mask in masks])
-        return CroppedFaces(transforms, masks, crops, inputs)
+            croppers = {number: self._croppers[number] for number in sorted(shown & self._croppers.keys())}
+            return CroppedBatch(frames, {number: one.crop(frames, number) for number, one in croppers.items()})
 
     def draw(self, batch: CroppedBatch) -> DrawnBatch:
         """Draw the faces of a batch with the lips of the sound."""
-        cropped = batch.faces
-        if cropped is None:
-            return DrawnBatch(batch.frames, [])
-        with self._timer.time("synthesize"):
-            drawn = self._synthesizer.synthesize(cropped.crops, *cropped.inputs)
-        faces = (face for frame in batch.frames for face in frame.tracked.faces)
-        crops = zip(faces, cropped.transforms, cropped.crops, drawn, cropped.masks, strict=True)
-        return DrawnBatch(batch.frames, [SynthesizedCrop(*crop) for crop in crops])
+        drawn: dict[int, list[SynthesizedCrop]] = {}
+        for number, cropped in batch.faces.items():
+            with self._timer.time("synthesize"):
+                lips = self._synthesizer.synthesize(cropped.crops, *cropped.inputs)
+            faces = (face for frame in batch.frames for face in frame.faces_of(number))
+            crops = zip(faces, cropped.transforms, cropped.crops, lips, cropped.masks, strict=True)
+            drawn[number] = [SynthesizedCrop(*crop) for crop in crops]
+        return DrawnBatch(batch.frames, drawn)
 
     def blend(self, batch: DrawnBatch) -> Iterator[tuple[OutputFrame, U8]]:
         """Yield each frame of a batch with its finished planes, (H * 3/2, W) uint8 I420.
 
-        The crops are blended into the frame's own planes, or into a copy if the next frame shows the same planes.
+        The crops are blended into the frame's own planes, or into a copy if these are still needed.
         """
-        crops = iter(batch.crops)
+        crops = {number: iter(drawn) for number, drawn in batch.crops.items()}
         for frame in batch.frames:
-            planes, faces = frame.tracked.planes, frame.tracked.faces if batch.crops else []
+            counts = {number: len(frame.faces_of(number)) for number in crops}
+            planes = frame.planes
             with self._timer.time("blend"):
-                if faces and frame.is_repeated:
+                if frame.is_kept and any(counts.values()):
                     planes = planes.copy()
-                for _ in faces:
-                    blend(planes, next(crops), self._blend)
+                for number, count in counts.items():
+                    for _ in range(count):
+                        blend(planes, next(crops[number]), self._croppers[number].blending)
             yield frame, planes
 
 
-def batches(frames: Iterable[TrackedFrame], crops: int, first: int = 0) -> Iterator[list[OutputFrame]]:
-    """Number output frames from `first` and yield them in batches.
+class _DubCropper:
+    """Cropping of the faces of one dub; `blending` says how they are put back."""
+
+    def __init__(self, config: SynthesizerConfig, dub: DubDecisions, source: Source) -> None:
+        self._framing, self._sound, self._references = config.framing, dub.sound, dub.references
+        self._rate, self._colour, self._begin_s = source.rate, source.colour, dub.begin_s
+        self._image_size = config.image_size
+        references, options = dub.references, dub.options
+        self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
+        self.blending = BlendSettings(
+            config.framing, self._colour, config.image_size, options.strength, options.padding
+        )
+
+    def crop(self, frames: list[OutputFrame], number: int) -> CroppedFaces:
+        """Cut out the faces of the dub, which has this number."""
+        owners = [frame for frame in frames for _ in frame.faces_of(number)]
+        faces = [face for frame in frames for face in frame.faces_of(number)]
+        transforms = [face_transform(face, self._framing, self._references.size) for face in faces]
+        masks = [FaceMask.of(face, at, self.blending) for face, at in zip(faces, transforms, strict=True)]
+        pairs = list(zip(owners, transforms, strict=True))
+        size = self._references.size
+        crops = np.empty((len(faces), size, size, 3), np.uint8)
+        for crop, mask, (owner, at) in zip(crops, masks, pairs, strict=True):
+            rows = self._references.rows_read(mask.part)
+            crop[...] = extract_detail(owner.planes, at, self._colour, size // self._image_size, rows)
+        seen = self._references.see(crops, faces, transforms)
+        for one, (owner, at) in zip(seen, pairs, strict=True):
+            if not self._references.is_known(one):  # it is its own reference, which is seen in detail
+                one.crop[...] = extract(owner.planes, at, self._colour)
+        references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
+        movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
+        times_s = np.array([float(owner.number / self._rate) for owner in owners]) - self._begin_s
+        inputs = (self._sound.windows(times_s), references, interiors, movements, [mask.part for mask in masks])
+        return CroppedFaces(transforms, masks, crops, inputs)
+
+
+def output_frames(
+    frames: Iterable[DubbedFrame], first: int, spans: Sequence[Sequence[tuple[int, int]]]
+) -> Iterator[OutputFrame]:
+    """Number output frames from `first`, and leave out the faces of dubs that do not have these output frames.
+
+    spans: the ranges of output frames [first, last) of each dub. A picture that is shown again may belong to others.
+    """
+    for number, (frame, is_repeated) in enumerate(_noting_repeats(frames), first):
+        found = {dub: tracked for dub, tracked in frame.found.items() if _is_in(number, spans[dub])}
+        yield OutputFrame(number, frame.planes, found, is_repeated or frame.is_kept)
+
+
+def _is_in(number: int, spans: Sequence[tuple[int, int]]) -> bool:
+    """Return whether a number lies in one of some ranges [first, last), which are in order."""
+    at = bisect_right(spans, number, key=lambda span: span[0]) - 1
+    return at >= 0 and number < spans[at][1]
+
+
+def batches(frames: Iterable[OutputFrame], crops: int) -> Iterator[list[OutputFrame]]:
+    """Yield output frames in batches.
 
     A batch ends with at least `crops` faces, with twice as many frames, or with BATCH_BYTES of pixels.
     """
     batch: list[OutputFrame] = []
     faces = size = 0
-    for number, (tracked, is_repeated) in enumerate(_noting_repeats(frames), first):
-        batch.append(OutputFrame(number, tracked, is_repeated))
-        faces += len(tracked.faces)
-        size += tracked.planes.nbytes
+    for frame in frames:
+        batch.append(frame)
+        faces += frame.faces
+        size += frame.planes.nbytes
         if faces >= crops or len(batch) >= 2 * crops or size >= BATCH_BYTES:
             yield batch
             batch, faces, size = [], 0, 0
@@ -223,9 +277,9 @@ def batches(frames: Iterable[TrackedFrame], crops: int, first: int = 0) -> Itera
         yield batch
 
 
-def _noting_repeats(frames: Iterable[TrackedFrame]) -> Iterator[tuple[TrackedFrame, bool]]:
+def _noting_repeats(frames: Iterable[DubbedFrame]) -> Iterator[tuple[DubbedFrame, bool]]:
     """Yield each frame, and whether the frame after it is the same one."""
-    before: TrackedFrame | None = None
+    before: DubbedFrame | None = None
     for frame in frames:
         if before is not None:
             yield before, frame is before

@@ -9,6 +9,7 @@ from typing import Final
 
 from app.core.errors import CapacityError, ErrorCode
 from app.core.jobs import JobInput, JobOptions
+from app.core.options import voices_end_s
 
 RESERVE_BYTES: Final = 256 * 1024**2  # stays free for results, records and the machine itself
 # 16-bit mono at 16 kHz, twice: decoded, and with its pauses silenced. Then features: 50 steps of 384 half floats.
@@ -27,7 +28,7 @@ def check_space(folder: Path, wanted_bytes: int) -> None:
 def output_bytes(job_input: JobInput, options: JobOptions) -> int:
     """Return a generous estimate of the size of the result, in bytes."""
     video = job_input.video
-    duration_s = max(video.duration_s, job_input.audio.duration_s)
+    duration_s = max(video.duration_s, voices_end_s(job_input, options))
     numerator, _, denominator = video.fps.partition("/")
     frames = duration_s * float(numerator) / float(denominator or 1)
     scale = (options.output_height / video.height) ** 2 if options.output_height else 1.0
@@ -37,9 +38,11 @@ def output_bytes(job_input: JobInput, options: JobOptions) -> int:
 
 def work_bytes(job_input: JobInput, options: JobOptions) -> int:
     """Return a generous estimate of what an attempt writes on its host: inputs, voice and result, in bytes."""
-    parts = (job_input.video, job_input.audio, job_input.audio_mix)
+    parts = (job_input.video, job_input.audio, job_input.audio_mix, *job_input.segments)
     fetched = sum(part.bytes for part in parts if part is not None)
-    return output_bytes(job_input, options) + fetched + int(job_input.audio.duration_s * VOICE_BYTES_PER_S)
+    voices_s = 0.0 if job_input.audio is None else job_input.audio.duration_s
+    voices_s += sum(dub.length_s for dub in options.segments)
+    return output_bytes(job_input, options) + fetched + int(voices_s * VOICE_BYTES_PER_S)
 
 
 def idle_s_of(folder: Path) -> float:

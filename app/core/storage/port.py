@@ -1,6 +1,7 @@
 """The storage of jobs' files: the interface (port), and the names of the files.
 
     <job id>/video, audio, audio_mix      as uploaded; the format is recognised from the content
+    <job id>/voice-<N>                    the voice of entry N of the option `segments`, as uploaded
     <upload id>/upload                    file that a client sent straight to a bucket, before a job names it
     <job id>/result-<attempt>.mp4         the finished MP4, complete or absent
     <job id>/<any other name>             piece of a long clip (plan or finished segment), until the job has its result
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from app.core.checks import Check
+from app.core.dubs import VOICE_PREFIX
 from app.core.errors import ErrorCode, ServiceError
 
 PARTS: Final = ("video", "audio", "audio_mix")
@@ -119,7 +121,8 @@ def check_name(name: str) -> str:
 def keep_result(storage: Storage, job_id: str, attempt: int) -> None:
     """Remove everything but the inputs and the result of this attempt: pieces, and results of other attempts."""
     for name in storage.names(job_id):
-        if name not in (*PARTS, result_name(attempt)):
+        is_input = name in PARTS or name.startswith(VOICE_PREFIX)
+        if not is_input and name != result_name(attempt):
             storage.remove(job_id, name)
 
 

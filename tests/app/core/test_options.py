@@ -94,10 +94,10 @@ FITS = [
 def test_options_have_to_fit_the_input(video, options, code):
     job_input = INPUT.model_copy(update={"video": INPUT.video.model_copy(update=video)})
     if code is None:
-        check_options_fit(JobOptions(**options), job_input)
+        check_options_fit(JobOptions(**options), job_input, 3600)
     else:
         with pytest.raises(InputError, match=code):
-            check_options_fit(JobOptions(**options), job_input)
+            check_options_fit(JobOptions(**options), job_input, 3600)
 
 
 @pytest.mark.parametrize("video", [(640, 480), (641, 361), (4096, 64)])
@@ -110,7 +110,7 @@ def test_the_output_has_an_even_size_of_the_same_shape(video, height):
 
 def test_a_still_picture_has_no_end():
     still = INPUT.model_copy(update={"video": INPUT.video.model_copy(update={"kind": "image", "duration_s": 0.04})})
-    check_options_fit(JobOptions(start_s=0, end_s=5), still)
+    check_options_fit(JobOptions(start_s=0, end_s=5), still, 3600)
 
 
 @pytest.mark.parametrize(

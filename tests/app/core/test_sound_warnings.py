@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.jobs import JobInput
+from app.core.jobs import JobInput, JobOptions
 from app.core.sound_warnings import sound_warnings
 from tests.service import AUDIO, VIDEO
 
@@ -29,12 +29,12 @@ from tests.service import AUDIO, VIDEO
 )
 def test_what_was_done_with_a_sound_is_told(changes: dict[str, object], words: str | None) -> None:
     voice = AUDIO.model_copy(update=changes)
-    warnings = sound_warnings(JobInput(video=VIDEO, audio=voice))
+    warnings = sound_warnings(JobInput(video=VIDEO, audio=voice), JobOptions())
     assert len(warnings) == (words is not None)
     assert words is None or words in warnings[0]
 
 
 def test_the_sound_of_the_output_is_told_apart() -> None:
     mix = AUDIO.model_copy(update={"is_joined": True})
-    (warning,) = sound_warnings(JobInput(video=VIDEO, audio=AUDIO, audio_mix=mix))
+    (warning,) = sound_warnings(JobInput(video=VIDEO, audio=AUDIO, audio_mix=mix), JobOptions())
     assert "audio_mix" in warning

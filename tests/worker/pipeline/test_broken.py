@@ -50,8 +50,9 @@ def check_accepted(folder: Path, name: str, work_dir: Path) -> None:
         duration_s = float((audio_stream.duration or 0) * (audio_stream.time_base or 0))
     assert duration_s == pytest.approx(outcome.result.duration_s, abs=0.002)
     assert outcome.report.face_coverage == 1.0
-    facts = sources.input.video
-    expected_s = min(2.0 if not is_sound else sources.input.audio.duration_s, 0.6)
+    facts, sound = sources.input.video, sources.input.audio
+    assert sound is not None
+    expected_s = min(2.0 if not is_sound else sound.duration_s, 0.6)
     if facts.kind == "video":
         assert outcome.result.duration_s == pytest.approx(expected_s, abs=0.06)
     assert (outcome.result.width, outcome.result.height) == (

@@ -24,5 +24,6 @@ def test_a_film_and_its_own_sound_stay_together(start_s: float, is_of_film: bool
     sha256 = VIDEO.sha256 if is_of_film else "f" * 64
     facts = AUDIO.model_copy(update={"start_s": start_s, "sha256": sha256})
     sources = Sources(Path("v"), Path("a"), Path("m"), JobInput(video=VIDEO, audio=facts, audio_mix=AUDIO))
-    assert sources.voice.begin_s == begin_s
-    assert (sources.sound.path, sources.sound.begin_s) == (Path("m"), 0.0)
+    (voice,) = sources.played_voices
+    assert voice.begin_s == begin_s
+    assert sources.mix is not None and (sources.mix.path, sources.mix.begin_s) == (Path("m"), 0.0)

@@ -24,7 +24,7 @@ from tests.fake_synthesizer import FakeSynthesizer
 from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of, write_clip, write_voice
 from worker.faces.detect import FaceDetector
 from worker.media.stage_timer import StageTimer
-from worker.pipeline.face_stats import FaceStats
+from worker.pipeline.face_stats import ClipStats
 from worker.pipeline.plan import load_plan, make_plan, save_plan
 from worker.pipeline.render import render, run
 from worker.pipeline.run_context import FinishedClip, PlannedClip, RunContext
@@ -130,7 +130,7 @@ def test_any_range_has_the_frames_of_one_pass(
     saved, _ = load_plan(save_plan(plan, tmp_path, {}), context)
     count = 7
     parts: list[list[bytes]] = []
-    found: list[FaceStats] = []
+    found: list[ClipStats] = []
     for number in reversed(range(count)):  # in any order
         part: list[bytes] = []
         span = span_of(number, count, saved.frames)

@@ -37,7 +37,7 @@ def voice_of(*spoken_s: tuple[float, float], length_s: float = 30.0) -> np.ndarr
     ("rate", "step"), [(Fraction(25), 2), (Fraction(30000, 1001), 2), (Fraction(60), 5), (Fraction(10), 1)]
 )
 def test_the_stretch_is_where_people_speak(rate: Fraction, step: int) -> None:
-    found = choose_frames(voice_of((2, 4), (15, 22)), int(30 * rate), rate)
+    found = choose_frames(voice_of((2, 4), (15, 22)), (0, int(30 * rate)), rate)
     chosen = found.frames
     assert chosen.step == step and chosen.last - chosen.first == int(STRETCH_S * rate)
     assert 14.9 <= float(chosen.first / rate) <= 18.1
@@ -48,10 +48,10 @@ def test_the_stretch_is_where_people_speak(rate: Fraction, step: int) -> None:
 
 
 def test_a_short_clip_is_looked_at_as_a_whole() -> None:
-    found = choose_frames(voice_of((0, 1), length_s=2.0), 75, Fraction(25))
+    found = choose_frames(voice_of((0, 1), length_s=2.0), (0, 75), Fraction(25))
     assert (found.frames, found.from_s, len(found.voice)) == (FrameChoice(0, 75, 2), 0.0, 32_000)
     for voice in (np.zeros(0, np.int16), np.zeros(32_000, np.int16)):
-        assert choose_frames(voice, 75, Fraction(25)).frames == FrameChoice(0, 75, 2)
+        assert choose_frames(voice, (0, 75), Fraction(25)).frames == FrameChoice(0, 75, 2)
 
 
 def test_without_lips_or_voice_nothing_is_known() -> None:

@@ -137,10 +137,10 @@ def test_removing_may_be_repeated(storage):
 
 
 def test_a_job_with_its_result_needs_no_pieces(storage):
-    for name in ("video", "audio", "plan-1.npz", "segment-0-1.mp4", result_name(1), result_name(2)):
+    for name in ("video", "audio", "voice-0", "plan-1.npz", "segment-0-1.mp4", result_name(1), result_name(2)):
         put(storage, ID, name, b"x")
     keep_result(storage, ID, 2)
-    assert storage.names(ID) == ["audio", result_name(2), "video"]
+    assert storage.names(ID) == ["audio", result_name(2), "video", "voice-0"]
 
 
 def test_a_put_that_is_stopped_leaves_nothing(storage, tmp_path):
