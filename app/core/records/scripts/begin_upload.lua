@@ -15,6 +15,6 @@ local expires = numbers.whole(expires_at)
 redis.call('HSET', key, 'owner', args.owner, 'bytes', numbers.whole(args.bytes), 'expires_at', expires)
 redis.call('PEXPIREAT', key, expires)
 redis.call('ZADD', own, expires, args.upload_id)
-redis.call('PEXPIREAT', own, numbers.whole(expires_at))
-redis.call('ZADD', keys.uploads, numbers.whole(expires_at), args.upload_id)
+redis.call('PEXPIREAT', own, expires)
+redis.call('ZADD', keys.uploads, expires, args.upload_id)
 return expires_at
