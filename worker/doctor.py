@@ -84,11 +84,11 @@ def _runtime(settings: Settings) -> str:
     from worker.process_share import network_threads
 
     chosen = choose(settings)
-    found = f"{chosen.runtime}: {chosen.reason}"
     if not chosen.measured:
-        return found
-    speeds = ", ".join(map(str, chosen.measured))
-    return f"{found}; {speeds}; {network_threads(settings)} threads, batches of {settings.batch_size}"
+        return f"{chosen.runtime}: {chosen.reason}"
+    speeds, threads = ", ".join(map(str, chosen.measured)), network_threads(settings)
+    share = f"{threads} thread{'s' * (threads > 1)}, batches of {settings.batch_size}"
+    return f"{chosen.runtime} in {chosen.precision}, {chosen.reason} with {share}: {speeds}"
 
 
 def _weights(settings: Settings) -> str:

@@ -47,7 +47,8 @@ def measure_runtimes(settings: Settings) -> list[dict[str, Any]]:
 
     Returns, for each number of threads, what `Measured` has, and the best usable speed as a multiple of torch in fp32.
     """
-    from worker.loaded_network import checkpoint_path, usable_cores
+    from worker.loaded_network import checkpoint_path
+    from worker.process_share import usable_cores
     from worker.runtime_choice import measure_apart
 
     rows = []

@@ -24,6 +24,7 @@ from typing import Any, Final
 import httpx
 import psutil
 
+from app.connections import raise_descriptor_limit
 from app.core.private_redis import redis_command
 from lipsync.bench.http_load import READ_BYTES, answers_per_s, dial, form_of, get_request, post_form
 from lipsync.bench.process_costs import tree_cpu_s
@@ -59,6 +60,7 @@ def measure_service(clip: Path) -> dict[str, Any]:
     Returns {submit_overhead_s: median of `POST /jobs` with small files, polls_per_s, polls_per_s_of_one_client,
     upload: {...}, listeners: {...}}.
     """
+    raise_descriptor_limit()  # for the connections of listeners
     picture = io.BytesIO()
     portrait().save(picture, "PNG")
     with tempfile.TemporaryDirectory(prefix="ls-") as name, _api(Path(name)) as api, _receiver() as receiver:

@@ -97,14 +97,12 @@ def test_events_that_never_pause_do_not_hide_the_question(bare_redis_url, record
         async def never():
             return False
 
-        seen, percent = 0, 0.0
-        async for events in listeners.follow(job_id, "0-0", never):
-            seen += len(events)
+        percent = 0.0
+        async for _ in listeners.follow(job_id, "0-0", never):
             percent += 0.01
             records.renew(job_id, 1, "encode", Progress(percent=percent))
-        return seen
 
-    assert listening(bare_redis_url, body) > 0
+    listening(bare_redis_url, body)  # it ends
 
 
 def test_the_number_of_listeners_is_limited(bare_redis_url, job_id):

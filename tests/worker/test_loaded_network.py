@@ -141,6 +141,8 @@ def test_the_doctor_names_the_speech_encoder(hearing_weights: Path, weights: Pat
         ended = CliRunner().invoke(main, ["doctor"], env={"LIPSYNC_CHECKPOINT": str(path)})
         (line,) = [line for line in ended.stdout.splitlines() if "speech encoder" in line]
         assert line.startswith("ok    speech encoder") and text in line
+        (line,) = [line for line in ended.stdout.splitlines() if line.startswith("ok    runtime ")]
+        assert "torch: LIPSYNC_RUNTIME says so" in line
 
 
 def test_a_device_that_is_not_there_is_said(weights: Path) -> None:

@@ -42,6 +42,7 @@ from worker.media.film_steps import clock_step, film_options, upright_steps
 from worker.media.hdr_peak import peak_whites
 from worker.media.media_process import MediaProcess
 from worker.media.still import read_still
+from worker.process_share import usable_cores
 
 VIDEO_SUFFIXES: Final = frozenset({".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".avi", ".webm", ".m4v", ".ts"})
 INDEXED_FORMATS: Final = frozenset({"mov", "matroska"})
@@ -268,6 +269,7 @@ def _range_arguments(source: Source, first: int, last: int) -> list[str]:
         # no accurate seek: the fps filter below decides where the range begins, not the seek
         options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
         origin = f"{start_s.numerator}/{start_s.denominator}/TB"
+    options["threads"] = max(1, usable_cores() // 2)  # later stages are slower; each thread holds a frame
     steps = [clock_step(source.facts, origin), *upright_steps(source.facts, source.picture)]
     steps.append(f"fps=fps={source.rate}:start_time={float(first / source.rate):.6f}:round=near")
     return _arguments(source, options, steps, last - first)

@@ -11,9 +11,10 @@ local ids, bytes = redis.call('ZRANGE', own, 0, -1), args.bytes
 for _, id in ipairs(ids) do bytes = bytes + tonumber(redis.call('HGET', keys.upload .. id, 'bytes') or 0) end
 if #ids >= args.most or bytes > args.most_bytes then return 0 end
 local expires_at, key = now + args.lasts_ms, keys.upload .. args.upload_id
-redis.call('HSET', key, 'owner', args.owner, 'bytes', numbers.whole(args.bytes), 'expires_at', numbers.whole(expires_at))
-redis.call('PEXPIREAT', key, numbers.whole(expires_at))
-redis.call('ZADD', own, numbers.whole(expires_at), args.upload_id)
-redis.call('PEXPIREAT', own, numbers.whole(expires_at))
-redis.call('ZADD', keys.uploads, numbers.whole(expires_at), args.upload_id)
+local expires = numbers.whole(expires_at)
+redis.call('HSET', key, 'owner', args.owner, 'bytes', numbers.whole(args.bytes), 'expires_at', expires)
+redis.call('PEXPIREAT', key, expires)
+redis.call('ZADD', own, expires, args.upload_id)
+redis.call('PEXPIREAT', own, expires)
+redis.call('ZADD', keys.uploads, expires, args.upload_id)
 return expires_at

@@ -1,5 +1,5 @@
 -- Count a failed try of a webhook. It is due again after the next of `pauses_ms`, but not before `least_ms`; after the
--- last it is put aside until it is sent again on request or `kept_ms` have passed. Returns 1 if it was put aside, else 0.
+-- last it is put aside until it is sent again on request or `kept_ms` have passed. Returns 1 if it was put aside, or 0.
 local keys = require('keys')
 local clock = require('clock')
 local numbers = require('numbers')
