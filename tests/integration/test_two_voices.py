@@ -24,6 +24,7 @@ from worker.media.decode import open_source
 from worker.media.stage_timer import StageTimer
 from worker.media.voice import read_voice
 from worker.one_clip import ClipFiles, sync_clip
+from worker.pipeline.sync_confidence import LOW_CONFIDENCE
 
 pytestmark = [
     pytest.mark.slow,
@@ -81,7 +82,7 @@ def test_each_face_follows_its_own_voice(tmp_path: Path, media: Path) -> None:
     assert outcome.report.face_coverage == 1.0
     with FaceDetector() as detector:
         left, right = (matches(output, f"index:{number}", files, tmp_path, detector) for number in (0, 1))
-    assert left[0] > 0.3 and right[1] > 0.3, (left, right)
+    assert left[0] > LOW_CONFIDENCE and right[1] > LOW_CONFIDENCE, (left, right)
     assert left[1] < 0.15 and right[0] < 0.15, (left, right)
 
 
