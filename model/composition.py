@@ -11,7 +11,6 @@ belongs to the skull and stays where it is, and its lower layer moves with the d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import cv2
@@ -19,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.arrays import F32, U8
+from model.known_pixels import PosedReference, show_known
 from model.smoothstep import ramp
 
 VISIBLE: Final = 1 / 128  # a mask below this changes no pixel by more than a level or two; it is left out
 INSIDE: Final = 0.1  # an opening is where the mask is at least this
-CUBIC_REACH: Final = 3  # pixels that cubic interpolation reads around a place
 PAD: Final = 3  # network pixels around a box that belong to it, so that enlarging needs nothing outside
 # Height of the opening in a column, in network pixels at 96, up to which its inside is the network's own, and from
 # which on it is the interior. Closed lips have a thin mask too: it draws the line between them.
@@ -132,7 +131,7 @@ def shrink(crops: U8, size: int) -> U8:
 
 def compose(
     target: U8,
-    reference: U8,
+    reference: PosedReference,
     hidden_from: float,
     offsets: F32,
     colours: U8,
@@ -141,8 +140,8 @@ def compose(
 ) -> U8:
     """Displace the known pixels and blend in the colours and the interior.
 
-    target, reference (P,P,3) uint8: the known pixels are those of the target above the first hidden row, and those of
-    the reference below it. hidden_from: that row, as a share of the height. offsets (2,H,H) float32: distance from each
+    target (P,P,3) uint8: the known pixels are those of the target above the first hidden row, and those of the
+    reference below it. hidden_from: that row, as a share of the height. offsets (2,H,H) float32: distance from each
     pixel to its source, x and y, in halves of the picture. colours (S,S,3) uint8; mask (S,S) float32 in 0..1, how much
     of the colours is shown; P is a multiple of S. Returns (P,P,3) uint8, which is black outside the part of `look`.
     """
@@ -150,7 +149,7 @@ def compose(
     interior, part = look.interior, look.part or Part(0, side, 0, side, len(target) // side)
     crop = np.zeros(target.shape, np.uint8)
     shown = crop[part.large]
-    _displace(target, reference, hidden_from, offsets, part, shown)
+    show_known(target, reference, round(len(target) * hidden_from), offsets, part.large, shown)
     box = Part.around(mask[part.small] > VISIBLE, part.factor, PAD, part.top, part.left)
     if box is None:
         return crop
@@ -164,31 +163,6 @@ def compose(
         inside, weight = _with_interior(colours, mask, opening, interior)
         shown[opening.box.within(part)] = _blend(inside, behind, weight)
     return crop
-
-
-def _displace(target: U8, reference: U8, hidden_from: float, offsets: F32, part: Part, shown: U8) -> None:
-    """Write the displaced known pixels of a part of a crop into `shown`, (h,w,3); see `compose`."""
-    size, step = len(target), len(target) // offsets.shape[1]
-    rows, columns = part.large
-    coarse, (top, left) = _coarse_part(offsets, (rows, columns), step)
-    coarse *= np.float32(size / 2)
-    fine = np.asarray(cv2.resize(coarse, None, fx=step, fy=step), np.float32)
-    field: F32 = fine[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    field = field + own_place(size)[rows, columns]
-    reach = float(np.abs(coarse[..., 1]).max()) + CUBIC_REACH
-    first, last = max(0, int(rows.start - reach)), min(size, int(np.ceil(rows.stop + reach)))
-    row = min(max(round(size * hidden_from), first), last)
-    field[..., 1] -= first
-    known = np.concatenate([target[first:row], reference[row:last]])
-    cv2.remap(known, field, None, cv2.INTER_CUBIC, dst=shown, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-
-
-def _coarse_part(offsets: F32, part: tuple[slice, slice], step: int) -> tuple[F32, tuple[int, int]]:
-    """Return what is needed of offsets (2,H,H) for a part of the crop, (h,w,2), and its first row and column there."""
-    first = [max(0, edge.start // step - 1) for edge in part]
-    last = [-(-edge.stop // step) + 1 for edge in part]
-    coarse = offsets[:, first[0] : last[0], first[1] : last[1]].transpose(1, 2, 0).copy()
-    return coarse, (first[0] * step, first[1] * step)
 
 
 @dataclass(frozen=True)
@@ -310,12 +284,3 @@ def _lip_shadow(mask: F32, factor: int) -> F32:
     above = np.zeros_like(mask)
     above[reach:] = mask[:-reach]
     return np.asarray(LIP_SHADOW * (1 - cv2.blur(above, (1, 2 * reach + 1))).clip(0, 1), np.float32)
-
-
-@lru_cache(maxsize=8)
-def own_place(size: int) -> F32:
-    """Return the index of each pixel, x and y, (size,size,2)."""
-    index = np.arange(size, dtype=np.float32)
-    place: F32 = np.stack(np.meshgrid(index, index), axis=2)
-    place.setflags(write=False)
-    return place

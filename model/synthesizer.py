@@ -17,6 +17,7 @@ import numpy as np
 from model.arrays import F32, F64, I16, U8
 from model.checkpoint_config import CheckpointConfig, default_checkpoint
 from model.composition import Interior, Look, Part, compose, shrink
+from model.known_pixels import PosedPicture, PosedReference
 from model.runtimes.port import Runtime, is_out_of_memory
 from model.sound import EncoderReader, MelReader, SoundReader
 from model.speech_encoder.port import SpeechEncoder
@@ -61,15 +62,16 @@ class Synthesizer:
         self,
         crops: U8,
         sound: F32,
-        references: U8 | None = None,
+        references: U8 | Sequence[PosedReference] | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: F32 | None = None,
         parts: Sequence[Part | None] | None = None,
     ) -> U8:
         """Synthesize N faces from the upper part of each crop and its whole reference.
 
-        Without references, each crop is its own reference. crops, references: (N,P,P,3) uint8 RGB, P a multiple of
-        config.image_size if config.keeps_detail, else config.image_size itself. sound: (N,rows,columns) float32, rows
+        Without references, each crop is its own reference. crops: (N,P,P,3) uint8 RGB, P a multiple of
+        config.image_size if config.keeps_detail, else config.image_size itself; references: the same, or N references
+        that are read at full size only where they are shown. sound: (N,rows,columns) float32, rows
         and columns as config.sound_shape says, see model/sound.py. interiors: the inside of each mouth, if known; only
         a network that draws a `Drawing` shows it. movements: how far each person opens and spreads the lips, (N,2)
         float32 with 1 for the usual; only a network with a hearing network uses it. parts: the part of each crop that
@@ -77,20 +79,19 @@ class Synthesizer:
         out, the batch size is halved, and stays so. Raises MemoryError if a single crop needs too much memory, and
         ValueError for wrong shapes or types.
         """
-        references = crops if references is None else references
+        self._check(crops, sound)
+        posed = self._posed(crops if references is None else references, sound)
         moves = np.ones((len(crops), 2), np.float32) if movements is None else movements
         insides = [None] * len(crops) if interiors is None else list(interiors)
         needed = [None] * len(crops) if parts is None else list(parts)
         looks = [Look(*wanted) for wanted in zip(insides, needed, strict=True)]
-        for pixels in (crops, references):
-            self._check(pixels, sound)
         done = np.empty_like(crops)
         start = 0
         while start < len(crops):
             stop = min(start + self.batch_size, len(crops))
             try:
                 part = slice(start, stop)
-                done[part] = self._batch(crops[part], references[part], sound[part], moves[part], looks[part])
+                done[part] = self._batch(crops[part], posed[part], sound[part], moves[part], looks[part])
             except (MemoryError, RuntimeError) as error:
                 self._shrink(error)
                 continue
@@ -118,6 +119,15 @@ class Synthesizer:
         if sound.shape != (len(crops), rows, columns):
             raise ValueError(f"the sound must be ({len(crops)},{rows},{columns}), not {sound.shape}")
 
+    def _posed(self, references: U8 | Sequence[PosedReference], sound: F32) -> Sequence[PosedReference]:
+        """Return references that may be pictures (N,P,P,3) as references in the pose of their crops."""
+        if not isinstance(references, np.ndarray):
+            self._check(np.stack([reference.seen for reference in references]), sound)
+            return references
+        self._check(references, sound)
+        seen = shrink(references, self.config.image_size)
+        return [PosedReference(*one) for one in zip(seen, map(PosedPicture, references), strict=True)]
+
     def _shrink(self, error: Exception) -> None:
         """Halve the batch size after an error that means too little memory; raise any other error again."""
         if not is_out_of_memory(error):
@@ -127,9 +137,11 @@ class Synthesizer:
         self.batch_size //= 2
         self._runtime.release()
 
-    def _batch(self, crops: U8, references: U8, sound: F32, movements: F32, looks: Sequence[Look]) -> U8:
+    def _batch(
+        self, crops: U8, references: Sequence[PosedReference], sound: F32, movements: F32, looks: Sequence[Look]
+    ) -> U8:
         count, config = len(crops), self.config
-        target, reference = self._pixels(crops), self._pixels(references)
+        target, reference = self._pixels(crops), self._pixels(np.stack([one.seen for one in references]))
         target[:, round(config.image_size * config.framing.hidden_from) :] = 0
         heard = np.zeros((self.batch_size, *sound.shape[1:]), np.float32)
         heard[:count] = np.nan_to_num(sound)

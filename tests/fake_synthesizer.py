@@ -11,6 +11,7 @@ from model.arrays import F32, U8
 from model.audio import AROUND_FRAME, MelWindow
 from model.composition import Interior, Part
 from model.framing import LOWER_FACE, Framing
+from model.known_pixels import PosedReference
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class FakeSynthesizer:
         self,
         crops: U8,
         sound: F32,
-        references: U8 | None = None,
+        references: U8 | Sequence[PosedReference] | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: F32 | None = None,
         parts: Sequence[Part | None] | None = None,

@@ -22,6 +22,7 @@ from model.arrays import F32, U8
 from model.checkpoint_config import CheckpointConfig
 from model.composition import compose
 from model.errors import CheckpointError
+from model.known_pixels import PosedPicture, PosedReference
 from model.runtimes.measured import Measured
 from model.runtimes.port import Precision, Runtime, RuntimeName
 
@@ -76,7 +77,8 @@ class Batch:
         drawn = runtime.draw(self.faces(), self.sound, self.movements)
         pixels = drawn.levels
         if drawn.offsets is not None and drawn.mask is not None:
-            faces = zip(self.crops, self.references, drawn.offsets, drawn.levels, drawn.mask, strict=True)
+            references = [PosedReference(pixels, PosedPicture(pixels)) for pixels in self.references]
+            faces = zip(self.crops, references, drawn.offsets, drawn.levels, drawn.mask, strict=True)
             pixels = np.stack([compose(crop, rest, self.hidden_from, *face) for crop, rest, *face in faces])
         return pixels[:, round(pixels.shape[1] * self.hidden_from) :]
 

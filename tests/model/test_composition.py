@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from model.composition import Interior, Layer, Look, Part, compose, shrink
+from model.known_pixels import PosedPicture, PosedReference
 from model.network.generator import Drawing, known_face
 
 SIZE = 32
@@ -21,13 +22,18 @@ def smooth(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return fine[0].permute(1, 2, 0).numpy()
 
 
+def as_it_is(pixels: np.ndarray) -> PosedReference:
+    """Return a reference that is shown as it is."""
+    return PosedReference(pixels, PosedPicture(pixels))
+
+
 @pytest.mark.parametrize("factor", [1, 2, 5])
 def test_it_equals_the_composition_in_training(factor: int) -> None:
     rng, size = np.random.default_rng(1), SIZE * factor
     target, reference = ((smooth(rng, size, size, 3) * 255).astype(np.uint8) for _ in range(2))
     offsets = ((smooth(rng, SIZE // 2, SIZE // 2, 2) - 0.5) * 0.3).transpose(2, 0, 1).copy()
     colours, mask = (smooth(rng, SIZE, SIZE, 3) * 255).astype(np.uint8), smooth(rng, SIZE, SIZE, 1)[..., 0].copy()
-    composed = compose(target, reference, 0.4, offsets, colours, mask)
+    composed = compose(target, as_it_is(reference), 0.4, offsets, colours, mask)
 
     def tensor(pixels: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
@@ -42,7 +48,7 @@ def test_it_equals_the_composition_in_training(factor: int) -> None:
 def test_a_closed_mask_shows_the_known_pixels() -> None:
     target, reference = (np.random.default_rng(k).integers(0, 256, (64, 64, 3), dtype=np.uint8) for k in (1, 2))
     still, closed = (np.zeros(shape, np.float32) for shape in ((2, 16, 16), (SIZE, SIZE)))
-    shown = compose(target, reference, 0.25, still, np.zeros((SIZE, SIZE, 3), np.uint8), closed)
+    shown = compose(target, as_it_is(reference), 0.25, still, np.zeros((SIZE, SIZE, 3), np.uint8), closed)
     np.testing.assert_array_equal(shown[:16], target[:16])
     np.testing.assert_array_equal(shown[16:], reference[16:])
 
@@ -79,7 +85,7 @@ def composed(mask: np.ndarray, interior: Interior | None, colour: tuple[int, int
     face = np.full((LARGE, LARGE, 3), SKIN, np.uint8)
     still = np.zeros((2, SIZE // 2, SIZE // 2), np.float32)
     colours = np.full((SIZE, SIZE, 3), colour, np.uint8)
-    return compose(face, face, 0.4, still, colours, mask, Look(interior)).astype(int)
+    return compose(face, as_it_is(face), 0.4, still, colours, mask, Look(interior)).astype(int)
 
 
 NOTHING = Layer(np.zeros((4, 4, 4), np.uint8), 0, 0)
@@ -144,7 +150,8 @@ def test_a_part_is_composed_as_in_the_whole(rows: tuple[int, int]) -> None:
     colours = (smooth(rng, SIZE, SIZE, 3) * 255).astype(np.uint8)
     part = Part(*rows, 4, 27, FACTOR)
     whole, alone = (
-        compose(target, reference, 0.4, offsets, colours, mouth(8.0), Look(TEETH, wanted)) for wanted in (None, part)
+        compose(target, as_it_is(reference), 0.4, offsets, colours, mouth(8.0), Look(TEETH, wanted))
+        for wanted in (None, part)
     )
     inner = replace(part, top=part.top + 3, bottom=part.bottom - 3, left=part.left + 3, right=part.right - 3)
     if inner.top < inner.bottom:

@@ -7,8 +7,8 @@ too. The fit leaves a small difference at the upper face and at the sides of the
 the mouth and the chin. So the carried face agrees with the picture wherever the picture itself stays visible. All this
 is linear in the points of the picture: one matrix for each reference holds it, and a frame costs one small product.
 
-The two sets of points then give a dense map for the pixels: the best affine map, plus what is left, spread smoothly
-over a coarse grid.
+The two sets of points then give a map for the pixels: the best affine map, plus what is left, spread smoothly over a
+coarse grid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import F32, F64, Floats
-from model.composition import own_place
 from model.face_points import FACE_OVAL, JAW_OUTLINE, LOWER_LIDS, POINTS, UPPER_LIDS
 from worker.faces.crop import RIGID, TEMPLATE, fit_affine, fit_similarity, map_points
 
@@ -37,7 +36,8 @@ TURN_RIDGE: Final = 0.002  # how strongly it avoids to turn the head
 REACH: Final = 0.22  # distance over which the difference at the upper face fades out, in template units
 LOOSENESS: Final = 0.02  # how far the carried face may keep off the picture where both should agree
 
-GRID: Final = 24  # nodes of the map along each side of the crop
+GRID: Final = 24  # nodes along each side of the crop on which the map is made
+NODES: Final = 96  # nodes of the finished map, between which it may be read linearly
 SPREAD: Final = 1.3  # sigma of the smoothing of the map, in nodes
 SMOOTHINGS: Final = 6  # most times that a map is smoothed more because it would fold
 LEAST_AREA: Final = 0.2  # smallest area of a pixel of the crop in the reference: the map never folds
@@ -128,11 +128,11 @@ def pose_angles(face: PosedFace) -> tuple[float, float]:
     return float(np.degrees(np.arctan2(-ahead[0], ahead[2]))), float(np.degrees(np.arcsin(-ahead[1])))
 
 
-def warp_map(points_in_crop: Floats, points_in_reference: Floats, size: int) -> F32:
-    """Return the map for `cv2.remap` that draws a reference on the places of a crop, (size, size, 2) float32.
+def warp_shift(points_in_crop: Floats, points_in_reference: Floats, size: int) -> F32:
+    """Return how far each place in a crop is from its place in a reference, (NODES, NODES, 2) float32, x and y.
 
-    points_in_crop, points_in_reference: the same points of a face in both, (468, 2) in crop pixels. The map is smooth
-    and does not fold.
+    points_in_crop, points_in_reference: the same points of a face in both, (468, 2) in crop pixels. size: side of the
+    crop in pixels. The shift is in sides of the crop and smooth, and the map does not fold.
     """
     at = np.asarray(points_in_crop, np.float64) * (GRID / size)
     moved = np.asarray(points_in_reference, np.float64) * (GRID / size) - at
@@ -140,11 +140,8 @@ def warp_map(points_in_crop: Floats, points_in_reference: Floats, size: int) -> 
     rest = _spread(at, moved - map_points(at, affine))
     nodes = np.arange(GRID) + 0.5
     field = map_points(np.stack(np.meshgrid(nodes, nodes), axis=2).reshape(-1, 2), affine).reshape(GRID, GRID, 2)
-    field = _unfolded(field, rest)
-    coarse = field.astype(np.float32) * np.float32(size / GRID)
-    fine = np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
-    fine += own_place(size)
-    return fine
+    coarse = (_unfolded(field, rest) / GRID).astype(np.float32)
+    return np.asarray(cv2.resize(coarse, (NODES, NODES), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _complex(points: Floats) -> C128:

@@ -5,9 +5,9 @@ crop of the same person, with its lips as closed as in any of a few sparse frame
 all of them are closed in the reference. One reference is the main one; further ones show the head in other poses. A
 person may look different in some shots; each look has its own references. Each frame takes the main reference unless
 another one is clearly nearer to the pose of its head. The reference is warped onto the pose of the frame, and its tone
-is matched to that of the frame. If no reference looks like the face in the frame (another person, a shot that was not
-among the sparse frames), the frame's own crop is used, with its lips closed. Each crop is judged alone, so the result
-is local in time.
+is matched to that of the frame: at once at the network's size, and at full size only where a viewer sees it. If no
+reference looks like the face in the frame (another person, a shot that was not among the sparse frames), the frame's
+own crop is used, with its lips closed. Each crop is judged alone, so the result is local in time.
 
 The sparse frames also show how large the faces are, and how large crops must be to keep the filmed detail. A network
 that composes its output with the pixels of the crop gets crops of that size.
@@ -24,15 +24,16 @@ from typing import Any, Final, Protocol
 import cv2
 import numpy as np
 
-from model.arrays import F32, F64, U8, Floats
-from model.composition import Part
+from model.arrays import F32, F64, U8
+from model.composition import Part, shrink
 from model.framing import Framing
+from model.known_pixels import PosedPicture, PosedReference, own_place
 from worker.faces.closing import close_lips
 from worker.faces.crop import Transform, extract, face_transform
 from worker.faces.detect import face_height, mouth_size
 from worker.faces.likeness import Likeness, covered_mouths
 from worker.faces.lip_range import USUAL_MOVEMENT, Movements, lip_movement
-from worker.faces.pose import TEMPLES, Carrier, pose_angles, warp_map
+from worker.faces.pose import TEMPLES, Carrier, pose_angles, warp_shift
 from worker.faces.subject import MIN_HEIGHT_PX, Chooser, SparseFrame
 from worker.media.colour import ColourMatrix
 
@@ -108,27 +109,28 @@ class ReferenceFace:
         """Return the colours of the face."""
         return Likeness.of(self.crop, self.points_in_crop)
 
-    def warped_to(self, points: F32, sharp_from: int = 0) -> U8:
-        """Return the crop, warped onto the pose of a crop with these landmarks (468, 2).
-
-        sharp_from: rows above this one are less sharp. Only the network sees them, at its own size.
-        """
-        field = warp_map(self.carrier.carry(points), self.points_in_crop, len(self.crop))
-        warped = np.empty_like(self.crop)
-        _read(self.crop, field[:sharp_from], warped[:sharp_from])
-        sharp = field[sharp_from:]
-        places = cv2.addWeighted(sharp, ENLARGED, sharp, 0.0, (ENLARGED - 1) / 2)
-        _read(self._enlarged, np.asarray(places, np.float32), warped[sharp_from:])
-        return warped
-
     @cached_property
-    def _enlarged(self) -> U8:
-        """Return the crop at ENLARGED times its size, (E, E, 3).
-
-        Reading it linearly is nearly as sharp as cubic interpolation of the crop, and takes a third of the time.
-        """
+    def enlarged(self) -> U8:
+        """Return the crop at ENLARGED times its size, (E, E, 3), to be read linearly."""
         size = (ENLARGED * len(self.crop), ENLARGED * len(self.crop))
         return np.asarray(cv2.resize(self.crop, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+    @cached_property
+    def _reduced(self) -> dict[int, U8]:
+        """Return what `reduced` has made before."""
+        return {}
+
+    def reduced(self, side: int) -> U8:
+        """Return the crop at another size, at most ENLARGED times its own, (side, side, 3)."""
+        if side not in self._reduced:
+            larger = side > len(self.crop)
+            smooth = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
+            self._reduced[side] = np.asarray(cv2.resize(self.crop, (side, side), interpolation=smooth), np.uint8)
+        return self._reduced[side]
+
+    def shift_to(self, points: F32) -> F32:
+        """Return how far the places of a crop with these landmarks (468, 2) are from those of the face; see pose.py."""
+        return warp_shift(self.carrier.carry(points), self.points_in_crop, len(self.crop))
 
     def with_closed_lips(self) -> ReferenceFace:
         """Return the face with its lips closed; a face whose lips are closed stays as it is."""
@@ -275,53 +277,67 @@ class ReferenceCrops:
         """Return how far a person opens and spreads the lips; one who was not seen before moves as usual."""
         return self.movements.get(person, USUAL_MOVEMENT)
 
-    def for_faces(self, seen: Sequence[SeenFace]) -> U8:
-        """Return the reference of each face in the pose of its crop, (N, S, S, 3) uint8 RGB."""
-        return np.stack([self._for_face(face) for face in seen])
+    def for_faces(self, seen: Sequence[SeenFace]) -> list[PosedReference]:
+        """Return the reference of each face in the pose of its crop."""
+        return [self._for_face(face) for face in seen]
 
-    def _for_face(self, seen: SeenFace) -> U8:
-        crop, points, likeness, person = seen.crop, seen.points.astype(np.float32), seen.likeness, seen.person
+    def _for_face(self, seen: SeenFace) -> PosedReference:
+        points, likeness, person = seen.points.astype(np.float32), seen.likeness, seen.person
         alike = [face for face in self.resting if face.person == person and likeness.is_same(face.likeness)]
         if not alike:
-            own = ReferenceFace(crop, points, np.zeros(len(points), np.float32), _aperture(points))
-            return own.with_closed_lips().crop
+            own = ReferenceFace(seen.crop, points, np.zeros(len(points), np.float32), _aperture(points))
+            closed = own.with_closed_lips().crop
+            return PosedReference(shrink(closed[None], self._network_px)[0], PosedPicture(closed))
         turns = np.array([np.hypot(*face.carrier.turn(points)) for face in alike])
         turns[1:] += HOLD
         first, *further = (int(number) for number in np.argsort(turns, kind="stable"))
-        row = round(len(crop) * self._hidden_from)
-        seen_from = max(0, row - round(len(crop) * UNSEEN))
-        best = join_tone(_drawn(alike[first], points, likeness, seen_from), crop, points, row)
+        best, picture = self._posed(alike[first], seen)
         lead = float(turns[further[0]] - turns[first]) if further else FADE
         if lead >= FADE:
-            return best
-        other = join_tone(_drawn(alike[further[0]], points, likeness, seen_from), crop, points, row)
-        if float(cv2.absdiff(best[row:], other[row:]).mean()) > AGREE:
-            return best
+            return PosedReference(best, picture)
+        other, second = self._posed(alike[further[0]], seen)
+        if float(cv2.absdiff(best[self._row :], other[self._row :]).mean()) > AGREE:
+            return PosedReference(best, picture)
         share = 0.5 + 0.5 * lead / FADE
-        return np.asarray(cv2.addWeighted(best, share, other, 1.0 - share, 0.0), np.uint8)
+        mixed = np.asarray(cv2.addWeighted(best, share, other, 1.0 - share, 0.0), np.uint8)
+        return PosedReference(mixed, picture, second, share)
+
+    @property
+    def _row(self) -> int:
+        """Return the first hidden row at the network's size."""
+        return round(self._network_px * self._hidden_from)
+
+    def _posed(self, face: ReferenceFace, seen: SeenFace) -> tuple[U8, PosedPicture]:
+        """Bring a reference onto the pose and the tone of a face: as the network sees it, and as a viewer does."""
+        points, size, row = seen.points.astype(np.float32), self._network_px, self._row
+        shift, tone = face.shift_to(points), face.likeness.tone_table(seen.likeness)
+        small = np.asarray(cv2.LUT(_reduced(face, shift, size), tone), np.uint8)
+        factor, band = len(seen.crop) // size, slice(row - max(2, round(BAND * size)), row)
+        above = seen.crop[band.start * factor : band.stop * factor]
+        filmed = cv2.resize(above, (size, band.stop - band.start), interpolation=cv2.INTER_AREA)
+        difference = filmed.mean(axis=0) - small[band].mean(axis=0)
+        added = tone_step(difference, points / factor, row)
+        below = small[row:]
+        cv2.add(below, added[row:], dst=below, dtype=cv2.CV_8U)  # rounds and clips
+        return small, PosedPicture(face.enlarged, shift, tone, added)
 
 
-def _read(picture: U8, field: Floats, result: U8) -> None:
-    """Read a picture at the places of a field (h, w, 2), in its pixels, into `result`, (h, w, 3)."""
-    if len(field):
-        cv2.remap(picture, field, None, cv2.INTER_LINEAR, dst=result, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+def _reduced(face: ReferenceFace, shift: F32, size: int) -> U8:
+    """Return a reference, moved by a shift, as a network of some size sees it, (size, size, 3)."""
+    finer, side = min(len(face.crop) // size, ENLARGED), ENLARGED * size
+    samples = finer * size  # along each side: more than pixels against aliasing
+    field = cv2.resize(shift, (samples, samples)) * np.float32(side) + own_place(samples, side)
+    fine = cv2.remap(face.reduced(side), field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(shrink(np.asarray(fine, np.uint8)[None], size)[0], np.uint8)
 
 
-def _drawn(face: ReferenceFace, points: F32, wanted: Likeness, sharp_from: int) -> U8:
-    """Return a reference in the pose of a crop with these landmarks, and in the tone of its face."""
-    warped = face.warped_to(points, sharp_from)
-    return np.asarray(cv2.LUT(warped, face.likeness.tone_table(wanted)), np.uint8)
+def tone_step(difference: F64, points: F32, row: int) -> F32:
+    """Return what is added to a reference below a row so that its colours continue those above it, (S, S, 3) levels.
 
-
-def join_tone(reference: U8, crop: U8, points: F32, row: int) -> U8:
-    """Return a reference whose colours below a row continue those of the crop above it, both (S, S, 3) uint8 RGB.
-
-    points: landmarks (468, 2) in crop pixels. What differs just above the row is smoothed along it, is added below it,
-    and fades out.
+    difference (S, 3): what the columns of the crop have more than those of the reference just above the row. It is
+    smoothed along the row and fades out below it. points: landmarks (468, 2) in the same pixels.
     """
-    size = len(crop)
-    band = slice(row - max(2, round(BAND * size)), row)
-    difference = crop[band].mean(axis=0) - reference[band].mean(axis=0)
+    size = len(difference)
     at = np.arange(size) + 0.5
     low, high = np.sort(points[list(TEMPLES), 0])[[2, 3]]
     inside = ((at > low) & (at < high)).astype(np.float64)[:, None]
@@ -329,11 +345,9 @@ def join_tone(reference: U8, crop: U8, points: F32, row: int) -> U8:
     smooth = cv2.GaussianBlur(stacked[None], (0, 0), SPREAD * size, borderType=cv2.BORDER_CONSTANT)[0]
     step = (smooth[:, :3] / (smooth[:, 3:] + 0.05)).astype(np.float32)
     rows = min(round(FADE_OUT * size), size - row)
-    share = (0.5 + 0.5 * np.cos(np.pi * np.arange(rows) / rows)).astype(np.float32)
-    joined = reference.copy()
-    below = joined[row : row + rows]
-    cv2.add(below, share[:, None, None] * step, dst=below, dtype=cv2.CV_8U)  # rounds and clips
-    return joined
+    below = np.clip((np.arange(size) - row) / rows, 0.0, 1.0)
+    share = (0.5 + 0.5 * np.cos(np.pi * below)).astype(np.float32)
+    return np.asarray(share[:, None, None] * step, np.float32)
 
 
 def crop_size(faces: Sequence[F32], shape: CropShape) -> int:

@@ -13,6 +13,7 @@ from app.core.jobs import JobOptions
 from model.arrays import F32, U8
 from model.audio import MelWindow
 from model.composition import Interior, Part
+from model.known_pixels import PosedReference
 from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder
 from worker.faces.blend import BlendSettings, FaceMask, SynthesizedCrop, blend
@@ -40,7 +41,7 @@ class SynthesizerConfig(CropShape, Protocol):
 
 
 class FaceSynthesizer(Protocol):
-    """Loaded network: crops and references (N, P, P, 3) uint8, sound (N, rows, columns) -> crops (N, P, P, 3) uint8."""
+    """Loaded network: crops (N, P, P, 3) uint8, sound (N, rows, columns), references -> crops (N, P, P, 3) uint8."""
 
     @property
     def config(self) -> SynthesizerConfig:
@@ -70,7 +71,7 @@ class FaceSynthesizer(Protocol):
         self,
         crops: U8,
         sound: F32,
-        references: U8 | None = None,
+        references: U8 | Sequence[PosedReference] | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: F32 | None = None,
         parts: Sequence[Part | None] | None = None,
@@ -111,7 +112,7 @@ class CroppedFaces:
     transforms: list[Transform]
     masks: list[FaceMask]
     crops: U8
-    inputs: tuple[F32, U8, Sequence[Interior | None], F32, Sequence[Part | None]]
+    inputs: tuple[F32, Sequence[PosedReference], Sequence[Interior | None], F32, Sequence[Part | None]]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import pytest
 
 from model.arrays import F32
 from model.face_points import CHIN, LEFT_CORNER, LIP_EDGES, LOWER_LIP_RINGS, RIGHT_CORNER
+from model.known_pixels import own_place
 from tests.worker.clips import portrait
 from worker.faces.detect import Face, FaceDetector
-from worker.faces.pose import Carrier, carry, pose_angles, warp_map
+from worker.faces.pose import NODES, Carrier, carry, pose_angles, warp_shift
 
 SIZE = 192
 MOUTH = [*LIP_EDGES, CHIN]
@@ -70,8 +71,9 @@ def in_crop(points: F32) -> F32:
 @pytest.mark.parametrize(("yaw", "tolerance"), [(0, 0.01), (15, 0.015), (-20, 0.03)])
 def test_the_map_leads_each_point_to_its_place_in_the_reference(face: Face, yaw: float, tolerance: float) -> None:
     there, here = in_crop(face.landmarks), in_crop(turned(face, yaw, 0).landmarks)
-    found = warp_map(here, there, SIZE)
-    assert found.shape == (SIZE, SIZE, 2) and found.dtype == np.float32
+    shift = warp_shift(here, there, SIZE)
+    assert shift.shape == (NODES, NODES, 2) and shift.dtype == np.float32
+    found = cv2.resize(shift, (SIZE, SIZE)) * SIZE + own_place(SIZE)
     lookup = cv2.remap(found, here[:, None, 0] - 0.5, here[:, None, 1] - 0.5, cv2.INTER_LINEAR)[:, 0] + 0.5
     inner = [*LIP_EDGES, LEFT_CORNER, RIGHT_CORNER]
     assert np.linalg.norm(lookup - there, axis=1)[inner].max() < tolerance * SIZE
@@ -81,6 +83,4 @@ def test_the_map_leads_each_point_to_its_place_in_the_reference(face: Face, yaw:
 
 def test_a_map_between_equal_points_moves_nothing(face: Face) -> None:
     points = in_crop(face.landmarks)
-    index = np.arange(SIZE, dtype=np.float32)
-    expected = np.stack(np.meshgrid(index, index), axis=2)
-    np.testing.assert_allclose(warp_map(points, points, SIZE), expected, atol=1e-3)
+    np.testing.assert_allclose(warp_shift(points, points, SIZE), 0.0, atol=1e-5)

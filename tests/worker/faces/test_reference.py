@@ -48,7 +48,7 @@ def reference_for(references: ReferenceCrops, frame: SparseFrame, crop: U8 | Non
     face = frame.faces[0]
     transform = face_transform(face.landmarks, LOWER_FACE, 96)
     shown = crop_of(frame, face) if crop is None else crop
-    return np.asarray(references.for_faces(references.see(shown[None], [face.landmarks], [transform]))[0], np.uint8)
+    return references.for_faces(references.see(shown[None], [face.landmarks], [transform]))[0].seen
 
 
 def difference(one: U8, two: U8) -> float:

@@ -20,6 +20,7 @@ from app.core.jobs import JobOptions
 from model.arrays import U8
 from model.checkpoint_config import default_checkpoint
 from model.composition import Interior, Part
+from model.known_pixels import PosedReference
 from model.synthesizer import load_synthesizer
 from tests.fake_synthesizer import FakeSynthesizer
 from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of, write_clip, write_voice
@@ -40,15 +41,17 @@ class SensitiveSynthesizer(FakeSynthesizer):
         self,
         crops: np.ndarray,
         sound: np.ndarray,
-        references: np.ndarray | None = None,
+        references: np.ndarray | Sequence[PosedReference] | None = None,
         interiors: Sequence[Interior | None] | None = None,
         movements: np.ndarray | None = None,
         parts: Sequence[Part | None] | None = None,
     ) -> np.ndarray:
-        assert references is not None and interiors is not None and movements is not None
+        assert not (references is None or isinstance(references, np.ndarray))
+        assert interiors is not None and movements is not None
         drawn = super().synthesize(crops, sound)
         loud = (sound.mean(axis=(1, 2)) * 32 + 128).clip(0, 255).astype(np.uint8)
-        drawn[:, 48:] = references[:, 48:] // 2 + loud[:, None, None, None] // 2
+        seen = np.stack([reference.seen for reference in references])
+        drawn[:, 48:] = seen[:, 48:] // 2 + loud[:, None, None, None] // 2
         drawn[:, 72:80] = (movements.mean(axis=1) * 80).astype(np.uint8)[:, None, None, None]
         for crop, interior in zip(drawn, interiors, strict=True):
             crop[64:72] = 0 if interior is None else interior.upper.pixels[..., :3].mean(axis=(0, 1))
