@@ -15,8 +15,11 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from model.arrays import F32, U8
+
+Bools = NDArray[np.bool_]
 
 NOTICED: Final = 0.1  # a tone that changes levels by less is left out
 
@@ -54,44 +57,45 @@ class PosedReference:
 class _Places:
     """Places where a crop reads its pixels.
 
-    moves (H,H,2) float32: distance from each node to its place, x and y, in sides of the crop. places (H,H,2) float32:
-    the places themselves, 0..1. size: side of the crop in pixels.
+    nodes (H+2,H+2,2) float32: the place of each node of a displacement, x and y, in sides of the crop, with one more
+    node beyond each border, so that enlarging them needs nothing else. size: side of the crop in pixels; step: pixels
+    from node to node.
     """
 
-    moves: F32
-    places: F32
+    nodes: F32
     size: int
+    step: int
 
     @classmethod
     def of(cls, offsets: F32, size: int) -> _Places:
         """Return the places of a network's offsets (2,H,H), which are in halves of the picture."""
-        moves = np.asarray(offsets.transpose(1, 2, 0) * np.float32(0.5), np.float32, order="C")
-        nodes = len(moves)
-        return cls(moves, moves + (own_place(nodes) + np.float32(0.5)) / np.float32(nodes), size)
+        count = offsets.shape[1]
+        moves = np.pad(offsets.transpose(1, 2, 0) * np.float32(0.5), ((1, 1), (1, 1), (0, 0)), "edge")
+        own = (own_place(count + 2) - np.float32(0.5)) / np.float32(count)
+        return cls(np.asarray(moves + own, np.float32), size, size // count)
 
     def look_up(self, values: F32) -> F32:
-        """Return values on a grid (G,G,C) at the places, (H,H,C)."""
-        field = self.places * np.float32(len(values)) - np.float32(0.5)
-        return np.asarray(
-            cv2.remap(values, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),  # type: ignore[call-overload]
-            np.float32,
-        )
+        """Return values on a grid (G,G,C) at the places, (H+2,H+2,C)."""
+        field = self.nodes * np.float32(len(values)) - np.float32(0.5)
+        found = cv2.remap(values, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        return np.asarray(found, np.float32)
 
     def enlarge(self, values: F32, rows: slice, columns: slice) -> F32:
-        """Return values on the nodes (H,H,C) at the pixels of some rows and columns of the crop, (h,w,C)."""
-        step = self.size // len(values)
-        first = [max(0, edge.start // step - 1) for edge in (rows, columns)]
-        last = [-(-edge.stop // step) + 1 for edge in (rows, columns)]
+        """Return values on the nodes (H+2,H+2,C) at the pixels of some rows and columns of the crop, (h,w,C)."""
+        step = self.step
+        first = [edge.start // step for edge in (rows, columns)]
+        last = [-(-edge.stop // step) + 2 for edge in (rows, columns)]
         fine = cv2.resize(values[first[0] : last[0], first[1] : last[1]], None, fx=step, fy=step)
-        top, left = first[0] * step, first[1] * step
+        top, left = ((node - 1) * step for node in first)
         return np.asarray(fine[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left])
 
-    def rows_of(self, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], rows: slice) -> slice:
-        """Return those of some rows of the crop whose values depend on the chosen rows of nodes (H,)."""
-        step, numbers = self.size // len(chosen), np.flatnonzero(chosen)
+    def rows_of(self, chosen: Bools, rows: slice) -> slice:
+        """Return those of some rows of the crop whose values depend on the chosen rows of nodes (H+2,)."""
+        step, numbers = self.step, np.flatnonzero(chosen)
         if not numbers.size:
             return slice(rows.start, rows.start)
-        first, last = ((int(numbers[0]) * 2 - 1) * step // 2, -(-(int(numbers[-1]) * 2 + 3) * step // 2))
+        # node k lies at pixel (k - 1/2) * step, and reaches one step up and down
+        first, last = (2 * int(numbers[0]) - 3) * step // 2, -(-(2 * int(numbers[-1]) + 1) * step // 2)
         first, last = max(rows.start, first), min(rows.stop, last)
         return slice(first, last) if first < last else slice(rows.start, rows.start)
 
@@ -105,47 +109,47 @@ def show_known(
     of H. part: rows and columns.
     """
     (rows, columns), at = part, _Places.of(offsets, len(target))
-    levels = at.places[..., 1] * np.float32(at.size) - np.float32(0.5)
-    below = at.rows_of(levels.max(axis=1) > row - 1, rows)
+    places = at.nodes * np.float32(at.size) - np.float32(0.5)
+    below = at.rows_of(places[..., 1].max(axis=1) > row - 1, rows)
     if below.start < below.stop:
-        shown[below.start - rows.start : below.stop - rows.start] = _read_reference(reference, at, below, columns)
-    above = at.rows_of(levels.min(axis=1) < row, rows)
+        _read_reference(reference, at, (below, columns), shown[below.start - rows.start : below.stop - rows.start])
+    above = at.rows_of(places[..., 1].min(axis=1) < row, rows)
     if above.start == above.stop:
         return
-    field = at.enlarge(at.moves * np.float32(at.size), above, columns)
-    field = field + own_place(at.size)[above, columns]
+    field = at.enlarge(places, above, columns)
     filmed = _remap(target[:row], field, cv2.INTER_CUBIC)
     share = np.clip(row - field[..., 1], 0, 1)  # the pixel above the row is the crop's, that below it the reference's
     place = shown[above.start - rows.start : above.stop - rows.start]
     place[...] = cv2.blendLinear(filmed, place, share, 1 - share)
 
 
-def _read_reference(reference: PosedReference, at: _Places, rows: slice, columns: slice) -> U8:
-    """Return some rows and columns of a displaced reference, (h,w,3)."""
-    shown = _read(reference.picture, at, rows, columns)
-    if reference.other is None:
-        return shown
-    other = _read(reference.other, at, rows, columns)
-    return np.asarray(cv2.addWeighted(shown, reference.share, other, 1.0 - reference.share, 0.0), np.uint8)
+def _read_reference(reference: PosedReference, at: _Places, part: tuple[slice, slice], shown: U8) -> None:
+    """Write a part of a displaced reference into `shown`, (h,w,3)."""
+    _read(reference.picture, at, part, shown)
+    if reference.other is not None:
+        other = np.empty_like(shown)
+        _read(reference.other, at, part, other)
+        cv2.addWeighted(shown, reference.share, other, 1.0 - reference.share, 0.0, dst=shown)
 
 
-def _read(picture: PosedPicture, at: _Places, rows: slice, columns: slice) -> U8:
-    """Return some rows and columns of a displaced picture, (h,w,3)."""
+def _read(picture: PosedPicture, at: _Places, part: tuple[slice, slice], shown: U8) -> None:
+    """Write a part of a displaced picture into `shown`, (h,w,3)."""
+    rows, columns = part
     side = len(picture.pixels)
-    moves = at.moves if picture.shift is None else at.moves + at.look_up(picture.shift)
-    field = at.enlarge(moves * np.float32(side), rows, columns)
-    field = field + own_place(at.size, side)[rows, columns]
+    places = at.nodes if picture.shift is None else at.nodes + at.look_up(picture.shift)
+    field = at.enlarge(places * np.float32(side) - np.float32(0.5), rows, columns)
     # Reading an enlarged picture linearly is nearly as sharp as cubic interpolation, and takes a third of the time.
-    shown = _remap(picture.pixels, field, cv2.INTER_LINEAR if side > at.size else cv2.INTER_CUBIC)
-    if picture.tone is not None:
-        shown = np.asarray(cv2.LUT(shown, picture.tone), np.uint8)
+    read = _remap(picture.pixels, field, cv2.INTER_LINEAR if side > at.size else cv2.INTER_CUBIC)
+    if picture.tone is None:
+        shown[...] = read
+    else:
+        cv2.LUT(read, picture.tone, dst=shown)
     if picture.added is not None:
         added = at.look_up(picture.added)
         lit = at.rows_of((np.abs(added) > NOTICED).any(axis=(1, 2)), rows)
         if lit.start < lit.stop:
             place = shown[lit.start - rows.start : lit.stop - rows.start]
             cv2.add(place, at.enlarge(added, lit, columns), dst=place, dtype=cv2.CV_8U)  # rounds and clips
-    return shown
 
 
 def _remap(picture: U8, field: F32, smooth: int) -> U8:
