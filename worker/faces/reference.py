@@ -55,6 +55,8 @@ MAX_STEP: Final = 20.0  # largest change of tone at the row, in 8-bit levels
 APERTURE_DEGREES: Final = 250.0  # what opening costs when a reference is chosen: degrees for one face height
 
 ENLARGED: Final = 2  # how much larger a reference is kept, so that it can be read quickly
+REDUCED: Final = 3  # size of the copy of a large reference from which the network's is read, in sizes of the network
+SAMPLES: Final = 2  # most samples along each side of each of the network's pixels, against aliasing
 UNSEEN: Final = 0.08  # share of a crop above the first hidden row; only the network sees what lies above that
 
 
@@ -121,11 +123,10 @@ class ReferenceFace:
         return {}
 
     def reduced(self, side: int) -> U8:
-        """Return the crop at another size, at most ENLARGED times its own, (side, side, 3)."""
+        """Return the crop at a size up to its own, (side, side, 3)."""
         if side not in self._reduced:
-            larger = side > len(self.crop)
-            smooth = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
-            self._reduced[side] = np.asarray(cv2.resize(self.crop, (side, side), interpolation=smooth), np.uint8)
+            smaller = cv2.resize(self.crop, (side, side), interpolation=cv2.INTER_AREA)
+            self._reduced[side] = np.asarray(smaller, np.uint8)
         return self._reduced[side]
 
     def shift_to(self, points: F32) -> F32:
@@ -324,10 +325,11 @@ class ReferenceCrops:
 
 def _reduced(face: ReferenceFace, shift: F32, size: int) -> U8:
     """Return a reference, moved by a shift, as a network of some size sees it, (size, size, 3)."""
-    finer, side = min(len(face.crop) // size, ENLARGED), ENLARGED * size
-    samples = finer * size  # along each side: more than pixels against aliasing
+    factor = len(face.crop) // size
+    picture = face.reduced(REDUCED * size) if factor > SAMPLES else face.enlarged
+    side, samples = len(picture), size * min(factor, SAMPLES)
     field = cv2.resize(shift, (samples, samples)) * np.float32(side) + own_place(samples, side)
-    fine = cv2.remap(face.reduced(side), field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    fine = cv2.remap(picture, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     return np.asarray(shrink(np.asarray(fine, np.uint8)[None], size)[0], np.uint8)
 
 
