@@ -148,9 +148,11 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
             yield source.still.copy()
         return
     frame, count = None, 0
-    for frame in _decode_stream(source, first, last, check):
+    for following in _decode_stream(source, first, last, check):
+        if frame is not None:
+            yield frame
+        frame = following
         count += 1
-        yield frame
     missing = last - first - count
     allowed = max(2, round(MAX_MISSING * source.frames))
     if frame is None and first > 0:  # no frame of the range: repeat the frame before it
@@ -158,8 +160,10 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
     if frame is None or missing > allowed:
         reached_s = float((first + count) / source.rate)
         raise InputError(ErrorCode.VIDEO_UNREADABLE, f"The video can only be decoded up to {reached_s:.1f} s.")
-    for _ in range(missing):
+    for _ in range(missing):  # copied before it is given away, because it may be drawn into then
         yield frame.copy()
+    if count:
+        yield frame
 
 
 def sparse_frames(source: Source, first: int, last: int, count: int, check: Check) -> Iterator[U8]:
