@@ -178,9 +178,9 @@ def measure_here(request: MeasureRequest) -> MeasureAnswer:
 
 
 def main() -> None:
-    """Read a request from the standard input and write the answer to the standard output."""
+    """Read a request from the standard input and write the answer to the standard output, as its last line."""
     request = MeasureRequest.model_validate_json(sys.stdin.buffer.read())
-    sys.stdout.write(measure_here(request).model_dump_json())
+    sys.stdout.write(f"\n{measure_here(request).model_dump_json()}\n")
 
 
 if __name__ == "__main__":
