@@ -2,34 +2,27 @@
 
 The voices and their faces are dubs (`worker.pipeline.dubs`); an ordinary job has one, over the whole clip.
 
-A plan can be saved for segments that other processes render. They hear the same sound, tell people apart by the same
-anchors and give the network the same reference crops. So each frame is the same as in one pass over the whole clip. A
-speech encoder runs once for each voice, and its features are saved in half precision (38 kB a second). Voices and
-features are read through memory maps, so the plan of an hour takes no more memory than the plan of a minute.
+A speech encoder runs once for each voice, and its features are saved in half precision (38 kB a second). Voices and
+features are read through memory maps, so the plan of an hour takes no more memory than the plan of a minute. A plan is
+saved for segments that other processes render (`worker.pipeline.saved_plan`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
+from typing import Final
 
 from app.core.checks import Check
-from app.core.errors import ErrorCode, ServiceError
 from app.core.face_choice import SPEAKING
 from app.core.options import voices_end_s
 from app.core.probing.probe import find_ffmpeg
 from app.core.storage.cache import Entry
-from model.arrays import I16, I64
-from model.sound import EncodedSound
+from model.arrays import I64
 from worker.faces.detect import FaceDetector
 from worker.faces.people import find_people
-from worker.faces.reference import ReferenceCrops
-from worker.faces.subject import Chooser, SparseFrame, find_sparse_faces
+from worker.faces.subject import SparseFrame, find_sparse_faces
 from worker.media.decode import Source, open_source
 from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
@@ -39,9 +32,9 @@ from worker.pipeline.dubs import Dub, Role, Stretch, stretches_of
 from worker.pipeline.heard_voices import HeardVoice, SoundPart, hear_voices, open_sound, voice_length_s
 from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.roles import Cast, RoleChooser
-from worker.pipeline.run_context import FilePair, RunContext
+from worker.pipeline.run_context import RunContext
 from worker.pipeline.speaking import SpeakerFinder
-from worker.pipeline.sync_confidence import FrameChoice, LookedAt, choose_frames
+from worker.pipeline.sync_confidence import LookedAt, choose_frames
 
 MOST_LOOKED_AT: Final = 8  # dubs whose lips are compared with their voices; more would make a job slower
 
@@ -147,67 +140,6 @@ def _cache_entry(context: RunContext, source: Source, shown: I64, stretches: Seq
     return context.cache.entry("references", film_key(source), span, choice, crops)
 
 
-def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> FilePair:
-    """Save a plan, and the seconds of each stage of making it, into a folder; the sound stays in its own file."""
-    facts = folder / "plan.npz"
-    roles = list({id(dub.role): dub.role for dub in plan.dubs}.values())
-    decisions = json.dumps(
-        {
-            "choosers": [role.chooser.facts() for role in roles],
-            "dubs": [_dub_facts(dub, roles) for dub in plan.dubs],
-            "is_encoded": isinstance(plan.dubs[0].sound, EncodedSound),
-            "sound_parts": [asdict(part) for part in plan.sound_parts],
-            "voice_s": plan.voice_s,
-            "warnings": plan.warnings,
-            "peak": plan.source.conversion.peak if plan.source.conversion.is_hdr else None,
-            "stage_seconds": dict(stage_seconds),
-        }
-    )
-    heard = {f"heard_{number}": dub.looked_at.voice for number, dub in enumerate(plan.dubs) if dub.looked_at}
-    references = {
-        f"role_{number}_{name}": array
-        for number, role in enumerate(roles)
-        for name, array in role.references.arrays().items()
-    }
-    with facts.open("wb") as file:
-        np.savez(file, words=np.array(decisions), **heard, **references)
-    return FilePair(plan.sound_file, facts)
-
-
-def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, float]]:
-    """Return a saved plan, and the seconds of each stage of making it.
-
-    Raises InputError, and ServiceError if another kind of checkpoint or an earlier version planned the clip.
-    """
-    with np.load(saved.facts, allow_pickle=False) as arrays:
-        decisions = json.loads(str(arrays["words"]))
-        saved_arrays = {name: arrays[name] for name in arrays.files}
-    if "dubs" not in decisions:
-        raise _planned_otherwise("by an earlier version of the service")
-    synthesizer, check = context.synthesizer, context.monitor.check
-    if decisions["is_encoded"] != (synthesizer.encoder is not None):
-        raise _planned_otherwise("with another checkpoint")
-    roles = [_saved_role(number, facts, saved_arrays, context) for number, facts in enumerate(decisions["choosers"])]
-    sources, peak = context.sources, decisions["peak"]
-    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check, peak)
-    timeline = plan_timeline(context.options, source, decisions["voice_s"])
-    parts = tuple(SoundPart(**part) for part in decisions["sound_parts"])
-    stretches = tuple(stretches_of(context.options, source, timeline))
-    sounds = [open_sound(saved.media, part, synthesizer) for part in parts]
-    dubs = tuple(
-        Dub(
-            _saved_stretch(stretches, facts),
-            roles[facts["role"]],
-            sounds[facts["voice"]],
-            _saved_look(facts, saved_arrays.get(f"heard_{number}")),
-        )
-        for number, facts in enumerate(decisions["dubs"])
-    )
-    warnings = tuple(decisions["warnings"])
-    plan = Plan(source, decisions["voice_s"], timeline, stretches, dubs, saved.media, parts, warnings)
-    return plan, decisions["stage_seconds"]
-
-
 def _speaker_finder(
     context: RunContext,
     stretches: Sequence[Stretch],
@@ -236,39 +168,3 @@ def _looked_at(stretches: Sequence[Stretch], voices: Sequence[HeardVoice], sourc
         else None
         for number, stretch in enumerate(stretches)
     ]
-
-
-def _dub_facts(dub: Dub, roles: Sequence[Role]) -> dict[str, Any]:
-    looked_at = dub.looked_at
-    return {
-        "voice": dub.stretch.number,
-        "face": dub.options.face,
-        "spans": dub.stretch.spans,
-        "role": next(number for number, role in enumerate(roles) if role is dub.role),
-        "looked_at": None if looked_at is None else asdict(looked_at.frames),
-        "heard_from_s": 0.0 if looked_at is None else looked_at.from_s,
-    }
-
-
-def _saved_stretch(stretches: Sequence[Stretch], facts: dict[str, Any]) -> Stretch:
-    stretch: Stretch = stretches[facts["voice"]]
-    options = stretch.options.model_copy(update={"face": facts["face"]})
-    return replace(stretch, options=options, spans=tuple((first, last) for first, last in facts["spans"]))
-
-
-def _saved_look(facts: dict[str, Any], heard: I16 | None) -> LookedAt | None:
-    if facts["looked_at"] is None or heard is None:
-        return None
-    return LookedAt(FrameChoice(**facts["looked_at"]), heard, facts["heard_from_s"])
-
-
-def _saved_role(number: int, facts: dict[str, Any], arrays: Mapping[str, Any], context: RunContext) -> Role:
-    prefix = f"role_{number}_"
-    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    chooser = Chooser.of_facts(facts)
-    return Role(chooser, ReferenceCrops.of_arrays(own, context.synthesizer.config, chooser))
-
-
-def _planned_otherwise(how: str) -> ServiceError:
-    message, hint = f"The job was planned {how}; submit it again.", "Submit the job again."
-    return ServiceError(ErrorCode.CHECKPOINT_INVALID, message, hint=hint)

@@ -19,9 +19,10 @@ from worker.media.encode import Encoder, join
 from worker.media.stage_timer import StageTimer
 from worker.pipeline.dubs import output_sound
 from worker.pipeline.face_stats import ClipStats, FaceStats, check_faces
-from worker.pipeline.plan import load_plan, make_plan, save_plan
+from worker.pipeline.plan import make_plan
 from worker.pipeline.render import finished_clip, render, run_plan
 from worker.pipeline.run_context import FilePair, FinishedClip, PlannedClip, RunContext
+from worker.pipeline.saved_plan import load_plan, save_plan
 
 
 class SegmentFacts(BaseModel):

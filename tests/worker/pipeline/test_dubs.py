@@ -33,9 +33,10 @@ from tests.worker.pipeline.test_segments import SensitiveSynthesizer, do_segment
 from worker.faces.detect import FaceDetector
 from worker.media.stage_timer import StageTimer
 from worker.pipeline.dubs import stretches_of
-from worker.pipeline.plan import load_plan, make_plan, save_plan
+from worker.pipeline.plan import make_plan
 from worker.pipeline.render import render, run
 from worker.pipeline.run_context import FinishedClip, RunContext
+from worker.pipeline.saved_plan import load_plan, save_plan
 
 LEFT, RIGHT = np.s_[:, :320], np.s_[:, 320:]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -25,9 +26,10 @@ from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of
 from worker.faces.detect import FaceDetector
 from worker.media.stage_timer import StageTimer
 from worker.pipeline.face_stats import ClipStats
-from worker.pipeline.plan import load_plan, make_plan, save_plan
+from worker.pipeline.plan import make_plan
 from worker.pipeline.render import render, run
 from worker.pipeline.run_context import FinishedClip, PlannedClip, RunContext
+from worker.pipeline.saved_plan import load_plan, save_plan
 from worker.pipeline.segments import begin, count_segments, join_segments, render_segment, span_of
 
 
@@ -154,6 +156,29 @@ def test_the_light_of_an_hdr_video_is_measured_once(tmp_path: Path, voice: Path,
     bright = replace(plan.source, conversion=replace(plan.source.conversion, peak=7.5))
     saved, _ = load_plan(save_plan(replace(plan, source=bright), context.work_dir, {}), context)
     assert saved.source.conversion == bright.conversion
+
+
+def test_a_plan_from_before_there_were_several_voices_is_read(
+    tmp_path: Path, voice: Path, moving_clip: Path, detector: FaceDetector
+) -> None:
+    context = context_for(tmp_path, moving_clip, voice)
+    plan = make_plan(context, detector, StageTimer())
+    files = save_plan(plan, tmp_path, {"faces": 1.5})
+    with np.load(files.facts) as arrays:
+        facts = json.loads(str(arrays["words"]))
+        (dub,), (chooser,) = facts["dubs"], facts["choosers"]
+        references = {name.removeprefix("role_0_"): arrays[name] for name in arrays if name.startswith("role_0_")}
+        kept = {name: facts[name] for name in ("is_encoded", "voice_s", "stage_seconds")}
+        looks = {name: dub[name] for name in ("looked_at", "heard_from_s")}
+        words, heard = json.dumps({**kept, **looks, "chooser": chooser}), arrays["heard_0"]
+    with files.facts.open("wb") as file:
+        np.savez(file, words=np.array(words), heard=heard, **references)
+    drawn: list[list[bytes]] = []
+    for one in (plan, load_plan(files, context)[0]):
+        drawn.append([])
+        render(one, (0, 9), context, detector, partial(_append_bytes, drawn[-1]), StageTimer())
+    assert drawn[0] == drawn[1] and len(drawn[0]) == 9
+    assert load_plan(files, context)[1] == {"faces": 1.5}
 
 
 @pytest.mark.slow
