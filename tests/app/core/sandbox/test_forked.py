@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,18 @@ def test_nothing_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asleep_children() -> list[psutil.Process]:
     return [one for one in psutil.Process().children(recursive=True) if one.name().startswith("sandbox.program")]
+
+
+def test_names_are_read_from_the_folder_of_the_asker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "note").write_text(name)
+        monkeypatch.chdir(folder)
+        done = run_forked(program("read", "note"), program_access([sys.executable], reads=[Path("note")]), timeout_s=60)
+        assert done.stdout.strip() == name, done.stderr
+    shutil.rmtree(folder)
+    assert run("exit", 0).returncode == 0
 
 
 def test_a_slow_child_is_killed() -> None:
