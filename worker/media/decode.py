@@ -55,6 +55,7 @@ SPARSE_SLACK_S: Final = 0.2  # how much later than its time a sparse frame may b
 SEEK_COST_FRAMES: Final = 50  # what starting a decoder costs, in decoded frames
 MOST_TIMES: Final = 0.8  # share of the times that must have a frame when some frames are passed over
 HALF_FRAME: Final = Fraction(1, 2)
+MOST_THREADS: Final = 16  # of a decoder, each of which holds a frame; ffmpeg itself starts no more
 MAX_MISSING: Final = 0.1  # share of a clip that may fail to decode; the frame before it is repeated
 STILL_FACTS: Final = PictureFacts(None, "1", False, True, False, UNSPECIFIED, UNSPECIFIED, UNSPECIFIED)
 
@@ -260,6 +261,11 @@ def _even(raw: U8, width: int, height: int) -> U8:
     return planes.reshape(luma.shape[0] * 3 // 2, luma.shape[1])
 
 
+def decoder_threads(cores: int) -> int:
+    """Return how many threads decode a film: half of the cores, because later stages are slower."""
+    return min(MOST_THREADS, max(1, cores // 2))
+
+
 def _range_arguments(source: Source, first: int, last: int) -> list[str]:
     options: FfmpegOptions = {}
     margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
@@ -273,7 +279,7 @@ def _range_arguments(source: Source, first: int, last: int) -> list[str]:
         # no accurate seek: the fps filter below decides where the range begins, not the seek
         options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
         origin = f"{start_s.numerator}/{start_s.denominator}/TB"
-    options["threads"] = max(1, usable_cores() // 2)  # later stages are slower; each thread holds a frame
+    options["threads"] = decoder_threads(usable_cores())
     steps = [clock_step(source.facts, origin), *upright_steps(source.facts, source.picture)]
     steps.append(f"fps=fps={source.rate}:start_time={float(first / source.rate):.6f}:round=near")
     return _arguments(source, options, steps, last - first)

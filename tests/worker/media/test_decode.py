@@ -20,7 +20,7 @@ from tests.worker.clips import portrait, write_clip
 from worker.faces.detect import FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
-from worker.media.decode import Source, decode, open_source, sparse_frames
+from worker.media.decode import Source, decode, decoder_threads, open_source, sparse_frames
 from worker.media.media_process import ProcessKilledError
 
 
@@ -254,6 +254,11 @@ def test_a_file_that_breaks_off_is_an_error_not_a_freeze(tmp_path: Path) -> None
         list(decode(source, 0, 40, never_stop))
     assert caught.value.code == ErrorCode.VIDEO_UNREADABLE
     assert "decoded up to" in caught.value.message
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 4), (32, 16), (256, 16)])
+def test_threads_of_a_decoder_are_bounded(cores: int, threads: int) -> None:
+    assert decoder_threads(cores) == threads
 
 
 @pytest.mark.parametrize("first", [0, 7, 12])
