@@ -344,9 +344,13 @@ def checked_key(key: str) -> str:
 
 
 def fingerprint(kind: str, intakes: Iterable[Intake], webhook_url: str | None = None) -> str:
-    """Return a hash that is equal for equal requests: of their kind, the options and the content of the files."""
+    """Return a hash that is equal for equal requests: of their kind, the options and the content of the files.
+
+    It is kept with a record, so a request that says nothing of a newer option has the hash of earlier versions.
+    """
     parts = [kind, webhook_url or ""]
     for intake in intakes:
         facts = (intake.input.video, intake.input.audio, intake.input.audio_mix, *intake.input.segments)
-        parts += [intake.options.model_dump_json(), *(fact.sha256 if fact else "" for fact in facts)]
+        options = intake.options.model_dump_json(exclude=None if intake.options.segments else {"segments"})
+        parts += [options, *(fact.sha256 if fact else "" for fact in facts)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

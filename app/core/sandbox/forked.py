@@ -10,7 +10,6 @@ of the program. What it shares with its siblings is the layout of its memory.
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import os
 import select
@@ -95,9 +94,10 @@ class ForkServerClient:
     Its children are killed when it is closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, requests: socket.socket | None = None) -> None:
+        """Take requests to a server that runs already, if it is given its socket."""
         self._lock = threading.Lock()
-        self._requests: socket.socket | None = None
+        self._requests = requests
 
     def __enter__(self) -> ForkServerClient:
         return self
@@ -145,6 +145,8 @@ class ForkServerClient:
             if pid == 0:
                 self._close(requests)
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            if pid < 0:
+                raise OSError(-pid, os.strerror(-pid))
             ours.pop_all()
             return ForkedChild(link, pid, read_output, read_errors)
 
@@ -169,9 +171,13 @@ class ForkServerClient:
                 self._requests = None
 
 
+# By process, because a fork copies the connection of its parent.
+_SERVERS: Final[dict[int, ForkServerClient]] = {}
+
+
 def fork_server() -> ForkServerClient:
     """Return the fork server of this process."""
-    return _server_of(os.getpid())
+    return _SERVERS.setdefault(os.getpid(), ForkServerClient())  # one step, so all threads get the same
 
 
 def run_forked(program: PythonProgram, access: FileAccess, *, timeout_s: float) -> subprocess.CompletedProcess[str]:
@@ -191,11 +197,6 @@ def run_forked(program: PythonProgram, access: FileAccess, *, timeout_s: float) 
     return subprocess.CompletedProcess(
         program.module, status, output.decode(errors="replace"), errors.decode(errors="replace")
     )
-
-
-@functools.cache
-def _server_of(process: int) -> ForkServerClient:  # by process, because a fork copies the connection of its parent
-    return ForkServerClient()
 
 
 def _start_server() -> socket.socket:

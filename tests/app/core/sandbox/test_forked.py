@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -104,6 +105,34 @@ def test_a_killed_child_has_the_status_of_its_signal() -> None:
         child.kill()
         assert child.wait(10) == -signal.SIGKILL == child.poll()
         child.kill()  # a second time, or after the end, it does nothing
+
+
+FORKS_ONCE = """
+import errno, os, socket, sys
+from app.core.sandbox.fork_server_program import ForkServer
+
+forks = [os.fork]
+
+def fork():
+    if not forks:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+    return forks.pop()()
+
+ForkServer(socket.socket(fileno=int(sys.argv[1])), fork).serve()
+"""
+
+
+def test_a_child_that_cannot_be_forked_costs_no_other() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-c", FORKS_ONCE, str(theirs.fileno())]
+    with theirs:
+        server = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
+    with server, ForkServerClient(ours) as client, asleep(client) as child:
+        with pytest.raises(BlockingIOError):
+            client.start(program("exit", 0), ACCESS)
+        assert child.poll() is None
+        child.kill()
+        assert child.wait(60) == -signal.SIGKILL
 
 
 def test_children_die_with_the_server_and_the_next_one_is_served() -> None:
