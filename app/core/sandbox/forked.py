@@ -31,6 +31,7 @@ from app.core.sandbox.fork_server_program import DESCRIPTORS, NUMBER, REQUEST_BY
 from app.core.sandbox.landlock import FileAccess
 
 BLOCK_BYTES: Final = 64 * 1024
+MOST_BYTES: Final = 64 * 1024**2  # of an output: more would be the work of a file that has taken its reader over
 SERVER: Final = "app.core.sandbox.fork_server_program"
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a process with threads must not fork
 
@@ -183,8 +184,8 @@ def fork_server() -> ForkServerClient:
 def run_forked(program: PythonProgram, access: FileAccess, *, timeout_s: float) -> subprocess.CompletedProcess[str]:
     """Run a program in a confined child of the fork server and return its exit status and outputs.
 
-    Raises subprocess.TimeoutExpired, and OSError if no child can be started. If this call ends early for any reason,
-    the child is killed.
+    Raises subprocess.TimeoutExpired, and OSError if no child can be started or one writes more than MOST_BYTES. If this
+    call ends early for any reason, the child is killed.
     """
     deadline = time.monotonic() + timeout_s
     with fork_server().start(program, access, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
@@ -264,14 +265,14 @@ def _received(link: socket.socket, instead: int) -> int:
     return int(NUMBER.unpack(message)[0]) if message else instead
 
 
-def _read_all(child: ForkedChild, deadline: float) -> list[bytes]:
-    """Return all that a child writes into its two pipes; raises subprocess.TimeoutExpired."""
-    parts: dict[int, list[bytes]] = {}
+def _read_all(child: ForkedChild, deadline: float) -> list[bytearray]:
+    """Return all that a child writes into its two pipes; raises subprocess.TimeoutExpired, OSError(EFBIG)."""
+    parts: dict[int, bytearray] = {}
     with selectors.DefaultSelector() as selector:
         for pipe in (child.stdout, child.stderr):
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ)
-                parts[pipe.fileno()] = []
+                parts[pipe.fileno()] = bytearray()
         while selector.get_map():
             left_s = deadline - time.monotonic()
             ready = selector.select(max(0.0, left_s))
@@ -279,7 +280,9 @@ def _read_all(child: ForkedChild, deadline: float) -> list[bytes]:
                 raise subprocess.TimeoutExpired(str(child.pid), left_s)
             for key, _ in ready:
                 block = os.read(key.fd, BLOCK_BYTES)
-                parts[key.fd].append(block)
+                parts[key.fd] += block
+                if len(parts[key.fd]) > MOST_BYTES:
+                    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
                 if not block:
                     selector.unregister(key.fileobj)
-    return [b"".join(blocks) for blocks in parts.values()]
+    return list(parts.values())

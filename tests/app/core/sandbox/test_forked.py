@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from app.core.sandbox.confined import program_access
-from app.core.sandbox.forked import ForkedChild, ForkServerClient, PythonProgram, fork_server, run_forked
+from app.core.sandbox.forked import MOST_BYTES, ForkedChild, ForkServerClient, PythonProgram, fork_server, run_forked
 from app.core.sandbox.landlock import FileAccess
 from tests.app.core.sandbox import programs
 from tests.conftest import ROOT
@@ -71,6 +71,12 @@ def test_long_outputs_are_read_from_both_pipes() -> None:
     assert (child.stdout, child.stderr) == ("o" * 300_000, "e" * 300_000)
 
 
+def test_a_child_that_writes_without_end_is_killed() -> None:
+    with pytest.raises(OSError, match="too large"):
+        run("write", MOST_BYTES + 1)
+    wait_until(lambda: not forked_children(), 10)
+
+
 def test_nothing_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIPSYNC_WEBHOOK_SECRET", "secret")
     with Path(os.devnull).open() as opened:
@@ -89,14 +95,14 @@ def test_nothing_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
             other.kill()
 
 
-def asleep_children() -> list[psutil.Process]:
+def forked_children() -> list[psutil.Process]:
     return [one for one in psutil.Process().children(recursive=True) if one.name().startswith("sandbox.program")]
 
 
 def test_a_slow_child_is_killed() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         run("sleep", timeout_s=1)
-    wait_until(lambda: not asleep_children(), 10)
+    wait_until(lambda: not forked_children(), 10)
 
 
 def test_a_killed_child_has_the_status_of_its_signal() -> None:
