@@ -96,7 +96,11 @@ def test_nothing_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forked_children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if one.name().startswith("sandbox.program")]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ends meanwhile
+            found += [child] if child.name().startswith("sandbox.program") else []
+    return found
 
 
 def test_a_slow_child_is_killed() -> None:
