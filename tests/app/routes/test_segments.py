@@ -91,7 +91,8 @@ def test_the_same_request_is_the_same_job(service):
 
 def test_a_request_without_segments_is_the_same_as_before_there_were_any():
     options = JobOptions(crf=20)
-    parts = ["job", "", options.model_dump_json(exclude={"segments"}), INPUT.video.sha256, INPUT.audio.sha256, ""]
+    hashes = [fact.sha256 if fact else "" for fact in (INPUT.video, INPUT.audio, INPUT.audio_mix)]
+    parts = ["job", "", options.model_dump_json(exclude={"segments"}), *hashes]
     before = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     assert fingerprint("job", [Intake(new_job_id(), {}, INPUT, options)]) == before
 
