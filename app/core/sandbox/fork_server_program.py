@@ -4,10 +4,11 @@
 no file of a stranger itself, has a single thread, and knows nothing of the service but its packages: its environment is
 that of a confined child. It ends with its parent, and its children end with it.
 
-A request is JSON, `{"module", "arguments", "access"}`, with four descriptors: standard input, output and error output
-of the child, and a link to whoever asked. Over the link go the child's process id and then its exit status, negative
-for a signal; or, instead of both, the negative number of the error for which there is no child. If anything comes back
-over the link, or its other end is closed, the child is killed. A request without arguments only loads the module.
+A request is JSON, `{"module", "arguments", "access", "folder"}`, with four descriptors: standard input, output and
+error output of the child, and a link to whoever asked. Over the link go the child's process id and then its exit
+status, negative for a signal; or, instead of both, the negative number of the error for which there is no child. If
+anything comes back over the link, or its other end is closed, the child is killed. A request without arguments only
+loads the module.
 """
 
 from __future__ import annotations
@@ -132,6 +133,7 @@ def _become_child(request: dict[str, Any], streams: Sequence[int], server: int) 
             os.dup2(descriptor, number)
         os.closerange(len(streams), os.sysconf("SC_OPEN_MAX"))
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
+        os.chdir(request["folder"])
         name_process(".".join(request["module"].split(".")[-2:]))
         sys.argv = [request["module"], *request["arguments"]]
         confine_this_thread(FileAccess(*(tuple(map(Path, paths)) for paths in request["access"])))

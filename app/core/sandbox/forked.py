@@ -3,8 +3,9 @@
 A Python that imports NumPy and PyAV takes 0.15 s of processor time before it does anything, which is more than most
 files of strangers take to be probed. So each process that needs such children starts one server
 (`app.core.sandbox.fork_server_program`) and asks it for them. A child is as confined as one that is executed: it
-inherits no secret, no descriptor but its three streams, and it puts the kernel's rules on itself before it runs a line
-of the program. What it shares with its siblings is the layout of its memory.
+inherits no secret and no descriptor but its three streams, works in the folder of whoever asked for it, and puts the
+kernel's rules on itself before it runs a line of the program. What it shares with its siblings is the layout of its
+memory.
 """
 
 from __future__ import annotations
@@ -236,10 +237,19 @@ def _start_server() -> socket.socket:
 def _message(program: PythonProgram, access: FileAccess) -> bytes:
     folders = (access.programs, access.reads, access.writes, access.listed)
     paths = [[os.fspath(path) for path in paths] for paths in folders]
-    message = json.dumps({"module": program.module, "arguments": program.arguments, "access": paths}).encode()
+    request = {"module": program.module, "arguments": program.arguments, "access": paths, "folder": _working_folder()}
+    message = json.dumps(request).encode()
     if len(message) > REQUEST_BYTES:
         raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
     return message
+
+
+def _working_folder() -> str:
+    """Return the folder from which relative names are read; the root, if it has been deleted."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return os.sep
 
 
 def _stream(wanted: int, null: int, theirs: ExitStack, ours: ExitStack) -> tuple[int, IO[bytes] | None]:

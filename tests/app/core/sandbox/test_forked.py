@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -101,6 +102,18 @@ def forked_children() -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):  # it ends meanwhile
             found += [child] if child.name().startswith("sandbox.program") else []
     return found
+
+
+def test_names_are_read_from_the_folder_of_the_asker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "note").write_text(name)
+        monkeypatch.chdir(folder)
+        done = run_forked(program("read", "note"), program_access([sys.executable], reads=[Path("note")]), timeout_s=60)
+        assert done.stdout.strip() == name, done.stderr
+    shutil.rmtree(folder)
+    assert run("exit", 0).returncode == 0
 
 
 def test_a_slow_child_is_killed() -> None:
