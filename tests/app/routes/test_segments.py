@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 import pytest
 
-from app.core.jobs import JobOptions, new_job_id
-from app.intake import Intake, fingerprint
 from tests.app.routes.test_jobs import assert_problem
-from tests.service import INPUT
 
 TWO = [
     {"start_s": 0, "end_s": 2, "audio": "anna", "face": "index:0"},
@@ -87,14 +83,6 @@ def test_the_same_request_is_the_same_job(service):
     assert service.post(files=form(), headers=key).json()["id"] == first["id"]
     other = service.post(files=form(files=FILES | {"ben": b"yet another"}), headers=key)
     assert_problem(other, 409, "idempotency_conflict")
-
-
-def test_a_request_without_segments_is_the_same_as_before_there_were_any():
-    options = JobOptions(crf=20)
-    hashes = [fact.sha256 if fact else "" for fact in (INPUT.video, INPUT.audio, INPUT.audio_mix)]
-    parts = ["job", "", options.model_dump_json(exclude={"segments"}), *hashes]
-    before = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    assert fingerprint("job", [Intake(new_job_id(), {}, INPUT, options)]) == before
 
 
 def test_validation_tells_what_becomes_of_the_voices(service):
