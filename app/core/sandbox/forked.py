@@ -11,7 +11,6 @@ memory.
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import os
 import select
@@ -33,6 +32,7 @@ from app.core.sandbox.fork_server_program import DESCRIPTORS, NUMBER, REQUEST_BY
 from app.core.sandbox.landlock import FileAccess
 
 BLOCK_BYTES: Final = 64 * 1024
+MOST_BYTES: Final = 64 * 1024**2  # of an output: more would be the work of a file that has taken its reader over
 SERVER: Final = "app.core.sandbox.fork_server_program"
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a process with threads must not fork
 
@@ -96,9 +96,10 @@ class ForkServerClient:
     Its children are killed when it is closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, requests: socket.socket | None = None) -> None:
+        """Take requests to a server that runs already, if it is given its socket."""
         self._lock = threading.Lock()
-        self._requests: socket.socket | None = None
+        self._requests = requests
 
     def __enter__(self) -> ForkServerClient:
         return self
@@ -146,6 +147,8 @@ class ForkServerClient:
             if pid == 0:
                 self._close(requests)
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            if pid < 0:
+                raise OSError(-pid, os.strerror(-pid))
             ours.pop_all()
             return ForkedChild(link, pid, read_output, read_errors)
 
@@ -170,16 +173,20 @@ class ForkServerClient:
                 self._requests = None
 
 
+# By process, because a fork copies the connection of its parent.
+_SERVERS: Final[dict[int, ForkServerClient]] = {}
+
+
 def fork_server() -> ForkServerClient:
     """Return the fork server of this process."""
-    return _server_of(os.getpid())
+    return _SERVERS.setdefault(os.getpid(), ForkServerClient())  # one step, so all threads get the same
 
 
 def run_forked(program: PythonProgram, access: FileAccess, *, timeout_s: float) -> subprocess.CompletedProcess[str]:
     """Run a program in a confined child of the fork server and return its exit status and outputs.
 
-    Raises subprocess.TimeoutExpired, and OSError if no child can be started. If this call ends early for any reason,
-    the child is killed.
+    Raises subprocess.TimeoutExpired, and OSError if no child can be started or one writes more than MOST_BYTES. If this
+    call ends early for any reason, the child is killed.
     """
     deadline = time.monotonic() + timeout_s
     with fork_server().start(program, access, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
@@ -192,11 +199,6 @@ def run_forked(program: PythonProgram, access: FileAccess, *, timeout_s: float) 
     return subprocess.CompletedProcess(
         program.module, status, output.decode(errors="replace"), errors.decode(errors="replace")
     )
-
-
-@functools.cache
-def _server_of(process: int) -> ForkServerClient:  # by process, because a fork copies the connection of its parent
-    return ForkServerClient()
 
 
 def _start_server() -> socket.socket:
@@ -273,14 +275,14 @@ def _received(link: socket.socket, instead: int) -> int:
     return int(NUMBER.unpack(message)[0]) if message else instead
 
 
-def _read_all(child: ForkedChild, deadline: float) -> list[bytes]:
-    """Return all that a child writes into its two pipes; raises subprocess.TimeoutExpired."""
-    parts: dict[int, list[bytes]] = {}
+def _read_all(child: ForkedChild, deadline: float) -> list[bytearray]:
+    """Return all that a child writes into its two pipes; raises subprocess.TimeoutExpired, OSError(EFBIG)."""
+    parts: dict[int, bytearray] = {}
     with selectors.DefaultSelector() as selector:
         for pipe in (child.stdout, child.stderr):
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ)
-                parts[pipe.fileno()] = []
+                parts[pipe.fileno()] = bytearray()
         while selector.get_map():
             left_s = deadline - time.monotonic()
             ready = selector.select(max(0.0, left_s))
@@ -288,7 +290,9 @@ def _read_all(child: ForkedChild, deadline: float) -> list[bytes]:
                 raise subprocess.TimeoutExpired(str(child.pid), left_s)
             for key, _ in ready:
                 block = os.read(key.fd, BLOCK_BYTES)
-                parts[key.fd].append(block)
+                parts[key.fd] += block
+                if len(parts[key.fd]) > MOST_BYTES:
+                    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
                 if not block:
                     selector.unregister(key.fileobj)
-    return [b"".join(blocks) for blocks in parts.values()]
+    return list(parts.values())
