@@ -25,17 +25,22 @@ def checkpoint_path(settings: Settings) -> Path:
     return settings.checkpoint or default_checkpoint()
 
 
-def verify_checkpoint(settings: Settings) -> None:
-    """Raise ServiceError if the checkpoint or the speech encoder that it names cannot be used; keep nothing loaded.
+def settle_network(settings: Settings) -> Settings:
+    """Return the settings with the chosen runtime and precision in place of `auto`; keep nothing loaded.
 
-    Its code is checkpoint_missing if a file is missing, else checkpoint_invalid.
+    So neither this process nor its children choose, and perhaps measure, again. Raises ServiceError if the checkpoint
+    or the speech encoder that it names cannot be used: checkpoint_missing if a file is missing, else
+    checkpoint_invalid. Raises InputError for a runtime or a precision that this machine does not have.
     """
     path = checkpoint_path(settings)
     if not path.is_file():
         raise ServiceError(ErrorCode.CHECKPOINT_MISSING, f"There is no checkpoint named {path.name}.")
-    config = choose(settings).config or _read_config(path)
+    chosen = choose(settings)
+    config = chosen.config or _read_config(path)
     if config.speech_encoder:
         verify_speech_encoder(config.speech_encoder, settings)
+    _log.info("network runtime=%s precision=%s reason=%s", chosen.runtime, chosen.precision, chosen.reason)
+    return settled(settings, chosen)
 
 
 def _read_config(path: Path) -> CheckpointConfig:
@@ -55,7 +60,7 @@ def _read_config(path: Path) -> CheckpointConfig:
 
 
 def verify_speech_encoder(name: str, settings: Settings) -> Path:
-    """Return the folder of the named speech encoder; raises ServiceError as `verify_checkpoint` does."""
+    """Return the folder of the named speech encoder; raises ServiceError as `settle_network` does."""
     try:
         encoder_folder(settings.speech_encoder)
     except CheckpointError as error:
@@ -75,15 +80,8 @@ def choose(settings: Settings) -> ChosenRuntime:
     return choose_runtime(settings, network_threads(settings))
 
 
-def settle(settings: Settings) -> Settings:
-    """Return the settings with the chosen runtime and precision in place of `auto`."""
-    chosen = choose(settings)
-    _log.info("network runtime=%s precision=%s reason=%s", chosen.runtime, chosen.precision, chosen.reason)
-    return settled(settings, chosen)
-
-
 def load_generator(settings: Settings) -> Synthesizer:
-    """Load the generator onto the device of the settings, and settle this process into its share of the machine.
+    """Load the generator, warm, onto the device of the settings; settle this process into its share of the machine.
 
     Raises ServiceError for a checkpoint that cannot be used, InputError for a device, a runtime or a precision that
     this machine does not have.
@@ -95,15 +93,19 @@ def load_generator(settings: Settings) -> Synthesizer:
         if chosen.runtime == "openvino" and chosen.config is not None and chosen.converted is not None:
             encoder = load_named_encoder(chosen.config, settings.speech_encoder, threads)
             runtime = OpenvinoRuntime(chosen.converted, chosen.precision, threads, _Hearing(path, threads))
-            return Synthesizer(runtime, chosen.config, settings.batch_size, encoder)
-        import torch
+            synthesizer = Synthesizer(runtime, chosen.config, settings.batch_size, encoder)
+        else:
+            import torch
 
-        torch.set_num_threads(threads)
-        return load_synthesizer(path, settings.device, chosen.precision, settings.batch_size, settings.speech_encoder)
+            torch.set_num_threads(threads)
+            parts = settings.device, chosen.precision, settings.batch_size, settings.speech_encoder
+            synthesizer = load_synthesizer(path, *parts)
     except CheckpointError as error:
         raise _invalid(error) from None
     except ValueError as error:
         raise InputError(ErrorCode.OPTION_INVALID, f"LIPSYNC_DEVICE, LIPSYNC_PRECISION: {error}.") from None
+    synthesizer.warm_up()
+    return synthesizer
 
 
 class _Hearing:

@@ -161,12 +161,9 @@ class LipSynthesis:
     def __init__(
         self, synthesizer: FaceSynthesizer, dubs: Sequence[DubDecisions], source: Source, timer: StageTimer
     ) -> None:
-        self._synthesizer, self._timer = synthesizer, timer
-        self._croppers = {
-            number: _DubCropper(synthesizer.config, dub, source)
-            for number, dub in enumerate(dubs)
-            if dub.options.strength > 0.0
-        }
+        self._synthesizer, self._source, self._timer = synthesizer, source, timer
+        self._dubs = {number: dub for number, dub in enumerate(dubs) if dub.options.strength > 0.0}
+        self._croppers: dict[int, _DubCropper] = {}  # of the dubs that were seen: there may be a hundred others
 
     def crop(self, frames: list[OutputFrame]) -> CroppedBatch:
         """Cut the faces out of frames and find all that the network needs to draw them."""
@@ -174,8 +171,13 @@ class LipSynthesis:
         if not shown:
             return CroppedBatch(frames, {})
         with self._timer.time("crop"):
-            croppers = {number: self._croppers[number] for number in sorted(shown & self._croppers.keys())}
-            return CroppedBatch(frames, {number: one.crop(frames, number) for number, one in croppers.items()})
+            numbers = sorted(shown & self._dubs.keys())
+            return CroppedBatch(frames, {number: self._cropper(number).crop(frames, number) for number in numbers})
+
+    def _cropper(self, number: int) -> _DubCropper:
+        if number not in self._croppers:
+            self._croppers[number] = _DubCropper(self._synthesizer.config, self._dubs[number], self._source)
+        return self._croppers[number]
 
     def draw(self, batch: CroppedBatch) -> DrawnBatch:
         """Draw the faces of a batch with the lips of the sound."""
