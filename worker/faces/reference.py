@@ -47,7 +47,7 @@ MAX_OPEN: Final = 4  # of one look of a person
 NEW_POSE: Final = 10.0  # degrees from all other references of a person from which on a pose gets its own reference
 HOLD: Final = 6.0  # by how many degrees another reference must be nearer than the main one to take its place
 FADE: Final = 2.0  # difference in degrees over which one reference fades into another
-AGREE: Final = 7.0  # mean difference in 8-bit levels up to which two warped references may be mixed
+AGREE: Final = 6.5  # mean difference in 8-bit levels, at the network's size, up to which two of them may be mixed
 BAND: Final = 0.03  # height of the rows above the first hidden row whose tone is continued, in sides of the crop
 SPREAD: Final = 0.04  # sigma along the row over which their tone is smoothed, in sides of the crop
 FADE_OUT: Final = 0.25  # height over which the continued tone fades out, in sides of the crop
@@ -118,16 +118,16 @@ class ReferenceFace:
         return np.asarray(cv2.resize(self.crop, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
     @cached_property
-    def _reduced(self) -> dict[int, U8]:
-        """Return what `reduced` has made before."""
+    def _copies(self) -> dict[int, U8]:
+        """Return the copies that `reduced` has made, by side."""
         return {}
 
     def reduced(self, side: int) -> U8:
         """Return the crop at a size up to its own, (side, side, 3)."""
-        if side not in self._reduced:
+        if side not in self._copies:
             smaller = cv2.resize(self.crop, (side, side), interpolation=cv2.INTER_AREA)
-            self._reduced[side] = np.asarray(smaller, np.uint8)
-        return self._reduced[side]
+            self._copies[side] = np.asarray(smaller, np.uint8)
+        return self._copies[side]
 
     def shift_to(self, points: F32) -> F32:
         """Return how far the places of a crop with these landmarks (468, 2) are from those of the face; see pose.py."""
@@ -312,7 +312,7 @@ class ReferenceCrops:
         """Bring a reference onto the pose and the tone of a face: as the network sees it, and as a viewer does."""
         points, size, row = seen.points.astype(np.float32), self._network_px, self._row
         shift, tone = face.shift_to(points), face.likeness.tone_table(seen.likeness)
-        small = np.asarray(cv2.LUT(_reduced(face, shift, size), tone), np.uint8)
+        small = np.asarray(cv2.LUT(_seen_by_network(face, shift, size), tone), np.uint8)
         factor, band = len(seen.crop) // size, slice(row - max(2, round(BAND * size)), row)
         above = seen.crop[band.start * factor : band.stop * factor]
         filmed = cv2.resize(above, (size, band.stop - band.start), interpolation=cv2.INTER_AREA)
@@ -323,7 +323,7 @@ class ReferenceCrops:
         return small, PosedPicture(face.enlarged, shift, tone, added)
 
 
-def _reduced(face: ReferenceFace, shift: F32, size: int) -> U8:
+def _seen_by_network(face: ReferenceFace, shift: F32, size: int) -> U8:
     """Return a reference, moved by a shift, as a network of some size sees it, (size, size, 3)."""
     factor = len(face.crop) // size
     picture = face.reduced(REDUCED * size) if factor > SAMPLES else face.enlarged
