@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Protocol
 
 import numpy as np
@@ -212,11 +213,15 @@ class _DubCropper:
         self._framing, self._sound, self._references = config.framing, dub.sound, dub.references
         self._rate, self._colour, self._begin_s = source.rate, source.colour, dub.begin_s
         self._image_size = config.image_size
-        references, options = dub.references, dub.options
-        self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
+        options = dub.options
         self.blending = BlendSettings(
             config.framing, self._colour, config.image_size, options.strength, options.padding
         )
+
+    @cached_property
+    def _interiors(self) -> Interiors:
+        """Return the insides of the mouths; the first crop chooses them, while frames are already tracked."""
+        return Interiors.choose(self._references.resting, self._references.open_candidates, self._framing)
 
     def crop(self, frames: list[OutputFrame], number: int) -> CroppedFaces:
         """Cut out the faces of the dub, which has this number."""
