@@ -87,11 +87,11 @@ async def received_batch(request: Request, services: Services, caller: Caller) -
     """Receive and check the form of a batch; a refusal names the job. Raises what `received_upload` raises."""
     batch_id = new_job_id()
     async with received_form(request, services, batch_id, BatchForm()) as received:
-        items = _items(received.form.texts["jobs"])
+        items = await run_in_threadpool(_items, received.form.texts["jobs"])
         _check_number(len(items), services.settings, caller)
         webhook_url = received.form.texts.get("webhook_url") or None
         notice = await run_in_threadpool(with_webhook, services, caller, JobOptions(webhook_url=webhook_url))
-        options = [_checked_options(number, item, received) for number, item in enumerate(items)]
+        options = await run_in_threadpool(_all_options, items, received)  # of 500 jobs it can take a second
         sources = [text for item in items for text in item.sources.values()]
         voices = [text for one in options for text in addresses(one.segments)]
         await received.fetch(services, caller.owner, [*filter(is_address, sources), *voices])
@@ -150,6 +150,10 @@ def _check_number(jobs: int, settings: Settings, caller: Caller) -> None:
     most = min(caller.max_active or settings.max_active_per_key, settings.max_queued_jobs)
     if jobs > most:
         raise option_error(f"jobs: these are {jobs} jobs; at most {most} of yours may wait and run at a time.")
+
+
+def _all_options(items: list[BatchItem], received: ReceivedForm) -> list[JobOptions]:
+    return [_checked_options(number, item, received) for number, item in enumerate(items)]
 
 
 def _checked_options(number: int, item: BatchItem, received: ReceivedForm) -> JobOptions:

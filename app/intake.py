@@ -37,7 +37,7 @@ from app.core.outgoing.guarded_url import parse_url
 from app.core.queue import send_job
 from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
-from app.core.storage.port import StorageUnavailableError
+from app.core.storage.port import PARTS, StorageUnavailableError
 from app.direct_upload import fetch_upload
 from app.form_shapes import UPLOAD_FIELDS, URL_FIELDS, FormShape, JobForm
 from app.form_writer import Form
@@ -259,16 +259,18 @@ def own_names(files: Mapping[str, Path], job_id: str) -> dict[str, Path]:
 async def probe_files(
     services: Services, files: Mapping[str, Path], options: JobOptions, sha256: Mapping[Path, str]
 ) -> JobInput:
-    """Probe all files of a job at the same time; raise the first error in the order video, audio, mix, voices.
+    """Probe the files of a job, some at the same time; raise the first error in the order video, audio, mix, voices.
 
     The errors of the voices of dubs name the dub. The video's own sound is probed too where it is needed.
 
     sha256: hashes that are known.
     """
     voices = voice_names(options.segments)
+    own = asyncio.Semaphore(len(PARTS))  # the many voices of one job must not keep other callers waiting
 
     async def probe(function: Callable[[Path, str | None], _Facts], path: Path) -> _Facts:
-        return await anyio.to_thread.run_sync(function, path, sha256.get(path), limiter=services.probes)
+        async with own:
+            return await anyio.to_thread.run_sync(function, path, sha256.get(path), limiter=services.probes)
 
     async def probe_sound(name: str) -> AudioFacts | None:
         return await probe(services.prober.audio, files[name]) if name in files else None
@@ -344,9 +346,13 @@ def checked_key(key: str) -> str:
 
 
 def fingerprint(kind: str, intakes: Iterable[Intake], webhook_url: str | None = None) -> str:
-    """Return a hash that is equal for equal requests: of their kind, the options and the content of the files."""
+    """Return a hash that is equal for equal requests: of their kind, the options and the content of the files.
+
+    It is kept with a record, so a request that says nothing of a newer option has the hash of earlier versions.
+    """
     parts = [kind, webhook_url or ""]
     for intake in intakes:
         facts = (intake.input.video, intake.input.audio, intake.input.audio_mix, *intake.input.segments)
-        parts += [intake.options.model_dump_json(), *(fact.sha256 if fact else "" for fact in facts)]
+        options = intake.options.model_dump_json(exclude=None if intake.options.segments else {"segments"})
+        parts += [options, *(fact.sha256 if fact else "" for fact in facts)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

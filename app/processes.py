@@ -15,8 +15,9 @@ import multiprocessing
 import os
 import signal
 import tempfile
-import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Final
@@ -32,34 +33,48 @@ END_TIMEOUT_S: Final = 11.0  # a little more than a server takes to let its answ
 _log = logging.getLogger("lipsync.api")
 
 
+@dataclass
+class _Stop:
+    """Whether the processes shall end. No threading.Event: a signal that comes while its lock is held would hang."""
+
+    is_wanted: bool = False
+
+    def want(self, *_: object) -> None:
+        """Handle a signal."""
+        self.is_wanted = True
+
+
 def run_processes(count: int, serve: Callable[[], None]) -> int:
     """Run `serve` in so many processes until SIGTERM or SIGINT; return the exit status.
 
     `serve` ends after SIGTERM. Call it in the main thread of a process that has no other threads.
     """
-    stop = threading.Event()
+    stop = _Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, stop.want)
     with tempfile.TemporaryDirectory(prefix="lipsync-metrics-") as folder:
         os.environ[METRICS_FOLDER] = folder
-        processes = [_start(serve) for _ in range(count)]
+        processes: list[BaseProcess] = []
         try:
+            for _ in range(count):
+                processes.append(_start(serve))
             return _watch(processes, serve, stop)
         finally:
             _end(processes)
 
 
-def _watch(processes: list[BaseProcess], serve: Callable[[], None], stop: threading.Event) -> int:
-    while not stop.is_set():
+def _watch(processes: list[BaseProcess], serve: Callable[[], None], stop: _Stop) -> int:
+    while not stop.is_wanted:
         wait([process.sentinel for process in processes], POLL_S)
         for place, process in enumerate(processes):
-            if process.is_alive() or stop.is_set():
+            if process.is_alive() or stop.is_wanted:
                 continue
             if process.exitcode == STARTUP_FAILURE:
                 return STARTUP_FAILURE
             _log.warning("process ended pid=%s status=%s", process.pid, process.exitcode)
             _forget_metrics(process)
-            if not stop.wait(PAUSE_S):
+            time.sleep(PAUSE_S)
+            if not stop.is_wanted:
                 processes[place] = _start(serve)
     return 0
 
@@ -80,8 +95,9 @@ def _run(serve: Callable[[], None], parent_pid: int) -> None:
 def _end(processes: list[BaseProcess]) -> None:
     for process in processes:
         process.terminate()
+    deadline = time.monotonic() + END_TIMEOUT_S
     for process in processes:
-        process.join(END_TIMEOUT_S)
+        process.join(max(0.0, deadline - time.monotonic()))
         if process.is_alive():
             process.kill()
             process.join()

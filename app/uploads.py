@@ -24,6 +24,7 @@ from app.form_shapes import FormShape
 from app.form_writer import FORM_OVERHEAD_BYTES, Form, FormWriter, too_large
 
 BLOCK_BYTES: Final = 128 * 1024  # worth a call in a thread, and little for each of many uploads at once
+MOST_PIECES: Final = 64  # of a block: a client can send a byte at a time, and each piece costs memory
 MAX_BOUNDARY_BYTES: Final = 256  # most that the parser takes
 DRAIN_BYTES: Final = 16 * 1024**2  # most that is still read after a refusal
 DRAIN_S: Final = 2.0  # and for how long
@@ -115,11 +116,14 @@ class _Body:
         self._window_bytes, self._left_s = 0, pace.window_s
 
     async def blocks(self) -> AsyncIterator[list[bytes]]:
-        """Yield the body in blocks of at least BLOCK_BYTES, as it came; raises ClientDisconnect, HTTPException(408)."""
+        """Yield the body in blocks of at least BLOCK_BYTES, or of MOST_PIECES pieces, as it came.
+
+        Raises ClientDisconnect, HTTPException(408).
+        """
         gathered: list[bytes] = []
         while not self._ended:
             gathered.append(await self._receive_in_time())
-            if self._ended or sum(map(len, gathered)) >= BLOCK_BYTES:
+            if self._ended or len(gathered) >= MOST_PIECES or sum(map(len, gathered)) >= BLOCK_BYTES:
                 yield gathered
                 gathered = []
 

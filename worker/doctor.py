@@ -93,9 +93,9 @@ def _runtime(settings: Settings) -> str:
 
 def _weights(settings: Settings) -> str:
     from model.evaluation.lip_voice import load_model
-    from worker.loaded_network import checkpoint_path, verify_checkpoint
+    from worker.loaded_network import checkpoint_path, settle_network
 
-    verify_checkpoint(settings)
+    settle_network(settings)
     load_model()
     path = checkpoint_path(settings)
     return f"{path.name}, sha256 {file_sha256(path)}"

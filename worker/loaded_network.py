@@ -25,17 +25,22 @@ def checkpoint_path(settings: Settings) -> Path:
     return settings.checkpoint or default_checkpoint()
 
 
-def verify_checkpoint(settings: Settings) -> None:
-    """Raise ServiceError if the checkpoint or the speech encoder that it names cannot be used; keep nothing loaded.
+def settle_network(settings: Settings) -> Settings:
+    """Return the settings with the chosen runtime and precision in place of `auto`; keep nothing loaded.
 
-    Its code is checkpoint_missing if a file is missing, else checkpoint_invalid.
+    So neither this process nor its children choose, and perhaps measure, again. Raises ServiceError if the checkpoint
+    or the speech encoder that it names cannot be used: checkpoint_missing if a file is missing, else
+    checkpoint_invalid. Raises InputError for a runtime or a precision that this machine does not have.
     """
     path = checkpoint_path(settings)
     if not path.is_file():
         raise ServiceError(ErrorCode.CHECKPOINT_MISSING, f"There is no checkpoint named {path.name}.")
-    config = choose(settings).config or _read_config(path)
+    chosen = choose(settings)
+    config = chosen.config or _read_config(path)
     if config.speech_encoder:
         verify_speech_encoder(config.speech_encoder, settings)
+    _log.info("network runtime=%s precision=%s reason=%s", chosen.runtime, chosen.precision, chosen.reason)
+    return settled(settings, chosen)
 
 
 def _read_config(path: Path) -> CheckpointConfig:
@@ -55,7 +60,7 @@ def _read_config(path: Path) -> CheckpointConfig:
 
 
 def verify_speech_encoder(name: str, settings: Settings) -> Path:
-    """Return the folder of the named speech encoder; raises ServiceError as `verify_checkpoint` does."""
+    """Return the folder of the named speech encoder; raises ServiceError as `settle_network` does."""
     try:
         encoder_folder(settings.speech_encoder)
     except CheckpointError as error:
@@ -73,13 +78,6 @@ def _invalid(error: CheckpointError) -> ServiceError:
 def choose(settings: Settings) -> ChosenRuntime:
     """Choose the runtime for the settings; see `choose_runtime`."""
     return choose_runtime(settings, network_threads(settings))
-
-
-def settle(settings: Settings) -> Settings:
-    """Return the settings with the chosen runtime and precision in place of `auto`."""
-    chosen = choose(settings)
-    _log.info("network runtime=%s precision=%s reason=%s", chosen.runtime, chosen.precision, chosen.reason)
-    return settled(settings, chosen)
 
 
 def load_generator(settings: Settings) -> Synthesizer:

@@ -46,8 +46,7 @@ def run_worker(settings: Settings, parts: WorkerParts | None = None) -> int:
     """
     parts = parts or default_parts()
     celery = make_celery(settings)
-    parts.verify_checkpoint(settings)
-    child = PoolChild(parts.settle(settings), parts)
+    child = PoolChild(parts.settle_network(settings), parts)
     _register_tasks(celery, child)
     _connect_signals(child, _make_housekeepers(settings))
     warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle: this worker only accepts JSON
@@ -66,11 +65,11 @@ def run_worker(settings: Settings, parts: WorkerParts | None = None) -> int:
 def default_parts() -> WorkerParts:
     """Return the parts of a real worker."""
     from worker.faces.look import find_faces_in
-    from worker.loaded_network import checkpoint_path, load_generator, settle, verify_checkpoint
+    from worker.loaded_network import checkpoint_path, load_generator, settle_network
     from worker.pipeline.segments import begin, join_segments, render_segment
 
     pipeline = Pipeline(begin, render_segment, join_segments)
-    return WorkerParts(verify_checkpoint, load_generator, checkpoint_path, pipeline, find_faces_in, settle)
+    return WorkerParts(settle_network, load_generator, checkpoint_path, pipeline, find_faces_in)
 
 
 def _register_tasks(celery: Celery, child: PoolChild) -> None:

@@ -20,7 +20,7 @@ from app.core.output_path import checked_output, ending_on_signals
 from app.core.probing.probe import Limits, probe_audio, probe_video
 from app.core.settings import Settings
 from worker.faces.detect import DetectorPool
-from worker.loaded_network import load_generator, verify_checkpoint
+from worker.loaded_network import load_generator, settle_network
 from worker.pipeline.render import run
 from worker.pipeline.run_context import FinishedClip, RunContext, Sources
 
@@ -79,8 +79,7 @@ def sync_clip(settings: Settings, files: ClipFiles, output: Path, options: Mappi
     chosen = options_to_keep(chosen)
     facts = _probe(parts, chosen, Limits.of(settings))
     check_options_fit(chosen, facts, settings.max_duration_s)
-    verify_checkpoint(settings)
-    synthesizer = load_generator(settings)
+    synthesizer = load_generator(settle_network(settings))
     with tempfile.TemporaryDirectory(prefix="lipsync-") as folder, ProgressBar() as bar, DetectorPool() as detectors:
         sources = Sources.of_files(parts, facts, chosen)
         context = RunContext(sources, chosen, synthesizer, Path(folder), bar, detectors, settings.ffmpeg)

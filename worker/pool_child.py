@@ -44,17 +44,15 @@ _log = logging.getLogger("lipsync.worker")
 class WorkerParts:
     """Parts that a worker is built from; tests supply their own.
 
-    verify_checkpoint: runs in the parent and raises LipSyncError if the checkpoint cannot be used. settle: runs in the
-    parent too and returns the settings with what all children must have in common. The other parts are used in the
-    children.
+    settle_network: runs in the parent, returns the settings with what all children must have in common, and raises
+    LipSyncError if the network cannot be used. The other parts are used in the children.
     """
 
-    verify_checkpoint: Callable[[Settings], None]
+    settle_network: Callable[[Settings], Settings]
     load_synthesizer: Callable[[Settings], FaceSynthesizer]
     checkpoint_path: Callable[[Settings], Path]
     pipeline: Pipeline
     find_faces: Callable[[Settings, Path, JobInput, JobOptions], list[FoundFace]]
-    settle: Callable[[Settings], Settings] = lambda settings: settings
 
 
 class PoolChild:

@@ -32,6 +32,7 @@ from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.files import file_sha256, replacing
 from app.core.locks import locked
 from app.core.own_modules import with_own_modules
+from app.core.parent_death import tied_to_this_process
 from app.core.settings import Settings
 from model.checkpoint_config import CheckpointConfig, default_checkpoint
 from model.runtimes.measure import MeasureAnswer, MeasureRequest
@@ -243,19 +244,27 @@ def _folder(settings: Settings) -> Path:
 
 
 def measure_apart(request: MeasureRequest) -> MeasureAnswer:
-    """Measure in a process of its own. Raises RuntimeError or SubprocessError if it does not end well."""
+    """Measure in a process of its own, which dies with this one; raises OSError, RuntimeError or SubprocessError."""
     done = subprocess.run(
-        [sys.executable, "-m", "model.runtimes.measure"],
+        tied_to_this_process([sys.executable, "-m", "model.runtimes.measure"]),
         input=request.model_dump_json().encode(),
         env=with_own_modules(os.environ),
         capture_output=True,
         timeout=TIMEOUT_S,
         check=False,
     )
+    return read_answer(done)
+
+
+def read_answer(done: subprocess.CompletedProcess[bytes]) -> MeasureAnswer:
+    """Return the answer of a process that measured: its last line. Raises RuntimeError if it has none."""
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise RuntimeError(f"status {done.returncode}: {lines[-1] if lines else 'no message'}")
-    return MeasureAnswer.model_validate_json(done.stdout)
+    try:
+        return MeasureAnswer.model_validate_json(b"".join(done.stdout.splitlines()[-1:]))
+    except ValidationError as error:
+        raise RuntimeError("the answer cannot be read") from error
 
 
 def _refused(reason: str) -> InputError:

@@ -30,21 +30,24 @@ def check_voices(options: JobOptions, files: Collection[str], parts: Collection[
         if not is_address(dub.audio) and dub.audio not in files:
             raise option_error(f"{dub_name(number)}.audio: the form has no file of this name.")
     if "audio" in parts and "audio" not in files:
-        raise option_error("audio_url: with segments, each of them names its own voice.")
+        raise option_error("audio: with segments, each of them names its own voice.")
 
 
 def check_all_used(options: JobOptions, files: Collection[str]) -> None:
     """Raise InputError(option_invalid) for a file of a job's form that no dub names."""
-    named = {dub.audio for dub in options.segments}
+    used = {*(dub.audio for dub in options.segments), *_parts(options)}
     for name in files:
-        if options.segments and name not in named and name not in ALWAYS_USED:
+        if name not in used:
             raise option_error(f"{quoted(name)}: no entry of `segments` names this file.")
 
 
 def job_files(options: JobOptions, sent: Mapping[str, Path], fetched: Mapping[str, Path]) -> dict[str, Path]:
     """Return the files of a job beside the voices of dubs, by name: those that were sent or fetched."""
-    parts = ALWAYS_USED if options.segments else PARTS
-    return {name: path for name, path in {**sent, **fetched}.items() if name in parts}
+    return {name: path for name, path in {**sent, **fetched}.items() if name in _parts(options)}
+
+
+def _parts(options: JobOptions) -> tuple[str, ...]:
+    return ALWAYS_USED if options.segments else PARTS
 
 
 def addresses(dubs: Collection[Dub]) -> list[str]:

@@ -17,6 +17,7 @@ from app.core.jobs import MAX_METADATA_BYTES, JobInput, JobOptions, VideoFacts
 # The largest picture of H.264, at level 6.2, and the widest that x264 encodes.
 MAX_OUTPUT_PIXELS: Final = 139_264 * 256
 MAX_OUTPUT_SIDE_PX: Final = 16_384
+MAX_NAME_SHOWN: Final = 40  # characters of a name that a caller made up
 OPTION_NAMES: Final = frozenset(JobOptions.model_fields)
 
 
@@ -48,9 +49,13 @@ def checked_options(values: Mapping[str, Any]) -> JobOptions:
 
 
 def place_text(place: tuple[int | str, ...]) -> str:
-    """Return the place of a fault as a path, such as `segments[1].end_s`."""
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    """Return the place of a fault as a path, such as `segments[1].end_s`; names that nobody expects are quoted."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" for part in place)
     return path.removeprefix(".")
+
+
+def _shown(name: str) -> str:
+    return name if name.isidentifier() and name.isascii() and len(name) <= MAX_NAME_SHOWN else quoted(name)
 
 
 def first_fault(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
@@ -175,8 +180,8 @@ def _check_output_size(options: JobOptions, video: VideoFacts) -> None:
 
 
 def quoted(name: str) -> str:
-    """Return an untrusted name in a form that is safe to show: at most 40 characters, ASCII, quoted."""
-    return ascii(name[:40])
+    """Return an untrusted name in a form that is safe to show: at most MAX_NAME_SHOWN characters, ASCII, quoted."""
+    return ascii(name[:MAX_NAME_SHOWN])
 
 
 def _metadata(text: str) -> dict[str, Any]:

@@ -76,9 +76,9 @@ def worker(check_only: bool) -> None:
     settings = _settings_with_redis()
     check_worker(settings)
     if check_only:
-        from worker.loaded_network import verify_checkpoint
+        from worker.loaded_network import settle_network
 
-        verify_checkpoint(settings)
+        settle_network(settings)
         return
     set_up_logging()
     sys.exit(run_worker(settings))

@@ -103,16 +103,20 @@ def _skin(random: np.random.Generator, count: int, size: int) -> U8:
 def measure(kinds: Mapping[Kind, Open], batch: Batch, clock: Callable[[], float] = time.perf_counter) -> list[Measured]:
     """Measure each kind of runtime on a batch; the first is the one that the others are compared with.
 
-    A runtime that raises is measured too: its error is its result.
+    A runtime that raises is measured too: its error is its result. If the first one raises, the others cannot be
+    compared, which is an error of theirs.
     """
     runtimes: dict[Kind, Runtime] = {}
     results: dict[Kind, Measured] = {}
     exact: U8 | None = None
+    first = next(iter(kinds))
     for kind, open_runtime in kinds.items():
         name, precision = kind
         try:
             runtime = open_runtime()
             drawn = batch.drawn_by(runtime)
+            if exact is None and kind != first:
+                raise RuntimeError(f"{' in '.join(first)} failed, so nothing tells whether this one draws well")
         except Exception as error:  # noqa: BLE001  whatever a runtime ends with, another one is used
             text = " ".join(str(error).split()) or type(error).__name__
             results[kind] = Measured(runtime=name, precision=precision, error=text[:300])
@@ -178,9 +182,9 @@ def measure_here(request: MeasureRequest) -> MeasureAnswer:
 
 
 def main() -> None:
-    """Read a request from the standard input and write the answer to the standard output."""
+    """Read a request from the standard input and write the answer to the standard output, as its last line."""
     request = MeasureRequest.model_validate_json(sys.stdin.buffer.read())
-    sys.stdout.write(measure_here(request).model_dump_json())
+    sys.stdout.write(f"\n{measure_here(request).model_dump_json()}\n")
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def record_graph(prepared: PreparedNetwork, batch: Sequence[Tensor]) -> Pass:
             prepared(*inputs)
     torch.cuda.current_stream(device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=side):  # its own stream would be one of the first GPU
         outputs = tuple(part.contiguous() for part in prepared(*inputs))
     pinned_outputs = tuple(torch.empty_like(part, device="cpu", pin_memory=True) for part in outputs)
 

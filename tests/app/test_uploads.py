@@ -15,7 +15,7 @@ from app.core.errors import CapacityError, ErrorCode, LipSyncError
 from app.core.files import file_sha256
 from app.form_shapes import JobForm
 from app.form_writer import WRITE_OUT_BYTES
-from app.uploads import BLOCK_BYTES, DRAIN_S, UploadLimits, UploadPace, receive_form
+from app.uploads import BLOCK_BYTES, DRAIN_S, MOST_PIECES, UploadLimits, UploadPace, receive_form
 
 HEADERS = [(b"content-type", b"multipart/form-data; boundary=b")]
 FORM = b"".join(
@@ -77,6 +77,14 @@ def test_files_are_written_and_hashed_whatever_the_pieces(tmp_path):
         form = receive(folder, pieces(body, size), 0)
         assert form.files["video"].read_bytes() == large and form.files["audio"].read_bytes() == b"audio" * 40
         assert form.sha256 == {path: file_sha256(path) for path in form.files.values()}
+
+
+def test_bytes_that_come_one_at_a_time_are_passed_on_before_they_are_a_block(tmp_path):
+    taken: list[int] = []
+    end = b"--b--\r\n"
+    form = receive(tmp_path, [*pieces(WHOLE.removesuffix(end), 1), end], 0, taken.append, UploadPace(60, 2**30))
+    assert form.files["video"].read_bytes() == b"video" * 40
+    assert set(taken[:-1]) == {MOST_PIECES} and sum(taken) == len(WHOLE)
 
 
 def test_a_slow_disk_is_not_the_client_s_fault(tmp_path):

@@ -22,7 +22,7 @@ from model.checkpoint import build_network, save_checkpoint
 from model.checkpoint_config import CheckpointConfig
 from model.speech_encoder.whisper import NAME
 from tests.conftest import ROOT
-from worker.loaded_network import load_generator, verify_checkpoint
+from worker.loaded_network import load_generator, settle_network
 
 Damage = Callable[[Path], None]
 
@@ -76,7 +76,7 @@ def weights(tmp_path: Path) -> Path:
 
 def test_a_good_checkpoint_is_loaded(weights: Path) -> None:
     settings, threads = Settings(checkpoint=weights, device="cpu", precision="fp32"), torch.get_num_threads()
-    verify_checkpoint(settings)
+    settle_network(settings)
     assert torch.get_num_threads() == threads and load_generator(settings).config.image_size == 32
 
 
@@ -84,7 +84,7 @@ def test_a_good_checkpoint_is_loaded(weights: Path) -> None:
 def test_a_bad_checkpoint_is_refused(weights: Path, name: str) -> None:
     damage, code, sentence = BAD[name]
     damage(weights)
-    for use in (verify_checkpoint, load_generator) if name != "gone" else (verify_checkpoint,):
+    for use in (settle_network, load_generator) if name != "gone" else (settle_network,):
         with pytest.raises(LipSyncError) as caught:
             use(Settings(checkpoint=weights, device="cpu"))
         assert caught.value.code == code and sentence in caught.value.message
@@ -121,7 +121,7 @@ def test_a_speech_encoder_that_cannot_be_used_is_refused(hearing_weights: Path, 
         "unknown": "this version knows no speech encoder 'hubert'",
     }[kind]
     with pytest.raises(LipSyncError) as caught:
-        verify_checkpoint(settings)
+        settle_network(settings)
     code = ErrorCode.CHECKPOINT_MISSING if kind == "missing" else ErrorCode.CHECKPOINT_INVALID
     assert caught.value.code == code and sentence in caught.value.message
     assert str(tmp_path) not in caught.value.message

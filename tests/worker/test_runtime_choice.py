@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ from model.checkpoint import build_network, save_checkpoint
 from model.checkpoint_config import CheckpointConfig
 from model.runtimes.measure import MeasureAnswer, MeasureRequest
 from model.runtimes.measured import Measured
-from worker.loaded_network import load_generator, settle, verify_checkpoint
-from worker.runtime_choice import FOLDER, KEPT, choose_runtime, settled
+from worker.loaded_network import load_generator, settle_network
+from worker.runtime_choice import FOLDER, KEPT, choose_runtime, read_answer, settled
 
 CONFIG = CheckpointConfig(image_size=32, width=0.25)
 MEASURED = [
@@ -157,6 +158,33 @@ def test_a_measurement_that_fails_leaves_torch_and_is_not_remembered(settings, c
         _choose(_with(settings, runtime="openvino"), measure)
 
 
+ANSWER = MeasureAnswer(config=CONFIG.to_json(), measured=MEASURED)
+
+
+@pytest.mark.parametrize("printed", [b"", b"a library says hello\n", b"{}\n"])
+def test_the_last_line_of_a_process_that_measured_is_its_answer(printed):
+    output = printed + ANSWER.model_dump_json().encode() + b"\n"
+    assert read_answer(subprocess.CompletedProcess([], 0, output, b"")) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "told", "said"),
+    [
+        (0, b"", b"", "cannot be read"),
+        (0, b'{"config": ', b"", "cannot be read"),
+        (0, b"\xff\xfe", b"", "cannot be read"),
+        (-4, ANSWER.model_dump_json().encode(), b"", "status -4: no message"),
+        (1, b"", b"first\nlast\n", "status 1: last"),
+    ],
+)
+def test_a_process_that_measured_nothing_is_an_error_that_leaves_torch(settings, status, output, told, said):
+    def measure(_: MeasureRequest) -> MeasureAnswer:
+        return read_answer(subprocess.CompletedProcess([], status, output, told))
+
+    chosen = _choose(settings, measure)
+    assert chosen.runtime == "torch" and said in chosen.reason
+
+
 def test_a_network_that_openvino_does_not_know_stays_with_torch(settings):
     unknown = Measured(runtime="openvino", precision="fp32", error="openvino cannot convert it: unknown operation")
     measure = FakeMeasure([MEASURED[0], unknown])
@@ -183,8 +211,7 @@ def test_only_the_newest_measurements_are_kept(settings):
 @pytest.mark.slow
 def test_a_real_measurement_lets_a_worker_draw(settings):
     pytest.importorskip("openvino")
-    verify_checkpoint(settings)
-    common = settle(settings)
+    common = settle_network(settings)
     assert common.runtime in ("torch", "openvino") and common.precision in ("fp32", "bf16")
     crops = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     sound = np.random.default_rng(2).standard_normal((3, *CONFIG.sound_shape)).astype(np.float32)

@@ -16,7 +16,7 @@ from model.evaluation.heard import Hear
 from model.silence_gate import gated
 from worker.evaluation.video_cases import MeasuringTools, MeshReader, open_finished_case, open_video_case
 from worker.faces.detect import FaceDetector
-from worker.loaded_network import checkpoint_path, load_generator, verify_checkpoint
+from worker.loaded_network import checkpoint_path, load_generator, settle_network
 from worker.media.decode import VIDEO_SUFFIXES
 
 
@@ -72,8 +72,7 @@ def _cases(settings: Settings, request: Request, detector: FaceDetector) -> list
         pairs = zip(request.results, films, strict=True)
         return [_named(result, partial(open_finished_case, result, film, tools)) for result, film in pairs]
     paths = video_paths(request.clips)[: request.limit] if request.clips else []
-    verify_checkpoint(settings)
-    synthesizer = load_generator(settings)
+    synthesizer = load_generator(settle_network(settings))
     tools = replace(tools, hear=gated_hearing(synthesizer.hear))
     if request.corpus is not None:
         return [*prepared_cases(request.corpus, synthesizer, MeshReader(detector), request.limit)]

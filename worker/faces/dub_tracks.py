@@ -120,19 +120,19 @@ class FrameBuffer:
 
 
 class SharedDetector:
-    """Detector that remembers the faces of the newest frames for further dubs that ask for the same frame."""
+    """Detector that remembers the faces of the newest frames for further dubs that ask for a frame of that number."""
 
     def __init__(self, detector: FaceFinder, frames: int = 64) -> None:
         self._detector = detector
-        self._known: deque[tuple[U8, list[Face]]] = deque(maxlen=frames)
+        self._known: deque[tuple[int | None, list[Face]]] = deque(maxlen=frames)
 
     def detect_in(self, view: PlanesView) -> list[Face]:
         """Return the faces of a frame."""
-        for planes, faces in self._known:
-            if planes is view.planes:
+        for number, faces in self._known:
+            if number is not None and number == view.number:
                 return faces
         faces = self._detector.detect_in(view)
-        self._known.append((view.planes, faces))
+        self._known.append((view.number, faces))
         return faces
 
     def follow(self, view: PlanesView, face: Face) -> Face | None:

@@ -55,6 +55,7 @@ SPARSE_SLACK_S: Final = 0.2  # how much later than its time a sparse frame may b
 SEEK_COST_FRAMES: Final = 50  # what starting a decoder costs, in decoded frames
 MOST_TIMES: Final = 0.8  # share of the times that must have a frame when some frames are passed over
 HALF_FRAME: Final = Fraction(1, 2)
+MOST_THREADS: Final = 16  # of a decoder, each of which holds a frame; ffmpeg itself starts no more
 MAX_MISSING: Final = 0.1  # share of a clip that may fail to decode; the frame before it is repeated
 STILL_FACTS: Final = PictureFacts(None, "1", False, True, False, UNSPECIFIED, UNSPECIFIED, UNSPECIFIED)
 
@@ -149,9 +150,11 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
             yield source.still.copy()
         return
     frame, count = None, 0
-    for frame in _decode_stream(source, first, last, check):
+    for following in _decode_stream(source, first, last, check):
+        if frame is not None:
+            yield frame
+        frame = following
         count += 1
-        yield frame
     missing = last - first - count
     allowed = max(2, round(MAX_MISSING * source.frames))
     if frame is None and first > 0:  # no frame of the range: repeat the frame before it
@@ -159,8 +162,10 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
     if frame is None or missing > allowed:
         reached_s = float((first + count) / source.rate)
         raise InputError(ErrorCode.VIDEO_UNREADABLE, f"The video can only be decoded up to {reached_s:.1f} s.")
-    for _ in range(missing):
+    for _ in range(missing):  # copied before it is given away, because it may be drawn into then
         yield frame.copy()
+    if count:
+        yield frame
 
 
 def sparse_frames(
@@ -267,6 +272,11 @@ def _even(raw: U8, width: int, height: int) -> U8:
     return planes.reshape(luma.shape[0] * 3 // 2, luma.shape[1])
 
 
+def decoder_threads(cores: int) -> int:
+    """Return how many threads decode a film: half of the cores, because later stages are slower."""
+    return min(MOST_THREADS, max(1, cores // 2))
+
+
 def _range_arguments(source: Source, first: int, last: int) -> list[str]:
     options: FfmpegOptions = {}
     margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
@@ -280,7 +290,7 @@ def _range_arguments(source: Source, first: int, last: int) -> list[str]:
         # no accurate seek: the fps filter below decides where the range begins, not the seek
         options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
         origin = f"{start_s.numerator}/{start_s.denominator}/TB"
-    options["threads"] = max(1, usable_cores() // 2)  # later stages are slower; each thread holds a frame
+    options["threads"] = decoder_threads(usable_cores())
     steps = [clock_step(source.facts, origin), *upright_steps(source.facts, source.picture)]
     steps.append(f"fps=fps={source.rate}:start_time={float(first / source.rate):.6f}:round=near")
     return _arguments(source, options, steps, last - first)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from app.core.errors import ErrorCode, InputError
 from worker.faces.detect import face_height
@@ -72,6 +72,14 @@ class ClipStats(BaseModel):
 
     frames: int = 0
     dubs: list[FaceStats]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_voice(cls, values: Any) -> Any:
+        """Read what a segment of an earlier version left, which had one voice and no list of dubs."""
+        if isinstance(values, dict) and "dubs" not in values:
+            return {"frames": values.get("frames", 0), "dubs": [values]}
+        return values
 
     def add(self, other: ClipStats) -> None:
         """Add the statistics of another segment."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, Protocol
 
 import numpy as np
@@ -161,12 +160,9 @@ class LipSynthesis:
     def __init__(
         self, synthesizer: FaceSynthesizer, dubs: Sequence[DubDecisions], source: Source, timer: StageTimer
     ) -> None:
-        self._synthesizer, self._timer = synthesizer, timer
-        self._croppers = {
-            number: _DubCropper(synthesizer.config, dub, source)
-            for number, dub in enumerate(dubs)
-            if dub.options.strength > 0.0
-        }
+        self._synthesizer, self._source, self._timer = synthesizer, source, timer
+        self._dubs = {number: dub for number, dub in enumerate(dubs) if dub.options.strength > 0.0}
+        self._croppers: dict[int, _DubCropper] = {}  # of the dubs that were seen: there may be a hundred others
 
     def crop(self, frames: list[OutputFrame]) -> CroppedBatch:
         """Cut the faces out of frames and find all that the network needs to draw them."""
@@ -174,8 +170,13 @@ class LipSynthesis:
         if not shown:
             return CroppedBatch(frames, {})
         with self._timer.time("crop"):
-            croppers = {number: self._croppers[number] for number in sorted(shown & self._croppers.keys())}
-            return CroppedBatch(frames, {number: one.crop(frames, number) for number, one in croppers.items()})
+            numbers = sorted(shown & self._dubs.keys())
+            return CroppedBatch(frames, {number: self._cropper(number).crop(frames, number) for number in numbers})
+
+    def _cropper(self, number: int) -> _DubCropper:
+        if number not in self._croppers:
+            self._croppers[number] = _DubCropper(self._synthesizer.config, self._dubs[number], self._source)
+        return self._croppers[number]
 
     def draw(self, batch: CroppedBatch) -> DrawnBatch:
         """Draw the faces of a batch with the lips of the sound."""
@@ -213,15 +214,11 @@ class _DubCropper:
         self._framing, self._sound, self._references = config.framing, dub.sound, dub.references
         self._rate, self._colour, self._begin_s = source.rate, source.colour, dub.begin_s
         self._image_size = config.image_size
-        options = dub.options
+        references, options = dub.references, dub.options
+        self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
         self.blending = BlendSettings(
             config.framing, self._colour, config.image_size, options.strength, options.padding
         )
-
-    @cached_property
-    def _interiors(self) -> Interiors:
-        """Return the insides of the mouths; the first crop chooses them, while frames are already tracked."""
-        return Interiors.choose(self._references.resting, self._references.open_candidates, self._framing)
 
     def crop(self, frames: list[OutputFrame], number: int) -> CroppedFaces:
         """Cut out the faces of the dub, which has this number."""

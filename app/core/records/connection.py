@@ -13,7 +13,6 @@ from redis.retry import Retry
 
 SOCKET_TIMEOUT_S: Final = 3.0
 CONNECT_TIMEOUT_S: Final = 2.0
-READERS: Final = 16  # a read takes a fraction of a millisecond, so few connections do for any number of calls
 # First words of answers with which Redis refuses work because of its own state: a disk that cannot be written, a full
 # memory, a replica, a script that runs too long, an access list. A script's error carries the word behind a minus sign.
 _REFUSALS: Final = re.compile(
@@ -81,14 +80,11 @@ def connect_listener(url: str, block_s: float, max_connections: int) -> redis.as
 
 
 def connect_reader(url: str) -> redis.asyncio.Redis:
-    """Return a client for an event loop whose calls are short; a call waits while READERS others are at work."""
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
+    """Return a client for an event loop whose calls are short."""
+    return redis.asyncio.Redis.from_url(
         url,
         decode_responses=True,
-        max_connections=READERS,
-        timeout=SOCKET_TIMEOUT_S,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=AsyncRetry(ExponentialBackoff(cap=0.2, base=0.02), 1),
     )
-    return redis.asyncio.Redis.from_pool(pool)

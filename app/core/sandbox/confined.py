@@ -75,18 +75,18 @@ def start_confined(command: Sequence[str], access: FileAccess, **options: Any) -
 
 
 def run_confined(
-    command: Sequence[str], access: FileAccess, *, data: str, timeout_s: float, environment: Mapping[str, str]
+    command: Sequence[str], access: FileAccess, *, timeout_s: float, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run a confined child in a process group of its own, give it data and return its exit status and outputs.
+    """Run a confined child without input, in a process group of its own; return its exit status and outputs.
 
     Raises subprocess.TimeoutExpired. If this call ends early for any reason, the child is killed.
     """
     pipe = subprocess.PIPE
     with start_confined(
-        command, access, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, process_group=0
+        command, access, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment, process_group=0
     ) as process:
         try:
-            output, errors = process.communicate(data.encode(), timeout_s)
+            output, errors = process.communicate(timeout=timeout_s)
         except BaseException:
             process.kill()
             raise
@@ -117,7 +117,7 @@ def try_confinement() -> Confinement:
     with tempfile.NamedTemporaryFile() as other:
         command = [sys.executable, "-c", ATTEMPTS, other.name]
         access = program_access([sys.executable])
-        child = run_confined(command, access, data="", timeout_s=ATTEMPT_TIMEOUT_S, environment=child_environment())
+        child = run_confined(command, access, timeout_s=ATTEMPT_TIMEOUT_S, environment=child_environment())
     answers = child.stdout.split()
     return Confinement(answers[:1] == ["refused"], answers[1:] == ["refused"])
 

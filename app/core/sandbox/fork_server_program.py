@@ -4,14 +4,16 @@
 no file of a stranger itself, has a single thread, and knows nothing of the service but its packages: its environment is
 that of a confined child. It ends with its parent, and its children end with it.
 
-A request is JSON, `{"module", "arguments", "access"}`, with four descriptors: standard input, output and error output
-of the child, and a link to whoever asked. Over the link go the child's process id and then its exit status, negative
-for a signal. If anything comes back over the link, or its other end is closed, the child is killed. A request without
-arguments only loads the module.
+A request is JSON, `{"module", "arguments", "access", "folder"}`, with four descriptors: standard input, output and
+error output of the child, and a link to whoever asked. Over the link go the child's process id and then its exit
+status, negative for a signal; or, instead of both, the negative number of the error for which there is no child. If
+anything comes back over the link, or its other end is closed, the child is killed. A request without arguments only
+loads the module.
 """
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import json
@@ -22,7 +24,7 @@ import socket
 import struct
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -32,15 +34,15 @@ from app.core.sandbox.confined import confine_this_thread
 from app.core.sandbox.landlock import FileAccess
 
 REQUEST_BYTES: Final = 128 * 1024
-NUMBER: Final = struct.Struct("=q")  # a process id or an exit status
+NUMBER: Final = struct.Struct("=q")  # a process id, an exit status or an error
 DESCRIPTORS: Final = 4
 
 
 class ForkServer:
     """Server of one parent. `serve` returns when the parent closes its end of the socket."""
 
-    def __init__(self, requests: socket.socket) -> None:
-        self._requests = requests
+    def __init__(self, requests: socket.socket, fork: Callable[[], int] = os.fork) -> None:
+        self._requests, self._fork = requests, fork
         self._links: dict[int, socket.socket] = {}  # by process id, of the children that run
         self._selector = selectors.DefaultSelector()
         self._ends, self._end_told = os.pipe()
@@ -78,16 +80,29 @@ class ForkServer:
             return True
         gc.freeze()  # the collector of a child shall not touch, and so copy, the pages of this process
         *streams, link_fd = descriptors
-        pid = os.fork()
-        if pid == 0:
-            _become_child(request, streams)
+        number = self._start_child(request, streams)
         for descriptor in streams:
             os.close(descriptor)
-        link = self._links[pid] = socket.socket(fileno=link_fd)
-        self._selector.register(link, selectors.EVENT_READ, pid)
+        link = socket.socket(fileno=link_fd)
         with suppress(OSError):  # the asker has gone; its end of the link is read next
-            link.send(NUMBER.pack(pid))
+            link.send(NUMBER.pack(number))
+        if number < 0:
+            link.close()
+            return True
+        self._links[number] = link
+        self._selector.register(link, selectors.EVENT_READ, number)
         return True
+
+    def _start_child(self, request: dict[str, Any], streams: Sequence[int]) -> int:
+        """Return the process id of a new child, or the negative number of an error, which costs no other child."""
+        server = os.getpid()
+        try:
+            pid = self._fork()
+        except OSError as error:
+            return -(error.errno or errno.EAGAIN)
+        if pid == 0:
+            _become_child(request, streams, server)
+        return pid
 
     def _kill(self, pid: int) -> None:
         if pid in self._links:
@@ -106,18 +121,19 @@ class ForkServer:
                     link.send(NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
-def _become_child(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
+def _become_child(request: dict[str, Any], streams: Sequence[int], server: int) -> NoReturn:
     """Be the child of a request: confine this process, run the program and exit."""
     status = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        die_with_parent(os.getppid())
+        die_with_parent(server)
         os.setpgid(0, 0)
         for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
         os.closerange(len(streams), os.sysconf("SC_OPEN_MAX"))
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
+        os.chdir(request["folder"])
         name_process(".".join(request["module"].split(".")[-2:]))
         sys.argv = [request["module"], *request["arguments"]]
         confine_this_thread(FileAccess(*(tuple(map(Path, paths)) for paths in request["access"])))

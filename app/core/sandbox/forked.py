@@ -3,14 +3,14 @@
 A Python that imports NumPy and PyAV takes 0.15 s of processor time before it does anything, which is more than most
 files of strangers take to be probed. So each process that needs such children starts one server
 (`app.core.sandbox.fork_server_program`) and asks it for them. A child is as confined as one that is executed: it
-inherits no secret, no descriptor but its three streams, and it puts the kernel's rules on itself before it runs a line
-of the program. What it shares with its siblings is the layout of its memory.
+inherits no secret and no descriptor but its three streams, works in the folder of whoever asked for it, and puts the
+kernel's rules on itself before it runs a line of the program. What it shares with its siblings is the layout of its
+memory.
 """
 
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import os
 import select
@@ -32,6 +32,7 @@ from app.core.sandbox.fork_server_program import DESCRIPTORS, NUMBER, REQUEST_BY
 from app.core.sandbox.landlock import FileAccess
 
 BLOCK_BYTES: Final = 64 * 1024
+MOST_BYTES: Final = 64 * 1024**2  # of an output: more would be the work of a file that has taken its reader over
 SERVER: Final = "app.core.sandbox.fork_server_program"
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a process with threads must not fork
 
@@ -95,9 +96,10 @@ class ForkServerClient:
     Its children are killed when it is closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, requests: socket.socket | None = None) -> None:
+        """Take requests to a server that runs already, if it is given its socket."""
         self._lock = threading.Lock()
-        self._requests: socket.socket | None = None
+        self._requests = requests
 
     def __enter__(self) -> ForkServerClient:
         return self
@@ -145,6 +147,8 @@ class ForkServerClient:
             if pid == 0:
                 self._close(requests)
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            if pid < 0:
+                raise OSError(-pid, os.strerror(-pid))
             ours.pop_all()
             return ForkedChild(link, pid, read_output, read_errors)
 
@@ -169,16 +173,20 @@ class ForkServerClient:
                 self._requests = None
 
 
+# By process, because a fork copies the connection of its parent.
+_SERVERS: Final[dict[int, ForkServerClient]] = {}
+
+
 def fork_server() -> ForkServerClient:
     """Return the fork server of this process."""
-    return _server_of(os.getpid())
+    return _SERVERS.setdefault(os.getpid(), ForkServerClient())  # one step, so all threads get the same
 
 
 def run_forked(program: PythonProgram, access: FileAccess, *, timeout_s: float) -> subprocess.CompletedProcess[str]:
     """Run a program in a confined child of the fork server and return its exit status and outputs.
 
-    Raises subprocess.TimeoutExpired, and OSError if no child can be started. If this call ends early for any reason,
-    the child is killed.
+    Raises subprocess.TimeoutExpired, and OSError if no child can be started or one writes more than MOST_BYTES. If this
+    call ends early for any reason, the child is killed.
     """
     deadline = time.monotonic() + timeout_s
     with fork_server().start(program, access, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
@@ -191,11 +199,6 @@ def run_forked(program: PythonProgram, access: FileAccess, *, timeout_s: float) 
     return subprocess.CompletedProcess(
         program.module, status, output.decode(errors="replace"), errors.decode(errors="replace")
     )
-
-
-@functools.cache
-def _server_of(process: int) -> ForkServerClient:  # by process, because a fork copies the connection of its parent
-    return ForkServerClient()
 
 
 def _start_server() -> socket.socket:
@@ -234,10 +237,19 @@ def _start_server() -> socket.socket:
 def _message(program: PythonProgram, access: FileAccess) -> bytes:
     folders = (access.programs, access.reads, access.writes, access.listed)
     paths = [[os.fspath(path) for path in paths] for paths in folders]
-    message = json.dumps({"module": program.module, "arguments": program.arguments, "access": paths}).encode()
+    request = {"module": program.module, "arguments": program.arguments, "access": paths, "folder": _working_folder()}
+    message = json.dumps(request).encode()
     if len(message) > REQUEST_BYTES:
         raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
     return message
+
+
+def _working_folder() -> str:
+    """Return the folder from which relative names are read; the root, if it has been deleted."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return os.sep
 
 
 def _stream(wanted: int, null: int, theirs: ExitStack, ours: ExitStack) -> tuple[int, IO[bytes] | None]:
@@ -263,14 +275,14 @@ def _received(link: socket.socket, instead: int) -> int:
     return int(NUMBER.unpack(message)[0]) if message else instead
 
 
-def _read_all(child: ForkedChild, deadline: float) -> list[bytes]:
-    """Return all that a child writes into its two pipes; raises subprocess.TimeoutExpired."""
-    parts: dict[int, list[bytes]] = {}
+def _read_all(child: ForkedChild, deadline: float) -> list[bytearray]:
+    """Return all that a child writes into its two pipes; raises subprocess.TimeoutExpired, OSError(EFBIG)."""
+    parts: dict[int, bytearray] = {}
     with selectors.DefaultSelector() as selector:
         for pipe in (child.stdout, child.stderr):
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ)
-                parts[pipe.fileno()] = []
+                parts[pipe.fileno()] = bytearray()
         while selector.get_map():
             left_s = deadline - time.monotonic()
             ready = selector.select(max(0.0, left_s))
@@ -278,7 +290,9 @@ def _read_all(child: ForkedChild, deadline: float) -> list[bytes]:
                 raise subprocess.TimeoutExpired(str(child.pid), left_s)
             for key, _ in ready:
                 block = os.read(key.fd, BLOCK_BYTES)
-                parts[key.fd].append(block)
+                parts[key.fd] += block
+                if len(parts[key.fd]) > MOST_BYTES:
+                    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
                 if not block:
                     selector.unregister(key.fileobj)
-    return [b"".join(blocks) for blocks in parts.values()]
+    return list(parts.values())

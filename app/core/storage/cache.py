@@ -104,7 +104,7 @@ class Cache:
         """Remove the entries that no job but this one has made or used; the sweeps of other hosts do so later."""
         for user in self._root.glob(f"*/{check_id(job_id)}{USER}"):
             user.unlink(missing_ok=True)
-            if not any(user.parent.glob(f"*{USER}")):
+            if not _users(user.parent):
                 shutil.rmtree(user.parent, ignore_errors=True)
 
     def sweep(self, needs: Callable[[str], bool]) -> int:
@@ -115,7 +115,7 @@ class Cache:
         removed = 0
         known: dict[str, bool] = {}
         for folder in self._folders():
-            users = [path.stem for path in folder.glob(f"*{USER}")]
+            users = _users(folder)
             for job_id in users:
                 if job_id not in known:
                     known[job_id] = needs(job_id)
@@ -160,6 +160,14 @@ class Cache:
             return [folder for folder in self._root.iterdir() if folder.is_dir()]
         except FileNotFoundError:
             return []
+
+
+def _users(folder: Path) -> list[str]:
+    """Return the ids of the jobs that made or used an entry; none if another process has just removed it."""
+    try:
+        return [path.stem for path in folder.iterdir() if path.suffix == USER]
+    except FileNotFoundError:
+        return []
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ BAD: list[tuple[str, dict[str, str], str]] = [
     (json.dumps([ONE | {"options": {"crf": 20}}]), {}, "segments[0].options.crf: "),
     (json.dumps([ONE | {"options": {"strength": 2}}]), {}, "segments[0].options.strength: "),
     (json.dumps([ONE | {"voice": "anna"}]), {}, "segments[0].voice: "),
+    (json.dumps([ONE | {"v" * 5000: "anna"}]), {}, f"segments[0].'{'v' * 40}': "),
+    (json.dumps([ONE | {"a\nb": "anna"}]), {}, r"segments[0].'a\nb': "),
     (json.dumps([ONE, ONE | {"start_s": 2.9, "end_s": 4}]), {}, "segments[1] overlaps segments[0]"),
     (json.dumps([ONE, ONE | {"face": "index:0"}]), {"face": "index:0"}, "segments[1] overlaps segments[0]"),
     (json.dumps([ONE, ONE | {"face": "all"}]), {}, "segments[1] overlaps segments[0]"),
@@ -146,7 +148,8 @@ VOICES: list[tuple[list[str], set[str], set[str], str | None]] = [
     (["url:0"], {"video"}, {"video"}, "segments[0].audio: the form has no file of this name"),
     (["anna"], {"video", "anna", "ben"}, {"video", "anna", "ben"}, "'ben': no entry of `segments` names this file"),
     (["anna"], {"video", "anna", "audio"}, {"video", "anna", "audio"}, "'audio': no entry of `segments`"),
-    (["anna"], {"video", "anna"}, {"video", "anna", "audio"}, "audio_url: with segments, each of them names its own"),
+    (["anna"], {"video", "anna"}, {"video", "anna", "audio"}, "audio: with segments, each of them names its own"),
+    ([], {"video", "audio", "ben"}, {"video", "audio", "ben"}, "'ben': no entry of `segments` names this file"),
 ]
 
 

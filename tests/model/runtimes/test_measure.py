@@ -61,6 +61,18 @@ def test_speed_is_that_of_the_fastest_pass_and_errors_are_results():
     assert rough.psnr_db == pytest.approx(10 * np.log10(255**2 / 9), rel=1e-3) and "PSNR" in rough.flaw
 
 
+def test_without_the_exact_one_no_other_is_known_to_draw_well():
+    def broken():
+        raise MemoryError
+
+    kinds: dict[Kind, Open] = {
+        ("torch", "fp32"): broken,
+        ("openvino", "fp32"): lambda: TimedRuntime(Clock(), [0.1], brighter=50),
+    }
+    exact, other = measure(kinds, example_batch(CONFIG, COUNT), Clock())
+    assert exact.flaw == "MemoryError" and "torch in fp32 failed" in other.flaw
+
+
 @pytest.mark.parametrize(("seconds", "passes"), [(BUDGET_S * 2, LEAST_PASSES), (BUDGET_S / 1000, MOST_PASSES)])
 def test_the_time_is_bounded(seconds, passes):
     runtime = TimedRuntime(Clock(), [seconds])

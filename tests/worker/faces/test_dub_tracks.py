@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +11,17 @@ import numpy as np
 import pytest
 
 from app.core.checks import never_stop
+from tests.worker.clips import portrait
 from tests.worker.faces.test_track import opened, same, tracker_of
 from worker.faces.detect import Face, FaceDetector
-from worker.faces.dub_tracks import DubbedFrame, DubRange, FrameBuffer, tracked_dubs
+from worker.faces.dub_tracks import DubbedFrame, DubRange, FrameBuffer, SharedDetector, tracked_dubs
 from worker.faces.frame_view import PlanesView
 from worker.faces.subject import Chooser
+from worker.media.colour import ColourMatrix, planes_of_rgb
 from worker.media.decode import Source
 from worker.media.stage_timer import StageTimer
 
+COLOUR = ColourMatrix.BT709
 LARGEST, ALL = Chooser(every=False), Chooser(every=True)
 RANGES = [DubRange(0, 0, 31, ALL), DubRange(1, 31, 40, LARGEST), DubRange(2, 25, 50, LARGEST)]
 
@@ -80,6 +84,20 @@ def test_frames_outside_of_all_dubs_are_only_decoded(moving_clip: Path, detector
     frames = list(tracked(opened(moving_clip), counting, [], np.arange(90)))
     assert len(frames) == 90 and counting.looked_at == []
     assert not any(frame.is_kept or frame.found for frame in frames)
+
+
+def test_a_shared_detector_looks_once_and_keeps_no_picture(detector: FaceDetector) -> None:
+    counting = CountingDetector(detector)
+    shared = SharedDetector(counting)
+    planes = planes_of_rgb(portrait(), COLOUR)
+    (first,), (again,) = (shared.detect_in(PlanesView(planes, COLOUR, 5)) for _ in range(2))
+    assert again is first and len(counting.looked_at) == 1
+    for number in (6, None, None):
+        assert len(shared.detect_in(PlanesView(planes, COLOUR, number))) == 1
+    assert len(counting.looked_at) == 4
+    picture = weakref.ref(planes)
+    del planes
+    assert picture() is None
 
 
 def test_a_buffer_holds_only_what_is_needed() -> None:

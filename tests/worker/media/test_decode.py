@@ -4,6 +4,7 @@ import hashlib
 import signal
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tests.worker.clips import portrait, write_clip
 from worker.faces.detect import FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
-from worker.media.decode import Source, decode, open_source, sparse_frames, sparse_numbers
+from worker.media.decode import Source, decode, decoder_threads, open_source, sparse_frames, sparse_numbers
 from worker.media.media_process import ProcessKilledError
 
 
@@ -265,3 +266,21 @@ def test_a_file_that_breaks_off_is_an_error_not_a_freeze(tmp_path: Path) -> None
         list(decode(source, 0, 40, never_stop))
     assert caught.value.code == ErrorCode.VIDEO_UNREADABLE
     assert "decoded up to" in caught.value.message
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 4), (32, 16), (256, 16)])
+def test_threads_of_a_decoder_are_bounded(cores: int, threads: int) -> None:
+    assert decoder_threads(cores) == threads
+
+
+@pytest.mark.parametrize("first", [0, 7, 12])
+def test_frames_that_are_missing_show_the_film_and_not_what_was_drawn_into_it(tmp_path: Path, first: int) -> None:
+    known = opened(write_clip(tmp_path / "clip.mkv", (portrait(96, 96, shift=float(i)) for i in range(12))))
+    (last,) = decode(known, 11, 12, never_stop)
+    source = replace(known, facts=known.facts.model_copy(update={"frames": 14}))
+    shown = []
+    for planes in decode(source, first, 14, never_stop):
+        shown.append(planes.copy())
+        planes[:] = 0  # as blending does
+    assert len(shown) == 14 - first
+    assert all(np.array_equal(planes, last) for planes in shown[max(0, 11 - first) :])

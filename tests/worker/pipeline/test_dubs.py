@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+from app.core.checks import never_stop
 from app.core.errors import ErrorCode, InputError
 from app.core.jobs import JobOptions
 from app.core.options import effective_options
@@ -31,12 +32,15 @@ from tests.worker.clips import (
 from tests.worker.pipeline.test_render import GREEN, greenness, pictures, planes_of
 from tests.worker.pipeline.test_segments import SensitiveSynthesizer, do_segments
 from worker.faces.detect import FaceDetector
+from worker.faces.dub_tracks import tracked_dubs
+from worker.faces.reference import ReferenceCrops
 from worker.media.stage_timer import StageTimer
-from worker.pipeline.dubs import stretches_of
+from worker.pipeline.dubs import Dub, dub_ranges, stretches_of
 from worker.pipeline.plan import make_plan
 from worker.pipeline.render import render, run
 from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.saved_plan import load_plan, save_plan
+from worker.pipeline.synthesis import LipSynthesis, output_frames
 
 LEFT, RIGHT = np.s_[:, :320], np.s_[:, 320:]
 
@@ -175,6 +179,34 @@ def test_a_choice_that_cannot_be_is_named(
     with pytest.raises(InputError, match=said) as caught:
         rendered(tmp_path, two_people, voices, [dub(0.0, 1.0, "index:0"), dub(0.2, 1.2, face)])
     assert caught.value.code == code
+
+
+class WatchedDub:
+    """Decisions on a dub that notes whether anything is prepared from its references."""
+
+    def __init__(self, dub: Dub) -> None:
+        self.options, self.begin_s, self.sound, self._dub, self.is_prepared = dub.options, 0.0, dub.sound, dub, False
+
+    @property
+    def references(self) -> ReferenceCrops:
+        """Return the references of all people."""
+        self.is_prepared = True
+        return self._dub.references
+
+
+def test_only_dubs_that_are_shown_are_prepared(
+    tmp_path: Path, two_people: Path, voices: list[Path], detector: FaceDetector
+) -> None:
+    context = context_for(tmp_path, two_people, voices, [dub(0.0, 0.4, "index:0"), dub(1.2, 1.6, "index:1")])
+    plan = make_plan(context, detector, StageTimer())
+    watched = [WatchedDub(one) for one in plan.dubs]
+    synthesis = LipSynthesis(context.synthesizer, watched, plan.source, StageTimer())
+    ranges = dub_ranges(plan.dubs, plan.timeline, (0, 5))
+    frames = tracked_dubs(plan.source, plan.timeline[:5], ranges, detector, StageTimer(), never_stop)
+    numbered = list(output_frames(frames, 0, [one.stretch.spans for one in plan.dubs]))
+    assert [frame.faces for frame in numbered] == [1] * 5
+    synthesis.crop(numbered)
+    assert [one.is_prepared for one in watched] == [True, False]
 
 
 def _append_bytes(part: list[bytes], planes: U8) -> None:

@@ -8,7 +8,14 @@ from tests.fake_synthesizer import FakeConfig
 from worker.faces.people import Subject
 from worker.faces.reference import ReferenceCrops
 from worker.faces.subject import Chooser
-from worker.pipeline.face_stats import LOW_HEIGHT_PX, FaceStats, face_warnings, limit_warnings, person_warnings
+from worker.pipeline.face_stats import (
+    LOW_HEIGHT_PX,
+    ClipStats,
+    FaceStats,
+    face_warnings,
+    limit_warnings,
+    person_warnings,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,3 +46,11 @@ def test_a_doubt_about_the_person_is_told(unsure: int, count: int) -> None:
 def test_a_person_of_two_looks_is_told(looks: int, count: int) -> None:
     person = Subject(1.0, 1.0, 100.0, 8, looks=looks)
     assert len(person_warnings(Chooser(False, (person,), person))) == count
+
+
+def test_a_segment_from_before_there_were_several_voices_is_read() -> None:
+    old = FaceStats(frames=3, with_face=2, heights_px=[90.0, 91.0], lip_shapes={4: [0.5, 0.25]})
+    stats = ClipStats.model_validate_json(old.model_dump_json())
+    stats.add(ClipStats(frames=2, dubs=[FaceStats(frames=2, with_face=2, heights_px=[92.0, 93.0])]))
+    assert (stats.frames, stats.total.frames, stats.total.coverage) == (5, 5, 0.8)
+    assert stats.dubs[0].lip_shapes == {4: [0.5, 0.25]}

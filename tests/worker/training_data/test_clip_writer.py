@@ -49,7 +49,7 @@ def test_crops_are_those_of_serving(preparer: Preparer, frames: list[np.ndarray]
         landmarks = preparer.landmarks(frames[index])[0]
         transform = face_transform(landmarks, LOWER_FACE, 96)
         wanted = extract(planes_of_rgb(frames[index], colour), transform, colour)
-        assert np.abs(crops[index].astype(int) - wanted).mean() < 6
+        assert np.abs(crops[index].astype(int) - wanted).mean() < 8  # half a pixel beside the followed face
         unit = transform.scale * LOWER_FACE.side / 96
         assert labels[index] == pytest.approx(np.array(mouth_size(landmarks)) * unit, abs=0.02)
 

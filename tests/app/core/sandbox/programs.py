@@ -25,6 +25,8 @@ def main() -> int | None:
     if what == "write":
         sys.stdout.write("o" * int(arguments[0]))
         sys.stderr.write("e" * int(arguments[0]))
+    if what == "read":
+        print(Path(arguments[0]).read_text())
     if what == "self":
         descriptors, threads = (len(list(Path("/proc/self", name).iterdir())) for name in ("fd", "task"))
         print(os.getppid(), os.getpgid(0), descriptors, threads)

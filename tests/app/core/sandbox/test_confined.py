@@ -68,7 +68,7 @@ def attempt(request, folder):
             child = run_forked(PythonProgram(attempts.__name__, tuple(arguments)), access, timeout_s=60)
         else:
             command = [sys.executable, "-m", attempts.__name__, *arguments]
-            child = run_confined(command, access, data="", timeout_s=60, environment=child_environment())
+            child = run_confined(command, access, timeout_s=60, environment=child_environment())
         assert child.stdout, child.stderr
         return child.stdout.split()[-1]
 
@@ -96,7 +96,7 @@ def test_no_way_to_other_files(attempt, folder, what):
 def test_a_file_to_write_is_written(folder):
     access = program_access([sys.executable], writes=[folder / "own"])
     command = [sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write('new')", str(folder / "own")]
-    assert run_confined(command, access, data="", timeout_s=60, environment=child_environment()).returncode == 0
+    assert run_confined(command, access, timeout_s=60, environment=child_environment()).returncode == 0
     assert (folder / "own").read_text() == "new"
 
 
@@ -120,7 +120,7 @@ def test_a_program_that_is_missing_is_an_error(folder):
 def test_a_slow_child_is_killed(folder):
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     with pytest.raises(subprocess.TimeoutExpired):
-        run_confined(command, program_access(command[:1]), data="", timeout_s=0.2, environment=child_environment())
+        run_confined(command, program_access(command[:1]), timeout_s=0.2, environment=child_environment())
     wait_until(lambda: not any(thread.name == "confined child" for thread in threading.enumerate()), 5)
 
 
@@ -129,7 +129,7 @@ def test_a_script_may_stand_for_ffmpeg(folder):
     script.write_text("#!/bin/sh\nexec /bin/echo $1\n")
     script.chmod(0o755)
     access = program_access([str(script)])
-    child = run_confined([str(script), "hello"], access, data="", timeout_s=60, environment=child_environment())
+    child = run_confined([str(script), "hello"], access, timeout_s=60, environment=child_environment())
     assert child.stdout == "hello\n"
 
 
@@ -137,7 +137,7 @@ def test_a_child_reads_our_packages_however_this_process_found_them(tmp_path: Pa
     """The installed command `lipsync` does not have the folder of an editable installation on its path."""
     program = "import sys; from app.core.sandbox.confined import *; print(ROOT in map(Path, sys.path))\n"
     child = "child = run_confined([sys.executable, '-c', 'import app.core.jobs; print(1)'], "
-    arguments = "program_access([sys.executable]), data='', timeout_s=60, environment=child_environment())\n"
+    arguments = "program_access([sys.executable]), timeout_s=60, environment=child_environment())\n"
     program += f"{child}{arguments}print(child.stdout, child.stderr)"
     done = subprocess.run(
         [sys.executable, "-P", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +18,7 @@ import psutil
 import pytest
 
 from app.core.sandbox.confined import program_access
-from app.core.sandbox.forked import ForkedChild, ForkServerClient, PythonProgram, fork_server, run_forked
+from app.core.sandbox.forked import MOST_BYTES, ForkedChild, ForkServerClient, PythonProgram, fork_server, run_forked
 from app.core.sandbox.landlock import FileAccess
 from tests.app.core.sandbox import programs
 from tests.conftest import ROOT
@@ -70,6 +72,12 @@ def test_long_outputs_are_read_from_both_pipes() -> None:
     assert (child.stdout, child.stderr) == ("o" * 300_000, "e" * 300_000)
 
 
+def test_a_child_that_writes_without_end_is_killed() -> None:
+    with pytest.raises(OSError, match="too large"):
+        run("write", MOST_BYTES + 1)
+    wait_until(lambda: not forked_children(), 10)
+
+
 def test_nothing_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIPSYNC_WEBHOOK_SECRET", "secret")
     with Path(os.devnull).open() as opened:
@@ -88,14 +96,30 @@ def test_nothing_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
             other.kill()
 
 
-def asleep_children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if one.name().startswith("sandbox.program")]
+def forked_children() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ends meanwhile
+            found += [child] if child.name().startswith("sandbox.program") else []
+    return found
+
+
+def test_names_are_read_from_the_folder_of_the_asker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "note").write_text(name)
+        monkeypatch.chdir(folder)
+        done = run_forked(program("read", "note"), program_access([sys.executable], reads=[Path("note")]), timeout_s=60)
+        assert done.stdout.strip() == name, done.stderr
+    shutil.rmtree(folder)
+    assert run("exit", 0).returncode == 0
 
 
 def test_a_slow_child_is_killed() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         run("sleep", timeout_s=1)
-    wait_until(lambda: not asleep_children(), 10)
+    wait_until(lambda: not forked_children(), 10)
 
 
 def test_a_killed_child_has_the_status_of_its_signal() -> None:
@@ -104,6 +128,34 @@ def test_a_killed_child_has_the_status_of_its_signal() -> None:
         child.kill()
         assert child.wait(10) == -signal.SIGKILL == child.poll()
         child.kill()  # a second time, or after the end, it does nothing
+
+
+FORKS_ONCE = """
+import errno, os, socket, sys
+from app.core.sandbox.fork_server_program import ForkServer
+
+forks = [os.fork]
+
+def fork():
+    if not forks:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+    return forks.pop()()
+
+ForkServer(socket.socket(fileno=int(sys.argv[1])), fork).serve()
+"""
+
+
+def test_a_child_that_cannot_be_forked_costs_no_other() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-c", FORKS_ONCE, str(theirs.fileno())]
+    with theirs:
+        server = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
+    with server, ForkServerClient(ours) as client, asleep(client) as child:
+        with pytest.raises(BlockingIOError):
+            client.start(program("exit", 0), ACCESS)
+        assert child.poll() is None
+        child.kill()
+        assert child.wait(60) == -signal.SIGKILL
 
 
 def test_children_die_with_the_server_and_the_next_one_is_served() -> None:
