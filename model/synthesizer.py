@@ -97,6 +97,11 @@ class Synthesizer:
             start = stop
         return done
 
+    def warm_up(self) -> None:
+        """Draw a blank face, so that the first clip does not wait for what the runtime prepares once."""
+        size, shape = self.config.image_size, self.config.sound_shape
+        self.synthesize(np.zeros((1, size, size, 3), np.uint8), np.zeros((1, *shape), np.float32))
+
     def hear(self, samples: I16, times_s: F64) -> F32 | None:
         """Return the normal articulation (N,7) that the network hears at each time (N,) in seconds.
 

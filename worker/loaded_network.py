@@ -81,7 +81,7 @@ def choose(settings: Settings) -> ChosenRuntime:
 
 
 def load_generator(settings: Settings) -> Synthesizer:
-    """Load the generator onto the device of the settings, and settle this process into its share of the machine.
+    """Load the generator, warm, onto the device of the settings; settle this process into its share of the machine.
 
     Raises ServiceError for a checkpoint that cannot be used, InputError for a device, a runtime or a precision that
     this machine does not have.
@@ -93,15 +93,19 @@ def load_generator(settings: Settings) -> Synthesizer:
         if chosen.runtime == "openvino" and chosen.config is not None and chosen.converted is not None:
             encoder = load_named_encoder(chosen.config, settings.speech_encoder, threads)
             runtime = OpenvinoRuntime(chosen.converted, chosen.precision, threads, _Hearing(path, threads))
-            return Synthesizer(runtime, chosen.config, settings.batch_size, encoder)
-        import torch
+            synthesizer = Synthesizer(runtime, chosen.config, settings.batch_size, encoder)
+        else:
+            import torch
 
-        torch.set_num_threads(threads)
-        return load_synthesizer(path, settings.device, chosen.precision, settings.batch_size, settings.speech_encoder)
+            torch.set_num_threads(threads)
+            parts = settings.device, chosen.precision, settings.batch_size, settings.speech_encoder
+            synthesizer = load_synthesizer(path, *parts)
     except CheckpointError as error:
         raise _invalid(error) from None
     except ValueError as error:
         raise InputError(ErrorCode.OPTION_INVALID, f"LIPSYNC_DEVICE, LIPSYNC_PRECISION: {error}.") from None
+    synthesizer.warm_up()
+    return synthesizer
 
 
 class _Hearing:

@@ -78,6 +78,12 @@ def test_batch_is_halved_when_memory_runs_out(largest: int, batches: list[int]) 
     assert echo.batches == batches
 
 
+def test_warming_up_draws_a_batch_as_large_as_all_others() -> None:
+    network = Echo()
+    _synthesizer(network, batch_size=5).warm_up()
+    assert network.batches == [5]
+
+
 def test_too_little_memory_for_one_crop_is_an_error() -> None:
     with pytest.raises(MemoryError, match="single crop"):
         _synthesizer(Echo(largest_batch=0)).synthesize(_crops(1), _mels(1))
