@@ -25,7 +25,7 @@ from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from tests.chaos.findings import Findings
 from tests.fuzz.bases import Base
 from tests.fuzz.mutations import mutate
-from worker.media.decode import decode, open_source, sparse_frames
+from worker.media.decode import decode, open_source, sparse_frames, sparse_numbers
 from worker.media.voice import read_voice
 
 LIMIT_S: Final = 10.0
@@ -127,7 +127,7 @@ def _look(path: Path, work: Path) -> None:
     source = open_source(path, facts, find_ffmpeg(None), never_stop)
     for _ in islice(decode(source, 0, min(facts.frames, FRAMES), never_stop), FRAMES):
         pass
-    list(sparse_frames(source, 0, facts.frames, 3, never_stop))
+    list(sparse_frames(source, sparse_numbers(0, facts.frames, 3), facts.frames, lambda *_: None, never_stop))
     if facts.has_audio:
         _hear(path, work)
 

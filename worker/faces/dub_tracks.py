@@ -2,7 +2,7 @@
 
 Every range is tracked as `worker.faces.track` does it, apart from the others, so a dub's faces depend on nothing but
 its own range. The frames are decoded once for all of them, and the faces of a frame that several dubs look at are
-detected once. Frames outside all ranges are only decoded.
+detected once. Frames outside all ranges are only decoded. So are ranges whose faces an earlier job has tracked.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from model.arrays import I64, U8
 from worker.faces.detect import Face
 from worker.faces.face_finder import FaceFinder
 from worker.faces.frame_view import PlanesView
+from worker.faces.kept_tracks import KeptTrack, KeptTracks
 from worker.faces.subject import Chooser
 from worker.faces.track import BACKWARD_BYTES, FrameReader, TrackedFrame, Tracker
 from worker.media.decode import Source, decode
@@ -54,12 +55,20 @@ def tracked_dubs(
     detector: FaceFinder,
     timer: StageTimer,
     check: Check,
+    kept: KeptTracks | None = None,
 ) -> Iterator[DubbedFrame]:
-    """Yield the source frame of each entry of a timeline, with the faces of the dubs there; raises InputError."""
+    """Yield the source frame of each entry of a timeline, with the faces of the dubs there; raises InputError.
+
+    kept: what earlier jobs have tracked.
+    """
 
     def read(first: int, last: int) -> Iterator[DubbedFrame]:
         wanted = [one for one in ranges if one.first < last and first < one.last]
-        return _one_pass(source, (first, last), wanted, detector, timer, check)
+        tracks = [None if kept is None else kept.of(one.chooser) for one in wanted]
+        shared = detector if len(wanted) < 2 else SharedDetector(detector)
+        pairs = zip(wanted, tracks, strict=True)
+        runs = [_Run(source, one, (first, last), shared, timer, track) for one, track in pairs]
+        return _one_pass(source, (first, last), runs, timer, check)
 
     return play(timeline, read, max(8, BACKWARD_BYTES // (source.width * source.height * 3 // 2)))
 
@@ -67,15 +76,12 @@ def tracked_dubs(
 def _one_pass(
     source: Source,
     span: tuple[int, int],
-    ranges: Sequence[DubRange],
-    detector: FaceFinder,
+    runs: Sequence[_Run],
     timer: StageTimer,
     check: Check,
 ) -> Iterator[DubbedFrame]:
     """Yield the source frames [first, last) of the span with the faces of dubs."""
     first, last = span
-    shared = detector if len(ranges) < 2 else SharedDetector(detector)
-    runs = [_Run(source, one, span, shared, timer) for one in ranges]
     reaches = [run.reach for run in runs]
     start, end = min([first, *(low for low, _ in reaches)]), max([last, *(high for _, high in reaches)])
     with closing(timer.timed("decode", decode(source, start, end, check))) as decoded:
@@ -139,17 +145,25 @@ class SharedDetector:
 
 
 class _Run:
-    """Tracking of one dub in one pass over a span of frames."""
+    """Tracking of one dub in one pass over a span of frames, unless all its frames are known."""
 
     def __init__(
-        self, source: Source, own: DubRange, span: tuple[int, int], detector: FaceFinder, timer: StageTimer
+        self,
+        source: Source,
+        own: DubRange,
+        span: tuple[int, int],
+        detector: FaceFinder,
+        timer: StageTimer,
+        kept: KeptTrack | None,
     ) -> None:
-        self.number = own.number
+        self.number, self._kept = own.number, kept
         self._first, self.last = max(own.first, span[0]), min(own.last, span[1])
         reader = FrameReader(self._read, source.frames, source.rate, source.colour)
         self._tracker = Tracker(detector, own.chooser, reader, timer)
-        self.reach = self._tracker.reach(self._first, self.last)
-        self.needed_from = self.reach[0]
+        self._known = None if kept is None else kept.known(self._first, self.last)
+        is_new = self._known is None
+        self.reach = self._tracker.reach(self._first, self.last) if is_new else (self._first, self.last)
+        self.needed_from = self.reach[0] if is_new else self.last  # of what is known, no frame is looked at
 
     def begin(self, frames: FrameBuffer) -> None:
         """Take the frames; nothing is read yet."""
@@ -158,7 +172,15 @@ class _Run:
 
     def frame(self, index: int) -> TrackedFrame | None:
         """Return the next frame, if it has this number."""
-        return next(self._tracked) if self._first <= index < self.last else None
+        if not self._first <= index < self.last:
+            return None
+        if self._known is not None:
+            one = self._known[index - self._first]
+            return TrackedFrame(index, self._frames.get(index), list(one.faces), one.small, one.is_sure)
+        tracked = next(self._tracked)
+        if self._kept is not None:
+            self._kept.add(tracked)
+        return tracked
 
     def _read(self, first: int, last: int) -> Iterator[U8]:
         for index in range(first, last):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
 from typing import Final
 
 import cv2
@@ -53,10 +55,16 @@ class Likeness:
 
     def is_same(self, other: Likeness) -> bool:
         """Return whether both upper faces are those of the same person in similar light."""
-        one, two = (face.upper.mean(axis=1) - face.upper.mean() for face in (self, other))
-        correlation = float((one * two).mean()) / (float(one.std() * two.std()) + 1e-6)
+        (one, spread), (two, other_spread) = self._brightness, other._brightness
+        correlation = float((one * two).mean()) / (float(spread * other_spread) + 1e-6)
         tint = (self.upper - other.upper).mean(axis=0)
         return correlation >= CORRELATION and float(np.hypot(tint[0] - tint[1], tint[2] - tint[1])) < TINT
+
+    @cached_property
+    def _brightness(self) -> tuple[F32, F32]:
+        """Return the brightness of the points of the upper face, (54,) with mean 0, and its spread."""
+        brightness = self.upper.mean(axis=1) - self.upper.mean()
+        return brightness, brightness.std()
 
     def tone_table(self, wanted: Likeness) -> U8:
         """Return the levels (1, 256, 3) uint8 that give each channel of this face the tone of another one.
@@ -94,7 +102,9 @@ def covered_mouths(faces: Sequence[Likeness]) -> list[bool]:
     if not faces:
         return []
     lower = np.array([face.lower - face.upper.mean(axis=0) for face in faces])
-    same = np.array([[one is other or one.is_same(other) for other in faces] for one in faces])
+    same = np.eye(len(faces), dtype=bool)
+    for (number, one), (other_number, other) in combinations(enumerate(faces), 2):
+        same[number, other_number] = same[other_number, number] = one.is_same(other)
     near = np.array([np.abs(lower - one).mean(axis=(1, 2)) < UNLIKE for one in lower])
     agreements = (same & near).sum(axis=1) - 1
     most = np.where(same, agreements, 0).max(axis=1)

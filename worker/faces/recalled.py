@@ -1,20 +1,14 @@
 """A detector that remembers, from job to job, what it found in the numbered frames of one film.
 
 Detection only depends on the pixels of a frame, and on the face that is followed. So the answer to the same question
-about the same frame of the same film is taken from the cache, bit by bit as it was, whatever the job does with it. The
-answers are kept in blocks of frame numbers: each segment of a long clip finds and adds its own, on any worker of the
-host.
+about the same frame of the same film is taken from the cache, bit by bit as it was, whatever the job does with it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import logging
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
@@ -25,35 +19,30 @@ from worker.faces.crop import Transform
 from worker.faces.detect import Face
 from worker.faces.face_finder import FaceFinder
 from worker.faces.frame_view import PlanesView
+from worker.faces.kept_blocks import Form, KeptBlocks
 
-BLOCK_FRAMES: Final = 256
 MOST_BLOCKS: Final = 3  # in memory: a clip that is played back and forth goes from block to block
-DAMAGES: Final = (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile)
-
-_Answers = dict[str, list[Face]]
-_log = logging.getLogger("lipsync.cache")
 
 
 class RecallingDetector:
     """Detector that asks the cache first; a context manager, which adds what is new to the cache at its end.
 
-    entry_of(block): the place of the frames from block * BLOCK_FRAMES on. Views without a number are not remembered.
+    entry_of(block): the place of a block of frames, as `KeptBlocks` takes it. Views without a number are not
+    remembered.
     """
 
     def __init__(self, detector: FaceFinder, entry_of: Callable[[int], Entry]) -> None:
-        self._detector, self._entry_of = detector, entry_of
-        self._blocks: dict[int, _Answers] = {}  # the one that was used last is at the end
-        self._new: set[int] = set()  # blocks with answers that are not in the cache
+        self._detector = detector
+        self._answers = KeptBlocks(entry_of, Form(_to_arrays, _of_arrays), MOST_BLOCKS)
 
     def __enter__(self) -> RecallingDetector:
+        self._answers.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            for number in list(self._blocks):
-                self._put_away(number)
+        self._answers.__exit__(kind, error, trace)
 
     def detect_in(self, view: PlanesView) -> list[Face]:
         """Return the faces of a frame, from left to right."""
@@ -75,54 +64,27 @@ class RecallingDetector:
     def _answer(self, view: PlanesView, question: str, ask: Callable[[], list[Face]]) -> list[Face]:
         if view.number is None:
             return ask()
-        block, name = view.number // BLOCK_FRAMES, f"{view.number} {question}"
-        answers = self._block(block)
-        if name not in answers:
-            answers[name] = ask()
-            self._new.add(block)
-        return list(answers[name])
-
-    def _block(self, number: int) -> _Answers:
-        """Return the known answers of a block."""
-        if number not in self._blocks:
-            if len(self._blocks) >= MOST_BLOCKS:
-                self._put_away(next(iter(self._blocks)))
-            self._blocks[number] = _read(self._entry_of(number))
-        self._blocks[number] = self._blocks.pop(number)
-        return self._blocks[number]
-
-    def _put_away(self, number: int) -> None:
-        answers = self._blocks.pop(number)
-        if number in self._new:
-            self._new.remove(number)
-            entry = self._entry_of(number)
-            answers = _read(entry) | answers  # another segment may have added some meanwhile
-            entry.put(lambda path: _write(path, answers))
+        name = f"{view.number} {question}"
+        answer = self._answers.get(view.number, name)
+        if answer is None:
+            answer = ask()
+            self._answers.add(view.number, name, answer)
+        return list(answer)
 
 
-def _read(entry: Entry) -> _Answers:
-    path = entry.get()
-    if path is None:
-        return {}
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            faces = faces_of_arrays(arrays)
-            questions = json.loads(str(arrays["questions"]))
-        return {question: [faces[at] for at in places] for question, places in questions.items()}
-    except DAMAGES as error:
-        _log.warning("faces not read from the cache error=%s", error)
-        entry.remove()
-        return {}
+def _of_arrays(arrays: Mapping[str, Any]) -> dict[str, list[Face]]:
+    """Return the answers of a block by question."""
+    faces, questions = faces_of_arrays(arrays), json.loads(str(arrays["questions"]))
+    return {question: [faces[at] for at in places] for question, places in questions.items()}
 
 
-def _write(path: Path, answers: _Answers) -> None:
+def _to_arrays(answers: Mapping[str, list[Face]]) -> dict[str, Any]:
     faces: list[Face] = []
     places: dict[str, list[int]] = {}
     for question, found in answers.items():
         places[question] = list(range(len(faces), len(faces) + len(found)))
         faces += found
-    with path.open("wb") as file:
-        np.savez(file, questions=np.array(json.dumps(places)), **arrays_of_faces(faces))
+    return {"questions": np.array(json.dumps(places)), **arrays_of_faces(faces)}
 
 
 def arrays_of_faces(faces: Sequence[Face]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ that matches nobody is an error with its own code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -188,14 +188,15 @@ def find_sparse_faces(
     most = min(usual, fitting, most)
     found: list[SparseFrame] = []
     searched: set[int] = set()
+
+    def see(number: int, planes: U8) -> list[Face]:
+        return [] if number in searched else detector.detect_in(PlanesView(planes, source.colour))
+
     for count in (most, MORE_SPARSE_FRAMES):
-        for number, planes in _numbered_frames(source, (first, last), count, fitting, check):
-            if number in searched:
-                continue
-            searched.add(number)
-            faces = detector.detect_in(PlanesView(planes, source.colour))
-            if faces:
-                found.append(SparseFrame(planes, faces, number))
+        for frame in _searched_frames(source, (first, last), count, fitting, see, check):
+            searched.add(frame.number)
+            if frame.faces:
+                found.append(frame)
             if len(found) == most:
                 break
         if found or last - first <= most:
@@ -208,10 +209,10 @@ def fitting_frames(source: Source) -> int:
     return max(LEAST_SPARSE_FRAMES, SPARSE_BYTES // (source.width * source.height * 3 // 2))
 
 
-def _numbered_frames(
-    source: Source, span: tuple[int, int], count: int, fitting: int, check: Check
-) -> Iterator[tuple[int, U8]]:
-    """Yield up to `count` sparse frames of the span [first, last) with their numbers.
+def _searched_frames(
+    source: Source, span: tuple[int, int], count: int, fitting: int, see: Callable[[int, U8], list[Face]], check: Check
+) -> Iterator[SparseFrame]:
+    """Yield up to `count` sparse frames of the span [first, last) with the faces that `see` finds.
 
     fitting: the number of frames for which there is memory; the span is read in as many parts as that takes.
     """
@@ -220,8 +221,9 @@ def _numbered_frames(
     edges = [first + (last - first) * part // parts for part in range(parts + 1)]
     counts = [count * (part + 1) // parts - count * part // parts for part in range(parts)]
     for (begin, end), share in zip(pairwise(edges), counts, strict=True):
-        frames = sparse_frames(source, begin, end, share, check)
-        yield from zip(sparse_numbers(begin, end, share), frames, strict=False)
+        numbers = sparse_numbers(begin, end, share)
+        for number, (planes, faces) in zip(numbers, sparse_frames(source, numbers, end, see, check), strict=False):
+            yield SparseFrame(planes, faces, number)
 
 
 def _nearest_place(person: Subject, x: float, y: float) -> float:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import ffmpeg
 import numpy as np
@@ -59,6 +59,7 @@ MOST_THREADS: Final = 16  # of a decoder, each of which holds a frame; ffmpeg it
 MAX_MISSING: Final = 0.1  # share of a clip that may fail to decode; the frame before it is repeated
 STILL_FACTS: Final = PictureFacts(None, "1", False, True, False, UNSPECIFIED, UNSPECIFIED, UNSPECIFIED)
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -167,31 +168,36 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
         yield frame
 
 
-def sparse_frames(source: Source, first: int, last: int, count: int, check: Check) -> Iterator[U8]:
-    """Yield up to `count` frames at evenly spaced times of [first, last), each (H * 3/2, W) uint8 I420.
+def sparse_frames(
+    source: Source, numbers: Sequence[int], last: int, see: Callable[[int, U8], T], check: Check
+) -> Iterator[tuple[U8, T]]:
+    """Yield a frame at the time of each of some frame numbers, (H * 3/2, W) uint8 I420, with what `see` makes of it.
 
-    Only the times decide, wherever key frames lie: each frame is at most SPARSE_SLACK_S later than its time. Frames
-    that no other frame needs are passed over, which saves much of the decoding, unless that would leave a time without
-    a frame. The range is read once or each time is sought, whichever decodes less. So the cost is at most that of
-    reading the range, and in a long clip that of `count` times half the distance of its key frames. When no frame is
-    found, the first one of the range is yielded.
+    numbers: what `sparse_numbers` gave for a range that ends before `last`. Only the times decide, wherever key frames
+    lie: each frame is at most SPARSE_SLACK_S later than its time. Frames that no other frame needs are passed over,
+    which saves much of the decoding, unless that would leave a time without a frame. The range is read once or each
+    time is sought, whichever decodes less. So the cost is at most that of reading the range, and in a long clip that
+    of each time half the distance of its key frames. When no frame is found, the first one of the range is yielded.
+
+    see(number, planes): called while the next frames are decoded. What it makes of a reading that leaves too many
+    times without a frame is dropped.
     """
     if source.still is not None:
-        yield source.still
+        yield source.still, see(numbers[0], source.still)
         return
-    numbers = sparse_numbers(first, last, count)
-    count, found = len(numbers), 0
-    if _seeks_pay(source, last - first, count):
+    found = 0
+    if _seeks_pay(source, last - numbers[0], len(numbers)):
         for number in numbers:
             for frame in _sought_frame(source, number, last, check):
+                yield frame, see(numbers[found], frame)
                 found += 1
-                yield frame
     if not found:
-        for frame in _spaced_frames(source, first, last, count, check):
+        for pair in _spaced_frames(source, numbers, last, see, check):
             found += 1
-            yield frame
+            yield pair
     if not found:
-        yield from decode(source, first, first + 1, check)
+        for frame in decode(source, numbers[0], numbers[0] + 1, check):
+            yield frame, see(numbers[0], frame)
 
 
 def sparse_numbers(first: int, last: int, count: int) -> list[int]:
@@ -220,15 +226,20 @@ def _sought_frame(source: Source, number: int, last: int, check: Check) -> list[
     return []
 
 
-def _spaced_frames(source: Source, first: int, last: int, count: int, check: Check) -> list[U8]:
-    """Return up to `count` frames at evenly spaced times of a range that is read once; twice if frames are missing."""
-    frames: list[U8] = []
+def _spaced_frames(
+    source: Source, numbers: Sequence[int], last: int, see: Callable[[int, U8], T], check: Check
+) -> list[tuple[U8, T]]:
+    """Return the frames at the times of some numbers, from a range that is read once; twice if frames are missing."""
+    pairs: list[tuple[U8, T]] = []
+    first, count = numbers[0], len(numbers)
     for skip, slack_s in (("noref", SPARSE_SLACK_S), ("default", float(last - first))):
-        frames.clear()  # the second reading finds at least as many; large frames must not be in memory twice
-        frames += _frames_of(_spaced_arguments(source, first, last, count, slack_s, skip), source, count, check)
-        if len(frames) >= MOST_TIMES * count:
+        pairs.clear()  # the second reading finds at least as many; large frames must not be in memory twice
+        arguments = _spaced_arguments(source, first, last, count, slack_s, skip)
+        for number, frame in zip(numbers, _frames_of(arguments, source, count, check), strict=False):
+            pairs.append((frame, see(number, frame)))
+        if len(pairs) >= MOST_TIMES * count:
             break
-    return frames
+    return pairs
 
 
 def _decode_stream(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:

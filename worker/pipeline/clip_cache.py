@@ -29,7 +29,9 @@ from model.sound import EncodedSound
 from model.speech_encoder.port import FEATURES, SpeechEncoder, feature_count
 from worker.faces.detect import FaceDetector
 from worker.faces.face_finder import FaceFinder
-from worker.faces.recalled import DAMAGES, RecallingDetector
+from worker.faces.kept_blocks import DAMAGES
+from worker.faces.kept_tracks import KeptTracks
+from worker.faces.recalled import RecallingDetector
 from worker.faces.reference import CropShape, ReferenceCrops
 from worker.faces.subject import Chooser
 from worker.media.decode import Source
@@ -46,15 +48,23 @@ _log = logging.getLogger("lipsync.cache")
 
 
 @contextmanager
-def recalling(context: RunContext, source: Source, detector: FaceDetector) -> Iterator[FaceFinder]:
-    """Provide the detector for the numbered frames of a source: one that remembers, if the job has a cache."""
+def recalling(
+    context: RunContext, source: Source, detector: FaceDetector
+) -> Iterator[tuple[FaceFinder, KeptTracks | None]]:
+    """Provide the detector for the numbered frames of a source, one that remembers, and the tracked faces of a source.
+
+    Without a cache these are the detector itself and None.
+    """
     cache = context.cache
     if cache is None or source.is_still:
-        yield detector
+        yield detector, None
         return
     film = film_key(source)
-    with RecallingDetector(detector, lambda block: cache.entry("faces", film, block)) as recalling:
-        yield recalling
+    with (
+        RecallingDetector(detector, lambda block: cache.entry("faces", film, block)) as finder,
+        KeptTracks(lambda rule, block: cache.entry("tracks", film, rule, block)) as kept,
+    ):
+        yield finder, kept
 
 
 def film_key(source: Source) -> str:

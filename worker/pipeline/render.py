@@ -87,8 +87,8 @@ def render(
 
     def track(check: Check) -> Iterator[DubbedFrame]:
         ranges = dub_ranges(plan.dubs, plan.timeline, span)
-        with recalling(context, source, detector) as finder:
-            yield from tracked_dubs(source, plan.timeline[first:last], ranges, finder, timer, check)
+        with recalling(context, source, detector) as (finder, kept):
+            yield from tracked_dubs(source, plan.timeline[first:last], ranges, finder, timer, check, kept)
 
     def crop(check: Check) -> Iterator[CroppedBatch]:
         with Prefetch(track, FRAMES_AHEAD, check, "track") as frames:

@@ -15,7 +15,8 @@ from tests.worker.clips import portrait
 from worker.faces.crop import Transform
 from worker.faces.detect import Face, FaceDetector
 from worker.faces.frame_view import PlanesView
-from worker.faces.recalled import BLOCK_FRAMES, RecallingDetector, arrays_of_faces, faces_of_arrays
+from worker.faces.kept_blocks import BLOCK_FRAMES
+from worker.faces.recalled import RecallingDetector, arrays_of_faces, faces_of_arrays
 from worker.media.colour import ColourMatrix, planes_of_rgb
 
 JOB = "1" * 32

@@ -20,7 +20,7 @@ from tests.worker.clips import portrait, write_clip
 from worker.faces.detect import FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
-from worker.media.decode import Source, decode, decoder_threads, open_source, sparse_frames
+from worker.media.decode import Source, decode, decoder_threads, open_source, sparse_frames, sparse_numbers
 from worker.media.media_process import ProcessKilledError
 
 
@@ -188,10 +188,23 @@ def test_exif_orientation_is_honoured(tmp_path: Path, detector: FaceDetector, or
     assert np.abs(rgb_of(source, planes).astype(int) - np.asarray(image)).mean() < 6
 
 
+def seen(source: Source, first: int, last: int, count: int) -> list[tuple[np.ndarray, tuple[int, bytes]]]:
+    """Return sparse frames, each with its number and its first row as they were shown while others were decoded."""
+
+    def see(number: int, planes: np.ndarray) -> tuple[int, bytes]:
+        return number, planes[0].tobytes()
+
+    numbers = sparse_numbers(first, last, count)
+    pairs = list(sparse_frames(source, numbers, last, see, never_stop))
+    assert [number for _, (number, _) in pairs] == numbers[: len(pairs)]
+    assert all(planes[0].tobytes() == row for planes, (_, row) in pairs)
+    return pairs
+
+
 def test_sparse_frames_are_few_and_spread(moving_clip: Path) -> None:
     source = opened(moving_clip)
-    assert len(list(sparse_frames(source, 0, 100, 5, never_stop))) == 5
-    assert 1 <= len(list(sparse_frames(source, 98, 100, 5, never_stop))) <= 2
+    assert len(seen(source, 0, 100, 5)) == 5
+    assert 1 <= len(seen(source, 98, 100, 5)) <= 2
 
 
 GREY = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "4", "-sc_threshold", "0", "-pix_fmt", "yuv420p")
@@ -204,8 +217,7 @@ def grey_clip(path: Path, frames: int, *options: str) -> Source:
 
 
 def numbers_of(source: Source, first: int, last: int, count: int) -> list[int]:
-    frames = sparse_frames(source, first, last, count, never_stop)
-    return [round((float(rgb_of(source, planes).mean()) - 20) / 2) for planes in frames]
+    return [round((float(rgb_of(source, planes).mean()) - 20) / 2) for planes, _ in seen(source, first, last, count)]
 
 
 @pytest.mark.parametrize(("suffix", "interval"), [("mp4", 5), ("mp4", 250), ("ts", 250)])

@@ -26,7 +26,7 @@ from tests.worker.films import (
 from worker.faces.detect import FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.media.colour import split_planes
-from worker.media.decode import Source, decode, open_source, sparse_frames
+from worker.media.decode import Source, decode, open_source, sparse_frames, sparse_numbers
 from worker.pipeline.film_warnings import film_warnings
 
 RATE = Fraction(25)
@@ -87,7 +87,8 @@ def test_joined_files_follow_each_other_in_proportion(tmp_path: Path, kind: str)
     usual = max(parts, key=lambda part: len(part.numbers))
     assert (source.facts.width, source.facts.height) == usual.shown_size
     check_frames(source, numbered(*parts))
-    assert len(list(sparse_frames(source, 0, source.frames, 4, never_stop))) == 4
+    times = sparse_numbers(0, source.frames, 4)
+    assert len(list(sparse_frames(source, times, source.frames, lambda number, _: number, never_stop))) == 4
     assert any("starts again" in warning for warning in film_warnings(source.facts))
 
 
