@@ -91,12 +91,12 @@ def arrays_of_faces(faces: Sequence[Face]) -> dict[str, Any]:
     """Return faces as arrays, one row a face, for a file."""
     patterns = [face.pattern for face in faces]
     squares = [face.square for face in faces]
-    length = max((len(pattern) for pattern in patterns if pattern is not None), default=0)
+    blank = np.zeros(next((pattern.shape for pattern in patterns if pattern is not None), (0,)), np.float32)
     return {
         "landmarks": np.array([face.landmarks for face in faces], np.float32),
         "scores": np.array([face.score for face in faces], np.float64),
         "depths": np.array([face.depths for face in faces], np.float32),
-        "patterns": np.array([np.zeros(length) if one is None else one for one in patterns], np.float32),
+        "patterns": np.array([blank if one is None else one for one in patterns], np.float32),
         "patterned": np.array([one is not None for one in patterns], bool),
         "squares": np.array([np.zeros((2, 3)) if one is None else one.matrix for one in squares], np.float64),
         "sizes": np.array([0 if one is None else one.size for one in squares], np.int64),  # 0: no square

@@ -146,7 +146,7 @@ def test_an_entry_of_no_use_is_found_anew(asked: Asked, entry_of: Callable[[int]
 def face(seed: int, *, has_pattern: bool, square: Transform | None) -> Face:
     random = np.random.default_rng(seed)
     landmarks, depths = (random.standard_normal(shape).astype(np.float32) for shape in ((468, 2), 468))
-    pattern = random.standard_normal(144).astype(np.float32) if has_pattern else None
+    pattern = random.standard_normal((2, 162)).astype(np.float32) if has_pattern else None  # shaped as by pattern_of
     return Face(landmarks, float(random.random()), depths, pattern, square)
 
 
