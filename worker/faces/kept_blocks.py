@@ -5,24 +5,17 @@ Each segment of a long clip reads the blocks that it needs, and adds what is new
 
 from __future__ import annotations
 
-import io
-import logging
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
-import numpy as np
-
 from app.core.storage.cache import Entry
+from worker.faces.kept_arrays import keep_arrays, read_arrays
 
 BLOCK_FRAMES: Final = 256
-DAMAGES: Final = (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile)
 
 T = TypeVar("T")
-_log = logging.getLogger("lipsync.cache")
 
 
 @dataclass(frozen=True)
@@ -78,21 +71,7 @@ class KeptBlocks(Generic[T]):
             self._new.remove(number)
             entry = self._entry_of(number)
             findings = self._read(entry) | findings  # another segment may have added some meanwhile
-
-            def write(path: Path) -> None:
-                with path.open("wb") as file:
-                    np.savez(file, **self._form.to_arrays(findings))
-
-            entry.put(write)
+            keep_arrays(entry, self._form.to_arrays(findings))
 
     def _read(self, entry: Entry) -> dict[str, T]:
-        path = entry.get()
-        if path is None:
-            return {}
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                return self._form.of_arrays({name: file[name] for name in file.files})
-        except DAMAGES as error:
-            _log.warning("findings not read from the cache error=%s", error)
-            entry.remove()
-            return {}
+        return read_arrays(entry, self._form.of_arrays) or {}

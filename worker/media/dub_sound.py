@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -24,7 +23,6 @@ from app.core.errors import ErrorCode
 from model.arrays import F32
 from worker.media.media_process import MediaProcess
 from worker.media.sound_feed import Feed, PlayedSound
-from worker.media.sound_program import SoundRequest
 
 BLOCK_S: Final = 0.5
 FADE_S: Final = 0.01
@@ -144,18 +142,8 @@ class MixedFeed(Feed):
 
     def _stream(self, opened: ExitStack, sound: PlayedSound, begin_s: float, end_s: float) -> _Stream:
         """Start the program that decodes a sound until `end_s`; begin_s: the silence before it, as in SoundRequest."""
-        request = SoundRequest(
-            path=str(sound.path),
-            format=sound.facts.format,
-            track=sound.facts.track,
-            rate_hz=self._rate_hz,
-            channels=self._channels,
-            begin_s=begin_s,
-            end_s=end_s,
-            is_heard=False,
-            file_channels=sound.facts.channels,
-        )
-        process = MediaProcess(request.to_program(), self._check_stopped, reads=True, opens=[Path(request.path)])
+        program = self._request(sound, begin_s, end_s).to_program()
+        process = MediaProcess(program, self._check_stopped, reads=True, opens=[sound.path])
         return _Stream(opened.enter_context(process), self._channels)
 
 

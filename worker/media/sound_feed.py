@@ -7,6 +7,7 @@ sound changes, gets samples that simply follow each other.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -45,7 +46,7 @@ class OutputSound(Protocol):
         """Return the feed of so many seconds of the sound."""
 
 
-class Feed:
+class Feed(ABC):
     """Samples of `length_s` seconds of output, and the pipe from which ffmpeg reads them.
 
     A context manager. ffmpeg has to inherit `fd`; `close_pipe` is called once it has.
@@ -90,43 +91,42 @@ class Feed:
             os.close(self.fd)
             self.fd = -1
 
+    @abstractmethod
     def finish(self) -> None:
         """Wait for the end of the samples, once ffmpeg has ended; raises ServiceError if they could not be had."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _start(self, writing_fd: int) -> None:
         """Begin to write the samples; takes over the descriptor."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end(self) -> None:
         """Stop writing."""
-        raise NotImplementedError
+
+    def _request(self, sound: PlayedSound, begin_s: float, end_s: float) -> SoundRequest:
+        """Return the request for a sound at the rate and with the channels of the output."""
+        return SoundRequest.of(
+            sound.path,
+            sound.facts,
+            rate_hz=self._rate_hz,
+            channels=self._channels,
+            begin_s=begin_s,
+            end_s=end_s,
+            is_heard=False,
+        )
 
 
 class SoundFeed(Feed):
     """Feed of one sound: a program decodes it."""
 
     def __init__(self, sound: PlayedSound, length_s: Fraction, check: Check) -> None:
-        facts = sound.facts
-        super().__init__([facts], length_s)
-        self._check = check
-        self._request = SoundRequest(
-            path=str(sound.path),
-            format=facts.format,
-            track=facts.track,
-            rate_hz=self._rate_hz,
-            channels=self._channels,
-            begin_s=sound.begin_s,
-            end_s=float(length_s),
-            is_heard=False,
-            file_channels=facts.channels,
-        )
+        super().__init__([sound.facts], length_s)
+        self._sound, self._check = sound, check
 
     def _start(self, writing_fd: int) -> None:
         try:
-            self._process = MediaProcess(
-                self._request.to_program(), self._check, output_fd=writing_fd, opens=[Path(self._request.path)]
-            )
+            program = self._request(self._sound, self._sound.begin_s, float(self._length_s)).to_program()
+            self._process = MediaProcess(program, self._check, output_fd=writing_fd, opens=[self._sound.path])
             self._process.__enter__()
         finally:
             os.close(writing_fd)

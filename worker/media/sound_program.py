@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 import av
 import av.filter
@@ -29,6 +29,9 @@ from app.core.probing.sound_reader import Reading, read_sound
 from app.core.sandbox.forked import PythonProgram
 from model.arrays import F32, I16
 from worker.media.mix import CancelGuard, are_placed, mix_weights
+
+if TYPE_CHECKING:
+    from app.core.jobs import AudioFacts
 
 PROGRAM: Final = "worker.media.sound_program"
 BLOCK_S: Final = 0.5  # of sound that is judged at once
@@ -57,6 +60,14 @@ class SoundRequest:
     end_s: float
     is_heard: bool
     file_channels: int
+
+    @classmethod
+    def of(
+        cls, path: Path, facts: AudioFacts, *, rate_hz: int, channels: int, begin_s: float, end_s: float, is_heard: bool
+    ) -> SoundRequest:
+        """Return the request for a file whose sound was probed."""
+        track, file_channels = facts.track, facts.channels
+        return cls(str(path), facts.format, track, rate_hz, channels, begin_s, end_s, is_heard, file_channels)
 
     def to_program(self) -> PythonProgram:
         """Return the program that decodes the sound."""

@@ -40,16 +40,9 @@ def read_voice(
     its facts say, and nothing is left out. longest_s: the voice is cut off there.
     """
     begin_s = max(0.0, facts.start_s) if begin_s is None else begin_s
-    request = SoundRequest(
-        path=str(path),
-        format=facts.format,
-        track=facts.track,
-        rate_hz=SAMPLE_RATE_HZ,
-        channels=1,
-        begin_s=begin_s,
-        end_s=min(longest_s, begin_s + facts.duration_s - max(0.0, facts.start_s)),
-        is_heard=True,
-        file_channels=facts.channels,
+    end_s = min(longest_s, begin_s + facts.duration_s - max(0.0, facts.start_s))
+    request = SoundRequest.of(
+        path, facts, rate_hz=SAMPLE_RATE_HZ, channels=1, begin_s=begin_s, end_s=end_s, is_heard=True
     )
     raw, buffer = work_dir / VOICE_FILE, memoryview(mmap.mmap(-1, BUFFER_BYTES))
     with MediaProcess(request.to_program(), check, reads=True, opens=[path]) as process:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from model.sound import EncodedSound
 from model.speech_encoder.port import FEATURES, SpeechEncoder, feature_count
 from worker.faces.detect import FaceDetector
 from worker.faces.face_finder import FaceFinder
-from worker.faces.kept_blocks import DAMAGES
+from worker.faces.kept_arrays import keep_arrays, read_arrays
 from worker.faces.kept_tracks import KeptTracks
 from worker.faces.recalled import RecallingDetector
 from worker.faces.reference import CropShape, ReferenceCrops
@@ -77,29 +76,18 @@ def film_key(source: Source) -> str:
 
 def kept_choice(entry: Entry | None, shape: CropShape) -> tuple[Chooser, ReferenceCrops] | None:
     """Return the chosen faces and the references of an entry; None if it has none."""
-    path = None if entry is None else entry.get()
-    if entry is None or path is None:
-        return None
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+
+    def choice_of(arrays: Mapping[str, Any]) -> tuple[Chooser, ReferenceCrops]:
         chooser = Chooser.of_facts(json.loads(str(arrays["chooser"])))
         return chooser, ReferenceCrops.of_arrays(arrays, shape, chooser)
-    except DAMAGES as error:
-        _log.warning("references not read from the cache error=%s", error)
-        entry.remove()
-        return None
+
+    return None if entry is None else read_arrays(entry, choice_of)
 
 
 def keep_choice(entry: Entry | None, chooser: Chooser, references: ReferenceCrops) -> None:
     """Keep the chosen faces and the references of a clip."""
-
-    def write(path: Path) -> None:
-        with path.open("wb") as file:
-            np.savez(file, chooser=np.array(json.dumps(chooser.facts())), **references.arrays())
-
     if entry is not None:
-        entry.put(write)
+        keep_arrays(entry, {"chooser": np.array(json.dumps(chooser.facts())), **references.arrays()})
 
 
 def recall_features(

@@ -23,7 +23,7 @@ OGG_FIRST_PAGE: Final = 2  # flag of the first page of a stream
 FLAC_START: Final = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # the marker, and the header of the block that follows
 RIFF_HEADER_BYTES: Final = 12
 BLOCK_BYTES: Final = 1024 * 1024
-PATTERN_BYTES: Final = 16
+PATTERN_BYTES: Final = 64
 
 
 class Part(NamedTuple):
@@ -82,7 +82,7 @@ def _ogg_starts(file: BinaryIO) -> list[int]:
     starts, at, was_first = [0], 0, True
     while len(header := _read_at(file, at, OGG_HEADER_BYTES)) == OGG_HEADER_BYTES:
         if not header.startswith(OGG_START):
-            found = next(_find(file, OGG_PATTERN, at + 1), None)
+            found = next(find_pattern(file, OGG_PATTERN, at + 1), None)
             if found is None:
                 break
             at = found
@@ -97,7 +97,7 @@ def _ogg_starts(file: BinaryIO) -> list[int]:
 
 
 def _flac_starts(file: BinaryIO) -> list[int]:
-    return list(_find(file, FLAC_START, 0)) or [0]
+    return list(find_pattern(file, FLAC_START, 0)) or [0]
 
 
 def _wav_starts(file: BinaryIO) -> list[int]:
@@ -114,7 +114,7 @@ def _read_at(file: BinaryIO, at: int, size: int) -> bytes:
     return file.read(size)
 
 
-def _find(file: BinaryIO, pattern: re.Pattern[bytes], at: int) -> Iterator[int]:
+def find_pattern(file: BinaryIO, pattern: re.Pattern[bytes], at: int) -> Iterator[int]:
     """Yield the places from `at` on where a pattern of at most PATTERN_BYTES matches."""
     while block := _read_at(file, at, BLOCK_BYTES):
         # a match that begins in the last bytes may go on behind them; it is found in the next block

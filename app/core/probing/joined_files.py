@@ -9,7 +9,6 @@ that can be joined repeat the headers between their packets, or are refused (MP4
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,11 +16,9 @@ import av
 
 from app.core.errors import ErrorCode, InputError
 from app.core.probing.allowed import guard_decoders, input_options
-from app.core.probing.chain import Part, PartOfFile
+from app.core.probing.chain import Part, PartOfFile, find_pattern
 
-BLOCK_BYTES: Final = 1024 * 1024
-OVERLAP_BYTES: Final = 64
-BEGINNINGS: Final = {
+BEGINNINGS: Final = {  # of at most PATTERN_BYTES of chain.py each
     "matroska": re.compile(rb"\x1a\x45\xdf\xa3.{1,40}?\x42\x82.{1,8}?(?:matroska|webm)", re.DOTALL),
     "asf": re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"),
     "flv": re.compile(rb"FLV\x01[\x00\x01\x04\x05]\x00\x00\x00\x09\x00\x00\x00\x00"),
@@ -33,7 +30,7 @@ def has_unread_film(path: Path, name: str, read_bytes: int) -> bool:
     with path.open("rb") as file:
         if name == "mov":
             return _movie_boxes(file) > 1
-        return name in BEGINNINGS and next(_beginnings(file, name, read_bytes), None) is not None
+        return name in BEGINNINGS and next(find_pattern(file, BEGINNINGS[name], read_bytes), None) is not None
 
 
 def headers_differ(path: Path, name: str, stream: int) -> bool:
@@ -45,7 +42,7 @@ def headers_differ(path: Path, name: str, stream: int) -> bool:
         return False
     size = path.stat().st_size
     with path.open("rb") as file:  # a reader stops after the second film, so no later one matters
-        starts = [start for start, _ in zip(_beginnings(file, name, 0), range(2), strict=False)]
+        starts = [start for start, _ in zip(find_pattern(file, BEGINNINGS[name], 0), range(2), strict=False)]
     if len(starts) < 2:
         return False
     first, second = (_codec_headers(path, Part(start, size), stream) for start in starts)
@@ -64,21 +61,6 @@ def _codec_headers(path: Path, part: Part, stream: int) -> tuple[str, bytes] | N
             if stream >= len(container.streams) or not (context := container.streams[stream].codec_context):
                 return None
             return context.name, bytes(context.extradata or b"")
-
-
-def _beginnings(file: BinaryIO, name: str, at: int) -> Iterator[int]:
-    """Yield the places from `at` on where a film of a format of BEGINNINGS begins."""
-    pattern = BEGINNINGS[name]
-    file.seek(at)
-    kept, last = b"", -1
-    while block := file.read(BLOCK_BYTES):
-        searched = kept + block
-        for found in pattern.finditer(searched):
-            if (start := at - len(kept) + found.start()) > last:
-                yield start
-                last = start
-        at += len(block)
-        kept = searched[-OVERLAP_BYTES:]
 
 
 def _movie_boxes(file: BinaryIO) -> int:

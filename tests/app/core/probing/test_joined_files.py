@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import ErrorCode, InputError
-from app.core.probing.joined_files import BLOCK_BYTES, headers_differ
+from app.core.probing.chain import BLOCK_BYTES
+from app.core.probing.joined_files import headers_differ
 from app.core.probing.probe import Limits, probe_video
 from tests.worker.films import X264, Part, join_files, write_part
 
