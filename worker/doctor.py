@@ -91,6 +91,13 @@ def _runtime(settings: Settings) -> str:
     return f"{chosen.runtime} in {chosen.precision}, {chosen.reason} with {share}: {speeds}"
 
 
+def _video(settings: Settings) -> str:
+    """Say what decodes and encodes video, and why."""
+    from worker.media.codec_choice import choose_decoder, choose_encoder
+
+    return f"decoder: {choose_decoder(settings)}; encoder: {choose_encoder(settings)}"
+
+
 def _weights(settings: Settings) -> str:
     from model.evaluation.lip_voice import load_model
     from worker.loaded_network import checkpoint_path, settle_network
@@ -157,6 +164,7 @@ START_CHECKS: Final[dict[str, Check]] = {
 ALL_CHECKS: Final[dict[str, Check]] = START_CHECKS | {
     "sandbox": _sandbox,
     "colours": _colours,
+    "video": _video,
     "device": _device,
     "runtime": _runtime,
     "weights": _weights,

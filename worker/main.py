@@ -36,17 +36,19 @@ from app.core.storage.open import open_cache, open_storage
 from app.core.storage.workspace import Workspace
 from worker.jobs import tasks
 from worker.jobs.runtime import Pipeline
+from worker.media.codec_choice import settle_codecs
 from worker.pool_child import PoolChild, WorkerParts
 
 
 def run_worker(settings: Settings, parts: WorkerParts | None = None) -> int:
     """Work until SIGTERM or SIGINT; return the exit status.
 
-    Raises LipSyncError(checkpoint_missing, checkpoint_invalid) before any job is taken, ValueError without Redis.
+    Raises LipSyncError(checkpoint_missing, checkpoint_invalid, option_invalid) before any job is taken, ValueError
+    without Redis.
     """
     parts = parts or default_parts()
     celery = make_celery(settings)
-    child = PoolChild(parts.settle_network(settings), parts)
+    child = PoolChild(settle_codecs(parts.settle_network(settings)), parts)
     _register_tasks(celery, child)
     _connect_signals(child, _make_housekeepers(settings))
     warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle: this worker only accepts JSON

@@ -21,6 +21,8 @@ from app.core.probing.probe import Limits, probe_audio, probe_video
 from app.core.settings import Settings
 from worker.faces.detect import DetectorPool
 from worker.loaded_network import load_generator, settle_network
+from worker.media.codec_choice import settle_codecs
+from worker.media.video_codecs import VideoCodecs
 from worker.pipeline.render import run
 from worker.pipeline.run_context import FinishedClip, RunContext, Sources
 
@@ -79,10 +81,12 @@ def sync_clip(settings: Settings, files: ClipFiles, output: Path, options: Mappi
     chosen = options_to_keep(chosen)
     facts = _probe(parts, chosen, Limits.of(settings))
     check_options_fit(chosen, facts, settings.max_duration_s)
+    settings = settle_codecs(settings)
     synthesizer = load_generator(settle_network(settings))
     with tempfile.TemporaryDirectory(prefix="lipsync-") as folder, ProgressBar() as bar, DetectorPool() as detectors:
         sources = Sources.of_files(parts, facts, chosen)
-        context = RunContext(sources, chosen, synthesizer, Path(folder), bar, detectors, settings.ffmpeg)
+        codecs = VideoCodecs.of(settings)
+        context = RunContext(sources, chosen, synthesizer, Path(folder), bar, detectors, settings.ffmpeg, codecs=codecs)
         with ending_on_signals():
             return run(context, output)
 

@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     runtime: Literal["auto", "torch", "openvino"] = Field(
         "auto", description="What computes the network; auto: the fastest on this machine, measured once."
     )
+    video_decoder: Literal["software", "auto", "nvidia"] = Field(
+        "software", description="What decodes H.264, HEVC, VP9 and AV1; auto: NVIDIA's GPU if a try succeeds."
+    )
+    video_encoder: Literal["software", "auto", "nvidia"] = Field(
+        "software", description="What encodes the output, x264 or NVIDIA's GPU; auto: the GPU if a try succeeds."
+    )
     workers: Positive = 1
     batch_size: Positive = Field(8, description="Crops that the network draws at once; a fast GPU likes more.")
     segment_s: Finite = Field(30.0, ge=1.0, description="Longer clips are done in segments of about this many seconds.")

@@ -77,8 +77,10 @@ def worker(check_only: bool) -> None:
     check_worker(settings)
     if check_only:
         from worker.loaded_network import settle_network
+        from worker.media.codec_choice import settle_codecs
 
         settle_network(settings)
+        settle_codecs(settings)
         return
     set_up_logging()
     sys.exit(run_worker(settings))

@@ -25,6 +25,7 @@ from worker.jobs.leases import JobLease, Lease, SegmentLease
 from worker.jobs.monitor import JobMonitor
 from worker.jobs.runtime import Runtime
 from worker.jobs.unavailable import retry_while_unavailable
+from worker.media.video_codecs import VideoCodecs
 from worker.pipeline.run_context import FinishedClip, RunContext
 
 RESULT_FILE: Final = "result.mp4"
@@ -136,6 +137,7 @@ def _opened(runtime: Runtime, job: Job, lease: Lease, monitor: JobMonitor) -> It
             runtime.detectors,
             runtime.settings.ffmpeg,
             runtime.cache.of_job(job.owner, job.id) if runtime.cache is not None else None,
+            VideoCodecs.of(runtime.settings),
         )
         yield files, context
 

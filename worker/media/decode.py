@@ -4,6 +4,8 @@ Each range [first, last) is decoded by one ffmpeg process, and it gives exactly 
 gives there: frames are placed on the grid by their own timestamps, counted from the first frame shown. After a seek,
 decoding starts at a key frame well before the range. Formats without a reliable index, and films whose clock starts
 again, are decoded from their beginning.
+
+A GPU decodes long ranges if the source names one. Where it gives no more frames, software goes on with the next one.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -42,6 +45,7 @@ from worker.media.film_steps import clock_step, film_options, upright_steps
 from worker.media.hdr_peak import peak_whites
 from worker.media.media_process import MediaProcess
 from worker.media.still import read_still
+from worker.media.video_codecs import LEAST_FRAMES, nvdec_format, nvdec_options, nvdec_steps
 from worker.process_share import usable_cores
 
 VIDEO_SUFFIXES: Final = frozenset({".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".avi", ".webm", ".m4v", ".ts"})
@@ -69,6 +73,7 @@ class Source:
 
     conversion: way from the colours of the file to those of the frames. still: the only frame of a still picture,
     (H * 3/2, W) uint8 I420; None for a video. warnings: sentences on what the frames do not show as the file does.
+    gpu: number of the GPU that decodes what it can; None: software decodes.
     """
 
     path: Path
@@ -78,6 +83,7 @@ class Source:
     conversion: ColourConversion
     still: U8 | None = None
     warnings: tuple[str, ...] = ()
+    gpu: int | None = None
 
     @property
     def colour(self) -> ColourMatrix:
@@ -115,10 +121,17 @@ class Source:
         return self.facts.height + self.facts.height % 2
 
 
-def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check, peak: float | None = None) -> Source:
+def open_source(
+    path: Path,
+    facts: VideoFacts,
+    ffmpeg_path: str,
+    check: Check,
+    peak: float | None = None,
+    gpu: int | None = None,
+) -> Source:
     """Return the source of a video or still picture that was probed; raises InputError.
 
-    peak: brightest light of an HDR video in reference whites; None: it is measured.
+    peak: brightest light of an HDR video in reference whites; None: it is measured. gpu: see `Source`.
     """
     if facts.format in PICTURE_FORMATS:
         colour = ColourMatrix.for_height(facts.height)
@@ -133,7 +146,7 @@ def open_source(path: Path, facts: VideoFacts, ffmpeg_path: str, check: Check, p
     if conversion.is_hdr:
         measured = peak or peak_whites(path, facts, conversion, picture, ffmpeg_path, check)
         conversion = replace(conversion, peak=measured)
-    source = Source(path, facts, picture, ffmpeg_path, conversion, warnings=warnings)
+    source = Source(path, facts, picture, ffmpeg_path, conversion, warnings=warnings, gpu=gpu)
     if facts.kind == "image":
         return replace(source, still=next(decode(source, 0, 1, check)))
     return source
@@ -243,7 +256,20 @@ def _spaced_frames(
 
 
 def _decode_stream(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
-    return _frames_of(_range_arguments(source, first, last), source, last - first, check)
+    if source.gpu is not None and last - first >= LEAST_FRAMES and nvdec_format(source.facts, source.picture):
+        for frame in gpu_frames(source, source.gpu, first, last, check):
+            yield frame
+            first += 1
+        if first == last:
+            return
+        log.warning("the GPU decoded only up to frame %d, software goes on", first)
+    yield from _frames_of(range_arguments(source, first, last), source, last - first, check)
+
+
+def gpu_frames(source: Source, gpu: int, first: int, last: int, check: Check) -> Iterator[U8]:
+    """Yield as many frames of [first, last) as a GPU decodes, without any error when there are fewer."""
+    with suppress(InputError):
+        yield from _frames_of(range_arguments(source, first, last, gpu), source, last - first, check)
 
 
 def _frames_of(arguments: list[str], source: Source, count: int, check: Check) -> Iterator[U8]:
@@ -277,7 +303,8 @@ def decoder_threads(cores: int) -> int:
     return min(MOST_THREADS, max(1, cores // 2))
 
 
-def _range_arguments(source: Source, first: int, last: int) -> list[str]:
+def range_arguments(source: Source, first: int, last: int, gpu: int | None = None) -> list[str]:
+    """Return the ffmpeg that decodes the frames [first, last) of a video, in software or on a GPU."""
     options: FfmpegOptions = {}
     margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
     options["copyts"] = None  # times as in the file: ffmpeg has its own rule for clocks that start again
@@ -290,8 +317,13 @@ def _range_arguments(source: Source, first: int, last: int) -> list[str]:
         # no accurate seek: the fps filter below decides where the range begins, not the seek
         options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
         origin = f"{start_s.numerator}/{start_s.denominator}/TB"
-    options["threads"] = decoder_threads(usable_cores())
-    steps = [clock_step(source.facts, origin), *upright_steps(source.facts, source.picture)]
+    arriving = None if gpu is None else nvdec_format(source.facts, source.picture)
+    if gpu is None or arriving is None:
+        options["threads"], fetching = decoder_threads(usable_cores()), []
+    else:
+        options |= nvdec_options(gpu)
+        fetching = nvdec_steps(arriving, source.picture)
+    steps = [*fetching, clock_step(source.facts, origin), *upright_steps(source.facts, source.picture)]
     steps.append(f"fps=fps={source.rate}:start_time={float(first / source.rate):.6f}:round=near")
     return _arguments(source, options, steps, last - first)
 

@@ -30,17 +30,25 @@ from app.core.parent_death import tied_to_this_process
 from app.core.sandbox.confined import child_environment, program_access, start_confined
 from app.core.sandbox.forked import ForkedChild, PythonProgram, fork_server
 from app.core.sandbox.landlock import FileAccess
+from app.core.sandbox.nvidia import gpu_devices, with_gpu
 
 POLL_S: Final = 0.25
-KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM, 255)  # no input file causes these; 255: ffmpeg was asked to end
+KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM)  # no input file causes these
+ASKED_TO_END: Final = 255  # the status of an ffmpeg that was asked to end, and of one whose GPU refuses to work
 PIPE_BYTES: Final = 1024 * 1024  # the largest pipe that an unprivileged process may request
 LOG_BYTES: Final = 2000
 FILE_PROTOCOL: Final = "file:"
+GPU_OPTIONS: Final = {"-hwaccel": "cuda", "-vcodec": "h264_nvenc"}  # of ffmpeg
 # Written memory, not address space, of which the many threads of a big machine reserve more than they use. Ordinary 4K
 # with 16 threads takes less than 2 GiB. No core dump, which would hold pictures of a person.
 LIMITS: Final = {resource.RLIMIT_DATA: 8 * 1024**3, resource.RLIMIT_CORE: 0}
 
 log = logging.getLogger(__name__)
+
+
+def uses_gpu(command: Sequence[str]) -> bool:
+    """Return whether an ffmpeg with these arguments decodes or encodes on an NVIDIA GPU."""
+    return any(GPU_OPTIONS.get(name) == value for name, value in itertools.pairwise(command))
 
 
 class ProcessKilledError(ServiceError):
@@ -68,7 +76,8 @@ class MediaProcess:
     A PythonProgram is forked by this process's fork server; it reads no input and sets limits of its own.
 
     It is confined: it reaches no network, and it opens only the files that ffmpeg's arguments name (`file:...`; those
-    that do not follow `-i` are written) and those in `opens`, which it reads.
+    that do not follow `-i` are written) and those in `opens`, which it reads. One that decodes or encodes on an NVIDIA
+    GPU also uses the GPU's devices.
     """
 
     def __init__(
@@ -86,6 +95,7 @@ class MediaProcess:
         self._output_fd = subprocess.DEVNULL if output_fd is None else output_fd
         self._inherited = () if inherited_fd is None else (inherited_fd,)
         self._opens = opens
+        self._uses_gpu = not isinstance(arguments, PythonProgram) and uses_gpu(arguments)
 
     def __enter__(self) -> MediaProcess:
         self._error_output = tempfile.TemporaryFile()  # closed in __exit__
@@ -133,7 +143,8 @@ class MediaProcess:
             if argument.startswith(FILE_PROTOCOL):
                 path = Path(argument.removeprefix(FILE_PROTOCOL))
                 (reads if before == "-i" else writes).append(path)
-        return program_access(list(dict.fromkeys((launcher, command[0]))), reads, list(filter(_made, writes)))
+        access = program_access(list(dict.fromkeys((launcher, command[0]))), reads, list(filter(_made, writes)))
+        return with_gpu(access, gpu_devices()) if self._uses_gpu else access
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -182,7 +193,7 @@ class MediaProcess:
             except subprocess.TimeoutExpired:
                 self._check()
                 continue
-            if status in KILLED:
+            if status in KILLED or (status == ASKED_TO_END and not self._uses_gpu):
                 raise ProcessKilledError
             return status
 

@@ -26,6 +26,7 @@ from worker.faces.subject import SparseFrame, find_sparse_faces
 from worker.media.decode import Source, open_source
 from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
+from worker.media.video_codecs import NVIDIA, SOFTWARE
 from worker.media.voice import read_voice
 from worker.pipeline.clip_cache import film_key, keep_choice, kept_choice
 from worker.pipeline.dubs import Dub, Role, Stretch, stretches_of
@@ -45,7 +46,7 @@ class Plan:
 
     voice_s: when the voice or the last stretch ends, in seconds. timeline: the source frame of each output frame, (N,)
     int64. stretches: one for each voice. dubs: the same, or with `face=speaking` one for each speaker. sound_file,
-    sound_parts: what the network hears of each voice.
+    sound_parts: what the network hears of each voice. encoder: what encodes all segments, `software` or `nvidia`.
     """
 
     source: Source
@@ -56,6 +57,7 @@ class Plan:
     sound_file: Path
     sound_parts: tuple[SoundPart, ...]
     warnings: tuple[str, ...] = ()
+    encoder: str = SOFTWARE
 
     @property
     def frames(self) -> int:
@@ -91,7 +93,8 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
         for stretch, role, chosen in zip(stretches, found.cast.roles, looked_at, strict=True)
     )
     spoken = tuple(stretches_of(options, source, timeline))
-    return Plan(source, voice_s, timeline, spoken, dubs, sound_file, parts, tuple(found.cast.warnings))
+    encoder = SOFTWARE if context.codecs.encoder_gpu is None else NVIDIA
+    return Plan(source, voice_s, timeline, spoken, dubs, sound_file, parts, tuple(found.cast.warnings), encoder)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ def _look(context: RunContext, end_s: float, detector: FaceDetector, check: Chec
     end_s: the length of the voice as it was probed, or the end of the last stretch.
     """
     sources, options, shape = context.sources, context.options, context.synthesizer.config
-    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check)
+    gpu = context.codecs.decoder_gpu
+    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check, gpu=gpu)
     # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
     shown = plan_timeline(options, source, end_s)
     stretches = stretches_of(options, source, shown)

@@ -8,10 +8,11 @@ grow with length.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from app.core.checks import Check
 from app.core.jobs import Report, ResultFacts
@@ -21,6 +22,7 @@ from worker.faces.detect import FaceDetector
 from worker.faces.dub_tracks import DubbedFrame, tracked_dubs
 from worker.media.encode import Encoder
 from worker.media.stage_timer import StageTimer
+from worker.media.video_codecs import NVIDIA, GpuEncoderError, VideoCodecs
 from worker.pipeline.clip_cache import recalling
 from worker.pipeline.dub_lips import DubLipReader, dub_confidence
 from worker.pipeline.dubs import dub_ranges, output_sound
@@ -43,6 +45,9 @@ from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, ba
 FRAMES_AHEAD: Final = 4  # that are tracked while others are cropped
 BATCHES_AHEAD: Final = 1  # the same between later stages
 
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
 
 def run(context: RunContext, output: Path, timer: StageTimer | None = None) -> FinishedClip:
     """Lip-sync one clip into `output`; raises LipSyncError, and then leaves no output.
@@ -57,14 +62,31 @@ def run(context: RunContext, output: Path, timer: StageTimer | None = None) -> F
 def run_plan(plan: Plan, context: RunContext, output: Path, detector: FaceDetector, timer: StageTimer) -> FinishedClip:
     """Render a planned clip in one pass; raises LipSyncError."""
     monitor, options = context.monitor, context.options
-    sound = output_sound(context.sources, plan.stretches, plan.source, plan.timeline)
-    with Encoder(output, plan.source, plan.frames, sound, options, monitor.check) as encoder:
-        stats = render(plan, (0, plan.frames), context, detector, encoder.write, timer)
-        check_faces(stats, options.face)
-        monitor.stage("finish")
-        with timer.time("finish"):
-            result = encoder.finish()
+
+    def encoded(gpu: int | None) -> tuple[ClipStats, ResultFacts]:
+        sound = output_sound(context.sources, plan.stretches, plan.source, plan.timeline)
+        with Encoder(output, plan.source, plan.frames, sound, options, monitor.check, gpu) as encoder:
+            stats = render(plan, (0, plan.frames), context, detector, encoder.write, timer)
+            check_faces(stats, options.face)
+            monitor.stage("finish")
+            with timer.time("finish"):
+                return stats, encoder.finish()
+
+    stats, result = with_encoder_of(plan, context.codecs, encoded)
     return finished_clip(plan, result, stats, context, timer.seconds(), timer.elapsed_s)
+
+
+def with_encoder_of(plan: Plan, codecs: VideoCodecs, encoded: Callable[[int | None], T]) -> T:
+    """Call `encoded` with the GPU that encodes, if the plan wants one and this worker has it, else with None.
+
+    Where the GPU's encoder fails, the frames are rendered anew for software.
+    """
+    if plan.encoder == NVIDIA and codecs.encoder_gpu is not None:
+        try:
+            return encoded(codecs.encoder_gpu)
+        except GpuEncoderError:
+            log.warning("the encoder of the GPU failed, so the frames are rendered again and encoded in software")
+    return encoded(None)
 
 
 def render(

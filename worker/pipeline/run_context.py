@@ -11,6 +11,7 @@ from app.core.dubs import voice_names
 from app.core.jobs import AudioFacts, JobInput, JobOptions, Report, ResultFacts
 from app.core.storage.cache import JobCache
 from worker.media.sound_feed import PlayedSound
+from worker.media.video_codecs import IN_SOFTWARE, VideoCodecs
 from worker.media.voice import MIN_VOICE_S
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class FinishedClip:
 class RunContext:
     """Input of a run: files, options, network, work folder, monitor, face detectors, and the path of ffmpeg if set.
 
-    cache: what earlier jobs of the same owner found; None: everything is found anew.
+    cache: what earlier jobs of the same owner found; None: everything is found anew. codecs: what decodes and encodes.
     """
 
     sources: Sources
@@ -94,6 +95,7 @@ class RunContext:
     detectors: DetectorPool
     ffmpeg: str | None = None
     cache: JobCache | None = None
+    codecs: VideoCodecs = IN_SOFTWARE
 
 
 @dataclass(frozen=True)

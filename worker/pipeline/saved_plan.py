@@ -22,6 +22,7 @@ from worker.faces.reference import ReferenceCrops
 from worker.faces.subject import Chooser
 from worker.media.decode import open_source
 from worker.media.timeline import plan_timeline
+from worker.media.video_codecs import SOFTWARE
 from worker.pipeline.dubs import Dub, Role, Stretch, stretches_of
 from worker.pipeline.heard_voices import SoundPart, open_sound
 from worker.pipeline.plan import Plan
@@ -41,6 +42,7 @@ def save_plan(plan: Plan, folder: Path, stage_seconds: Mapping[str, float]) -> F
             "sound_parts": [asdict(part) for part in plan.sound_parts],
             "voice_s": plan.voice_s,
             "warnings": plan.warnings,
+            "encoder": plan.encoder,
             "peak": plan.source.conversion.peak if plan.source.conversion.is_hdr else None,
             "stage_seconds": dict(stage_seconds),
         }
@@ -71,8 +73,8 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
         message, hint = "The job was planned with another checkpoint; submit it again.", "Submit the job again."
         raise ServiceError(ErrorCode.CHECKPOINT_INVALID, message, hint=hint)
     roles = [_saved_role(number, facts, saved_arrays, context) for number, facts in enumerate(decisions["choosers"])]
-    sources, peak = context.sources, decisions["peak"]
-    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check, peak)
+    sources, peak, gpu = context.sources, decisions["peak"], context.codecs.decoder_gpu
+    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check, peak, gpu)
     timeline = plan_timeline(context.options, source, decisions["voice_s"])
     parts = tuple(SoundPart(**part) for part in decisions["sound_parts"])
     stretches = tuple(stretches_of(context.options, source, timeline))
@@ -86,8 +88,8 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
         )
         for number, facts in enumerate(decisions["dubs"])
     )
-    warnings = tuple(decisions["warnings"])
-    plan = Plan(source, decisions["voice_s"], timeline, stretches, dubs, saved.media, parts, warnings)
+    warnings, encoder = tuple(decisions["warnings"]), decisions.get("encoder", SOFTWARE)
+    plan = Plan(source, decisions["voice_s"], timeline, stretches, dubs, saved.media, parts, warnings, encoder)
     return plan, decisions["stage_seconds"]
 
 

@@ -10,19 +10,25 @@ takes which step, and when the join is due.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel
 
-from worker.media.encode import Encoder, join
+from worker.media.encode import Encoder, are_alike, join
 from worker.media.stage_timer import StageTimer
 from worker.pipeline.dubs import output_sound
 from worker.pipeline.face_stats import ClipStats, FaceStats, check_faces
 from worker.pipeline.plan import make_plan
-from worker.pipeline.render import finished_clip, render, run_plan
+from worker.pipeline.render import finished_clip, render, run_plan, with_encoder_of
 from worker.pipeline.run_context import FilePair, FinishedClip, PlannedClip, RunContext
 from worker.pipeline.saved_plan import load_plan, save_plan
+
+ENCODED_TWICE: Final = (
+    "The pictures were encoded twice: different encoders made the segments, so one more encoded them all to join them."
+)
 
 
 class SegmentFacts(BaseModel):
@@ -51,15 +57,19 @@ def render_segment(context: RunContext, plan_files: FilePair, number: int, count
     timer = StageTimer()
     plan, _ = load_plan(plan_files, context)
     first, last = span = span_of(number, count, plan.frames)
-    files = FilePair(context.work_dir / "segment.mp4", context.work_dir / "segment.json")
-    with (
-        context.detectors.borrow() as detector,
-        Encoder(files.media, plan.source, last - first, None, context.options, context.monitor.check) as encoder,
-    ):
-        stats = render(plan, span, context, detector, encoder.write, timer)
-        with timer.time("encode"):
-            encoder.finish()
-    facts = SegmentFacts(findings=stats, stage_seconds=timer.seconds())
+    files, check = FilePair(context.work_dir / "segment.mp4", context.work_dir / "segment.json"), context.monitor.check
+
+    def encoded(gpu: int | None) -> ClipStats:
+        with (
+            context.detectors.borrow() as detector,
+            Encoder(files.media, plan.source, last - first, None, context.options, check, gpu) as encoder,
+        ):
+            stats = render(plan, span, context, detector, encoder.write, timer)
+            with timer.time("encode"):
+                encoder.finish()
+            return stats
+
+    facts = SegmentFacts(findings=with_encoder_of(plan, context.codecs, encoded), stage_seconds=timer.seconds())
     files.facts.write_text(facts.model_dump_json(), encoding="utf-8")
     return files
 
@@ -79,8 +89,10 @@ def join_segments(
         timer.add(facts.stage_seconds)
     check_faces(stats, context.options.face)
     context.monitor.frames(plan.frames, plan.frames)
+    media = [segment.media for segment in segments]
+    if not are_alike(media):
+        plan = replace(plan, warnings=(*plan.warnings, ENCODED_TWICE))
     with timer.time("finish"):
-        media = [segment.media for segment in segments]
         sound = output_sound(context.sources, plan.stretches, plan.source, plan.timeline)
         result = join(media, output, plan.source, plan.frames, sound, context.options, context.monitor.check)
     return finished_clip(plan, result, stats, context, timer.seconds(), waited_s + timer.elapsed_s)

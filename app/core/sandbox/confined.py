@@ -5,6 +5,9 @@ That costs less than a millisecond; a launcher in between would cost the start o
 the worker's page tables. The thread stays until the child has ended, because a child that is tied to its parent
 (app.core.parent_death) is tied to the thread that started it.
 
+A child that uses devices is started through a launcher nevertheless, because it must confine itself
+(`FileAccess.devices`, `app.core.sandbox.self_confined`).
+
 The kernel may lack a part of it. The child then runs without that part; `lipsync doctor` says so.
 """
 
@@ -26,7 +29,11 @@ from app.core.sandbox.landlock import FileAccess, python_access, refuse_other_fi
 from app.core.sandbox.seccomp import refuse_system_calls
 
 # All that a decoder needs of the environment; secrets of the service are not in it.
-KEPT_NAMES: Final = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+KEPT_NAMES: Final = (
+    *("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"),  # which GPUs there are, and their numbers
+)
+LAUNCHER: Final = "app.core.sandbox.self_confined"
 
 SCRIPT_PROGRAMS: Final = ("/bin", "/usr/bin", "/usr/local/bin")  # what a script in ffmpeg's place may execute
 
@@ -52,16 +59,20 @@ class Confinement(NamedTuple):
 def confine_this_thread(access: FileAccess) -> Confinement:
     """Confine the calling thread, and all that it starts, for good."""
     files = refuse_other_files(access)
-    return Confinement(refuse_system_calls(), files)
+    return Confinement(refuse_system_calls(listens=bool(access.devices)), files)
 
 
 def start_confined(command: Sequence[str], access: FileAccess, **options: Any) -> subprocess.Popen[bytes]:
     """Start a child process that is confined; `options` are those of subprocess.Popen. Raises OSError as it does."""
+    confines_itself = bool(access.devices)
+    if confines_itself:
+        command = [sys.executable, "-m", LAUNCHER, access.to_json(), *command]
     started: Future[subprocess.Popen[bytes]] = Future()
 
     def run() -> None:
         try:
-            confine_this_thread(access)
+            if not confines_itself:
+                confine_this_thread(access)
             process = subprocess.Popen(command, **options)
         except BaseException as error:  # noqa: BLE001 - raised again by the caller
             started.set_exception(error)

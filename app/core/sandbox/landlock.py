@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import json
 import os
 import stat
 import struct
@@ -47,13 +48,16 @@ LOADERS: Final = ("/lib64", "/lib")  # their ld-*.so* is executed by the kernel 
 class FileAccess:
     """What a child process may do with files: the programs it may execute, and what it may read and write.
 
-    Folders stand for all that is in them. `listed` are folders whose names it may see, without their files.
+    Folders stand for all that is in them. `listed` are folders whose names it may see, without their files. `devices`
+    are read, written and controlled; a process with devices also has its own folder in /proc, because the driver names
+    its threads there. That folder is the one of who puts the rules on, so such a process confines itself.
     """
 
     programs: tuple[Path, ...]
     reads: tuple[Path, ...] = ()
     writes: tuple[Path, ...] = ()
     listed: tuple[Path, ...] = ()
+    devices: tuple[Path, ...] = ()
 
     def rules(self) -> Iterator[tuple[Path, int]]:
         """Yield paths and their rights."""
@@ -71,6 +75,17 @@ class FileAccess:
             yield path, READ_FILE | WRITE_FILE | TRUNCATE
         for path in self.listed:
             yield path, READ_DIR
+        for path in (*self.devices, *((Path("/proc/self"),) if self.devices else ())):
+            yield path, READ_FILE | WRITE_FILE | READ_DIR | IOCTL_DEV
+
+    def to_json(self) -> str:
+        """Return the paths as JSON, in which any name has its place."""
+        return json.dumps({name: [str(path) for path in paths] for name, paths in vars(self).items()})
+
+    @classmethod
+    def of_json(cls, text: str) -> FileAccess:
+        """Return the access that `to_json` wrote."""
+        return cls(**{name: tuple(map(Path, paths)) for name, paths in json.loads(text).items()})
 
 
 def refuse_other_files(access: FileAccess) -> bool:

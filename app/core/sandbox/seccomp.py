@@ -5,6 +5,9 @@ change other processes, load code into the kernel, or make namespaces. A decoder
 because it makes sockets without the system call `socket`. Everything else is allowed: libraries use new calls with each
 release, and an ffmpeg that dies of one would be a fault of ours.
 
+A child that computes on a GPU may make a local socket, but neither connect it nor take a connection: CUDA listens on
+one for processes that share its memory, and does not start without it.
+
 Numbers of system calls: Linux, arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
 """
 
@@ -19,12 +22,17 @@ from typing import Final, NamedTuple
 
 
 class Architecture(NamedTuple):
-    """Numbers of one kind of processor: the audit value, `seccomp`, `clone`, and the refused system calls."""
+    """Numbers of one kind of processor: the audit value, `seccomp`, `clone`, and the refused system calls.
+
+    connections: connect, accept and accept4, which are refused to who may make a socket.
+    """
 
     audit: int
     seccomp: int
     clone: int
     refused: tuple[int, ...]
+    socket: int
+    connections: tuple[int, ...]
 
 
 # The same numbers on both: io_uring_*, open_tree ... fspick, pidfd_getfd, mount_setattr
@@ -41,6 +49,8 @@ ARCHITECTURES: Final = {
             *(41, 53, 101, 155, 161, 165, 166, 169, 175, 176, 246, 248, 249, 250, 272, 298, 304, 308, 310, 311),
             *(312, 313, 320, 321, 323, *_SHARED),
         ),
+        socket=41,
+        connections=(42, 43, 288),
     ),
     "aarch64": Architecture(
         audit=0xC00000B7,
@@ -50,10 +60,14 @@ ARCHITECTURES: Final = {
             *(198, 199, 117, 41, 51, 40, 39, 142, 105, 106, 104, 217, 218, 219, 97, 241, 265, 268, 270, 271),
             *(272, 273, 294, 280, 282, *_SHARED),
         ),
+        socket=198,
+        connections=(203, 202, 242),
     ),
 }
 CLONE3: Final = 435
 NAMESPACE_FLAGS: Final = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+AF_UNIX: Final = 1
+NOT_CONNECTED: Final = 2  # a bit of the types SOCK_DGRAM and SOCK_RAW, which send without a connection
 X32_BIT: Final = 0x40000000  # calls of the x32 ABI have other numbers
 
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -63,22 +77,30 @@ _ALLOW: Final = 0x7FFF0000
 _REFUSE: Final = 0x00050000
 # Instructions of classic BPF: load a word, jump if equal, if at least, if a bit is set; return.
 _LOAD, _EQUAL, _AT_LEAST, _BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16  # offsets in struct seccomp_data, little-endian
+_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT, _SECOND_ARGUMENT_AT = (
+    0,
+    4,
+    16,
+    24,
+)  # offsets in struct seccomp_data, little-endian
 
 
 class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def refuse_system_calls() -> bool:
-    """Put the filter on the calling thread, for good; return False where this machine has no such filter."""
+def refuse_system_calls(listens: bool = False) -> bool:
+    """Put the filter on the calling thread, for good; return False where this machine has no such filter.
+
+    listens: it may make a local socket that nobody can connect to.
+    """
     architecture = ARCHITECTURES.get(platform.machine())
     if architecture is None or not sys.platform.startswith("linux"):
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return False
-    code = filter_code(architecture)
+    code = filter_code(architecture, listens)
     program = _Program(len(code) // 8, code)
     for flags in (_SPEC_ALLOW, 0):  # kernels before 4.17 do not know the flag
         if libc.syscall(architecture.seccomp, _SET_MODE_FILTER, flags, ctypes.byref(program)) == 0:
@@ -86,10 +108,13 @@ def refuse_system_calls() -> bool:
     return False
 
 
-def filter_code(architecture: Architecture) -> bytes:
+def filter_code(architecture: Architecture, listens: bool = False) -> bytes:
     """Return the filter as instructions of classic BPF."""
     refused = architecture.refused
-    allow = len(refused) + 8  # the number of the instruction that allows; two that refuse follow it
+    if listens:
+        refused = (*(number for number in refused if number != architecture.socket), *architecture.connections)
+    sockets_at = len(refused) + 5
+    allow = sockets_at + 5 * listens + 3  # the number of the instruction that allows; two that refuse follow it
     not_implemented, not_permitted = allow + 1, allow + 2
     code = [
         _load(_ARCHITECTURE_AT),
@@ -98,6 +123,7 @@ def filter_code(architecture: Architecture) -> bytes:
         _jump(3, _AT_LEAST, X32_BIT, not_permitted, 4),
         _jump(4, _EQUAL, CLONE3, not_implemented, 5),  # its flags lie in memory; without it, libraries use `clone`
         *(_jump(at, _EQUAL, number, not_permitted, at + 1) for at, number in enumerate(refused, start=5)),
+        *(_socket_rules(sockets_at, architecture.socket, allow, not_permitted) if listens else ()),
         _jump(allow - 3, _EQUAL, architecture.clone, allow - 2, allow),
         _load(_FIRST_ARGUMENT_AT),
         _jump(allow - 1, _BITS, NAMESPACE_FLAGS, not_permitted, allow),
@@ -106,6 +132,17 @@ def filter_code(architecture: Architecture) -> bytes:
         _return(_REFUSE | errno.EACCES),  # with EPERM, ffmpeg would end with the status of one that was asked to end
     ]
     return b"".join(code)
+
+
+def _socket_rules(at: int, socket: int, allow: int, refuse: int) -> tuple[bytes, ...]:
+    """Return the five instructions from number `at` on that allow local sockets of a type that needs a connection."""
+    return (
+        _jump(at, _EQUAL, socket, at + 1, at + 5),
+        _load(_FIRST_ARGUMENT_AT),
+        _jump(at + 2, _EQUAL, AF_UNIX, at + 3, refuse),
+        _load(_SECOND_ARGUMENT_AT),
+        _jump(at + 4, _BITS, NOT_CONNECTED, refuse, allow),
+    )
 
 
 def _load(offset: int) -> bytes:

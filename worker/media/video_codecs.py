@@ -1,0 +1,127 @@
+"""Video codecs of a GPU: NVIDIA's NVDEC decodes and NVENC encodes, through ffmpeg.
+
+What NVDEC gives for an intact film is what ffmpeg's own decoders give, so who decodes changes no pixel. Its frames are
+brought to the memory of the CPU and to the pixel format of the film before any filter sees them.
+
+NVENC's pictures differ from those of x264. Its quality scale is the one of quantisers, as x264's CRF is, so a job's
+`crf` becomes its constant quality. Groups of pictures are closed and have x264's usual length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from app.core.errors import ErrorCode, ServiceError
+from app.core.jobs import JobOptions, VideoFacts
+from app.core.probing.probe import PictureFacts
+from app.core.settings import Settings
+from worker.media.ffmpeg_command import FfmpegOptions
+
+SOFTWARE, NVIDIA = "software", "nvidia"
+LEAST_CRF: Final = 1  # 0 would be lossless, which profile High does not have, or a quality of NVENC's own choice
+# Pixel formats of each codec that NVDEC decodes on every GPU, and the format in which its frames arrive.
+EIGHT_BIT: Final = {"yuv420p": "nv12", "yuvj420p": "nv12"}
+TEN_BIT: Final = {"yuv420p10le": "p010le"}
+NVDEC_FORMATS: Final = {
+    "h264": EIGHT_BIT,
+    "hevc": EIGHT_BIT | TEN_BIT,
+    "vp9": EIGHT_BIT | TEN_BIT,
+    "av1": EIGHT_BIT | TEN_BIT,
+}
+LEAST_FRAMES: Final = 60  # of a range: for fewer, opening the GPU takes longer than decoding
+# Presets of NVENC, p1 (fastest) to p7, for those of x264.
+NVENC_PRESETS: Final = {
+    "ultrafast": "p1",
+    "superfast": "p2",
+    "veryfast": "p3",
+    "faster": "p4",
+    "fast": "p5",
+    "medium": "p6",
+    "slow": "p7",
+}
+GROUP_FRAMES: Final = 250  # as x264 has it
+
+
+class GpuEncoderError(ServiceError):
+    """Encoder of a GPU that failed: too many sessions, no memory, a driver that is gone; software can do the work."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(ErrorCode.ENCODE_FAILED, "The video could not be encoded on the GPU.")
+        self.said = said  # by ffmpeg
+
+
+@dataclass(frozen=True)
+class VideoCodecs:
+    """Numbers of the GPUs that decode and encode video; None: software does."""
+
+    decoder_gpu: int | None = None
+    encoder_gpu: int | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> VideoCodecs:
+        """Return the codecs of settings in which `worker.codec_choice` has replaced `auto`."""
+        gpu = gpu_number(settings.device)
+        return cls(
+            gpu if settings.video_decoder == NVIDIA else None,
+            gpu if settings.video_encoder == NVIDIA else None,
+        )
+
+
+IN_SOFTWARE: Final = VideoCodecs()
+
+
+def gpu_number(device: str) -> int:
+    """Return the number of the GPU of a device: `cuda:N`, or the first one."""
+    return int(device.partition(":")[2] or 0)
+
+
+def nvdec_format(facts: VideoFacts, picture: PictureFacts) -> str | None:
+    """Return the format in which NVDEC gives the frames of a film; None if software has to decode it.
+
+    A film whose picture changes its shape is left to software, and so is one whose transparency is wanted.
+    """
+    if facts.picture_changes or picture.alpha or picture.stored_width == 0:
+        return None
+    return NVDEC_FORMATS.get(facts.codec, {}).get(picture.pixel_format)
+
+
+def nvdec_options(gpu: int) -> FfmpegOptions:
+    """Return the input options of ffmpeg with which a GPU decodes, and nothing else does if it cannot."""
+    # one thread: each one more would keep frames of the few that NVDEC has
+    return {"hwaccel": "cuda", "hwaccel_device": gpu, "hwaccel_output_format": "cuda", "threads": 1}
+
+
+def nvdec_steps(arriving: str, picture: PictureFacts) -> list[str]:
+    """Return the filters that bring the GPU's frames, which arrive in a format, to the CPU as the film stores them.
+
+    Frames of another size than the film's make ffmpeg fail: no filter could tell which part of them is the picture.
+    """
+    stored_format = picture.pixel_format.replace("yuvj", "yuv")
+    is_whole = f"eq(iw\\,{picture.stored_width})*eq(ih\\,{picture.stored_height})"
+    return [
+        "hwdownload",
+        f"format={arriving}",
+        f"format={stored_format}",
+        f"crop=if({is_whole}\\,iw\\,-1):ih:0:0:exact=1",
+    ]
+
+
+def encoder_options(options: JobOptions, gpu: int | None) -> FfmpegOptions:
+    """Return the options of ffmpeg's encoder for H.264 High; gpu: None encodes in software."""
+    crf = max(options.crf, LEAST_CRF)
+    if gpu is None:
+        # 8x8dct: without it, the fastest preset would not be profile High
+        chosen: FfmpegOptions = {"vcodec": "libx264", "preset": options.preset, "crf": crf, "x264-params": "8x8dct=1"}
+    else:
+        chosen = {
+            "vcodec": "h264_nvenc",
+            "gpu": gpu,
+            "preset": NVENC_PRESETS[options.preset],
+            "tune": "hq",
+            "rc": "vbr",
+            "cq": crf,
+            "b:v": 0,  # no other bound than the quality
+            "g": GROUP_FRAMES,
+        }
+    return {**chosen, "profile:v": "high", "pix_fmt": "yuv420p"}
