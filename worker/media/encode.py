@@ -9,6 +9,7 @@ sound. Segments whose headers differ, because different encoders made them, are 
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -171,8 +172,14 @@ def join(
 
 
 def are_alike(segments: Sequence[Path]) -> bool:
-    """Return whether encoded segments have the same headers, so that one stream can hold them."""
-    return len({h264_header(segment) for segment in segments}) == 1
+    """Return whether encoded segments have the same headers, so that one stream can hold them.
+
+    Raises ServiceError for a segment that is damaged.
+    """
+    try:
+        return len({h264_header(segment) for segment in segments}) == 1
+    except (ValueError, struct.error) as error:
+        raise ServiceError(ErrorCode.ENCODE_FAILED, NOT_ENCODED) from error
 
 
 def output_size(source: Source, options: JobOptions) -> tuple[int, int]:

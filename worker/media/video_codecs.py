@@ -5,6 +5,9 @@ brought to the memory of the CPU and to the pixel format of the film before any 
 
 NVENC's pictures differ from those of x264. Its quality scale is the one of quantisers, as x264's CRF is, so a job's
 `crf` becomes its constant quality. Groups of pictures are closed and have x264's usual length.
+
+The tests run where no GPU is at hand, with software in its place (`tests/worker/gpu_ffmpeg.py`): nothing here has been
+run on a GPU. A worker therefore tries a codec before it uses it (`worker.media.codec_choice`).
 """
 
 from __future__ import annotations
