@@ -68,19 +68,22 @@ def _run_job(clip: Path, profile: Path | None) -> dict[str, Any]:
     from app.core.settings import Settings
     from worker.faces.detect import DetectorPool
     from worker.loaded_network import load_generator
+    from worker.media.codec_choice import settle_codecs
     from worker.media.stage_timer import StageTimer
+    from worker.media.video_codecs import VideoCodecs
     from worker.pipeline.render import run
     from worker.pipeline.run_context import RunContext, SilentMonitor, Sources
 
-    settings = Settings()
-    limits = Limits.of(settings)
+    settings = settle_codecs(Settings())
+    limits, codecs = Limits.of(settings), VideoCodecs.of(settings)
     synthesizer = load_generator(settings)
     facts = JobInput(video=probe_video(clip, limits), audio=probe_audio(clip, limits))
     sources = Sources(video=clip, audio=clip, audio_mix=None, input=facts)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         warm_up = JobOptions(end_s=1.0)
-        context = RunContext(sources, warm_up, synthesizer, work, SilentMonitor(), DetectorPool(), settings.ffmpeg)
+        tools = SilentMonitor(), DetectorPool(), settings.ffmpeg
+        context = RunContext(sources, warm_up, synthesizer, work, *tools, codecs=codecs)
         run(context, work / "warm.mp4")
         with profiled(profile):
             timer, cpu_before_s, moved_before = StageTimer(), tree_cpu_s(os.getpid()), moved_bytes()
@@ -103,6 +106,8 @@ def _run_job(clip: Path, profile: Path | None) -> dict[str, Any]:
         "checkpoint": report.checkpoint,
         "device": report.device,
         "precision": synthesizer.precision,
+        "video_decoder": settings.video_decoder,
+        "video_encoder": settings.video_encoder,
     }
 
 
