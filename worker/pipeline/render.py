@@ -92,6 +92,7 @@ def render(
 
     def crop(check: Check) -> Iterator[CroppedBatch]:
         with Prefetch(track, FRAMES_AHEAD, check, "track") as frames:
+            synthesis.prepare()
             numbered = output_frames(frames, first, [dub.stretch.spans for dub in plan.dubs])
             counted = count_faces(numbered, stats, [dub.stretch for dub in plan.dubs], source.rate)
             yield from map(synthesis.crop, batches(counted, synthesizer.batch_size))
