@@ -248,10 +248,11 @@ def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
     growth = padding * FACE_HEIGHT * unit_px
     wanted = distance + (np.minimum(growth, -margin) if growth < 0 else growth - margin)
     outline = mouth + outward * (np.maximum(wanted, LEAST_SHARE * distance) / distance)[:, None]
-    mask = np.zeros((size, size), np.uint8)
-    fixed = np.rint((outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
-    cv2.fillPoly(mask, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)
-    soft = np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), FEATHER * size), np.float32)
+    fine = np.zeros((2 * size, 2 * size), np.uint8)  # drawing adds about half a pixel to the outline
+    fixed = np.rint((2 * outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
+    cv2.fillPoly(fine, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)
+    mask = cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+    soft = np.asarray(cv2.GaussianBlur(mask, (0, 0), FEATHER * size), np.float32)
     soft *= _fade(size, framing, padding)
     soft[soft < TRACE_OF_MASK] = 0.0
     return soft
