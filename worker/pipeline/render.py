@@ -20,6 +20,7 @@ from model.arrays import U8
 from worker.faces.detect import FaceDetector
 from worker.faces.dub_tracks import DubbedFrame, tracked_dubs
 from worker.media.encode import Encoder
+from worker.media.prefetch import Prefetch
 from worker.media.stage_timer import StageTimer
 from worker.pipeline.clip_cache import recalling
 from worker.pipeline.dub_lips import DubLipReader, dub_confidence
@@ -35,7 +36,6 @@ from worker.pipeline.face_stats import (
 )
 from worker.pipeline.film_warnings import film_warnings
 from worker.pipeline.plan import Plan, make_plan
-from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.sync_confidence import sync_warnings
 from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches, output_frames
