@@ -65,7 +65,10 @@ class Runtime(Protocol):
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error means that memory ran out, on a GPU or on a CPU, in any runtime."""
+    """Return whether an error means that memory ran out, on a GPU or on a CPU, in any runtime.
+
+    Where processes share a GPU, its libraries may find no memory before torch does (`CUBLAS_STATUS_ALLOC_FAILED`).
+    """
     text = str(error).lower()
-    words = ("not enough memory", "out of memory", "bad_alloc", "failed to allocate")
+    words = ("not enough memory", "out of memory", "bad_alloc", "failed to allocate", "alloc_failed")
     return isinstance(error, MemoryError) or any(word in text for word in words)

@@ -65,17 +65,10 @@ class Encoder:
         self._output, self._source, self._frames, self._options, self._gpu = output, source, frames, options, gpu
         self._part, self._check, self._opened = partial_path(output), check, ExitStack()
         self._feed = None if sound is None else sound.feed(frames / source.rate, check)
+        self._process: MediaProcess | None = None
 
     def __enter__(self) -> Encoder:
-        with ExitStack() as opened:
-            opened.callback(self._part.unlink, missing_ok=True)
-            feed = None if self._feed is None else opened.enter_context(self._feed)
-            arguments, sound_fd = self._arguments(feed), None if feed is None else feed.fd
-            process = MediaProcess(arguments, self._check, feeds=True, inherited_fd=sound_fd)
-            self._process = opened.enter_context(process)
-            if feed is not None:
-                feed.close_pipe()
-            self._opened = opened.pop_all()
+        self._opened.callback(self._part.unlink, missing_ok=True)
         return self
 
     def __exit__(
@@ -85,26 +78,37 @@ class Encoder:
 
     def write(self, planes: U8) -> None:
         """Encode the next frame, (H * 3/2, W) uint8 I420; raises ServiceError, GpuEncoderError if the GPU failed."""
+        process = self._started()
         try:
-            self._process.write(np.ascontiguousarray(planes).data.cast("B"))
+            process.write(np.ascontiguousarray(planes).data.cast("B"))
         except BrokenPipeError as error:
-            raise self._failure() from error
+            raise self._failure(process) from error
 
     def finish(self) -> ResultFacts:
         """Complete the file, give it its final name and return its facts; raises ServiceError as `write` does."""
-        self._process.close_input()
-        if self._process.wait() != 0:
-            raise self._failure()
+        process = self._started()
+        process.close_input()
+        if process.wait() != 0:
+            raise self._failure(process)
         return _finish(self._feed, self._output, self._source, self._frames, self._options)
 
-    def _failure(self) -> ServiceError:
-        """Return the error of the failed process; of a GPU's encoder, only a full disk would stop software, too."""
-        error = self._process.failure(ErrorCode.ENCODE_FAILED, NOT_ENCODED)
-        return (
-            error
-            if self._gpu is None or error.code == ErrorCode.STORAGE_FULL
-            else GpuEncoderError(self._process.error_output())
-        )
+    def _failure(self, process: MediaProcess) -> ServiceError:
+        """Return the error of a failed process; of a GPU's encoder, only a full disk would stop software, too."""
+        error = process.failure(ErrorCode.ENCODE_FAILED, NOT_ENCODED)
+        if self._gpu is None or error.code == ErrorCode.STORAGE_FULL:
+            return error
+        return GpuEncoderError(process.error_output())
+
+    def _started(self) -> MediaProcess:
+        """Return the process, which starts with the first frame: until then, earlier stages need the time."""
+        if self._process is None:
+            feed = None if self._feed is None else self._opened.enter_context(self._feed)
+            arguments, sound_fd = self._arguments(feed), None if feed is None else feed.fd
+            process = MediaProcess(arguments, self._check, feeds=True, inherited_fd=sound_fd)
+            self._process = self._opened.enter_context(process)
+            if feed is not None:
+                feed.close_pipe()
+        return self._process
 
     def _arguments(self, feed: Feed | None) -> list[str]:
         source, options = self._source, self._options
@@ -114,6 +118,7 @@ class Encoder:
             pix_fmt="yuv420p",
             s=f"{source.width}x{source.height}",
             framerate=str(source.rate),
+            thread_queue_size=1,  # eight raw frames would wait there, if nothing is said
         )
         output = encoder_options(options, self._gpu)
         # the tags are set on the frames: as output options they would make ffmpeg convert the pixels

@@ -28,6 +28,8 @@ def _top_box(path: Path, wanted: bytes) -> bytes:
             size = length - 8
             if length == 1:  # a longer length follows the name
                 size = struct.unpack(">Q", file.read(8))[0] - 16
+            if size < 0:
+                break
             if name == wanted:
                 return file.read(size)
             file.seek(size, 1)

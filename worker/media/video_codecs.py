@@ -19,7 +19,8 @@ from app.core.errors import ErrorCode, ServiceError
 from app.core.jobs import JobOptions, VideoFacts
 from app.core.probing.probe import PictureFacts
 from app.core.settings import Settings
-from worker.media.ffmpeg_command import FfmpegOptions
+from worker.media.ffmpeg_command import FfmpegOptions, media_threads
+from worker.process_share import usable_cores
 
 SOFTWARE, NVIDIA = "software", "nvidia"
 LEAST_CRF: Final = 1  # 0 would be lossless, which profile High does not have, or a quality of NVENC's own choice
@@ -113,9 +114,15 @@ def nvdec_steps(arriving: str, picture: PictureFacts) -> list[str]:
 def encoder_options(options: JobOptions, gpu: int | None) -> FfmpegOptions:
     """Return the options of ffmpeg's encoder for H.264 High; gpu: None encodes in software."""
     crf = max(options.crf, LEAST_CRF)
+    chosen: FfmpegOptions
     if gpu is None:
-        # 8x8dct: without it, the fastest preset would not be profile High
-        chosen: FfmpegOptions = {"vcodec": "libx264", "preset": options.preset, "crf": crf, "x264-params": "8x8dct=1"}
+        chosen = {
+            "vcodec": "libx264",
+            "preset": options.preset,
+            "crf": crf,
+            "threads:v": media_threads(usable_cores()),
+            "x264-params": "8x8dct=1",  # without it, the fastest preset would not be profile High
+        }
     else:
         chosen = {
             "vcodec": "h264_nvenc",

@@ -156,9 +156,10 @@ def test_a_file_without_h264_has_no_header(tmp_path):
     (tmp_path / "sound.mp4").write_bytes(b"\x00\x00\x00\x0cftypisom\x00\x00\x00\x0cmoovabcd")
     with pytest.raises(ValueError, match=r"no H\.264"):
         h264_header(tmp_path / "sound.mp4")
-    (tmp_path / "empty.mp4").write_bytes(b"")
-    with pytest.raises(ValueError, match="no box"):
-        h264_header(tmp_path / "empty.mp4")
+    for content in (b"", bytes(100)):
+        (tmp_path / "empty.mp4").write_bytes(content)
+        with pytest.raises(ValueError, match="no box"):
+            h264_header(tmp_path / "empty.mp4")
 
 
 @pytest.mark.parametrize("status", [255])
