@@ -36,7 +36,6 @@ from app.core.storage.open import open_cache, open_storage
 from app.core.storage.workspace import Workspace
 from worker.jobs import tasks
 from worker.jobs.runtime import Pipeline
-from worker.media.codec_choice import settle_codecs
 from worker.pool_child import PoolChild, WorkerParts
 
 
@@ -48,7 +47,7 @@ def run_worker(settings: Settings, parts: WorkerParts | None = None) -> int:
     """
     parts = parts or default_parts()
     celery = make_celery(settings)
-    child = PoolChild(settle_codecs(parts.settle_network(settings)), parts)
+    child = PoolChild(parts.settle(settings), parts)
     _register_tasks(celery, child)
     _connect_signals(child, _make_housekeepers(settings))
     warnings.simplefilter("ignore", SecurityWarning)  # about root and pickle: this worker only accepts JSON
@@ -68,10 +67,14 @@ def default_parts() -> WorkerParts:
     """Return the parts of a real worker."""
     from worker.faces.look import find_faces_in
     from worker.loaded_network import checkpoint_path, load_generator, settle_network
+    from worker.media.codec_choice import settle_codecs
     from worker.pipeline.segments import begin, join_segments, render_segment
 
+    def settle(settings: Settings) -> Settings:
+        return settle_codecs(settle_network(settings))
+
     pipeline = Pipeline(begin, render_segment, join_segments)
-    return WorkerParts(settle_network, load_generator, checkpoint_path, pipeline, find_faces_in)
+    return WorkerParts(settle, load_generator, checkpoint_path, pipeline, find_faces_in)
 
 
 def _register_tasks(celery: Celery, child: PoolChild) -> None:

@@ -44,11 +44,11 @@ _log = logging.getLogger("lipsync.worker")
 class WorkerParts:
     """Parts that a worker is built from; tests supply their own.
 
-    settle_network: runs in the parent, returns the settings with what all children must have in common, and raises
-    LipSyncError if the network cannot be used. The other parts are used in the children.
+    settle: runs in the parent, returns the settings with what all children must have in common (runtime, video codecs),
+    and raises LipSyncError if the network or an asked codec cannot be used. The other parts are used in the children.
     """
 
-    settle_network: Callable[[Settings], Settings]
+    settle: Callable[[Settings], Settings]
     load_synthesizer: Callable[[Settings], FaceSynthesizer]
     checkpoint_path: Callable[[Settings], Path]
     pipeline: Pipeline

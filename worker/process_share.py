@@ -3,6 +3,13 @@
 While a clip is rendered, ffmpeg decodes and encodes in processes of its own, and faces are tracked, cropped, drawn and
 blended in threads. All of them want the same cores at the same time. So the networks get half of the cores, OpenCV and
 mediapipe compute on the thread that calls them, and idle threads of OpenMP sleep (`lipsync.__main__`).
+
+Several worker processes may share one GPU; with `LIPSYNC_DEVICE=auto` all of them use the first one. Each has a CUDA
+context of its own, which takes some hundred MB, and so has each ffmpeg that decodes or encodes on the GPU. The network
+itself takes little. Where memory runs out, a process halves its batches and keeps them so. The GPU's time is shared by
+turns; NVIDIA's MPS lets networks compute at once, but the video codecs cannot use it, because their confined processes
+connect to nothing. Consumer GPUs also bound how many videos are encoded at once; a job beyond that is encoded in
+software.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def light_parts() -> WorkerParts:
     from worker.pipeline.segments import begin, join_segments, render_segment
 
     return WorkerParts(
-        settle_network=lambda settings: settings,
+        settle=lambda settings: settings,
         load_synthesizer=lambda settings: FakeSynthesizer(darkens=True),
         checkpoint_path=lambda settings: Path(__file__),
         pipeline=Pipeline(begin, render_segment, join_segments),

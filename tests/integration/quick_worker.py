@@ -91,7 +91,7 @@ def find_faces(settings, path, facts, options):
 
 def quick_parts() -> WorkerParts:
     return WorkerParts(
-        settle_network=lambda settings: settings,
+        settle=lambda settings: settings,
         load_synthesizer=lambda settings: FakeSynthesizer(),
         checkpoint_path=lambda settings: Path(__file__),
         pipeline=Pipeline(begin, render_segment, join_segments),

@@ -93,10 +93,10 @@ class Encoder:
         return _finish(self._feed, self._output, self._source, self._frames, self._options)
 
     def _failure(self, process: MediaProcess) -> ServiceError:
-        """Return the error of a failed process; of a GPU's encoder, only a full disk would stop software, too."""
-        error = process.failure(ErrorCode.ENCODE_FAILED, NOT_ENCODED)
-        if self._gpu is None or error.code == ErrorCode.STORAGE_FULL:
-            return error
+        """Return the error of a failed process; what a GPU did not do, software tries and has errors of its own."""
+        if self._gpu is None:
+            return process.failure(ErrorCode.ENCODE_FAILED, NOT_ENCODED)
+        process.wait()
         return GpuEncoderError(process.error_output())
 
     def _started(self) -> MediaProcess:

@@ -84,8 +84,9 @@ def with_encoder_of(plan: Plan, codecs: VideoCodecs, encoded: Callable[[int | No
     if plan.encoder == NVIDIA and codecs.encoder_gpu is not None:
         try:
             return encoded(codecs.encoder_gpu)
-        except GpuEncoderError:
-            log.warning("the encoder of the GPU failed, so the frames are rendered again and encoded in software")
+        except GpuEncoderError as error:
+            message = "the encoder of the GPU failed, so the frames are rendered again and encoded in software: %s"
+            log.warning(message, error.said.strip())
     return encoded(None)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from app.core.errors import ErrorCode, InputError
 from app.core.settings import Settings
 from tests.worker.gpu_ffmpeg import gpu_ffmpeg
+from worker.doctor import ALL_CHECKS, examine
 from worker.media.codec_choice import choose_decoder, choose_encoder, settle_codecs
 from worker.media.video_codecs import VideoCodecs
 
@@ -52,7 +55,19 @@ def test_the_reason_is_what_ffmpeg_says(tmp_path):
     ("states", "asked", "named"),
     [(("refuses", "works"), ("nvidia", "auto"), "DECODER"), (("works", "refuses"), ("software", "nvidia"), "ENCODER")],
 )
-def test_a_gpu_that_is_asked_for_and_fails_is_an_error(tmp_path, states, asked, named):
+def test_a_gpu_that_is_asked_for_and_fails_is_an_error_of_one_line(tmp_path, states, asked, named, caplog):
     with pytest.raises(InputError, match=f"LIPSYNC_VIDEO_{named}: no NVIDIA GPU") as caught:
         settle_codecs(settings(gpu_ffmpeg(tmp_path, *states), *asked))
     assert caught.value.code == ErrorCode.OPTION_INVALID and caught.value.message.endswith(").")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_the_doctor_says_what_is_used_and_why(tmp_path):
+    works = settings(gpu_ffmpeg(tmp_path, "works", "refuses"))
+    (finding,) = examine(works, {"video": ALL_CHECKS["video"]})
+    assert finding.good and finding.text.startswith(
+        "decoder: nvidia, a try succeeded; encoder: software, no NVIDIA GPU"
+    )
+    asked = settings(gpu_ffmpeg(tmp_path, "works", "refuses"), encoder="nvidia")
+    (finding,) = examine(asked, {"video": ALL_CHECKS["video"]})
+    assert not finding.good and finding.text.startswith("LIPSYNC_VIDEO_ENCODER: no NVIDIA GPU encodes here (Open")
