@@ -12,6 +12,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from model.affine import warp
 from model.arrays import F32, U8
 from worker.faces.crop import Transform, invert_affine
 
@@ -111,5 +112,4 @@ def warped(
     linear = transform.matrix[:, :2]
     offset = (linear @ first + transform.matrix[:, 2] - corner) * zoom - 0.5
     matrix = np.concatenate([linear * (step * zoom), offset[:, None]], axis=1)
-    moved = cv2.warpAffine(picture, matrix, size, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR)
-    return np.asarray(moved, np.uint8)
+    return warp(picture, matrix, size)
