@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from model.affine import warp
+from model.affine import resize, warp
 
 MATRIX = np.array([[0.83, 0.21, 3.4], [-0.21, 0.83, 15.7]])
 SIZE = (50, 40)
@@ -48,8 +48,18 @@ def test_outside_is_black_or_the_edge_repeated() -> None:
     assert (edge == 200).all()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_picture_is_reduced_by_averaging(channels: int, factor: int) -> None:
+    picture = smooth(channels)
+    small = resize(picture, (72 // factor, 64 // factor), cv2.INTER_AREA).reshape(64 // factor, -1, channels)
+    means = picture.reshape(64 // factor, factor, 72 // factor, factor, channels).mean(axis=(1, 3))
+    np.testing.assert_allclose(small, means, atol=0.5)
+
+
 def test_other_work_of_the_thread_stays_the_same() -> None:
     warp(smooth(1), MATRIX, SIZE)
+    resize(smooth(1), SIZE)
     assert not cv2.ipp.useIPP_NotExact()
     with pytest.raises(cv2.error):
         warp(smooth(1), MATRIX[:1], SIZE)
