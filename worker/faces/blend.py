@@ -59,7 +59,7 @@ DETAIL_PX: Final = 1.0  # sigma of the blur that separates fine detail
 MAX_SHARPENING: Final = 1.2  # largest amount of fine detail that is added
 TRACE: Final = 0.01  # weights and amounts below this do not matter
 SOLID: Final = 0.8  # share of the mask's largest value from which on a pixel counts as drawn
-MASK_PX: Final = 192  # largest side of the mask: it is smooth
+MASK_PX: Final = 96  # largest side of the mask: it is smooth
 TRACE_OF_MASK: Final = 1.0 / 128  # the mask is zero below this, which changes no pixel by more than a level or two
 MARGIN: Final = 2  # network pixels around what the mask shows, which enlarging it reads
 OVERSHOOT: Final = 3  # how far a sharpened pixel may lie outside its neighbours' range, in 8-bit levels
@@ -186,10 +186,11 @@ def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
     growth = padding * FACE_HEIGHT * unit_px
     wanted = distance + (np.minimum(growth, -margin) if growth < 0 else growth - margin)
     outline = mouth + outward * (np.maximum(wanted, LEAST_SHARE * distance) / distance)[:, None]
-    mask = np.zeros((size, size), np.uint8)
-    fixed = np.rint((outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
-    cv2.fillPoly(mask, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)
-    soft = np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), FEATHER * size), np.float32)
+    fine = np.zeros((2 * size, 2 * size), np.uint8)  # drawing adds about half a pixel to the outline
+    fixed = np.rint((2 * outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
+    cv2.fillPoly(fine, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)
+    mask = cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+    soft = np.asarray(cv2.GaussianBlur(mask, (0, 0), FEATHER * size), np.float32)
     soft *= _fade(size, framing, padding)
     soft[soft < TRACE_OF_MASK] = 0.0
     return soft
