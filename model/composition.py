@@ -185,12 +185,12 @@ def compose(
     target (P,P,3) uint8: the known pixels are those of the target above the first hidden row, and those of the
     reference below it. hidden_from: that row, as a share of the height. offsets (2,H,H) float32: distance from each
     pixel to its source, x and y, in halves of the picture. colours (S,S,3) uint8; mask (S,S) float32 in 0..1, how much
-    of the colours is shown; P is a multiple of S. Returns (P,P,3) uint8, which is black outside the part of `look`.
+    of the colours is shown; P is a multiple of S. Returns the part of `look`, (h,w,3) uint8.
     """
     side, look = len(mask), look or Look()
     interior, part = look.interior, look.part or Part(0, side, 0, side, len(target) // side)
-    crop = np.zeros(target.shape, np.uint8)
-    shown = crop[part.large]
+    width, height = part.size
+    shown = np.empty((height, width, 3), np.uint8)
     show_known(target, reference, round(len(target) * hidden_from), offsets, part.large, shown)
     spots = _Spot.all_of(mask, part.factor)
     mouth = None if interior is None else _nearest(spots, interior.moved_lip)
@@ -200,7 +200,7 @@ def compose(
             drawn, weight = _draw(colours, spot, box, interior if spot is mouth else None)
             place = box.within(part)
             shown[place] = _blend(drawn, shown[place], weight)
-    return crop
+    return shown
 
 
 @dataclass(frozen=True)
