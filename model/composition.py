@@ -26,7 +26,7 @@ from model.known_pixels import PosedReference, show_known
 from model.smoothstep import ramp
 
 VISIBLE: Final = 1 / 128  # a mask below this changes no pixel by more than a level or two; it is left out
-PAD: Final = 3  # network pixels around a spot that belong to it, so that enlarging needs nothing outside
+PAD: Final = 2  # network pixels around a spot that belong to it, so that enlarging needs nothing outside
 # Height of the opening in a column, in network pixels at 96, up to which its inside is the network's own, and from
 # which on it is the interior. Closed lips have a thin mask too: it draws the line between them.
 THIN, OPEN = 1.5, 5.5
@@ -263,8 +263,7 @@ def _draw(colours: U8, spot: _Spot, box: Part, interior: Interior | None) -> tup
         opacity = inside[..., 3] * (share / np.float32(255))
         drawn = _blend(np.asarray(cv2.cvtColor(inside, cv2.COLOR_RGBA2RGB), np.uint8), drawn, opacity)
     fine = np.asarray(cv2.resize(weights, box.size, interpolation=cv2.INTER_CUBIC), np.float32)
-    dark = np.empty_like(drawn)
-    dark[...] = np.rint(cavity)
+    dark = _enlarged(np.rint(cavity).astype(np.uint8)[None, None], box)
     drawn = _blend(dark, drawn, _lip_shadow(fine, box.factor) * share)
     return drawn, soft + (ramp(fine, *_edge(box.factor)) - soft) * share
 
