@@ -22,7 +22,8 @@ from worker.faces.detect import Face, FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.faces.pattern import OTHER, SAME
 from worker.faces.people import ELSEWHERE, NEAR, Match, Subject, find_everybody, match_people
-from worker.media.decode import Source, sparse_frames, sparse_numbers
+from worker.media.decode import Source
+from worker.media.sparse import sparse_frames, sparse_numbers
 
 SPARSE_FRAMES: Final = 24
 LONG_S: Final = 120.0  # length of a clip from which on each sparse frame must be sought
