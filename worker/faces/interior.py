@@ -149,10 +149,12 @@ def _mouth_of(resting: FaceCrop, opened: Sequence[FaceCrop], framing: Framing) -
     face = opened[best] if borrows else resting
     mouth = _mouth_crop(face, framing)
     place = mouth_place(mouth, teeth_colour(mouths))
-    upper, lower = model_upper(place), model_lower(place)
     if borrows:
-        upper, own_lower, area = cut_layers(mouth)
-        lower = own_lower if area >= ENOUGH_LOWER else lower
+        upper, lower, area = cut_layers(mouth)
+    else:
+        upper, area = model_upper(place), 0.0
+    if area < ENOUGH_LOWER:
+        lower = model_lower(place)
     red, green, blue = (float(level) for level in np.array(place.teeth) * CAVITY)
     interior = Interior(upper, lower, place.lip, (red, green, blue))
     around = list(AROUND_MOUTH)

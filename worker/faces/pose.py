@@ -89,8 +89,9 @@ class Carrier:
         terms = _terms(at, depths * unit, used[fitted])
         solution = np.zeros((4, len(used)), np.complex128)
         solution[:, fitted] = _least_squares(terms[used[fitted]])
-        rest = np.eye(len(used)) - terms[used] @ solution
-        carried = terms @ solution + _fading(at, used, looseness[used]) @ rest
+        fading = _fading(at, used, looseness[used])
+        # What the fit leaves at the used points, fading out: terms @ solution + fading @ (1 - terms[used] @ solution).
+        carried = fading + (terms - fading @ terms[used]) @ solution
         rows = [[carried.real, -carried.imag], [carried.imag, carried.real]]
         return cls(used, np.array([np.hstack(row) for row in rows], np.float32), solution[[0, 3]])
 
@@ -164,8 +165,8 @@ def _least_squares(terms: C128) -> C128:
 
 def _fading(at: F64, used: npt.NDArray[np.int64], looseness: F64) -> F64:
     """Return the shares (468, K) by which each point takes part in the differences at the K used points."""
-    distance = np.linalg.norm(at[:, None] - at[None, used], axis=2)
-    near = np.exp(-distance / REACH)
+    x, y = at.T
+    near = np.exp(np.hypot(x[:, None] - x[used], y[:, None] - y[used]) / -REACH)
     return np.asarray(np.linalg.solve(near[used] + np.diag(looseness), near.T).T)
 
 

@@ -11,9 +11,11 @@ import pytest
 from model.arrays import U8
 from model.framing import LOWER_FACE
 from tests.worker.clips import portrait
+from worker.faces.candidate import CLOSED, MAX_REFERENCES
 from worker.faces.crop import extract, face_transform
 from worker.faces.detect import Face, FaceDetector, mouth_size
-from worker.faces.reference import CLOSED, MAX_DETAIL, MAX_REFERENCES, ReferenceCrops, ReferenceFace, crop_size
+from worker.faces.pose import pose_angles
+from worker.faces.reference import MAX_DETAIL, ReferenceCrops, ReferenceFace, crop_size
 from worker.faces.subject import SparseFrame, choose_subject
 from worker.media.colour import ColourMatrix, planes_of_rgb
 
@@ -163,7 +165,7 @@ def test_the_references_cover_the_poses_and_the_nearest_one_is_taken(seen: Spars
     sparse = [SparseFrame(seen.planes, [turned(face, degrees)]) for degrees in (-24, -16, -8, 0, 2, 8, 16, 24)]
     references = choose(sparse)
     assert 2 <= len(references.resting) <= MAX_REFERENCES
-    yaws = [one.angles[0] for one in references.resting]
+    yaws = [pose_angles(one)[0] for one in references.resting]
     assert max(yaws) - min(yaws) > 20
     assert abs(yaws[0] - np.median(yaws)) < 15
 
