@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.affine import resize
 from model.arrays import F32, F64, U8
 from model.composition import Part
 from model.face_points import (
@@ -153,8 +154,7 @@ def _to_toned_ycc(crop: SynthesizedCrop, part: Part, settings: BlendSettings) ->
     upper = replace(part, bottom=min(part.bottom, max(last, part.top + 1)))
     weights = _reduced(crop.mask.weights, crop.transform.size // part.factor)[upper.small]
     drawn, filmed = (
-        np.asarray(cv2.resize(picture[upper.large], upper.small_size, interpolation=cv2.INTER_AREA), np.uint8)
-        for picture in (crop.synthesized, crop.filmed)
+        resize(picture[upper.large], upper.small_size, cv2.INTER_AREA) for picture in (crop.synthesized, crop.filmed)
     )
     gain, offset = rim_tone(ycc_of_rgb(drawn, settings.colour), ycc_of_rgb(filmed, settings.colour), weights)
     matrix = ycc_matrix(settings.colour) * gain[:, None]
@@ -169,7 +169,7 @@ def _reduced(picture: Pixels, side: int) -> Pixels:
     """Return a square picture, reduced to a side by averaging."""
     if len(picture) == side:
         return picture
-    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), picture.dtype)
+    return resize(picture, (side, side), cv2.INTER_AREA)
 
 
 def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
