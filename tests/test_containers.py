@@ -47,3 +47,9 @@ def test_a_container_asks_for_keys() -> None:
 def test_every_setting_can_be_passed_on() -> None:
     passed = {line.partition("=")[0] for service in SERVICES.values() for line in service.get("environment", ())}
     assert {f"{PREFIX}{name.upper()}" for name in set(Settings.model_fields) - IN_THE_IMAGE} <= passed
+
+
+def test_a_worker_with_a_gpu_has_its_video_codecs_too() -> None:
+    worker = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["worker"]
+    assert worker["environment"] == ["NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"]
+    assert worker["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"

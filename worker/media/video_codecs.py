@@ -7,7 +7,7 @@ NVENC's pictures differ from those of x264. Its quality scale is the one of quan
 `crf` becomes its constant quality. Groups of pictures are closed and have x264's usual length.
 
 The tests run where no GPU is at hand, with software in its place (`tests/worker/gpu_ffmpeg.py`): nothing here has been
-run on a GPU. A worker therefore tries a codec before it uses it (`worker.media.codec_choice`).
+run on a GPU. A worker therefore tries each codec before it takes a job (`worker.media.codec_choice`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from worker.process_share import usable_cores
 
 SOFTWARE, NVIDIA = "software", "nvidia"
 LEAST_CRF: Final = 1  # 0 would be lossless, which profile High does not have, or a quality of NVENC's own choice
-# Pixel formats of each codec that NVDEC decodes on every GPU, and the format in which its frames arrive.
+# Pixel formats of each codec that NVDEC knows, and the format in which its frames arrive. What an older GPU does not
+# know, software decodes.
 EIGHT_BIT: Final = {"yuv420p": "nv12", "yuvj420p": "nv12"}
 TEN_BIT: Final = {"yuv420p10le": "p010le"}
 NVDEC_FORMATS: Final = {
@@ -64,7 +65,7 @@ class VideoCodecs:
 
     @classmethod
     def of(cls, settings: Settings) -> VideoCodecs:
-        """Return the codecs of settings in which `worker.codec_choice` has replaced `auto`."""
+        """Return the codecs of settings in which `worker.media.codec_choice` has replaced `auto`."""
         gpu = gpu_number(settings.device)
         return cls(
             gpu if settings.video_decoder == NVIDIA else None,

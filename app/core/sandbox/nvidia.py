@@ -2,7 +2,7 @@
 
 The list is the one that Ubuntu gives confined programs with CUDA (snapd, interface `opengl`), narrowed to the GPUs' own
 folders in /sys. The driver's libraries lie in the folders that every program reads. The service of MPS is not reached,
-because nothing is connected to.
+because its processes connect to nothing.
 """
 
 from __future__ import annotations

@@ -77,12 +77,8 @@ _ALLOW: Final = 0x7FFF0000
 _REFUSE: Final = 0x00050000
 # Instructions of classic BPF: load a word, jump if equal, if at least, if a bit is set; return.
 _LOAD, _EQUAL, _AT_LEAST, _BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT, _SECOND_ARGUMENT_AT = (
-    0,
-    4,
-    16,
-    24,
-)  # offsets in struct seccomp_data, little-endian
+# Offsets in struct seccomp_data, little-endian.
+_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT, _SECOND_ARGUMENT_AT = 0, 4, 16, 24
 
 
 class _Program(ctypes.Structure):
