@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Final, Literal
 
-State = Literal["works", "refuses", "breaks", "crashes", "differs"]
+State = Literal["works", "refuses", "breaks", "crashes", "differs", "steps-in"]
 
 SCRIPT: Final = r"""#!/bin/bash
 real={real} decoder={decoder} encoder={encoder} after={after}
@@ -18,8 +18,8 @@ while (($#)); do
   case "$1 $2" in
     "-hwaccel cuda") used=$decoder ;;
     "-vcodec h264_nvenc") used=$encoder; arguments+=(-vcodec libx264 -preset fast -crf 12 -refs 2) ;;
-    "-vf hwdownload,"*)
-      steps=${{2#hwdownload,}}
+    "-vf format="*",crop=if("*)
+      case $2 in format=yuv420p10le,*) steps=format=p010le,$2 ;; *) steps=format=nv12,$2 ;; esac
       if [ "$used" = differs ]; then steps=$steps,negate; fi
       arguments+=(-vf "$steps") ;;
     "-hwaccel_"* | "-gpu "* | "-preset p"* | "-tune "* | "-rc "* | "-cq "* | "-b:v "*) ;;
@@ -28,6 +28,7 @@ while (($#)); do
   shift 2
 done
 case $used in
+  steps-in) echo "[h264 @ 0x55] Failed setup for format cuda: hwaccel initialisation returned error." >&2 ;;
   refuses) echo "[h264_nvenc @ 0x55] OpenEncodeSessionEx failed: out of memory (10): (no details)" >&2; exit 255 ;;
   crashes) kill -SEGV $$ ;;
   breaks)
@@ -40,7 +41,10 @@ exec "$real" "${{arguments[@]}}"
 
 
 def gpu_ffmpeg(folder: Path, decoder: State = "works", encoder: State = "works", after: int = 0) -> str:
-    """Write a script and return its path; after: bytes of raw frames after which what breaks does so."""
+    """Write a script and return its path; after: bytes of raw frames after which what breaks does so.
+
+    steps-in: the GPU knows no such film, and ffmpeg decodes in software of its own accord.
+    """
     path = folder / f"ffmpeg-{decoder}-{encoder}-{after}"
     path.write_text(SCRIPT.format(real=shutil.which("ffmpeg"), decoder=decoder, encoder=encoder, after=after))
     path.chmod(0o755)

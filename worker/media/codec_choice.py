@@ -167,8 +167,8 @@ def _decoded(source: Source, gpu: int | None, check: Check) -> bytes:
     """Return all frames of a film as the decoder gives them; raises TryFailedError with what ffmpeg says."""
     frames = bytearray(FRAMES * SIDE_PX * SIDE_PX * 3 // 2)
     with MediaProcess(range_arguments(source, 0, FRAMES, gpu), check, reads=True) as process:
-        if process.read_into(memoryview(frames)) < len(frames) or process.wait() != 0:
-            process.wait()
+        is_whole = process.read_into(memoryview(frames)) == len(frames)
+        if process.wait() != 0 or not is_whole or process.error_output():  # software may have stepped in, and said so
             raise TryFailedError(process.error_output())
     return bytes(frames)
 

@@ -50,7 +50,7 @@ from worker.media.film_steps import clock_step, film_options, upright_steps
 from worker.media.hdr_peak import peak_whites
 from worker.media.media_process import MediaProcess
 from worker.media.still import read_still
-from worker.media.video_codecs import LEAST_FRAMES, nvdec_format, nvdec_options, nvdec_steps
+from worker.media.video_codecs import LEAST_FRAMES, nvdec_knows, nvdec_options, nvdec_steps
 from worker.process_share import usable_cores
 
 VIDEO_SUFFIXES: Final = frozenset({".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".avi", ".webm", ".m4v", ".ts"})
@@ -180,7 +180,7 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
 
 
 def _decode_stream(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
-    if source.gpu is not None and last - first >= LEAST_FRAMES and nvdec_format(source.facts, source.picture):
+    if source.gpu is not None and last - first >= LEAST_FRAMES and nvdec_knows(source.facts, source.picture):
         for frame in gpu_frames(source, source.gpu, first, last, check):
             yield frame
             first += 1
@@ -251,12 +251,11 @@ def range_arguments(source: Source, first: int, last: int, gpu: int | None = Non
     margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
     options, origin = seek(source, first - margin)
     steps = [clock_step(source.facts, origin), *upright_steps(source.facts, source.picture)]
-    arriving = None if gpu is None else nvdec_format(source.facts, source.picture)
-    if gpu is None or arriving is None:
+    if gpu is None:
         options["threads"] = media_threads(max(1, usable_cores() // 2))  # later stages are slower
     else:
         options |= nvdec_options(gpu)
-        steps = [*nvdec_steps(arriving, source.picture), *steps]
+        steps = [*nvdec_steps(source.picture), *steps]
     steps.append(f"fps=fps={source.rate}:start_time={float(first / source.rate):.6f}:round=near")
     return film_arguments(source, options, steps, last - first)
 

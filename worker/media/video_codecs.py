@@ -1,7 +1,7 @@
 """Video codecs of a GPU: NVIDIA's NVDEC decodes and NVENC encodes, through ffmpeg.
 
 What NVDEC gives for an intact film is what ffmpeg's own decoders give, so who decodes changes no pixel. Its frames are
-brought to the memory of the CPU and to the pixel format of the film before any filter sees them.
+brought to the memory of the CPU and to the layout of the film before any other filter sees them.
 
 NVENC's pictures differ from those of x264. Its quality scale is the one of quantisers, as x264's CRF is, so a job's
 `crf` becomes its constant quality. Groups of pictures are closed and have x264's usual length.
@@ -24,16 +24,16 @@ from worker.process_share import usable_cores
 
 SOFTWARE, NVIDIA = "software", "nvidia"
 LEAST_CRF: Final = 1  # 0 would be lossless, which profile High does not have, or a quality of NVENC's own choice
-# Pixel formats of each codec that NVDEC knows, and the format in which its frames arrive. What an older GPU does not
-# know, software decodes.
-EIGHT_BIT: Final = {"yuv420p": "nv12", "yuvj420p": "nv12"}
-TEN_BIT: Final = {"yuv420p10le": "p010le"}
+# Pixel formats of each codec that NVDEC knows.
+EIGHT_BIT: Final = frozenset({"yuv420p", "yuvj420p"})
+TEN_BIT: Final = frozenset({"yuv420p10le"})
 NVDEC_FORMATS: Final = {
     "h264": EIGHT_BIT,
     "hevc": EIGHT_BIT | TEN_BIT,
     "vp9": EIGHT_BIT | TEN_BIT,
     "av1": EIGHT_BIT | TEN_BIT,
 }
+LARGEST_PX: Final = 4096  # side of a picture that every GPU decodes
 LEAST_FRAMES: Final = 60  # of a range: for fewer, opening the GPU takes longer than decoding
 # Presets of NVENC, p1 (fastest) to p7, for those of x264.
 NVENC_PRESETS: Final = {
@@ -81,35 +81,33 @@ def gpu_number(device: str) -> int:
     return int(device.partition(":")[2] or 0)
 
 
-def nvdec_format(facts: VideoFacts, picture: PictureFacts) -> str | None:
-    """Return the format in which NVDEC gives the frames of a film; None if software has to decode it.
+def nvdec_knows(facts: VideoFacts, picture: PictureFacts) -> bool:
+    """Return whether NVDEC gives the frames of a film exactly.
 
     A film whose picture changes its shape is left to software, and so is one whose transparency is wanted.
     """
-    if facts.picture_changes or picture.alpha or picture.stored_width == 0:
-        return None
-    return NVDEC_FORMATS.get(facts.codec, {}).get(picture.pixel_format)
+    if facts.picture_changes or picture.alpha or not picture.stored_width:
+        return False
+    is_small = max(picture.stored_width, picture.stored_height) <= LARGEST_PX
+    return is_small and picture.pixel_format in NVDEC_FORMATS.get(facts.codec, ())
 
 
 def nvdec_options(gpu: int) -> FfmpegOptions:
-    """Return the input options of ffmpeg with which a GPU decodes, and nothing else does if it cannot."""
-    # one thread: each one more would keep frames of the few that NVDEC has
-    return {"hwaccel": "cuda", "hwaccel_device": gpu, "hwaccel_output_format": "cuda", "threads": 1}
+    """Return the input options of ffmpeg with which a GPU decodes.
+
+    ffmpeg fetches each frame from the GPU by itself. A filter that does it (hwdownload) would be built anew, and all
+    others with it, wherever the decoder starts again, and so forget the times of earlier frames.
+    """
+    return {"hwaccel": "cuda", "hwaccel_device": gpu, "threads": 1}  # each thread keeps frames of the few of NVDEC
 
 
-def nvdec_steps(arriving: str, picture: PictureFacts) -> list[str]:
-    """Return the filters that bring the GPU's frames, which arrive in a format, to the CPU as the film stores them.
+def nvdec_steps(picture: PictureFacts) -> list[str]:
+    """Return the filters that bring fetched frames into the layout in which software gives them.
 
     Frames of another size than the film's make ffmpeg fail: no filter could tell which part of them is the picture.
     """
-    stored_format = picture.pixel_format.replace("yuvj", "yuv")
     is_whole = f"eq(iw\\,{picture.stored_width})*eq(ih\\,{picture.stored_height})"
-    return [
-        "hwdownload",
-        f"format={arriving}",
-        f"format={stored_format}",
-        f"crop=if({is_whole}\\,iw\\,-1):ih:0:0:exact=1",
-    ]
+    return [f"format={picture.pixel_format.replace('yuvj', 'yuv')}", f"crop=if({is_whole}\\,iw\\,-1):ih:0:0:exact=1"]
 
 
 def encoder_options(options: JobOptions, gpu: int | None) -> FfmpegOptions:

@@ -27,6 +27,7 @@ def settings(ffmpeg: str, decoder: str = "auto", encoder: str = "auto", device: 
         ("differs", "crashes", VideoCodecs(None, None)),
         ("crashes", "breaks", VideoCodecs(None, None)),
         ("breaks", "refuses", VideoCodecs(None, None)),
+        ("steps-in", "works", VideoCodecs(None, 0)),
     ],
 )
 def test_each_codec_of_a_gpu_is_used_if_its_try_succeeds(tmp_path, decoder, encoder, chosen):

@@ -25,7 +25,7 @@ from worker.media.video_codecs import (
     NVENC_PRESETS,
     GpuEncoderError,
     encoder_options,
-    nvdec_format,
+    nvdec_knows,
 )
 
 FRAMES = 80
@@ -71,17 +71,17 @@ def test_a_gpu_gives_the_frames_of_software(tmp_path, kind):
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_film_that_no_gpu_decodes_exactly_is_left_to_software(tmp_path, kind, caplog):
     source = film(tmp_path, OTHERS[kind], gpu_ffmpeg(tmp_path, decoder="refuses"))
-    assert nvdec_format(source.facts, source.picture) is None
+    assert not nvdec_knows(source.facts, source.picture)
     assert len(list(decode(source, 0, FRAMES, never_stop))) == FRAMES and "GPU" not in caplog.text
 
 
-def test_a_film_whose_picture_changes_or_is_transparent_is_left_to_software(tmp_path):
+def test_a_film_whose_picture_changes_is_transparent_or_large_is_left_to_software(tmp_path):
     source = film(tmp_path, FILMS["h264"], gpu_ffmpeg(tmp_path))
     facts, picture = source.facts, source.picture
-    assert nvdec_format(facts, picture) == "nv12"
-    assert nvdec_format(facts.model_copy(update={"picture_changes": True}), picture) is None
-    assert nvdec_format(facts, replace(picture, alpha=True)) is None
-    assert nvdec_format(facts, replace(picture, stored_width=0)) is None
+    assert nvdec_knows(facts, picture)
+    assert not nvdec_knows(facts.model_copy(update={"picture_changes": True}), picture)
+    for change in ({"alpha": True}, {"stored_width": 0}, {"stored_height": 4098}):
+        assert not nvdec_knows(facts, replace(picture, **change))
 
 
 @pytest.mark.parametrize(("state", "reached"), [("refuses", 0), ("crashes", 0), ("breaks", 33)])
