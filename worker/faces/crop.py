@@ -146,11 +146,12 @@ def extract(
     """Cut the crop (S, S, 3) uint8 RGB out of an I420 frame (H * 3/2, W) uint8; outside it, its edge is repeated.
 
     spacing_px: largest distance between samples in pixels of a plane, before samples are averaged to the crop. rows:
-    those that are cut out, (n, S, 3), with chroma that is read linearly; None: all.
+    those that are cut out, (n, S, 3); None: all. Chroma is read linearly for some rows, and with a larger spacing.
     """
     y, *chroma = split_planes(planes)
     luma = _sample(y, transform, LUMA, spacing_px, rows)
-    u, v = (_sample(plane, transform, CHROMA, spacing_px, rows, may_be_cubic=rows is None) for plane in chroma)
+    is_fine = rows is None and spacing_px <= SPACING_PX
+    u, v = (_sample(plane, transform, CHROMA, spacing_px, rows, may_be_cubic=is_fine) for plane in chroma)
     return rgb_of_planes(luma, u, v, colour)
 
 
