@@ -238,7 +238,7 @@ def test_only_the_wanted_part_of_a_crop_is_drawn() -> None:
 
 def test_below_the_first_hidden_row_crops_may_hold_anything() -> None:
     whole = np.random.default_rng(2).integers(0, 256, (3, SIZE * 2, SIZE * 2, 3), dtype=np.uint8)
-    filmed, references = FilmedCrops.of(whole, SIZE), 255 - whole
+    filmed, references = FilmedCrops.of(whole, SIZE), np.ascontiguousarray(whole[::-1])
     pixels = whole.copy()
     pixels[:, round(SIZE * 2 * CONFIG.framing.hidden_from) :] = 0
     synthesizer = _synthesizer(build_network(CONFIG), batch_size=2)

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.affine import resize
 from model.arrays import F32, F64, U8
 from model.composition import Part
 from model.face_points import (
@@ -152,8 +153,7 @@ def _to_toned_ycc(crop: SynthesizedCrop, part: Part, settings: BlendSettings) ->
     last = int(np.ceil(settings.framing.row(TONE_Y) * settings.network_px))
     upper = replace(part, bottom=min(part.bottom, max(last, part.top + 1)))
     weights = _reduced(crop.mask.weights, crop.transform.size // part.factor)[upper.small]
-    small = cv2.resize(crop.synthesized[upper.large], upper.small_size, interpolation=cv2.INTER_AREA)
-    drawn, filmed = np.asarray(small, np.uint8), crop.filmed[upper.small]
+    drawn, filmed = resize(crop.synthesized[upper.large], upper.small_size, cv2.INTER_AREA), crop.filmed[upper.small]
     gain, offset = rim_tone(ycc_of_rgb(drawn, settings.colour), ycc_of_rgb(filmed, settings.colour), weights)
     matrix = ycc_matrix(settings.colour) * gain[:, None]
     # OpenCV rounds the factors like this for bytes. The offset makes up for it at the mean colour.
@@ -167,7 +167,7 @@ def _reduced(picture: Pixels, side: int) -> Pixels:
     """Return a square picture, reduced to a side by averaging."""
     if len(picture) == side:
         return picture
-    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), picture.dtype)
+    return resize(picture, (side, side), cv2.INTER_AREA)
 
 
 def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:

@@ -12,6 +12,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from model.affine import resize, warp
 from model.arrays import F32, U8
 from worker.faces.crop import Transform, invert_affine
 
@@ -79,8 +80,8 @@ class ShownArea:
     def weights(self, step: int) -> U8:
         """Return how much of the crop each pixel of a plane in the area shows, 0..255; step: see `within`."""
         zoom = self.spacing // step
-        weights = cv2.resize(self.samples, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
-        return np.asarray(weights, np.uint8)[: self.height // step, : self.width // step]
+        weights = resize(self.samples, (self.samples.shape[1] * zoom, len(self.samples) * zoom))
+        return weights[: self.height // step, : self.width // step]
 
     def moved(self, picture: U8, corner: tuple[int, int], transform: Transform, step: int) -> U8:
         """Map a part of a crop, (h, w) or (h, w, 3), to the pixels of a plane in the area; step: see `within`.
@@ -111,5 +112,4 @@ def warped(
     linear = transform.matrix[:, :2]
     offset = (linear @ first + transform.matrix[:, 2] - corner) * zoom - 0.5
     matrix = np.concatenate([linear * (step * zoom), offset[:, None]], axis=1)
-    moved = cv2.warpAffine(picture, matrix, size, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR)
-    return np.asarray(moved, np.uint8)
+    return warp(picture, matrix, size)
