@@ -91,9 +91,13 @@ class Encoder:
         except BrokenPipeError as error:
             raise self._process.failure(ErrorCode.ENCODE_FAILED, "The video could not be encoded.") from error
 
-    def finish(self) -> ResultFacts:
-        """Complete the file, give it its final name and return its facts; raises ServiceError."""
+    def end_input(self) -> None:
+        """Tell the encoder that no frame follows, so that it completes the file while the caller does other things."""
         self._process.close_input()
+
+    def finish(self) -> ResultFacts:
+        """Wait for the complete file, give it its final name and return its facts; raises ServiceError."""
+        self.end_input()
         return _finish(self._process, self._feed, self._output, self._source, self._frames, self._options)
 
     def _arguments(self, feed: Feed | None) -> list[str]:
