@@ -51,8 +51,7 @@ FADE_OUT: Final = 0.25  # height over which the continued tone fades out, in sid
 MAX_STEP: Final = 20.0  # largest change of tone at the row, in 8-bit levels
 
 ENLARGED: Final = 2  # how much larger a reference is kept, so that it can be read quickly
-REDUCED: Final = 3  # size of the copy of a large reference from which the network's is read, in sizes of the network
-SAMPLES: Final = 2  # most samples along each side of each of the network's pixels, against aliasing
+SMOOTHED: Final = 3  # size of the copy of a reference from which the network's is read, in sizes of the network; odd
 UNSEEN: Final = 0.08  # share of a crop above the first hidden row; only the network sees what lies above that
 
 
@@ -115,15 +114,21 @@ class ReferenceFace:
 
     @cached_property
     def _copies(self) -> dict[int, U8]:
-        """Return the copies that `reduced` has made, by side."""
+        """Return the copies that `smoothed` has made, by size."""
         return {}
 
-    def reduced(self, side: int) -> U8:
-        """Return the crop at a size up to its own, (side, side, 3)."""
-        if side not in self._copies:
-            smaller = cv2.resize(self.crop, (side, side), interpolation=cv2.INTER_AREA)
-            self._copies[side] = np.asarray(smaller, np.uint8)
-        return self._copies[side]
+    def smoothed(self, size: int) -> U8:
+        """Return a copy from which single pixels may be read at a network's size, (SMOOTHED * size, ..., 3).
+
+        Each of its pixels is the mean of the square that one of the network's covers, against aliasing.
+        """
+        if size not in self._copies:
+            side = SMOOTHED * size
+            resampling = cv2.INTER_AREA if side < len(self.crop) else cv2.INTER_CUBIC
+            fine = cv2.resize(self.crop, (side, side), interpolation=resampling)
+            smooth = cv2.blur(fine, (SMOOTHED, SMOOTHED)) if len(self.crop) > size else fine
+            self._copies[size] = np.asarray(smooth, np.uint8)
+        return self._copies[size]
 
     def shift_to(self, points: F32) -> F32:
         """Return how far the places of a crop with these landmarks (468, 2) are from those of the face; see pose.py."""
@@ -313,12 +318,10 @@ class ReferenceCrops:
 
 def _seen_by_network(face: ReferenceFace, shift: F32, size: int) -> U8:
     """Return a reference, moved by a shift, as a network of some size sees it, (size, size, 3)."""
-    factor = len(face.crop) // size
-    picture = face.reduced(REDUCED * size) if factor > SAMPLES else face.enlarged
-    side, samples = len(picture), size * min(factor, SAMPLES)
-    field = cv2.resize(shift, (samples, samples)) * np.float32(side) + own_place(samples, side)
-    fine = cv2.remap(picture, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    return np.asarray(shrink(np.asarray(fine, np.uint8)[None], size)[0], np.uint8)
+    picture = face.smoothed(size)
+    field = cv2.resize(shift, (size, size)) * np.float32(len(picture)) + own_place(size, len(picture))
+    seen = cv2.remap(picture, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(seen, np.uint8)
 
 
 def tone_step(difference: F64, points: F32, row: int) -> F32:

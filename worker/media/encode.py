@@ -66,17 +66,10 @@ class Encoder:
         self._output, self._source, self._frames, self._options = output, source, frames, options
         self._part, self._check, self._opened = partial_path(output), check, ExitStack()
         self._feed = None if sound is None else sound.feed(frames / source.rate, check)
+        self._process: MediaProcess | None = None
 
     def __enter__(self) -> Encoder:
-        with ExitStack() as opened:
-            opened.callback(self._part.unlink, missing_ok=True)
-            feed = None if self._feed is None else opened.enter_context(self._feed)
-            arguments, sound_fd = self._arguments(feed), None if feed is None else feed.fd
-            process = MediaProcess(arguments, self._check, feeds=True, inherited_fd=sound_fd)
-            self._process = opened.enter_context(process)
-            if feed is not None:
-                feed.close_pipe()
-            self._opened = opened.pop_all()
+        self._opened.callback(self._part.unlink, missing_ok=True)
         return self
 
     def __exit__(
@@ -86,19 +79,31 @@ class Encoder:
 
     def write(self, planes: U8) -> None:
         """Encode the next frame, (H * 3/2, W) uint8 I420; raises ServiceError."""
+        process = self._started()
         try:
-            self._process.write(np.ascontiguousarray(planes).data.cast("B"))
+            process.write(np.ascontiguousarray(planes).data.cast("B"))
         except BrokenPipeError as error:
-            raise self._process.failure(ErrorCode.ENCODE_FAILED, "The video could not be encoded.") from error
+            raise process.failure(ErrorCode.ENCODE_FAILED, "The video could not be encoded.") from error
 
     def end_input(self) -> None:
         """Tell the encoder that no frame follows, so that it completes the file while the caller does other things."""
-        self._process.close_input()
+        self._started().close_input()
 
     def finish(self) -> ResultFacts:
         """Wait for the complete file, give it its final name and return its facts; raises ServiceError."""
         self.end_input()
-        return _finish(self._process, self._feed, self._output, self._source, self._frames, self._options)
+        return _finish(self._started(), self._feed, self._output, self._source, self._frames, self._options)
+
+    def _started(self) -> MediaProcess:
+        """Return the process, which starts with the first frame: until then, earlier stages need the time."""
+        if self._process is None:
+            feed = None if self._feed is None else self._opened.enter_context(self._feed)
+            arguments, sound_fd = self._arguments(feed), None if feed is None else feed.fd
+            process = MediaProcess(arguments, self._check, feeds=True, inherited_fd=sound_fd)
+            self._process = self._opened.enter_context(process)
+            if feed is not None:
+                feed.close_pipe()
+        return self._process
 
     def _arguments(self, feed: Feed | None) -> list[str]:
         source, options = self._source, self._options

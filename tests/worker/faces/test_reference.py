@@ -69,6 +69,17 @@ def seen(detector: FaceDetector) -> SparseFrame:
     return sparse_frame(detector, portrait())
 
 
+@pytest.mark.parametrize("factor", [1, 2, 3, 5])
+def test_single_pixels_of_a_smoothed_copy_are_what_a_network_sees(factor: int) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (96, 96, 3)).astype(np.uint8)
+    fine = cv2.resize(noise, (96 * factor, 96 * factor), interpolation=cv2.INTER_CUBIC)
+    points = np.zeros((468, 2), np.float32)
+    face = ReferenceFace(np.asarray(fine, np.uint8), points, points[:, 0], 0.0)
+    shrunk = cv2.resize(fine, (96, 96), interpolation=cv2.INTER_AREA)
+    read = face.smoothed(96)[1::3, 1::3]
+    assert np.abs(read.astype(int) - shrunk).mean() < 2.5
+
+
 def test_a_smiling_reference_is_closed_first_and_the_open_one_is_kept(
     detector: FaceDetector, seen: SparseFrame
 ) -> None:
