@@ -29,16 +29,10 @@ from app.core.records.records import Created
 from app.core.settings import Settings
 from app.core.storage.disk_space import output_bytes
 from app.form_shapes import BatchForm
-from app.intake import (
-    Intake,
-    ReceivedForm,
-    checked_key,
-    fingerprint,
-    own_name,
-    probe_files,
-    received_form,
-    with_webhook,
-)
+from app.idempotency import checked_key, fingerprint
+from app.intake import Intake, own_name, with_webhook
+from app.probe_files import probe_files
+from app.received_form import ReceivedForm, received_form
 from app.services import Services
 
 MAX_JOBS: Final = 500
@@ -115,7 +109,8 @@ def save_batch(services: Services, batch: BatchIntake, caller: Caller, idempoten
     """
     idempotency = None
     if idempotency_key is not None:
-        idempotency = (checked_key(idempotency_key), fingerprint("batch", batch.intakes, batch.webhook_url))
+        asked = [(intake.input, intake.options) for intake in batch.intakes]
+        idempotency = (checked_key(idempotency_key), fingerprint("batch", asked, batch.webhook_url))
     for intake in batch.intakes:
         intake.files = {name: own_name(path, intake.job_id, name) for name, path in intake.files.items()}
         intake.store(services)

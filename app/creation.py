@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Header
 from fastapi.responses import JSONResponse
 
-from app.intake import KEY_SCHEMA
+from app.idempotency import KEY_SCHEMA
 
 IdempotencyKey = Annotated[
     str | None,

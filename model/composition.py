@@ -3,27 +3,30 @@
 It computes the same as `Drawing.compose`, which training uses, but on arrays with OpenCV. That is fifteen times as
 fast for a crop of five times the network's width, because nearly all work there is moving known pixels.
 
+Colours are blended in where the network's mask has a spot, and only there: most of a face is known pixels.
+
 The network is too coarse to draw single teeth. An `Interior` shows the inside of the mouth at the size of the crop. It
 is laid over the colours within the drawn opening, whose edge is then made as sharp as filmed lips. Its upper layer
-belongs to the skull and stays where it is, and its lower layer moves with the drawn lower lip.
+belongs to the skull and stays where it is, and its lower layer moves with the drawn lower lip. Both are resampled once,
+where they are seen.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.arrays import F32, U8
+from model.arrays import F32, F64, U8
 from model.known_pixels import PosedReference, show_known
 from model.smoothstep import ramp
 
 VISIBLE: Final = 1 / 128  # a mask below this changes no pixel by more than a level or two; it is left out
-INSIDE: Final = 0.1  # an opening is where the mask is at least this
-PAD: Final = 3  # network pixels around a box that belong to it, so that enlarging needs nothing outside
+PAD: Final = 2  # network pixels around a spot that belong to it, so that enlarging needs nothing outside
 # Height of the opening in a column, in network pixels at 96, up to which its inside is the network's own, and from
 # which on it is the interior. Closed lips have a thin mask too: it draws the line between them.
 THIN, OPEN = 1.5, 5.5
@@ -35,26 +38,59 @@ SHADOW_REACH: Final = 1.3  # how far that shadow reaches, in network pixels
 
 @dataclass(frozen=True)
 class Layer:
-    """Picture that covers a part of a crop: pixels (h,w,4) uint8 RGB and opacity; left, top: its place in pixels."""
+    """Picture that covers a part of a crop: pixels (h,w,4) uint8 RGB and opacity; left, top: its place in crop pixels.
+
+    zoom: how many of its pixels lie in one pixel of the crop, along each side.
+    """
 
     pixels: U8
     left: int
     top: int
+    zoom: int = 1
+
+    def enlarged(self, zoom: int) -> Layer:
+        """Return the layer with more pixels, so that it can be read quickly."""
+        pixels = cv2.resize(self.pixels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+        return Layer(np.asarray(pixels, np.uint8), self.left, self.top, self.zoom * zoom)
 
 
 @dataclass(frozen=True)
 class Interior:
-    """Inside of a mouth at the size of a crop, in two layers.
+    """Inside of a mouth in two layers, in the pixels of the crop that it was taken from, and its way into another crop.
 
     upper: the upper teeth, in place. lower: lower teeth and tongue, in place when the middle of the lower lip's inner
-    edge is at `lip`, x and y in pixels of the crop. cavity: colour of the depth of the mouth, RGB 0..255; it replaces
-    the teeth that the network draws, and leaves its tongue.
+    edge is at `lip`, x and y. cavity: colour of the depth of the mouth, RGB 0..255; it replaces the teeth that the
+    network draws, and leaves its tongue. motion: affine map (2,3) to the pixels of the other crop. light: what levels
+    of RGB are multiplied by there, (3,).
     """
 
     upper: Layer
     lower: Layer
     lip: tuple[float, float]
     cavity: tuple[float, float, float]
+    motion: F64 = field(default_factory=lambda: np.eye(2, 3))
+    light: F64 = field(default_factory=lambda: np.ones(3))
+
+    @property
+    def moved_lip(self) -> F64:
+        """Return where `lip` lies in the other crop, (2,)."""
+        return np.asarray(self.motion @ (*self.lip, 1.0))
+
+    @property
+    def lit_cavity(self) -> F32:
+        """Return the colour of the depth of the mouth in the other crop, (3,)."""
+        return np.multiply(self.cavity, self.light, dtype=np.float32)
+
+    def read(self, layer: Layer, first: tuple[float, float], size: tuple[int, int]) -> U8:
+        """Return a part of the other crop as a layer of the interior shows it, (h,w,4) uint8 RGB and opacity.
+
+        first: x and y of the part's corner; size: its width and height.
+        """
+        linear = self.motion[:, :2] / layer.zoom
+        corner = self.motion @ (layer.left, layer.top, 1.0) - first
+        matrix = np.concatenate([linear, (corner + linear @ (0.5, 0.5) - 0.5)[:, None]], axis=1)
+        moved = cv2.warpAffine(layer.pixels, matrix, size, flags=cv2.INTER_LINEAR)
+        return np.asarray(cv2.multiply(moved, np.array([*self.light, 1.0])), np.uint8)  # rounds and clips
 
 
 @dataclass(frozen=True)
@@ -101,6 +137,12 @@ class Part:
         start, stop = max(0, int(columns[0]) - pad), min(chosen.shape[1], int(columns[-1]) + pad + 1)
         return cls(top + first, top + last, left + start, left + stop, factor)
 
+    def common(self, other: Part) -> Part | None:
+        """Return what two parts of the same crop have in common; None if that is nothing."""
+        top, bottom = max(self.top, other.top), min(self.bottom, other.bottom)
+        left, right = max(self.left, other.left), min(self.right, other.right)
+        return Part(top, bottom, left, right, self.factor) if top < bottom and left < right else None
+
     def within(self, other: Part) -> tuple[slice, slice]:
         """Return the part of the crop, counted from the first pixel of another part around it."""
         rows, columns = self.large
@@ -143,104 +185,111 @@ def compose(
     target (P,P,3) uint8: the known pixels are those of the target above the first hidden row, and those of the
     reference below it. hidden_from: that row, as a share of the height. offsets (2,H,H) float32: distance from each
     pixel to its source, x and y, in halves of the picture. colours (S,S,3) uint8; mask (S,S) float32 in 0..1, how much
-    of the colours is shown; P is a multiple of S. Returns (P,P,3) uint8, which is black outside the part of `look`.
+    of the colours is shown; P is a multiple of S. Returns the part of `look`, (h,w,3) uint8.
     """
     side, look = len(mask), look or Look()
     interior, part = look.interior, look.part or Part(0, side, 0, side, len(target) // side)
-    crop = np.zeros(target.shape, np.uint8)
-    shown = crop[part.large]
+    width, height = part.size
+    shown = np.empty((height, width, 3), np.uint8)
     show_known(target, reference, round(len(target) * hidden_from), offsets, part.large, shown)
-    box = Part.around(mask[part.small] > VISIBLE, part.factor, PAD, part.top, part.left)
-    if box is None:
-        return crop
-    opening = None if interior is None else _Opening.of(mask, part)
-    behind = None if opening is None else shown[opening.box.within(part)].copy()
-    weight = np.asarray(cv2.resize(mask[box.small], box.size), np.float32)
-    drawn = np.asarray(cv2.resize(colours[box.small], box.size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    place = box.within(part)
-    shown[place] = _blend(drawn, shown[place], weight)
-    if interior is not None and opening is not None and behind is not None:
-        inside, weight = _with_interior(colours, mask, opening, interior)
-        shown[opening.box.within(part)] = _blend(inside, behind, weight)
-    return crop
+    spots = _Spot.all_of(mask, part.factor)
+    mouth = None if interior is None else _nearest(spots, interior.moved_lip)
+    for spot in spots:
+        box = spot.box.common(part)
+        if box is not None:
+            drawn, weight = _draw(colours, spot, box, interior if spot is mouth else None)
+            place = box.within(part)
+            shown[place] = _blend(drawn, shown[place], weight)
+    return shown
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """Spot of the network's mask, apart from all others.
+
+    The mask has a spot where the mouth is open, and often small ones where the background or the clothes moved. box:
+    around the spot, with PAD more. weights: the mask in the box, without other spots, (h,w) 0..1.
+    """
+
+    box: Part
+    weights: F32
+
+    @classmethod
+    def all_of(cls, mask: F32, factor: int) -> list[_Spot]:
+        """Return the spots of a mask (S,S)."""
+        near = cv2.dilate((mask > VISIBLE).view(np.uint8), np.ones((2 * PAD + 1, 2 * PAD + 1), np.uint8))
+        _, numbers, boxes, _ = cv2.connectedComponentsWithStats(near)
+        spots = []
+        for number, (left, top, width, height, _) in enumerate(boxes[1:].tolist(), 1):
+            box = Part(top, top + height, left, left + width, factor)
+            spots.append(cls(box, mask[box.small] * (numbers[box.small] == number)))
+        return spots
+
+    def weights_in(self, box: Part) -> F32:
+        """Return the weights in a part of the box."""
+        top, left = self.box.top, self.box.left
+        return self.weights[box.top - top : box.bottom - top, box.left - left : box.right - left]
+
+
+def _nearest(spots: Sequence[_Spot], lip: F64) -> _Spot | None:
+    """Return the spot that is nearest above or below a point of the crop, x and y; None if there is no such spot."""
+
+    def distance(spot: _Spot) -> float:
+        rows = spot.box.large[0]
+        return float(max(rows.start - lip[1], lip[1] - rows.stop, 0.0))
+
+    crossed = (spot for spot in spots if spot.box.large[1].start <= lip[0] < spot.box.large[1].stop)
+    return min(crossed, key=distance, default=None)
+
+
+def _draw(colours: U8, spot: _Spot, box: Part, interior: Interior | None) -> tuple[U8, F32]:
+    """Return colours and weights of a spot in a part of its box at the size of the crop, (h,w,3) and (h,w).
+
+    colours: the network's, (S,S,3). interior: shown in the spot as far as it is open.
+    """
+    small, weights = colours[box.small], spot.weights_in(box)
+    soft = np.asarray(cv2.resize(weights, box.size), np.float32)
+    opening = None if interior is None else _Opening.of(spot)
+    if interior is None or opening is None:
+        return _enlarged(small, box), soft
+    open_here = opening.open_here[box.left - spot.box.left : box.right - spot.box.left]
+    share = np.asarray(cv2.resize(open_here[None], (box.size[0], 1)), np.float32)
+    cavity = interior.lit_cavity
+    emptied = small + (cavity - small) * (_paleness(small, float(cavity.mean())) * open_here)[..., None]
+    drawn = _enlarged(np.rint(emptied).astype(np.uint8), box)
+    drop = opening.lip * box.factor - interior.moved_lip[1]
+    for layer, down in ((interior.lower, drop), (interior.upper, 0.0)):
+        inside = interior.read(layer, (box.left * box.factor, box.top * box.factor - down), box.size)
+        opacity = inside[..., 3] * (share / np.float32(255))
+        drawn = _blend(np.asarray(cv2.cvtColor(inside, cv2.COLOR_RGBA2RGB), np.uint8), drawn, opacity)
+    fine = np.asarray(cv2.resize(weights, box.size, interpolation=cv2.INTER_CUBIC), np.float32)
+    dark = _enlarged(np.rint(cavity).astype(np.uint8)[None, None], box)
+    drawn = _blend(dark, drawn, _lip_shadow(fine, box.factor) * share)
+    return drawn, soft + (ramp(fine, *_edge(box.factor)) - soft) * share
+
+
+def _enlarged(small: U8, box: Part) -> U8:
+    """Return pixels of the network at the size of the crop."""
+    return np.asarray(cv2.resize(small, box.size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 @dataclass(frozen=True)
 class _Opening:
-    """Opening of a mouth. box: around what an interior changes. open_here: how much of it each column shows, (w,) 0..1.
+    """Opening of a mouth. open_here: how much of it each column of its spot shows, (w,) 0..1.
 
     lip: row of the lower lip's inner edge where the opening is highest, in network pixels.
     """
 
-    box: Part
     open_here: F32
     lip: float
 
     @classmethod
-    def of(cls, mask: F32, part: Part) -> _Opening | None:
-        """Return the opening that the network's mask (S,S) shows in a part; None if it shows none."""
-        whole = Part.around(mask > INSIDE, part.factor, PAD)
-        if whole is None:
-            return None
-        inside = mask[whole.small]
-        heights = cv2.blur(inside.sum(axis=0)[None], (5, 1), borderType=cv2.BORDER_REPLICATE)[0]
+    def of(cls, spot: _Spot) -> _Opening | None:
+        """Return the opening that a spot shows; None if it shows none."""
+        weights = spot.weights
+        heights = cv2.blur(weights.sum(axis=0)[None], (5, 1), borderType=cv2.BORDER_REPLICATE)[0]
         open_here = ramp(heights, THIN, OPEN)
-        columns = np.flatnonzero(open_here)
-        if not columns.size:
-            return None
-        top, bottom = max(whole.top, part.top), min(whole.bottom, part.bottom)
-        left = max(whole.left + int(columns[0]) - PAD, whole.left, part.left)
-        right = min(whole.left + int(columns[-1]) + PAD + 1, whole.right, part.right)
-        if top >= bottom or left >= right:
-            return None
-        box, lip = Part(top, bottom, left, right, part.factor), whole.top + _lower_edge(inside, inside * open_here)
-        return cls(box, open_here[left - whole.left : right - whole.left], lip)
-
-
-def _with_interior(colours: U8, mask: F32, opening: _Opening, interior: Interior) -> tuple[U8, F32]:
-    """Lay an interior over the colours of an opening; colours (S,S,3) and mask (S,S): the network's.
-
-    Returns colours and mask of the opening's box at the size of the crop, the mask with a sharp edge.
-    """
-    box, open_here = opening.box, opening.open_here
-    colours, mask = colours[box.small], mask[box.small]
-    cavity = np.array(interior.cavity, np.float32)
-    emptied = colours + (cavity - colours) * (_paleness(colours, float(cavity.mean())) * open_here)[..., None]
-    drawn = np.asarray(cv2.resize(np.rint(emptied).astype(np.uint8), box.size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    fine = np.asarray(cv2.resize(mask, box.size, interpolation=cv2.INTER_CUBIC), np.float32)
-    soft = np.asarray(cv2.resize(mask, box.size), np.float32)
-    share = np.asarray(cv2.resize(open_here[None], (box.size[0], 1)), np.float32)
-    drop = opening.lip * box.factor - interior.lip[1]
-    for layer, down in ((interior.lower, drop), (interior.upper, 0.0)):
-        _lay(layer, layer.left - box.left * box.factor, layer.top - box.top * box.factor + down, drawn, share)
-    shadow = _lip_shadow(fine, box.factor)
-    shadow *= share
-    dark = np.empty_like(drawn)
-    dark[...] = np.rint(cavity)
-    drawn = _blend(dark, drawn, shadow)
-    weight = ramp(fine, *_edge(box.factor))
-    weight -= soft
-    weight *= share
-    weight += soft
-    return drawn, weight
-
-
-def _lay(layer: Layer, left: int, top: float, picture: U8, share: F32) -> None:
-    """Lay a layer over a picture (h,w,3) in place.
-
-    left, top: place of the layer's first pixel in the picture. share (1,w): how much of the layer each column shows.
-    """
-    height, width = layer.pixels.shape[:2]
-    whole = int(np.floor(top))
-    first, last = max(0, whole), min(len(picture), whole + height + 1)
-    start, stop = max(0, left), min(picture.shape[1], left + width)
-    if first >= last or start >= stop:
-        return
-    shift = np.array([[1.0, 0.0, left - start], [0.0, 1.0, top - first]])
-    placed = cv2.warpAffine(layer.pixels, shift, (stop - start, last - first), flags=cv2.INTER_LINEAR)
-    opacity = placed[..., 3] * (share[:, start:stop] / np.float32(255))
-    under = picture[first:last, start:stop]
-    under[...] = _blend(np.asarray(cv2.cvtColor(placed, cv2.COLOR_RGBA2RGB), np.uint8), under, opacity)
+        return cls(open_here, spot.box.top + _lower_edge(weights, weights * open_here)) if open_here.any() else None
 
 
 def _blend(above: U8, below: U8, share: F32) -> U8:

@@ -85,13 +85,13 @@ class Synthesizer:
         insides = [None] * len(crops) if interiors is None else list(interiors)
         needed = [None] * len(crops) if parts is None else list(parts)
         looks = [Look(*wanted) for wanted in zip(insides, needed, strict=True)]
-        done = np.empty_like(crops)
+        done = np.zeros_like(crops)
         start = 0
         while start < len(crops):
             stop = min(start + self.batch_size, len(crops))
             try:
                 part = slice(start, stop)
-                done[part] = self._batch(crops[part], posed[part], sound[part], moves[part], looks[part])
+                self._batch(crops[part], posed[part], sound[part], moves[part], looks[part], done[part])
             except (MemoryError, RuntimeError) as error:
                 self._shrink(error)
                 continue
@@ -143,8 +143,15 @@ class Synthesizer:
         self._runtime.release()
 
     def _batch(
-        self, crops: U8, references: Sequence[PosedReference], sound: F32, movements: F32, looks: Sequence[Look]
-    ) -> U8:
+        self,
+        crops: U8,
+        references: Sequence[PosedReference],
+        sound: F32,
+        movements: F32,
+        looks: Sequence[Look],
+        done: U8,
+    ) -> None:
+        """Synthesize at most a batch of faces into `done`, (n,P,P,3)."""
         count, config = len(crops), self.config
         target, reference = self._pixels(crops), self._pixels(np.stack([one.seen for one in references]))
         target[:, config.hidden_row :] = 0
@@ -155,9 +162,12 @@ class Synthesizer:
         drawn = self._runtime.draw(np.concatenate([target, reference], axis=3), heard, moves)
         levels = self._in_order(drawn.levels)[:count]
         if drawn.offsets is None or drawn.mask is None:
-            return levels
+            done[...] = levels
+            return
         faces = zip(crops, references, drawn.offsets, levels, drawn.mask, looks, strict=False)  # without padding
-        return np.stack([compose(crop, rest, config.framing.hidden_from, *face) for crop, rest, *face in faces])
+        for place, (crop, rest, offsets, colours, mask, look) in zip(done, faces, strict=True):
+            shown = place if look.part is None else place[look.part.large]
+            shown[...] = compose(crop, rest, config.framing.hidden_from, offsets, colours, mask, look)
 
     def _pixels(self, crops: U8) -> U8:
         """Return crops at the network's size S, in its channel order, with black ones up to a whole batch.

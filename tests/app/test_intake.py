@@ -11,9 +11,10 @@ from typing import Any, cast
 import anyio
 
 from app.core.dubs import Dub
-from app.core.jobs import JobOptions, new_job_id
+from app.core.jobs import JobOptions
 from app.core.storage.port import PARTS
-from app.intake import Intake, fingerprint, probe_files
+from app.idempotency import fingerprint
+from app.probe_files import probe_files
 from tests.service import AUDIO, INPUT, VIDEO
 
 VOICES = 20
@@ -24,7 +25,7 @@ def test_a_request_without_segments_is_the_same_as_before_there_were_any() -> No
     hashes = [fact.sha256 if fact else "" for fact in (INPUT.video, INPUT.audio, INPUT.audio_mix)]
     parts = ["job", "", options.model_dump_json(exclude={"segments"}), *hashes]
     before = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    assert fingerprint("job", [Intake(new_job_id(), {}, INPUT, options)]) == before
+    assert fingerprint("job", [(INPUT, options)]) == before
 
 
 def test_the_voices_of_one_job_leave_room_for_the_probes_of_others() -> None:

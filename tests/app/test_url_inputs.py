@@ -16,7 +16,7 @@ import pytest
 from app.core.errors import ErrorCode, InputError
 from app.core.outgoing.client import OutgoingClient
 from app.core.outgoing.policy import OutgoingPolicy
-from app.intake import TimeBudget
+from app.received_form import TimeBudget
 from tests.app.conftest import running_service
 from tests.app.routes.test_jobs import assert_problem
 from tests.service import wait_until

@@ -25,7 +25,8 @@ from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from tests.chaos.findings import Findings
 from tests.fuzz.bases import Base
 from tests.fuzz.mutations import mutate
-from worker.media.decode import decode, open_source, sparse_frames, sparse_numbers
+from worker.media.decode import decode, open_source
+from worker.media.sparse import sparse_frames, sparse_numbers
 from worker.media.voice import read_voice
 
 LIMIT_S: Final = 10.0

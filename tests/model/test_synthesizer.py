@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from model.audio import AROUND_FRAME, mel_windows
 from model.checkpoint import build_network, save_checkpoint
 from model.checkpoint_config import PUBLISHED_WAV2LIP, CheckpointConfig
-from model.composition import Interior, Layer
+from model.composition import Interior, Layer, Part
 from model.network.generator import Drawing, Generator
 from model.runtimes.devices import choose_device, choose_precision
 from model.runtimes.torch_runtime import TorchRuntime
@@ -222,3 +222,15 @@ def test_each_crop_gets_its_own_interior() -> None:
     middle = drawn[:, round(SIZE * 1.5), SIZE, 0]
     np.testing.assert_allclose(middle, [60, 0, 120, 180, 0], atol=2)
     assert (drawn[:, : SIZE // 2] == 128).all()
+
+
+def test_only_the_wanted_part_of_a_crop_is_drawn() -> None:
+    crops = np.random.default_rng(2).integers(1, 256, (3, SIZE * 2, SIZE * 2, 3), dtype=np.uint8)
+    part = Part(SIZE // 4, SIZE, 4, SIZE - 4, 2)
+    synthesizer = _synthesizer(OpenMouth(), batch_size=2)
+    whole, drawn = (synthesizer.synthesize(crops, _mels(3), crops, parts=parts) for parts in (None, [part, None, part]))
+    wanted = whole.copy()
+    outside = np.ones((SIZE * 2, SIZE * 2), bool)
+    outside[part.large] = False
+    wanted[::2, outside] = 0
+    np.testing.assert_array_equal(drawn, wanted)

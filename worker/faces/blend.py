@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.affine import resize
 from model.arrays import F32, F64, U8
 from model.composition import Part
 from model.face_points import (
@@ -32,6 +33,7 @@ from model.face_points import (
 from model.framing import Framing
 from model.smoothstep import ramp
 from worker.faces.crop import Transform
+from worker.faces.shown_area import ShownArea
 from worker.faces.tone import fit_tone
 from worker.media.colour import ColourMatrix, split_planes, ycc_matrix, ycc_of_rgb
 
@@ -46,7 +48,6 @@ TONE_Y: Final = 0.85  # the tone is matched above this template y; below it, an 
 BORDER: Final = 0.06  # share of the crop at its left, right and lower border in which the mask fades out
 LEAST_SHARE: Final = 0.4  # of its distance from the mouth that an outline point keeps with any negative padding
 FEATHER: Final = 0.035  # sigma of the edge of the mask, as a share of the crop
-MAX_ZOOM: Final = 4  # largest factor by which the crop is enlarged before it is mapped to the frame
 SUBPIXEL_BITS: Final = 4
 MAX_SHIFT: Final = 40.0  # largest change of the mean tone, in 8-bit levels
 GAIN: Final = (0.75, 1.33)  # smallest and largest gain of the tone
@@ -58,11 +59,13 @@ DETAIL_PX: Final = 1.0  # sigma of the blur that separates fine detail
 MAX_SHARPENING: Final = 1.2  # largest amount of fine detail that is added
 TRACE: Final = 0.01  # weights and amounts below this do not matter
 SOLID: Final = 0.8  # share of the mask's largest value from which on a pixel counts as drawn
-MASK_PX: Final = 192  # largest side of the mask: it is smooth
-TRACE_OF_MASK: Final = 1.0 / 512  # the mask is zero below this, which changes no pixel by more than half a level
+MASK_PX: Final = 96  # largest side of the mask: it is smooth
+TRACE_OF_MASK: Final = 1.0 / 128  # the mask is zero below this, which changes no pixel by more than a level or two
 MARGIN: Final = 2  # network pixels around what the mask shows, which enlarging it reads
 OVERSHOOT: Final = 3  # how far a sharpened pixel may lie outside its neighbours' range, in 8-bit levels
-_NOTHING, _OVERSHOOT = np.zeros(4), np.full(4, float(OVERSHOOT))  # scalars of OpenCV
+FACTOR_STEPS: Final = 1024  # steps of 1 in which OpenCV rounds the factors of a colour matrix for bytes
+BLUR: Final = cv2.getGaussianKernel(5, DETAIL_PX, cv2.CV_32F)
+_OVERSHOOT = np.full(4, float(OVERSHOOT))  # scalar of OpenCV
 
 Bools = npt.NDArray[np.bool_]
 Pixels = TypeVar("Pixels", U8, F32)
@@ -121,117 +124,52 @@ class SynthesizedCrop:
 def blend(planes: U8, crop: SynthesizedCrop, settings: BlendSettings) -> None:
     """Blend a synthesized crop into an I420 frame, (H * 3/2, W) uint8, in place."""
     transform, mask, part = crop.transform, crop.mask.weights, crop.mask.part
-    box = _frame_box(mask, transform, planes.shape[1], planes.shape[0] * 2 // 3)
-    if part is None or box is None or settings.strength == 0.0:
+    y, u, v = split_planes(planes)
+    area = ShownArea.of(np.float32(settings.strength) * mask, transform, (y.shape[1], y.shape[0]))
+    if part is None or area is None:
         return
-    gain, offset = _tone(crop, part, settings)
-    blur = 0.0
+    drawn = crop.synthesized[part.large]
     if transform.scale * settings.network_px > transform.size:  # finer than the frame: blurred against aliasing
-        blur = 0.5 * transform.scale
-    drawn = _in_tone(crop.synthesized[part.large], settings.colour, gain, offset, blur)
+        drawn = np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.5 * transform.scale), np.uint8)
+    drawn = np.asarray(cv2.transform(drawn, _to_toned_ycc(crop, part, settings)), np.uint8)
     corner = (part.left * part.factor, part.top * part.factor)
-    _place(planes, drawn, corner, np.float32(settings.strength) * mask, crop, box)
+    weights, filmed = area.weights(1), y[area.within(1)]
+    luma = area.moved(np.asarray(cv2.extractChannel(drawn, 0), np.uint8), corner, transform, 1)
+    skin = _skin(weights, crop.face[list(MOUTH)] - np.array([area.left, area.top], np.float32))
+    _mix(sharpen(luma, filmed, skin), filmed, weights)
+    chroma, weights = area.moved(drawn, corner, transform, 2), area.weights(2)  # three channels are faster than two
+    for channel, plane in ((1, u), (2, v)):
+        _mix(np.asarray(cv2.extractChannel(chroma, channel), np.uint8), plane[area.within(2)], weights)
 
 
-def _tone(crop: SynthesizedCrop, part: Part, settings: BlendSettings) -> tuple[F32, F32]:
-    """Return gain and offset (3,) of Y, Cb and Cr that give a drawing the tone of the film beside the mouth."""
+def _mix(drawn: U8, filmed: U8, weights: U8) -> None:
+    """Blend drawn pixels (h, w) into filmed ones in place; weights (h, w), 0..255: share of the drawn ones."""
+    shares = (cv2.multiply(drawn, weights, scale=1 / 255), cv2.multiply(filmed, 255 - weights, scale=1 / 255))
+    filmed[...] = cv2.add(*shares)
+
+
+def _to_toned_ycc(crop: SynthesizedCrop, part: Part, settings: BlendSettings) -> F32:
+    """Return the affine map (3, 4) from R, G, B to Y, Cb, Cr that gives a drawing the film's tone beside the mouth."""
     last = int(np.ceil(settings.framing.row(TONE_Y) * settings.network_px))
     upper = replace(part, bottom=min(part.bottom, max(last, part.top + 1)))
     weights = _reduced(crop.mask.weights, crop.transform.size // part.factor)[upper.small]
-    small = (
-        cv2.resize(picture[upper.large], upper.small_size, interpolation=cv2.INTER_AREA)
-        for picture in (crop.synthesized, crop.filmed)
+    drawn, filmed = (
+        resize(picture[upper.large], upper.small_size, cv2.INTER_AREA) for picture in (crop.synthesized, crop.filmed)
     )
-    drawn, filmed = (ycc_of_rgb(np.asarray(picture, np.uint8), settings.colour) for picture in small)
-    return rim_tone(drawn, filmed, weights)
-
-
-def _in_tone(rgb: U8, colour: ColourMatrix, gain: F32, offset: F32, blur: float) -> list[U8]:
-    """Return Y, Cb and Cr of an RGB picture (h, w, 3), each (h, w) uint8, with gain and offset (3,) of each.
-
-    blur: sigma in pixels; 0 blurs nothing.
-    """
-    matrix = ycc_matrix(colour) * gain[:, None]
-    matrix[:, 3] += offset
-    exact = rgb.astype(np.float32)
-    drawn = cv2.transform(exact, matrix)
-    if blur:
-        drawn = cv2.GaussianBlur(drawn, (0, 0), blur)
-    levels = cv2.add(drawn, _NOTHING, dtype=cv2.CV_8U)  # rounds and clips
-    return [np.asarray(plane, np.uint8) for plane in cv2.split(levels)]
-
-
-def _place(
-    planes: U8,
-    drawn: list[U8],
-    corner: tuple[int, int],
-    mask: F32,
-    crop: SynthesizedCrop,
-    box: tuple[int, int, int, int],
-) -> None:
-    """Blend Y, Cb and Cr (h, w) into the part `box` of the frame.
-
-    corner: x and y of their first pixel in the crop. mask: of the whole crop, (M, M) float32.
-    """
-    transform = crop.transform
-    y, u, v = split_planes(planes)
-    for targets, levels, step, site in (((y,), drawn[:1], 1, (0.5, 0.5)), ((u, v), drawn[1:], 2, (0.5, 1.0))):
-        zoom = min(MAX_ZOOM, max(1, round(1.0 / (step * transform.scale))))
-        left, top, right, bottom = (edge // step for edge in box)
-        size = (right - left, bottom - top)
-        first = (left * step + site[0], top * step + site[1])
-        weight = _frame_weights(mask, transform, step, first, size)
-        rest = 1.0 - weight
-        for target, picture in zip(targets, levels, strict=True):
-            fine = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else picture
-            moved = _warped(np.asarray(fine, np.uint8), transform, (zoom, step), corner, first, size)
-            part = target[top:bottom, left:right]
-            if step == 1:
-                skin = _skin(weight, crop.face[list(MOUTH)] - np.array([left, top], np.float32))
-                moved = sharpen(moved, part, skin)
-            part[...] = cv2.blendLinear(moved, part, weight, rest)
-
-
-def _frame_weights(
-    mask: F32, transform: Transform, step: int, first: tuple[float, float], size: tuple[int, int]
-) -> F32:
-    """Map a mask to the frame, or to its chroma with step 2; first, size: see `_warped`.
-
-    It is smooth, so every other pixel in both directions is enough of it for the luma.
-    """
-    steps = (len(mask) / transform.size, 2)
-    if step == 2:
-        return _warped(mask, transform, steps, (0, 0), first, size)
-    half = _warped(mask, transform, steps, (0, 0), (first[0] + 0.5, first[1] + 0.5), (size[0] // 2, size[1] // 2))
-    return np.asarray(cv2.resize(half, size), np.float32)
-
-
-def _warped(
-    picture: Pixels,
-    transform: Transform,
-    steps: tuple[float, int],
-    corner: tuple[int, int],
-    first: tuple[float, float],
-    size: tuple[int, int],
-) -> Pixels:
-    """Map a part of an enlarged or reduced crop to the frame.
-
-    steps: pixels of the picture per pixel of the crop, and frame pixels per pixel of the result. corner: x and y in the
-    crop of the picture's first pixel. first: frame point of the first pixel of the result. size: width and height.
-    """
-    zoom, step = steps
-    linear = transform.matrix[:, :2]
-    offset = (linear @ first + transform.matrix[:, 2] - corner) * zoom - 0.5
-    matrix = np.concatenate([linear * (step * zoom), offset[:, None]], axis=1)
-    warped = cv2.warpAffine(picture, matrix, size, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR)
-    return np.asarray(warped, picture.dtype)
+    gain, offset = rim_tone(ycc_of_rgb(drawn, settings.colour), ycc_of_rgb(filmed, settings.colour), weights)
+    matrix = ycc_matrix(settings.colour) * gain[:, None]
+    # OpenCV rounds the factors like this for bytes. The offset makes up for it at the mean colour.
+    rounded = np.rint(matrix[:, :3] * FACTOR_STEPS) / FACTOR_STEPS
+    matrix[:, 3] += offset + (matrix[:, :3] - rounded) @ np.array(cv2.mean(drawn)[:3], np.float32)
+    matrix[:, :3] = rounded
+    return matrix
 
 
 def _reduced(picture: Pixels, side: int) -> Pixels:
     """Return a square picture, reduced to a side by averaging."""
     if len(picture) == side:
         return picture
-    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), picture.dtype)
+    return resize(picture, (side, side), cv2.INTER_AREA)
 
 
 def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
@@ -248,10 +186,11 @@ def mouth_mask(points: F64, size: int, framing: Framing, padding: float) -> F32:
     growth = padding * FACE_HEIGHT * unit_px
     wanted = distance + (np.minimum(growth, -margin) if growth < 0 else growth - margin)
     outline = mouth + outward * (np.maximum(wanted, LEAST_SHARE * distance) / distance)[:, None]
-    mask = np.zeros((size, size), np.uint8)
-    fixed = np.rint((outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
-    cv2.fillPoly(mask, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)
-    soft = np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), FEATHER * size), np.float32)
+    fine = np.zeros((2 * size, 2 * size), np.uint8)  # drawing adds about half a pixel to the outline
+    fixed = np.rint((2 * outline - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
+    cv2.fillPoly(fine, [fixed], (255.0,), cv2.LINE_AA, SUBPIXEL_BITS)
+    mask = cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+    soft = np.asarray(cv2.GaussianBlur(mask, (0, 0), FEATHER * size), np.float32)
     soft *= _fade(size, framing, padding)
     soft[soft < TRACE_OF_MASK] = 0.0
     return soft
@@ -305,42 +244,29 @@ def sharpen(drawn: U8, filmed: U8, skin: Bools) -> U8:
     count = cv2.countNonZero(chosen)
     if not count:
         return drawn
-    exact = drawn.astype(np.float32)
-    soft = cv2.GaussianBlur(exact, (0, 0), DETAIL_PX)
     left, top, width, height = cv2.boundingRect(chosen)
     box = slice(max(0, top - 1), top + height + 1), slice(max(0, left - 1), left + width + 1)
-    curves = [cv2.Laplacian(luma, cv2.CV_32F) for luma in (filmed[box].astype(np.float32), exact[box], soft[box])]
+    curves = [cv2.Laplacian(luma[box].astype(np.float32), cv2.CV_32F) for luma in (filmed, drawn)]
     # root mean squares of the Laplacian on the skin: of the film, of the drawing, of its detail
-    wanted, there = (cv2.norm(curve, cv2.NORM_L2, chosen[box]) / np.sqrt(count) for curve in curves[:2])
-    detail = cv2.norm(curves[1], curves[2], cv2.NORM_L2, chosen[box]) / np.sqrt(count)
-    strength = float(np.clip((wanted - there) / max(detail, 1e-3), 0.0, MAX_SHARPENING))
+    wanted, there = (cv2.norm(curve, cv2.NORM_L2, chosen[box]) / np.sqrt(count) for curve in curves)
+    if wanted <= there:
+        return drawn
+    soft = np.asarray(cv2.sepFilter2D(drawn, cv2.CV_32F, BLUR, BLUR), np.float32)
+    curve = cv2.Laplacian(soft[box], cv2.CV_32F)
+    detail = cv2.norm(curves[1], curve, cv2.NORM_L2, chosen[box]) / np.sqrt(count)
+    strength = min((wanted - there) / max(detail, 1e-3), MAX_SHARPENING)
     if strength < TRACE:
         return drawn
-    sharp = cv2.addWeighted(exact, 1.0 + strength, soft, -strength, 0.0, dtype=cv2.CV_8U)
+    sharp = cv2.addWeighted(drawn, 1.0 + strength, soft, -strength, 0.0, dtype=cv2.CV_8U)
     near = np.ones((3, 3), np.uint8)
     low, high = cv2.subtract(cv2.erode(drawn, near), _OVERSHOOT), cv2.add(cv2.dilate(drawn, near), _OVERSHOOT)
     return np.asarray(cv2.max(cv2.min(sharp, high), low), np.uint8)
 
 
-def _skin(weight: F32, mouth: F32) -> Bools:
+def _skin(weights: U8, mouth: F32) -> Bools:
     """Return where the mask (H, W) is solid, without the mouth, whose outline is given in pixels, (N, 2)."""
-    skin = (weight > SOLID * weight.max()).astype(np.uint8)
+    skin = (weights > int(SOLID * weights.max())).view(np.uint8)
     middle = mouth.mean(axis=0)
     outline = np.rint(middle + (mouth - middle) * MOUTH_MARGIN).astype(np.int32)
     cv2.fillPoly(skin, [outline], (0.0,))
-    return np.asarray(skin > 0)
-
-
-def _frame_box(mask: F32, transform: Transform, width: int, height: int) -> tuple[int, int, int, int] | None:
-    """Return left, top, right and bottom, all even, of the part of the frame in which the mask is not zero."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        return None
-    step = transform.size / len(mask)
-    x, y = ((float(shown[0] - 1) * step, float(shown[-1] + 2) * step) for shown in (columns, rows))
-    corners = transform.invert([(x[0], y[0]), (x[1], y[0]), (x[0], y[1]), (x[1], y[1])])
-    left, top = (max(0, int(low) // 2 * 2) for low in corners.min(axis=0))
-    right, bottom = (
-        min(limit, (int(high) // 2 + 1) * 2) for high, limit in zip(corners.max(axis=0), (width, height), strict=True)
-    )
-    return (left, top, right, bottom) if right > left and bottom > top else None
+    return skin.view(np.bool_)

@@ -117,10 +117,10 @@ class _Sighting:
 
 
 class FaceDetector:
-    """Detector of faces and their meshes in single frames, for one thread at a time.
+    """Detector of faces and their meshes in single frames.
 
-    Its native graphs exist between `open` and `close`; as a context manager it opens and closes itself. Another thread
-    may use `placed_mesh` at the same time.
+    Its native graphs exist between `open` and `close`; as a context manager it opens and closes itself. Each graph
+    serves one thread at a time, so two threads search one frame while the mesh of another one is fitted.
     """
 
     placed_mesh: PlacedMesh

@@ -12,14 +12,14 @@ The interior of a person is chosen once for a clip. From frame to frame it follo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import cv2
 import numpy as np
 
 from model.arrays import F64, U8
-from model.composition import Interior, Layer
+from model.composition import Interior
 from model.face_points import (
     BELOW_NOSE,
     LEFT_CHEEK,
@@ -50,6 +50,7 @@ TEETH_OVER_SKIN, TEETH_ABOVE_SKIN, TEETH_OVER_EYES = 0.7, 30.0, 1.3
 EYE_PERCENTILE: Final = 90.0  # pixels between the lids brighter than this share are white
 CHEEK: Final = 0.04  # half the side of the squares that the light is read from, in template units
 CAVITY: Final = (0.26, 0.13, 0.12)  # colour of the depth of the mouth, as a share of the teeth's
+ENLARGED: Final = 2  # how much larger layers are kept, so that they can be read quickly
 AROUND_MOUTH: Final = (*BELOW_NOSE, *UPPER_LIP_RINGS[3], LEFT_CORNERS[3], RIGHT_CORNERS[3], *LOWER_LIP_RINGS[3])
 
 
@@ -114,30 +115,7 @@ class Interiors:
             return None
         motion = fit_affine(mouth.points, mouth.carrier.carry(seen.points).astype(np.float64))
         light = likeness.upper.mean(axis=0) / np.maximum(mouth.likeness.upper.mean(axis=0), 1.0)
-        return carry_interior(mouth.interior, motion, np.clip(light, *TONE_RANGE).astype(np.float64))
-
-
-def carry_interior(interior: Interior, motion: F64, light: F64) -> Interior:
-    """Move an interior by an affine map (2, 3) of crop pixels and multiply its colours by the light (3,)."""
-    upper, lower = (_carry_layer(layer, motion, light) for layer in (interior.upper, interior.lower))
-    lip_x, lip_y = motion[:, :2] @ interior.lip + motion[:, 2]
-    red, green, blue = (float(level) for level in np.array(interior.cavity) * light)
-    return Interior(upper, lower, (float(lip_x), float(lip_y)), (red, green, blue))
-
-
-def _carry_layer(layer: Layer, motion: F64, light: F64) -> Layer:
-    height, width = layer.pixels.shape[:2]
-    x, y = (layer.left, layer.left + width), (layer.top, layer.top + height)
-    corners = np.array([(x[0], y[0]), (x[1], y[0]), (x[0], y[1]), (x[1], y[1])], np.float64)
-    moved = corners @ motion[:, :2].T + motion[:, 2]
-    left, top = (int(edge) for edge in np.floor(moved.min(axis=0)))
-    right, bottom = (int(edge) for edge in np.ceil(moved.max(axis=0)))
-    # index of the old layer -> crop pixels -> index of the new layer
-    offset = motion[:, :2] @ (layer.left + 0.5, layer.top + 0.5) + motion[:, 2] - (left + 0.5, top + 0.5)
-    matrix = np.concatenate([motion[:, :2], offset[:, None]], axis=1)
-    warped = cv2.warpAffine(layer.pixels, matrix, (right - left, bottom - top), flags=cv2.INTER_CUBIC)
-    lit = cv2.multiply(warped, np.array([*light, 1.0]))  # rounds and clips
-    return Layer(np.asarray(lit, np.uint8), left, top)
+        return replace(mouth.interior, motion=motion, light=np.clip(light, *TONE_RANGE).astype(np.float64))
 
 
 def _mouth_of(resting: FaceCrop, opened: Sequence[FaceCrop], framing: Framing) -> _Mouth:
@@ -149,12 +127,14 @@ def _mouth_of(resting: FaceCrop, opened: Sequence[FaceCrop], framing: Framing) -
     face = opened[best] if borrows else resting
     mouth = _mouth_crop(face, framing)
     place = mouth_place(mouth, teeth_colour(mouths))
-    upper, lower = model_upper(place), model_lower(place)
     if borrows:
-        upper, own_lower, area = cut_layers(mouth)
-        lower = own_lower if area >= ENOUGH_LOWER else lower
+        upper, lower, area = cut_layers(mouth)
+    else:
+        upper, area = model_upper(place), 0.0
+    if area < ENOUGH_LOWER:
+        lower = model_lower(place)
     red, green, blue = (float(level) for level in np.array(place.teeth) * CAVITY)
-    interior = Interior(upper, lower, place.lip, (red, green, blue))
+    interior = Interior(upper.enlarged(ENLARGED), lower.enlarged(ENLARGED), place.lip, (red, green, blue))
     around = list(AROUND_MOUTH)
     return _Mouth(
         interior, mouth.points[around], Carrier.of(face).of_points(around), Likeness.of(face.crop, face.landmarks)

@@ -1,7 +1,8 @@
 """Run mediapipe's face networks as graphs of our own: only the nodes that are needed, on the thread that calls.
 
 mediapipe's ready-made solutions use a pool of threads for each graph and make a new class for each result, which costs
-as much as a network of this size. These graphs have the same nodes and give the same numbers. Calls are independent.
+as much as a network of this size. These graphs have the same nodes and give the same numbers. Calls are independent,
+and a second thread waits until the first one's call ends.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class Detection:
 
 
 class _Graph:
-    """Running graph with the input `image`, for one thread at a time."""
+    """Running graph with the input `image`, for one call at a time."""
 
     def __init__(self, text: str, outputs: Sequence[str]) -> None:
         import mediapipe.calculators.core.clip_vector_size_calculator_pb2
@@ -135,27 +136,30 @@ class _Graph:
         config = text_format.Parse(_EXECUTOR + text, calculator_pb2.CalculatorGraphConfig())
         self._graph: Any = CalculatorGraph(graph_config=config)
         self._found: dict[str, Any] = {}
-        self._time = 0
+        self._time, self._lock = 0, threading.Lock()
         for name in outputs:
             self._graph.observe_output_stream(name, self._found.__setitem__)
         self._graph.start_run()
 
-    def run(self, picture: U8, **others: Any) -> None:
-        """Run the graph on a picture (H, W, 3) uint8 RGB and further messages."""
-        self._time += 1
-        self._found.clear()
-        self._put("image", self._create.create_image_frame(picture, image_format=self._format))
-        for name, message in others.items():
-            self._put(name, self._create.create_proto(message))
-        self._graph.wait_until_idle()
+    def run(self, picture: U8, **others: Any) -> dict[str, Any]:
+        """Run the graph on a picture (H, W, 3) uint8 RGB and further messages; return the packets of its outputs."""
+        image = self._create.create_image_frame(picture, image_format=self._format)
+        with self._lock:
+            self._time += 1
+            self._found.clear()
+            self._put("image", image)
+            for name, message in others.items():
+                self._put(name, self._create.create_proto(message))
+            self._graph.wait_until_idle()
+            return dict(self._found)
 
-    def messages(self, name: str) -> list[Any]:
-        """Return the messages of an output that is a list."""
-        return list(self._get.get_proto_list(self._found[name])) if name in self._found else []
+    def messages(self, packet: Any | None) -> list[Any]:
+        """Return the messages of a packet that is a list; none without a packet."""
+        return [] if packet is None else list(self._get.get_proto_list(packet))
 
-    def message(self, name: str) -> Any:
-        """Return the message of an output, or None."""
-        return self._get.get_proto(self._found[name]) if name in self._found else None
+    def message(self, packet: Any | None) -> Any:
+        """Return the message of a packet, or None without one."""
+        return None if packet is None else self._get.get_proto(packet)
 
     def close(self) -> None:
         """Free the graph."""
@@ -173,8 +177,8 @@ class FullRangeDetector:
 
     def find(self, picture: U8) -> list[Detection]:
         """Return the faces in a picture (H, W, 3) uint8 RGB, the best first."""
-        self._graph.run(picture)
-        return [_detection(message) for message in self._graph.messages("detections")]
+        found = self._graph.run(picture)
+        return [_detection(message) for message in self._graph.messages(found.get("detections"))]
 
     def close(self) -> None:
         """Free the native graph."""
@@ -193,9 +197,9 @@ class MeshFinder:
 
         square: (S, S, 3) uint8 RGB. Depth is in the scale of x. A detection may have no mesh.
         """
-        self._graph.run(square)
-        detections = [_detection(message) for message in self._graph.messages("best_detections")]
-        return [_points(message) for message in self._graph.messages("meshes")], detections
+        found = self._graph.run(square)
+        detections = [_detection(message) for message in self._graph.messages(found.get("best_detections"))]
+        return [_points(message) for message in self._graph.messages(found.get("meshes"))], detections
 
     def close(self) -> None:
         """Free the native graph."""
@@ -213,9 +217,9 @@ class MeshFitter:
 
     def fit(self, square: U8) -> F64 | None:
         """Return the mesh (468, 3) in sides of the square (S, S, 3) uint8 RGB; None if it shows no face."""
-        self._graph.run(square, rectangle=self._whole)
-        found = self._graph.message("landmarks")
-        return None if found is None else _points(found)
+        found = self._graph.run(square, rectangle=self._whole)
+        mesh = self._graph.message(found.get("landmarks"))
+        return None if mesh is None else _points(mesh)
 
     def close(self) -> None:
         """Free the native graph."""

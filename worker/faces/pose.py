@@ -59,13 +59,13 @@ class PosedFace(Protocol):
 class Carrier:
     """Rule that carries the points of one face into other pictures of the same head.
 
-    used: numbers of the K points of the other picture that it reads. carried: (N, K) complex, for N points of the face,
-    usually all 468. turned: (2, K) complex, the size of the face and its turn about the two axes of the picture. Points
-    are complex numbers, x + iy.
+    used: numbers of the K points of the other picture that it reads. carried: (2, N, 2 * K) float32, from their x and
+    then their y to x and to y of N points of the face, usually all 468. turned: (2, K) complex, from points x + iy to
+    the size of the face and its turn about the two axes of the picture.
     """
 
     used: npt.NDArray[np.int64]
-    carried: C128
+    carried: F32
     turned: C128
 
     @classmethod
@@ -89,19 +89,21 @@ class Carrier:
         terms = _terms(at, depths * unit, used[fitted])
         solution = np.zeros((4, len(used)), np.complex128)
         solution[:, fitted] = _least_squares(terms[used[fitted]])
-        rest = np.eye(len(used)) - terms[used] @ solution
-        carried = terms @ solution + _fading(at, used, looseness[used]) @ rest
-        return cls(used, carried, solution[[0, 3]])
+        fading = _fading(at, used, looseness[used])
+        # What the fit leaves at the used points, fading out: terms @ solution + fading @ (1 - terms[used] @ solution).
+        carried = fading + (terms - fading @ terms[used]) @ solution
+        rows = [[carried.real, -carried.imag], [carried.imag, carried.real]]
+        return cls(used, np.array([np.hstack(row) for row in rows], np.float32), solution[[0, 3]])
 
     def of_points(self, numbers: Sequence[int]) -> Carrier:
         """Return the rule for some points of the face alone, which costs less."""
-        return Carrier(self.used, self.carried[list(numbers)], self.turned)
+        return Carrier(self.used, self.carried[:, list(numbers)], self.turned)
 
     def carry(self, landmarks: Floats) -> F32:
         """Return where the N points of the rule would lie in a picture with the landmarks (468, 2), (N, 2)."""
+        read = np.asarray(landmarks[self.used].T.ravel(), np.float32)
         # Not as a product of matrices: a linear algebra library would wake its threads for this.
-        moved = np.einsum("pk,k->p", self.carried, _complex(landmarks[self.used]))
-        return np.asarray(np.stack([moved.real, moved.imag], axis=1), np.float32)
+        return np.asarray(np.einsum("cpk,k->pc", self.carried, read), np.float32)
 
     def turn(self, landmarks: Floats) -> tuple[float, float]:
         """Return by how many degrees the head of a picture is turned from this face: to the right and down."""
@@ -163,30 +165,25 @@ def _least_squares(terms: C128) -> C128:
 
 def _fading(at: F64, used: npt.NDArray[np.int64], looseness: F64) -> F64:
     """Return the shares (468, K) by which each point takes part in the differences at the K used points."""
-    distance = np.linalg.norm(at[:, None] - at[None, used], axis=2)
-    near = np.exp(-distance / REACH)
+    x, y = at.T
+    near = np.exp(np.hypot(x[:, None] - x[used], y[:, None] - y[used]) / -REACH)
     return np.asarray(np.linalg.solve(near[used] + np.diag(looseness), near.T).T)
 
 
 def _spread(at: F64, values: F64) -> F64:
     """Spread values (N, 2) at points (N, 2), in nodes, smoothly over the grid, (GRID, GRID, 2); far away they are 0."""
-    corner = np.floor(at - 0.5)
-    share = at - 0.5 - corner
-    total = np.zeros((GRID * GRID, 3))
-    weighted = np.concatenate([values, np.ones((len(at), 1))], axis=1)
-    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        x, y = corner[:, 0] + dx, corner[:, 1] + dy
-        inside = (x >= 0) & (x < GRID) & (y >= 0) & (y < GRID)
-        weight = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1])
-        node = (y[inside] * GRID + x[inside]).astype(np.int64)
-        for channel in range(3):
-            added = (weighted[:, channel] * weight)[inside]
-            total[:, channel] += np.bincount(node, added, GRID * GRID)
-    image = total.reshape(GRID, GRID, 3)
+    side = GRID + 4  # two more nodes along each border, for points that lie beyond it
+    corner = np.clip(np.floor(at - 0.5), -2, GRID)
+    (x, y), (left, top) = (at - 0.5 - corner).T, (corner + 2).astype(np.int64).T
+    weights = np.concatenate([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
+    nodes = np.concatenate([left + top * side + step for step in (0, 1, side, side + 1)])
+    shares = (weights, weights * np.tile(values[:, 0], 4), weights * np.tile(values[:, 1], 4))
+    total = np.stack([np.bincount(nodes, share, side * side) for share in shares], axis=1).astype(np.float32)
+    image = total.reshape(side, side, 3)[2:-2, 2:-2]
     near = cv2.GaussianBlur(image, (0, 0), SPREAD, borderType=cv2.BORDER_CONSTANT)
     far = cv2.GaussianBlur(image, (0, 0), 3 * SPREAD, borderType=cv2.BORDER_CONSTANT) * 0.05
     both = near + far
-    return np.asarray(both[..., :2] / (both[..., 2:] + 0.002))
+    return np.asarray(both[..., 1:] / (both[..., :1] + 0.002), np.float64)
 
 
 def _unfolded(field: F64, rest: F64) -> F64:

@@ -28,23 +28,20 @@ from model.arrays import F32, F64, U8
 from model.composition import Part, shrink
 from model.framing import Framing
 from model.known_pixels import PosedPicture, PosedReference, own_place
+from worker.faces.candidate import CLOSED, Candidate, cover_poses, group_by_look
 from worker.faces.closing import close_lips
-from worker.faces.crop import Transform, extract, face_transform
+from worker.faces.crop import Transform, face_transform
 from worker.faces.detect import face_height, mouth_size
 from worker.faces.likeness import Likeness, covered_mouths
 from worker.faces.lip_range import USUAL_MOVEMENT, Movements, lip_movement
-from worker.faces.pose import TEMPLES, Carrier, pose_angles, warp_shift
+from worker.faces.pose import TEMPLES, Carrier, warp_shift
 from worker.faces.subject import MIN_HEIGHT_PX, Chooser, SparseFrame
 from worker.media.colour import ColourMatrix
 
 MAX_DETAIL: Final = 5  # largest width of crops, in widths of the network
 SLACK: Final = 0.05  # how much smaller than the filmed face a crop may be, in widths of the network
-CLOSED: Final = 0.012  # lips less open than this, in face heights, count as closed
 PROFILE: Final = 35.0  # degrees of yaw beyond which half of the mouth is hardly seen
-MAX_LOOKS: Final = 4  # of one person
-MAX_REFERENCES: Final = 4  # of one look
 MAX_OPEN: Final = 4  # of one look of a person
-NEW_POSE: Final = 10.0  # degrees from all other references of a person from which on a pose gets its own reference
 HOLD: Final = 6.0  # by how many degrees another reference must be nearer than the main one to take its place
 FADE: Final = 2.0  # difference in degrees over which one reference fades into another
 AGREE: Final = 6.5  # mean difference in 8-bit levels, at the network's size, up to which two of them may be mixed
@@ -52,11 +49,9 @@ BAND: Final = 0.03  # height of the rows above the first hidden row whose tone i
 SPREAD: Final = 0.04  # sigma along the row over which their tone is smoothed, in sides of the crop
 FADE_OUT: Final = 0.25  # height over which the continued tone fades out, in sides of the crop
 MAX_STEP: Final = 20.0  # largest change of tone at the row, in 8-bit levels
-APERTURE_DEGREES: Final = 250.0  # what opening costs when a reference is chosen: degrees for one face height
 
 ENLARGED: Final = 2  # how much larger a reference is kept, so that it can be read quickly
-REDUCED: Final = 3  # size of the copy of a large reference from which the network's is read, in sizes of the network
-SAMPLES: Final = 2  # most samples along each side of each of the network's pixels, against aliasing
+SMOOTHED: Final = 3  # size of the copy of a reference from which the network's is read, in sizes of the network; odd
 UNSEEN: Final = 0.08  # share of a crop above the first hidden row; only the network sees what lies above that
 
 
@@ -91,15 +86,15 @@ class ReferenceFace:
     aperture: float
     person: int = 0
 
+    @classmethod
+    def of(cls, face: Candidate, person: int) -> ReferenceFace:
+        """Cut a face out of its sparse frame."""
+        return cls(face.crop(), face.landmarks, face.depths, face.aperture, person)
+
     @property
     def landmarks(self) -> F32:
         """Return the landmarks (468, 2) in crop pixels."""
         return self.points_in_crop
-
-    @cached_property
-    def angles(self) -> tuple[float, float]:
-        """Return yaw and pitch in degrees."""
-        return pose_angles(self)
 
     @cached_property
     def carrier(self) -> Carrier:
@@ -119,15 +114,21 @@ class ReferenceFace:
 
     @cached_property
     def _copies(self) -> dict[int, U8]:
-        """Return the copies that `reduced` has made, by side."""
+        """Return the copies that `smoothed` has made, by size."""
         return {}
 
-    def reduced(self, side: int) -> U8:
-        """Return the crop at a size up to its own, (side, side, 3)."""
-        if side not in self._copies:
-            smaller = cv2.resize(self.crop, (side, side), interpolation=cv2.INTER_AREA)
-            self._copies[side] = np.asarray(smaller, np.uint8)
-        return self._copies[side]
+    def smoothed(self, size: int) -> U8:
+        """Return a copy from which single pixels may be read at a network's size, (SMOOTHED * size, ..., 3).
+
+        Each of its pixels is the mean of the square that one of the network's covers, against aliasing.
+        """
+        if size not in self._copies:
+            side = SMOOTHED * size
+            resampling = cv2.INTER_AREA if side < len(self.crop) else cv2.INTER_CUBIC
+            fine = cv2.resize(self.crop, (side, side), interpolation=resampling)
+            smooth = cv2.blur(fine, (SMOOTHED, SMOOTHED)) if len(self.crop) > size else fine
+            self._copies[size] = np.asarray(smooth, np.uint8)
+        return self._copies[size]
 
     def shift_to(self, points: F32) -> F32:
         """Return how far the places of a crop with these landmarks (468, 2) are from those of the face; see pose.py."""
@@ -188,19 +189,10 @@ class ReferenceCrops:
             (frame, face) for frame in sparse for face in chooser.pick(frame.faces) if face.height_px >= MIN_HEIGHT_PX
         ]
         size = crop_size([face.landmarks for _, face in seen], shape)
-        people: dict[int, list[ReferenceFace]] = {}
+        people: dict[int, list[Candidate]] = {}
         for frame, face in seen:
-            transform = face_transform(face.landmarks, shape.framing, size)
-            person = chooser.person_of(face.center)
-            people.setdefault(person, []).append(
-                ReferenceFace(
-                    extract(frame.planes, transform, colour),
-                    transform.apply(face.landmarks).astype(np.float32),
-                    np.asarray(face.depths * transform.scale, np.float32),
-                    mouth_size(face.landmarks)[0] / face.height_px,
-                    person,
-                )
-            )
+            candidate = Candidate(frame.planes, colour, face, face_transform(face.landmarks, shape.framing, size))
+            people.setdefault(chooser.person_of(face.center), []).append(candidate)
         resting: list[ReferenceFace] = []
         opened: list[ReferenceFace] = []
         covered = 0
@@ -209,12 +201,13 @@ class ReferenceCrops:
             hidden = covered_mouths([face.likeness for face in faces])
             covered += sum(hidden)
             free = [face for face, is_hidden in zip(faces, hidden, strict=True) if not is_hidden]
-            looks = _looks(free)
-            resting += [face.with_closed_lips() for look in looks for face in _cover_poses(look)]
+            looks = group_by_look(free)
             for look in looks:
-                opened += sorted(look, key=lambda face: -face.aperture)[:MAX_OPEN]
+                most_open = sorted(look, key=lambda face: -face.aperture)[:MAX_OPEN]
+                resting += [ReferenceFace.of(face, person).with_closed_lips() for face in cover_poses(look)]
+                opened += [ReferenceFace.of(face, person) for face in most_open]
             if looks:  # two people who take turns in one place have different lips: only the main look tells the range
-                movements[person] = lip_movement([face.points_in_crop for face in looks[0]])
+                movements[person] = lip_movement([face.landmarks for face in looks[0]])
         count = max(1, len(seen))
         in_profile = sum(abs(face.angles[0]) > PROFILE for faces in people.values() for face in faces)
         return cls(resting, opened, shape, chooser, size, (covered / count, in_profile / count), movements)
@@ -325,12 +318,10 @@ class ReferenceCrops:
 
 def _seen_by_network(face: ReferenceFace, shift: F32, size: int) -> U8:
     """Return a reference, moved by a shift, as a network of some size sees it, (size, size, 3)."""
-    factor = len(face.crop) // size
-    picture = face.reduced(REDUCED * size) if factor > SAMPLES else face.enlarged
-    side, samples = len(picture), size * min(factor, SAMPLES)
-    field = cv2.resize(shift, (samples, samples)) * np.float32(side) + own_place(samples, side)
-    fine = cv2.remap(picture, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    return np.asarray(shrink(np.asarray(fine, np.uint8)[None], size)[0], np.uint8)
+    picture = face.smoothed(size)
+    field = cv2.resize(shift, (size, size)) * np.float32(len(picture)) + own_place(size, len(picture))
+    seen = cv2.remap(picture, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(seen, np.uint8)
 
 
 def tone_step(difference: F64, points: F32, row: int) -> F32:
@@ -363,40 +354,3 @@ def crop_size(faces: Sequence[F32], shape: CropShape) -> int:
 def _aperture(points: F32) -> float:
     """Return how open the lips are, in face heights."""
     return mouth_size(points)[0] / face_height(points)
-
-
-def _looks(faces: Sequence[ReferenceFace]) -> list[list[ReferenceFace]]:
-    """Group faces that look alike, the largest group first: shots in another light, or another person in this place."""
-    looks: list[list[ReferenceFace]] = []
-    for face in faces:
-        alike = next((look for look in looks if look[0].likeness.is_same(face.likeness)), None)
-        if alike is None:
-            looks.append([face])
-        else:
-            alike.append(face)
-    return sorted(looks, key=len, reverse=True)[:MAX_LOOKS]
-
-
-def _cover_poses(faces: Sequence[ReferenceFace]) -> list[ReferenceFace]:
-    """Return the best references of one look: the main one, then further ones for other poses."""
-    if not faces:
-        return []
-    angles = np.array([face.angles for face in faces])
-    centre = np.median(angles, axis=0)
-    sharpness = np.array([_sharpness(face) for face in faces])
-    blur = np.clip(np.log2(np.median(sharpness) / np.maximum(sharpness, 1e-6)), 0.0, None) * 8.0
-    opening = np.array([max(0.0, face.aperture - CLOSED) * APERTURE_DEGREES for face in faces])
-    cost = opening + blur
-    chosen = [int(np.argmin(cost + 0.5 * np.hypot(*(angles - centre).T)))]
-    while len(chosen) < MAX_REFERENCES:
-        distance = np.min([np.hypot(*(angles - angles[number]).T) for number in chosen], axis=0)
-        if not (distance >= NEW_POSE).any():
-            break
-        chosen.append(int(np.argmin(np.where(distance >= NEW_POSE, cost - 0.5 * distance, np.inf))))
-    return [faces[number] for number in chosen]
-
-
-def _sharpness(face: ReferenceFace) -> float:
-    """Return the mean square of the Laplacian of a crop's luma."""
-    grey = cv2.cvtColor(face.crop, cv2.COLOR_RGB2GRAY)
-    return float(np.square(cv2.Laplacian(grey, cv2.CV_32F)).mean())

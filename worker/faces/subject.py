@@ -8,6 +8,7 @@ that matches nobody is an error with its own code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -22,11 +23,13 @@ from worker.faces.detect import Face, FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.faces.pattern import OTHER, SAME
 from worker.faces.people import ELSEWHERE, NEAR, Match, Subject, find_everybody, match_people
-from worker.media.decode import Source, sparse_frames, sparse_numbers
+from worker.media.decode import Source
+from worker.media.sparse import sparse_frames, sparse_numbers
 
 SPARSE_FRAMES: Final = 24
 LONG_S: Final = 120.0  # length of a clip from which on each sparse frame must be sought
 LONG_SPARSE_FRAMES: Final = 20  # of such a clip
+LOOK_THREADS: Final = 2  # one network searches a frame while another one fits the mesh of the frame before
 MORE_SPARSE_FRAMES: Final = 48  # in a second search, when the first one found no face
 LEAST_SPARSE_FRAMES: Final = 8  # of large pictures
 SPARSE_BYTES: Final = 256 * 1024**2  # of sparse frames in memory
@@ -189,18 +192,22 @@ def find_sparse_faces(
     found: list[SparseFrame] = []
     searched: set[int] = set()
 
-    def see(number: int, planes: U8) -> list[Face]:
+    def faces_in(number: int, planes: U8) -> list[Face]:
         return [] if number in searched else detector.detect_in(PlanesView(planes, source.colour))
 
-    for count in (most, MORE_SPARSE_FRAMES):
-        for frame in _searched_frames(source, (first, last), count, fitting, see, check):
-            searched.add(frame.number)
-            if frame.faces:
-                found.append(frame)
-            if len(found) == most:
+    def see(number: int, planes: U8) -> Future[list[Face]]:
+        return threads.submit(faces_in, number, planes)
+
+    with ThreadPoolExecutor(LOOK_THREADS, "see") as threads:
+        for count in (most, MORE_SPARSE_FRAMES):
+            for frame in _searched_frames(source, (first, last), count, fitting, see, check):
+                searched.add(frame.number)
+                if frame.faces:
+                    found.append(frame)
+                if len(found) == most:
+                    break
+            if found or last - first <= most:
                 break
-        if found or last - first <= most:
-            break
     return found
 
 
@@ -210,9 +217,14 @@ def fitting_frames(source: Source) -> int:
 
 
 def _searched_frames(
-    source: Source, span: tuple[int, int], count: int, fitting: int, see: Callable[[int, U8], list[Face]], check: Check
+    source: Source,
+    span: tuple[int, int],
+    count: int,
+    fitting: int,
+    see: Callable[[int, U8], Future[list[Face]]],
+    check: Check,
 ) -> Iterator[SparseFrame]:
-    """Yield up to `count` sparse frames of the span [first, last) with the faces that `see` finds.
+    """Yield up to `count` sparse frames of the span [first, last) with the faces that `see` will find.
 
     fitting: the number of frames for which there is memory; the span is read in as many parts as that takes.
     """
@@ -223,7 +235,7 @@ def _searched_frames(
     for (begin, end), share in zip(pairwise(edges), counts, strict=True):
         numbers = sparse_numbers(begin, end, share)
         for number, (planes, faces) in zip(numbers, sparse_frames(source, numbers, end, see, check), strict=False):
-            yield SparseFrame(planes, faces, number)
+            yield SparseFrame(planes, faces.result(), number)
 
 
 def _nearest_place(person: Subject, x: float, y: float) -> float:

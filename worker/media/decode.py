@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import ffmpeg
 import numpy as np
@@ -37,7 +37,12 @@ from worker.media.colour_conversion import (
     known_decoders,
     untagged,
 )
-from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments, file_address
+from worker.media.ffmpeg_command import (
+    FfmpegOptions,
+    ffmpeg_arguments,
+    file_address,
+    media_threads,
+)
 from worker.media.film_steps import clock_step, film_options, upright_steps
 from worker.media.hdr_peak import peak_whites
 from worker.media.media_process import MediaProcess
@@ -50,16 +55,9 @@ SEEK_MARGIN_S: Final = 2.0
 SEEK_MARGIN_FRAMES: Final = 32  # more than frames are ever reordered
 MAX_FRAME_PIXELS: Final = 64 * 1024**2  # decoding stops when the frames of a stream grow beyond this and their double
 ACCEPTED: Final = Limits(max_pixels=2**62)  # what was accepted once, under the settings, is not refused later
-SOUGHT_FORMATS: Final = INDEXED_FORMATS | {"mpegts", "mpeg", "avi"}  # a time is found without reading all before it
-SPARSE_SLACK_S: Final = 0.2  # how much later than its time a sparse frame may be, so that fewer frames are decoded
-SEEK_COST_FRAMES: Final = 50  # what starting a decoder costs, in decoded frames
-MOST_TIMES: Final = 0.8  # share of the times that must have a frame when some frames are passed over
-HALF_FRAME: Final = Fraction(1, 2)
-MOST_THREADS: Final = 16  # of a decoder, each of which holds a frame; ffmpeg itself starts no more
 MAX_MISSING: Final = 0.1  # share of a clip that may fail to decode; the frame before it is repeated
 STILL_FACTS: Final = PictureFacts(None, "1", False, True, False, UNSPECIFIED, UNSPECIFIED, UNSPECIFIED)
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -168,85 +166,12 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
         yield frame
 
 
-def sparse_frames(
-    source: Source, numbers: Sequence[int], last: int, see: Callable[[int, U8], T], check: Check
-) -> Iterator[tuple[U8, T]]:
-    """Yield a frame at the time of each of some frame numbers, (H * 3/2, W) uint8 I420, with what `see` makes of it.
-
-    numbers: what `sparse_numbers` gave for a range that ends before `last`. Only the times decide, wherever key frames
-    lie: each frame is at most SPARSE_SLACK_S later than its time. Frames that no other frame needs are passed over,
-    which saves much of the decoding, unless that would leave a time without a frame. The range is read once or each
-    time is sought, whichever decodes less. So the cost is at most that of reading the range, and in a long clip that
-    of each time half the distance of its key frames. When no frame is found, the first one of the range is yielded.
-
-    see(number, planes): called while the next frames are decoded. What it makes of a reading that leaves too many
-    times without a frame is dropped.
-    """
-    if source.still is not None:
-        yield source.still, see(numbers[0], source.still)
-        return
-    found = 0
-    if _seeks_pay(source, last - numbers[0], len(numbers)):
-        for number in numbers:
-            for frame in _sought_frame(source, number, last, check):
-                yield frame, see(numbers[found], frame)
-                found += 1
-    if not found:
-        for pair in _spaced_frames(source, numbers, last, see, check):
-            found += 1
-            yield pair
-    if not found:
-        for frame in decode(source, numbers[0], numbers[0] + 1, check):
-            yield frame, see(numbers[0], frame)
-
-
-def sparse_numbers(first: int, last: int, count: int) -> list[int]:
-    """Return the numbers of up to `count` frames at evenly spaced times of [first, last)."""
-    count = min(count, last - first)
-    return [first + (last - first) * index // count for index in range(count)]
-
-
-def _seeks_pay(source: Source, frames: int, count: int) -> bool:
-    """Return whether seeking `count` frames of a range of so many frames decodes less than reading the range."""
-    interval = source.facts.keyframe_interval
-    if interval is None or source.picture.start_pts is None or source.facts.clock_restarts:
-        return False
-    if source.facts.format not in SOUGHT_FORMATS:
-        return False
-    run_up = interval / 2 if source.facts.format in INDEXED_FORMATS else interval * 1.5
-    return count * (SEEK_COST_FRAMES + run_up) < frames
-
-
-def _sought_frame(source: Source, number: int, last: int, check: Check) -> list[U8]:
-    """Return the frame with a number, or one that follows soon; none if there is none before `last`."""
-    for skip, slack_s in (("noref", SPARSE_SLACK_S), ("default", float((last - number) / source.rate))):
-        arguments = _sought_arguments(source, number, slack_s, skip)
-        for frame in _frames_of(arguments, source, 1, check):
-            return [frame]
-    return []
-
-
-def _spaced_frames(
-    source: Source, numbers: Sequence[int], last: int, see: Callable[[int, U8], T], check: Check
-) -> list[tuple[U8, T]]:
-    """Return the frames at the times of some numbers, from a range that is read once; twice if frames are missing."""
-    pairs: list[tuple[U8, T]] = []
-    first, count = numbers[0], len(numbers)
-    for skip, slack_s in (("noref", SPARSE_SLACK_S), ("default", float(last - first))):
-        pairs.clear()  # the second reading finds at least as many; large frames must not be in memory twice
-        arguments = _spaced_arguments(source, first, last, count, slack_s, skip)
-        for number, frame in zip(numbers, _frames_of(arguments, source, count, check), strict=False):
-            pairs.append((frame, see(number, frame)))
-        if len(pairs) >= MOST_TIMES * count:
-            break
-    return pairs
-
-
 def _decode_stream(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
-    return _frames_of(_range_arguments(source, first, last), source, last - first, check)
+    return frames_of(_range_arguments(source, first, last), source, last - first, check)
 
 
-def _frames_of(arguments: list[str], source: Source, count: int, check: Check) -> Iterator[U8]:
+def frames_of(arguments: list[str], source: Source, count: int, check: Check) -> Iterator[U8]:
+    """Yield up to `count` frames that an ffmpeg shows, (H * 3/2, W) uint8 I420; raises InputError."""
     width, height = source.facts.width, source.facts.height
     chroma = ((height + 1) // 2) * ((width + 1) // 2)
     with MediaProcess(arguments, check, reads=True) as process:
@@ -272,59 +197,43 @@ def _even(raw: U8, width: int, height: int) -> U8:
     return planes.reshape(luma.shape[0] * 3 // 2, luma.shape[1])
 
 
-def decoder_threads(cores: int) -> int:
-    """Return how many threads decode a film: half of the cores, because later stages are slower."""
-    return min(MOST_THREADS, max(1, cores // 2))
+def indexed_start_s(source: Source) -> Fraction | None:
+    """Return the time of the first frame, in seconds, in a file whose index finds frames by their time; else None."""
+    has_index = source.facts.format in INDEXED_FORMATS and not source.facts.clock_restarts
+    if not has_index or source.picture.start_pts is None:
+        return None
+    return source.picture.start_pts * Fraction(source.picture.time_base)
+
+
+def seek(source: Source, number: int | Fraction) -> tuple[FfmpegOptions, str]:
+    """Return the options that begin to decode at a key frame before a frame, and the origin for `clock_step`.
+
+    A file that cannot be sought, or number 0, is decoded from its beginning. It is no accurate seek: a later filter
+    must decide where the frames begin.
+    """
+    start_s = indexed_start_s(source)
+    options: FfmpegOptions = {"copyts": None}  # times as in the file: ffmpeg has its own rule for clocks that restart
+    if number <= 0 or start_s is None:
+        return options, "STARTPTS"
+    seek_s = start_s + number / source.rate
+    options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
+    return options, f"{start_s.numerator}/{start_s.denominator}/TB"
 
 
 def _range_arguments(source: Source, first: int, last: int) -> list[str]:
-    options: FfmpegOptions = {}
     margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
-    options["copyts"] = None  # times as in the file: ffmpeg has its own rule for clocks that start again
-    origin = "STARTPTS"
-    start_pts = source.picture.start_pts
-    has_index = source.facts.format in INDEXED_FORMATS and not source.facts.clock_restarts
-    if first > margin and has_index and start_pts is not None:
-        start_s = start_pts * Fraction(source.picture.time_base)
-        seek_s = start_s + (first - margin) / source.rate
-        # no accurate seek: the fps filter below decides where the range begins, not the seek
-        options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
-        origin = f"{start_s.numerator}/{start_s.denominator}/TB"
-    options["threads"] = decoder_threads(usable_cores())
+    options, origin = seek(source, first - margin)
+    options["threads"] = media_threads(max(1, usable_cores() // 2))  # later stages are slower
     steps = [clock_step(source.facts, origin), *upright_steps(source.facts, source.picture)]
     steps.append(f"fps=fps={source.rate}:start_time={float(first / source.rate):.6f}:round=near")
-    return _arguments(source, options, steps, last - first)
+    return film_arguments(source, options, steps, last - first)
 
 
-def _sought_arguments(source: Source, number: int, slack_s: float, skip: str) -> list[str]:
-    start_s = (source.picture.start_pts or 0) * Fraction(source.picture.time_base)
-    begin_s = (number - HALF_FRAME) / source.rate  # rounded timestamps may be a little early
-    after_s = number / source.rate
-    if source.facts.format not in INDEXED_FORMATS:  # a seek finds the time, but not the key frame before it
-        after_s -= (source.facts.keyframe_interval or 0) / source.rate + Fraction(SEEK_MARGIN_S)
-    options: FfmpegOptions = {"skip_frame": skip, "copyts": None}
-    if after_s > 0:
-        options |= {"ss": f"{float(start_s + after_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
-    part = f"trim=start={float(begin_s):.6f}:end={float(begin_s) + slack_s:.6f}"
-    clock = clock_step(source.facts, f"{start_s.numerator}/{start_s.denominator}/TB")
-    return _arguments(source, options, [clock, *upright_steps(source.facts, source.picture), part], 1)
+def film_arguments(source: Source, options: FfmpegOptions, steps: list[str], count: int) -> list[str]:
+    """Return the arguments of an ffmpeg that shows `count` frames of a film after some filters, as I420.
 
-
-def _spaced_arguments(source: Source, first: int, last: int, count: int, slack_s: float, skip: str) -> list[str]:
-    begin_s = float((first - HALF_FRAME) / source.rate)
-    step_s = float((last - first) / source.rate / count)
-    since = f"(t-({begin_s:.6f}))"
-    steps = [  # the first frame that is at most slack_s later than each time
-        clock_step(source.facts, "STARTPTS"),
-        *upright_steps(source.facts, source.picture),
-        f"trim=start={begin_s:.6f}:end={float((last - HALF_FRAME) / source.rate):.6f}",
-        f"select=lt(mod({since}\\,{step_s:.6f})\\,{slack_s:.6f})"
-        f"*(isnan(prev_selected_t)+gt(floor({since}/{step_s:.6f})\\,floor((prev_selected_t-({begin_s:.6f}))/{step_s:.6f})))",
-    ]
-    return _arguments(source, {"skip_frame": skip, "copyts": None}, steps, count)
-
-
-def _arguments(source: Source, options: FfmpegOptions, steps: list[str], count: int) -> list[str]:
+    options: of its input, beside those that every reading of the film has.
+    """
     facts, picture = source.facts, source.picture
     largest = max(MAX_FRAME_PIXELS, 2 * facts.width * facts.height)
     always: FfmpegOptions = {"f": facts.format, "max_pixels": largest}

@@ -11,10 +11,17 @@ FfmpegOptions = dict[str, str | int | float | None]  # None: an option without a
 STAND_INS: Final = {0xDC00 + byte: 0x10FF00 + byte for byte in range(128, 256)}
 STOOD_FOR: Final = {stand_in: character for character, stand_in in STAND_INS.items()}
 
+MOST_THREADS: Final = 16  # of a decoder or an encoder, each of which holds frames
+
 
 def file_address(path: Path) -> str:
     """Return the address of a file for ffmpeg, so that no name is taken for an option or a protocol."""
     return f"file:{path}".translate(STAND_INS)
+
+
+def media_threads(cores: int) -> int:
+    """Return how many threads decode or encode a film on a number of cores; ffmpeg itself would count all of them."""
+    return min(MOST_THREADS, cores)
 
 
 def ffmpeg_arguments(stream: Any, binary: str, *options: str) -> list[str]:

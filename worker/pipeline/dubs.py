@@ -132,6 +132,13 @@ def dub_ranges(dubs: Sequence[Dub], timeline: I64, span: tuple[int, int]) -> lis
     return ranges
 
 
+def dubs_at(frame: int, dubs: Sequence[Dub]) -> list[int]:
+    """Return the numbers of the dubs that an output frame belongs to."""
+    return [
+        number for number, dub in enumerate(dubs) if any(first <= frame < last for first, last in dub.stretch.spans)
+    ]
+
+
 def output_sound(sources: Sources, stretches: Sequence[Stretch], source: Source, timeline: I64) -> OutputSound:
     """Return the sound of the output: `audio_mix`, or else the voice, or the film with the voices of dubs."""
     if sources.mix is not None:

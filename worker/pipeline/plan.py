@@ -24,13 +24,13 @@ from worker.faces.detect import FaceDetector
 from worker.faces.people import find_people
 from worker.faces.subject import SparseFrame, find_sparse_faces
 from worker.media.decode import Source, open_source
+from worker.media.prefetch import Prefetch
 from worker.media.stage_timer import StageTimer
 from worker.media.timeline import plan_timeline
 from worker.media.voice import read_voice
 from worker.pipeline.clip_cache import film_key, keep_choice, kept_choice
 from worker.pipeline.dubs import Dub, Role, Stretch, stretches_of
 from worker.pipeline.heard_voices import HeardVoice, SoundPart, hear_voices, open_sound, voice_length_s
-from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.roles import Cast, RoleChooser
 from worker.pipeline.run_context import RunContext
 from worker.pipeline.speaking import SpeakerFinder

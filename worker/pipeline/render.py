@@ -20,10 +20,11 @@ from model.arrays import U8
 from worker.faces.detect import FaceDetector
 from worker.faces.dub_tracks import DubbedFrame, tracked_dubs
 from worker.media.encode import Encoder
+from worker.media.prefetch import Prefetch
 from worker.media.stage_timer import StageTimer
 from worker.pipeline.clip_cache import recalling
 from worker.pipeline.dub_lips import DubLipReader, dub_confidence
-from worker.pipeline.dubs import dub_ranges, output_sound
+from worker.pipeline.dubs import dub_ranges, dubs_at, output_sound
 from worker.pipeline.face_stats import (
     ClipStats,
     FaceStats,
@@ -35,7 +36,6 @@ from worker.pipeline.face_stats import (
 )
 from worker.pipeline.film_warnings import film_warnings
 from worker.pipeline.plan import Plan, make_plan
-from worker.pipeline.prefetch import Prefetch
 from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.sync_confidence import sync_warnings
 from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches, output_frames
@@ -92,6 +92,8 @@ def render(
 
     def crop(check: Check) -> Iterator[CroppedBatch]:
         with Prefetch(track, FRAMES_AHEAD, check, "track") as frames:
+            for number in dubs_at(first, plan.dubs):  # while the decoder starts
+                synthesis.prepare(number)
             numbered = output_frames(frames, first, [dub.stretch.spans for dub in plan.dubs])
             counted = count_faces(numbered, stats, [dub.stretch for dub in plan.dubs], source.rate)
             yield from map(synthesis.crop, batches(counted, synthesizer.batch_size))

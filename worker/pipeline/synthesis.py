@@ -165,6 +165,12 @@ class LipSynthesis:
         self._dubs = {number: dub for number, dub in enumerate(dubs) if dub.options.strength > 0.0}
         self._croppers: dict[int, _DubCropper] = {}  # of the dubs that were seen: there may be a hundred others
 
+    def prepare(self, number: int) -> None:
+        """Choose what all frames of a dub share, before its first frames are there."""
+        if number in self._dubs:
+            with self._timer.time("crop"):
+                self._cropper(number)
+
     def crop(self, frames: list[OutputFrame]) -> CroppedBatch:
         """Cut the faces out of frames and find all that the network needs to draw them."""
         shown = {number for frame in frames for number, tracked in frame.found.items() if tracked.faces}

@@ -6,6 +6,7 @@ import pytest
 
 from model.framing import LOWER_FACE, Framing
 from worker.faces.crop import (
+    COARSE_SPACING_PX,
     RIGID,
     TEMPLATE,
     Transform,
@@ -18,7 +19,7 @@ from worker.faces.crop import (
     map_points,
     square_transform,
 )
-from worker.media.colour import ColourMatrix, planes_of_rgb
+from worker.media.colour import ColourMatrix, planes_of_rgb, ycc_of_rgb
 
 
 def placed(scale: float, degrees: float, shift: tuple[float, float]) -> np.ndarray:
@@ -67,12 +68,34 @@ def test_a_crop_of_the_same_scale_is_the_very_pixels() -> None:
     assert np.array_equal(crop, rgb[14:46, 24:56])
 
 
-@pytest.mark.parametrize("factor", [2, 4, 6])
+@pytest.mark.parametrize("factor", [2, 4, 6, 8, 12])
 def test_a_smaller_crop_averages_instead_of_skipping(factor: int) -> None:
     checks = (np.indices((192, 192)).sum(axis=0) % 2 * 255).astype(np.uint8)
     rgb = np.repeat(checks[..., None], 3, axis=2)
     crop = extract_rgb(rgb, square_transform((96.0, 96.0), 96.0, 96 // factor))
     assert np.abs(crop.astype(int) - 127).max() <= 16
+
+
+@pytest.mark.parametrize("reach", [4.5, 8.0, 9.0, 17.5])
+@pytest.mark.parametrize("center", [(200.0, 150.0), (30.0, 280.0)], ids=["inside", "beyond the border"])
+def test_a_much_smaller_crop_is_the_average_of_the_same_places(reach: float, center: tuple[float, float]) -> None:
+    noise = np.random.default_rng(7).integers(0, 256, (300, 400, 3)).astype(np.uint8)
+    smooth = cv2.GaussianBlur(noise.astype(np.float32), (0, 0), 8)
+    rgb = np.clip(0.1 * noise + 20 * (smooth - 128) + 128, 0, 255).astype(np.uint8)  # grain on a picture
+    size = int(240 / reach)
+    crop = extract_rgb(rgb, square_transform(center, size * reach, size), COARSE_SPACING_PX)
+    fine = square_transform(center, size * reach, 240 // size * 4 * size)
+    places = cv2.warpAffine(rgb, fine.matrix, (fine.size, fine.size), borderMode=cv2.BORDER_REPLICATE)
+    off = crop - cv2.resize(places.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    assert np.abs(off).mean() < 3
+    assert np.abs(off.mean()) < 1  # beyond the border, a halved edge goes on
+
+
+def test_halving_does_not_make_flat_or_noisy_pictures_lighter() -> None:
+    noise = np.random.default_rng(8).integers(90, 110, (256, 256, 3)).astype(np.uint8)
+    transform = square_transform((128.0, 128.0), 256.0, 16)
+    assert np.abs(extract_rgb(noise, transform).mean() - noise.mean()) < 0.05
+    assert (extract_rgb(np.full_like(noise, 99), transform) == 99).all()
 
 
 @pytest.mark.parametrize("colour", list(ColourMatrix))
@@ -105,7 +128,9 @@ def test_a_crop_with_detail_in_some_rows_is_the_whole_crop_there_and_reduced_els
     transform, rows = face_transform(placed(80.0, 7.0, (160.0, 100.0)), LOWER_FACE, 192), slice(40, 80)
     whole = extract(planes, transform, ColourMatrix.BT709)
     part = extract_detail(planes, transform, ColourMatrix.BT709, 4, rows)
-    assert np.abs(part[rows].astype(int) - whole[rows]).max() <= 1
+    luma, wanted_luma = (ycc_of_rgb(crop[rows], ColourMatrix.BT709)[..., 0] for crop in (part, whole))
+    assert np.abs(luma - wanted_luma).max() <= 1
+    assert np.abs(part[rows].astype(int) - whole[rows]).mean() <= 1  # chroma is read linearly
     small, wanted = (cv2.resize(crop, (48, 48), interpolation=cv2.INTER_AREA) for crop in (part, whole))
     assert np.abs(small.astype(int) - wanted).max() <= 3
     squares = part.reshape(48, 4, 48, 4, 3)

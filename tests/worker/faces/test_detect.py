@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 from skimage.data import astronaut, cat
 
 from model.framing import LOWER_FACE
+from tests.worker.clips import portrait
 from worker.faces.crop import face_transform, map_points
 from worker.faces.detect import MIN_SCORE, DetectorPool, Face, FaceDetector
 from worker.faces.frame_view import PlanesView, RgbView
@@ -188,3 +190,15 @@ def test_a_detector_is_not_lent_again_after_an_error() -> None:
             raise KeyError
         with pool.borrow() as second:
             assert second is not first
+
+
+def test_several_threads_find_what_one_finds(detector: FaceDetector) -> None:
+    pictures = [portrait(shift=shift) for shift in range(0, 24, 2)]
+    expected = [detector.detect(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(detector.detect, pictures))
+    assert [len(faces) for faces in found] == [len(faces) for faces in expected]
+    for faces, others in zip(found, expected, strict=True):
+        for face, other in zip(faces, others, strict=True):
+            np.testing.assert_array_equal(face.landmarks, other.landmarks)
+            assert face.score == other.score

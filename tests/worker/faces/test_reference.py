@@ -11,9 +11,11 @@ import pytest
 from model.arrays import U8
 from model.framing import LOWER_FACE
 from tests.worker.clips import portrait
+from worker.faces.candidate import CLOSED, MAX_REFERENCES
 from worker.faces.crop import extract, face_transform
 from worker.faces.detect import Face, FaceDetector, mouth_size
-from worker.faces.reference import CLOSED, MAX_DETAIL, MAX_REFERENCES, ReferenceCrops, ReferenceFace, crop_size
+from worker.faces.pose import pose_angles
+from worker.faces.reference import MAX_DETAIL, ReferenceCrops, ReferenceFace, crop_size
 from worker.faces.subject import SparseFrame, choose_subject
 from worker.media.colour import ColourMatrix, planes_of_rgb
 
@@ -65,6 +67,17 @@ def rolled(degrees: float, shift: float = 0.0) -> U8:
 @pytest.fixture(scope="module")
 def seen(detector: FaceDetector) -> SparseFrame:
     return sparse_frame(detector, portrait())
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 5])
+def test_single_pixels_of_a_smoothed_copy_are_what_a_network_sees(factor: int) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (96, 96, 3)).astype(np.uint8)
+    fine = cv2.resize(noise, (96 * factor, 96 * factor), interpolation=cv2.INTER_CUBIC)
+    points = np.zeros((468, 2), np.float32)
+    face = ReferenceFace(np.asarray(fine, np.uint8), points, points[:, 0], 0.0)
+    shrunk = cv2.resize(fine, (96, 96), interpolation=cv2.INTER_AREA)
+    read = face.smoothed(96)[1::3, 1::3]
+    assert np.abs(read.astype(int) - shrunk).mean() < 2.5
 
 
 def test_a_smiling_reference_is_closed_first_and_the_open_one_is_kept(
@@ -152,7 +165,7 @@ def test_the_references_cover_the_poses_and_the_nearest_one_is_taken(seen: Spars
     sparse = [SparseFrame(seen.planes, [turned(face, degrees)]) for degrees in (-24, -16, -8, 0, 2, 8, 16, 24)]
     references = choose(sparse)
     assert 2 <= len(references.resting) <= MAX_REFERENCES
-    yaws = [one.angles[0] for one in references.resting]
+    yaws = [pose_angles(one)[0] for one in references.resting]
     assert max(yaws) - min(yaws) > 20
     assert abs(yaws[0] - np.median(yaws)) < 15
 

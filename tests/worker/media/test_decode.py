@@ -20,8 +20,9 @@ from tests.worker.clips import portrait, write_clip
 from worker.faces.detect import FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.media.colour import ColourMatrix, rgb_of_planes, split_planes
-from worker.media.decode import Source, decode, decoder_threads, open_source, sparse_frames, sparse_numbers
+from worker.media.decode import Source, decode, open_source
 from worker.media.media_process import ProcessKilledError
+from worker.media.sparse import sparse_frames, sparse_numbers
 
 
 def opened(path: Path) -> Source:
@@ -227,6 +228,14 @@ def test_sparse_frames_do_not_depend_on_key_frames(tmp_path: Path, suffix: str, 
     assert numbers_of(source, 24, 96, 3) == [24, 48, 72]
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_both_halves_of_a_range_are_spaced_alike(tmp_path: Path, suffix: str) -> None:
+    source = grey_clip(tmp_path / f"grey.{suffix}", 420, *GREY, "-bf", "2", "-g", "100")
+    whole = numbers_of(source, 0, 420, 9)
+    assert whole == pytest.approx([number % 100 for number in sparse_numbers(0, 420, 9)], abs=2)
+    assert numbers_of(source, 140, 420, 6) == whole[3:]
+
+
 def slow(*values: object) -> object:
     return pytest.param(*values, marks=pytest.mark.slow)
 
@@ -266,11 +275,6 @@ def test_a_file_that_breaks_off_is_an_error_not_a_freeze(tmp_path: Path) -> None
         list(decode(source, 0, 40, never_stop))
     assert caught.value.code == ErrorCode.VIDEO_UNREADABLE
     assert "decoded up to" in caught.value.message
-
-
-@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 4), (32, 16), (256, 16)])
-def test_threads_of_a_decoder_are_bounded(cores: int, threads: int) -> None:
-    assert decoder_threads(cores) == threads
 
 
 @pytest.mark.parametrize("first", [0, 7, 12])

@@ -38,6 +38,7 @@ def test_a_program_that_cannot_start_leaves_nothing(tmp_path: Path, short_clip: 
     source = open_source(short_clip, probe_video(short_clip, Limits()), find_ffmpeg(None), never_stop)
     sound = PlayedSound(voice, probe_audio(voice, Limits()), 0.0)
     broken = replace(source, ffmpeg=str(tmp_path / "missing" / "ffmpeg"))
-    with pytest.raises(OSError), Encoder(tmp_path / "made.mp4", broken, 5, sound, JobOptions(), never_stop):
-        pass
+    (planes,) = decode(source, 0, 1, never_stop)
+    with pytest.raises(OSError), Encoder(tmp_path / "made.mp4", broken, 5, sound, JobOptions(), never_stop) as encoder:
+        encoder.write(planes)
     assert list(tmp_path.iterdir()) == []

@@ -26,7 +26,8 @@ from tests.worker.films import (
 from worker.faces.detect import FaceDetector
 from worker.faces.frame_view import PlanesView
 from worker.media.colour import split_planes
-from worker.media.decode import Source, decode, open_source, sparse_frames, sparse_numbers
+from worker.media.decode import Source, decode, open_source
+from worker.media.sparse import sparse_frames, sparse_numbers
 from worker.pipeline.film_warnings import film_warnings
 
 RATE = Fraction(25)

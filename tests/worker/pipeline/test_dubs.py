@@ -35,7 +35,7 @@ from worker.faces.detect import FaceDetector
 from worker.faces.dub_tracks import tracked_dubs
 from worker.faces.reference import ReferenceCrops
 from worker.media.stage_timer import StageTimer
-from worker.pipeline.dubs import Dub, dub_ranges, stretches_of
+from worker.pipeline.dubs import Dub, dub_ranges, dubs_at, stretches_of
 from worker.pipeline.plan import make_plan
 from worker.pipeline.render import render, run
 from worker.pipeline.run_context import FinishedClip, RunContext
@@ -201,12 +201,17 @@ def test_only_dubs_that_are_shown_are_prepared(
     plan = make_plan(context, detector, StageTimer())
     watched = [WatchedDub(one) for one in plan.dubs]
     synthesis = LipSynthesis(context.synthesizer, watched, plan.source, StageTimer())
+    assert [dubs_at(frame, plan.dubs) for frame in (0, 9, 10, 29, 30, 39, 40)] == [[0], [0], [], [], [1], [1], []]
+    for number in dubs_at(0, plan.dubs):
+        synthesis.prepare(number)
+    assert [one.is_prepared for one in watched] == [True, False]
+    watched[0].is_prepared = False
     ranges = dub_ranges(plan.dubs, plan.timeline, (0, 5))
     frames = tracked_dubs(plan.source, plan.timeline[:5], ranges, detector, StageTimer(), never_stop)
     numbered = list(output_frames(frames, 0, [one.stretch.spans for one in plan.dubs]))
     assert [frame.faces for frame in numbered] == [1] * 5
     synthesis.crop(numbered)
-    assert [one.is_prepared for one in watched] == [True, False]
+    assert [one.is_prepared for one in watched] == [False, False], "what was prepared ahead is used"
 
 
 def _append_bytes(part: list[bytes], planes: U8) -> None:

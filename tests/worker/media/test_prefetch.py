@@ -10,7 +10,7 @@ import pytest
 
 from app.core.checks import Check, never_stop
 from tests.worker.stop import StopError, stop_after
-from worker.pipeline.prefetch import Prefetch
+from worker.media.prefetch import Prefetch
 
 
 def test_items_come_in_order_from_the_thread() -> None:

@@ -1,0 +1,76 @@
+"""Candidates for references: they are compared as their full crops would be, at a fraction of the cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from model.arrays import U8
+from model.face_points import LOWER_LIP
+from model.framing import LOWER_FACE
+from tests.worker.clips import portrait
+from worker.faces.candidate import Candidate, cover_poses, group_by_look
+from worker.faces.crop import face_transform
+from worker.faces.detect import Face, FaceDetector
+from worker.faces.likeness import Likeness
+from worker.media.colour import ColourMatrix, planes_of_rgb
+
+COLOUR = ColourMatrix.BT601
+
+
+@pytest.fixture(scope="module")
+def face(detector: FaceDetector) -> Face:
+    [found] = detector.detect(portrait())
+    return found
+
+
+def candidate(rgb: U8, face: Face, size: int = 192) -> Candidate:
+    return Candidate(planes_of_rgb(rgb, COLOUR), COLOUR, face, face_transform(face.landmarks, LOWER_FACE, size))
+
+
+def blurred(sigma: float) -> U8:
+    return np.asarray(cv2.GaussianBlur(portrait(), (0, 0), sigma), np.uint8)
+
+
+@pytest.mark.parametrize("size", [96, 192, 480])
+def test_a_candidate_is_compared_as_its_full_crop_would_be(face: Face, size: int) -> None:
+    one = candidate(portrait(), face, size)
+    full = Likeness.of(one.crop(), one.landmarks)
+    for part in ("upper", "lower"):
+        off = np.abs(getattr(one.likeness, part) - getattr(full, part))
+        assert off.mean() < 1.0, f"{part} {off.mean():.2f}"
+        assert off.max() < 6.0, f"{part} {off.max():.2f}"
+
+
+def test_sharpness_is_that_of_the_full_crop(face: Face) -> None:
+    one, soft = candidate(portrait(), face), candidate(blurred(2.0), face)
+    edges = [cv2.Laplacian(cv2.cvtColor(each.crop(), cv2.COLOR_RGB2GRAY), cv2.CV_32F) for each in (one, soft)]
+    ratio = float(np.square(edges[0]).mean() / np.square(edges[1]).mean())
+    assert ratio > 2
+    assert one.sharpness / soft.sharpness == pytest.approx(ratio, rel=0.4)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "gaps", "best"),
+    [((0.0, 2.0, 2.0), (0, 0, 0), 0), ((2.0, 0.0, 0.0), (0, 0, 30), 1), ((0.0, 0.0, 0.0), (20, 20, 0), 2)],
+    ids=["sharp", "closed and sharp", "closed"],
+)
+def test_the_main_reference_is_sharp_and_its_lips_are_closed(
+    face: Face, pictures: tuple[float, ...], gaps: tuple[int, ...], best: int
+) -> None:
+    faces = []
+    for sigma, gap in zip(pictures, gaps, strict=True):
+        landmarks = face.landmarks.copy()
+        landmarks[LOWER_LIP, 1] += gap
+        faces.append(candidate(blurred(sigma) if sigma else portrait(), replace(face, landmarks=landmarks)))
+    assert cover_poses(faces)[0] is faces[best]
+
+
+def test_faces_that_look_alike_are_grouped_and_the_largest_group_comes_first(face: Face) -> None:
+    blue = np.asarray(portrait() * np.array([0.4, 0.9, 0.9]), np.uint8)
+    faces = [candidate(picture, face) for picture in (blue, portrait(), portrait())]
+    assert group_by_look(faces) == [faces[1:], faces[:1]]
+    assert cover_poses([]) == []
