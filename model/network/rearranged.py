@@ -137,7 +137,7 @@ class ChannelsLastFinestStage(nn.Module):
         super().__init__()
         conv = _layer(plain.unfold)
         parts = conv.weight, cast(Tensor, conv.bias)
-        weight, bias = (part.unflatten(0, (-1, 2, 2)).transpose(0, 2) for part in parts)
+        weight, bias = (part.reshape(-1, 2, 2, *part.shape[1:]).transpose(0, 2) for part in parts)
         self.channels = weight.shape[2]
         sides = [_conv(weight[:, side].flatten(0, 1), bias[:, side].flatten(), (1, 1), (1, 1)) for side in range(2)]
         self.sides, self.fuse = nn.ModuleList(sides), plain.fuse
