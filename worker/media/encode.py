@@ -84,10 +84,14 @@ class Encoder:
         except BrokenPipeError as error:
             raise self._failure(process) from error
 
+    def end_input(self) -> None:
+        """Tell the encoder that no frame follows, so that it completes the file while the caller does other things."""
+        self._started().close_input()
+
     def finish(self) -> ResultFacts:
-        """Complete the file, give it its final name and return its facts; raises ServiceError as `write` does."""
+        """Wait for the complete file, give it its final name and return its facts; raises errors as `write` does."""
+        self.end_input()
         process = self._started()
-        process.close_input()
         if process.wait() != 0:
             raise self._failure(process)
         return _finish(self._feed, self._output, self._source, self._frames, self._options)
