@@ -109,8 +109,8 @@ class FaceMask:
 class SynthesizedCrop:
     """Crop of a face before and after synthesis.
 
-    face: landmarks (468, 2) in frame pixels. transform: from the frame to the crop. filmed, synthesized: the crop
-    before and after, (S, S, 3) uint8 RGB; only the part of the mask is read.
+    face: landmarks (468, 2) in frame pixels. transform: from the frame to the crop. filmed: the crop before, at the
+    network's size, uint8 RGB. synthesized: the crop after, (S, S, 3) uint8 RGB. Only the part of the mask is read.
     """
 
     face: F32
@@ -155,9 +155,7 @@ def _to_toned_ycc(crop: SynthesizedCrop, part: Part, settings: BlendSettings) ->
     last = int(np.ceil(settings.framing.row(TONE_Y) * settings.network_px))
     upper = replace(part, bottom=min(part.bottom, max(last, part.top + 1)))
     weights = _reduced(crop.mask.weights, crop.transform.size // part.factor)[upper.small]
-    drawn, filmed = (
-        resize(picture[upper.large], upper.small_size, cv2.INTER_AREA) for picture in (crop.synthesized, crop.filmed)
-    )
+    drawn, filmed = resize(crop.synthesized[upper.large], upper.small_size, cv2.INTER_AREA), crop.filmed[upper.small]
     gain, offset = rim_tone(ycc_of_rgb(drawn, settings.colour), ycc_of_rgb(filmed, settings.colour), weights)
     matrix = ycc_matrix(settings.colour) * gain[:, None]
     matrix[:, 3] += offset

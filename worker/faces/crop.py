@@ -155,20 +155,22 @@ def extract(
     return rgb_of_planes(luma, u, v, colour)
 
 
-def extract_detail(planes: U8, transform: Transform, colour: ColourMatrix, factor: int, rows: slice) -> U8:
-    """Cut a crop (S, S, 3) uint8 RGB out of an I420 frame that has its detail in some rows only.
+def extract_detail(planes: U8, transform: Transform, colour: ColourMatrix, rows: slice, seen: U8, pixels: U8) -> None:
+    """Cut a crop out of an I420 frame: what a network sees of it, and what a viewer sees of it.
 
-    All other rows show the crop reduced by `factor`, in squares of one colour. So reducing the crop by averaging gives
-    what a network sees of it, and the rows that a viewer sees cost alone. rows: multiples of factor; S is one too.
+    seen (s, s, 3) uint8 RGB: gets the whole crop, reduced by a whole factor. pixels (S, S, 3): gets some rows of the
+    crop, and above them, in squares of one colour, what the network sees; below them, nothing is written. rows:
+    multiples of the factor. Without a factor, both get the whole crop.
     """
+    factor, above = len(pixels) // len(seen), pixels[: rows.start]
     if factor == 1:
-        return extract(planes, transform, colour)
+        seen[...] = pixels[...] = extract(planes, transform, colour)
+        return
     reduced = Transform(transform.matrix / factor, transform.size // factor)
-    small = extract(planes, reduced, colour, COARSE_SPACING_PX)
-    crop = np.empty((transform.size, transform.size, 3), np.uint8)
-    cv2.resize(small, (transform.size, transform.size), dst=crop, interpolation=cv2.INTER_NEAREST)
-    crop[rows] = extract(planes, transform, colour, rows=rows)
-    return crop
+    seen[...] = extract(planes, reduced, colour, COARSE_SPACING_PX)
+    if rows.start:
+        cv2.resize(seen[: rows.start // factor], above.shape[1::-1], dst=above, interpolation=cv2.INTER_NEAREST)
+    pixels[rows] = extract(planes, transform, colour, rows=rows)
 
 
 def extract_luma(planes: U8, transform: Transform, spacing_px: float = SPACING_PX) -> U8:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from model.composition import shrink
 from model.face_points import CHIN, JAW_OUTLINE
 from model.framing import LOWER_FACE
 from worker.faces.blend import (
@@ -56,7 +57,8 @@ def blend_crop(
     settings: BlendSettings,
 ) -> None:
     mask = FaceMask.of(face, transform, settings)
-    blend(planes, SynthesizedCrop(face, transform, filmed, drawn, mask), settings)
+    seen = shrink(filmed[None], settings.network_px)[0]
+    blend(planes, SynthesizedCrop(face, transform, seen, drawn, mask), settings)
 
 
 def match_tone(drawn: np.ndarray, filmed: np.ndarray, mask: np.ndarray) -> np.ndarray:
