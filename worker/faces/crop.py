@@ -87,7 +87,7 @@ def invert_affine(matrix: F64) -> F64:
 
 def fit_similarity(source: F64, target: F64) -> F64:
     """Fit a similarity (2, 3) (rotation, scale, shift) from source (N, 2) to target (N, 2) by least squares."""
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    source_mean, target_mean = (points.sum(axis=0) / len(points) for points in (source, target))
     a, b = source - source_mean, target - target_mean
     norm = float((a * a).sum())
     cosine = float((a * b).sum()) / norm
@@ -98,7 +98,7 @@ def fit_similarity(source: F64, target: F64) -> F64:
 
 def fit_affine(source: F64, target: F64) -> F64:
     """Fit an affine map (2, 3) from source (N, 2) to target (N, 2) by least squares."""
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    source_mean, target_mean = (points.sum(axis=0) / len(points) for points in (source, target))
     a, b = source - source_mean, target - target_mean
     # By hand: a linear algebra library would wake its threads for this.
     (xx, xy), (_, yy) = np.einsum("ni,nj->ij", a, a)

@@ -310,7 +310,7 @@ class ReferenceCrops:
         factor, band = len(seen.crop) // size, slice(row - max(2, round(BAND * size)), row)
         above = seen.crop[band.start * factor : band.stop * factor]
         filmed = cv2.resize(above, (size, band.stop - band.start), interpolation=cv2.INTER_AREA)
-        difference = filmed.mean(axis=0) - small[band].mean(axis=0)
+        difference = (filmed.astype(np.float64) - small[band]).mean(axis=0)
         added = tone_step(difference, points / factor, row)
         below = small[row:]
         cv2.add(below, added[row:], dst=below, dtype=cv2.CV_8U)  # rounds and clips
