@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.affine import warp
 from model.arrays import F32, F64, U8
 from model.known_pixels import PosedReference, show_known
 from model.smoothstep import ramp
@@ -89,7 +90,7 @@ class Interior:
         linear = self.motion[:, :2] / layer.zoom
         corner = self.motion @ (layer.left, layer.top, 1.0) - first
         matrix = np.concatenate([linear, (corner + linear @ (0.5, 0.5) - 0.5)[:, None]], axis=1)
-        moved = cv2.warpAffine(layer.pixels, matrix, size, flags=cv2.INTER_LINEAR)
+        moved = warp(layer.pixels, cv2.invertAffineTransform(matrix), size)
         return np.asarray(cv2.multiply(moved, np.array([*self.light, 1.0])), np.uint8)  # rounds and clips
 
 

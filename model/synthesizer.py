@@ -157,7 +157,7 @@ class Synthesizer:
         """Synthesize at most a batch of faces into `done`, (n,P,P,3)."""
         count, config = len(crops.seen), self.config
         target, reference = self._pixels(crops.seen), self._pixels(np.stack([one.seen for one in references]))
-        target[:, round(config.image_size * config.framing.hidden_from) :] = 0
+        target[:, config.hidden_row :] = 0
         heard = np.zeros((self.batch_size, *sound.shape[1:]), np.float32)
         heard[:count] = np.nan_to_num(sound)
         moves = np.ones((self.batch_size, 2), np.float32)
@@ -207,7 +207,7 @@ def load_synthesizer(
 
     config, network = load_network(path or default_checkpoint())
     chosen = choose_device(device)
-    runtime = TorchRuntime(network, chosen, choose_precision(precision, chosen))
+    runtime = TorchRuntime(network, chosen, choose_precision(precision, chosen), hidden_row=config.hidden_row)
     encoder = load_named_encoder(config, encoder_folder, torch.get_num_threads())
     return Synthesizer(runtime, config, batch_size, encoder)
 

@@ -98,6 +98,18 @@ def test_a_crop_given_back_as_it_was_changes_little(scene: tuple[np.ndarray, np.
     assert difference[difference > 0].mean() < 6
 
 
+@pytest.mark.parametrize("rgb", [(201, 156, 132), (129, 134, 189), (90, 101, 179), (82, 171, 105)])
+def test_an_even_colour_given_back_stays_the_same(
+    scene: tuple[np.ndarray, np.ndarray], rgb: tuple[int, int, int]
+) -> None:
+    planes = planes_of_rgb(np.full((1024, 1024, 3), rgb, np.uint8), COLOUR)
+    transform = face_transform(scene[1], LOWER_FACE, 96)
+    crop = np.full((96, 96, 3), rgb, np.uint8)
+    result = planes.copy()
+    blend_crop(result, scene[1], transform, crop, crop, BlendSettings(LOWER_FACE, COLOUR, 96))
+    np.testing.assert_array_equal(result, planes)
+
+
 @pytest.mark.parametrize("strength", [0.0, 0.5])
 def test_strength_scales_the_change(scene: tuple[np.ndarray, np.ndarray], strength: float) -> None:
     full = blended(scene, (0, 200, 0)).astype(int) - scene[0]
