@@ -114,7 +114,7 @@ class Interiors:
         if mouth is None or not likeness.is_same(mouth.likeness):
             return None
         motion = fit_affine(mouth.points, mouth.carrier.carry(seen.points).astype(np.float64))
-        light = likeness.upper.mean(axis=0) / np.maximum(mouth.likeness.upper.mean(axis=0), 1.0)
+        light = likeness.colour / np.maximum(mouth.likeness.colour, 1.0)
         return replace(mouth.interior, motion=motion, light=np.clip(light, *TONE_RANGE).astype(np.float64))
 
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from model.arrays import F32, F64, Floats
 from model.face_points import FACE_OVAL, JAW_OUTLINE, LOWER_LIDS, POINTS, UPPER_LIDS
+from model.known_pixels import own_place
 from worker.faces.crop import RIGID, TEMPLATE, fit_affine, fit_similarity, map_points
 
 C128 = npt.NDArray[np.complex128]
@@ -140,8 +141,8 @@ def warp_shift(points_in_crop: Floats, points_in_reference: Floats, size: int) -
     moved = np.asarray(points_in_reference, np.float64) * (GRID / size) - at
     affine = fit_affine(at, moved)
     rest = _spread(at, moved - map_points(at, affine))
-    nodes = np.arange(GRID) + 0.5
-    field = map_points(np.stack(np.meshgrid(nodes, nodes), axis=2).reshape(-1, 2), affine).reshape(GRID, GRID, 2)
+    nodes = own_place(GRID).reshape(-1, 2) + 0.5
+    field = map_points(nodes, affine).reshape(GRID, GRID, 2)
     coarse = (_unfolded(field, rest) / GRID).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (NODES, NODES), interpolation=cv2.INTER_CUBIC), np.float32)
 
