@@ -162,6 +162,27 @@ class Look:
     part: Part | None = None
 
 
+@dataclass(frozen=True)
+class FilmedCrops:
+    """N crops of faces as filmed.
+
+    seen: what the network sees of them, (N,S,S,3) uint8 RGB. pixels: what a viewer sees of them, (N,P,P,3) uint8 RGB, P
+    a multiple of S; below the first hidden row they may hold anything.
+    """
+
+    seen: U8
+    pixels: U8
+
+    @classmethod
+    def of(cls, crops: U8, size: int) -> FilmedCrops:
+        """Return crops (N,P,P,3) for a network of some size."""
+        return cls(shrink(crops, size), crops)
+
+    def some(self, part: slice) -> FilmedCrops:
+        """Return some of the crops."""
+        return FilmedCrops(self.seen[part], self.pixels[part])
+
+
 def shrink(crops: U8, size: int) -> U8:
     """Shrink crops by averaging, (N,P,P,3) uint8 -> (N,size,size,3) uint8; P is a multiple of size."""
     if crops.shape[1] == size:

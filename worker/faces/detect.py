@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 from typing import Final, Self
 
@@ -72,18 +73,18 @@ class Face:
     pattern: F32 | None = None
     square: Transform | None = None
 
-    @property
+    @cached_property
     def height_px(self) -> float:
         """Return the distance from forehead to chin in pixels."""
         return face_height(self.landmarks)
 
-    @property
+    @cached_property
     def center(self) -> F32:
         """Return the centre of the box, (2,) float32."""
         left, top, right, bottom = self.box
         return np.array([(left + right) / 2, (top + bottom) / 2], np.float32)
 
-    @property
+    @cached_property
     def box(self) -> tuple[float, float, float, float]:
         """Return left, top, right and bottom of the landmarks in pixels."""
         low, high = self.landmarks.min(axis=0), self.landmarks.max(axis=0)

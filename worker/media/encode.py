@@ -85,11 +85,14 @@ class Encoder:
         except BrokenPipeError as error:
             raise process.failure(ErrorCode.ENCODE_FAILED, "The video could not be encoded.") from error
 
+    def end_input(self) -> None:
+        """Tell the encoder that no frame follows, so that it completes the file while the caller does other things."""
+        self._started().close_input()
+
     def finish(self) -> ResultFacts:
-        """Complete the file, give it its final name and return its facts; raises ServiceError."""
-        process = self._started()
-        process.close_input()
-        return _finish(process, self._feed, self._output, self._source, self._frames, self._options)
+        """Wait for the complete file, give it its final name and return its facts; raises ServiceError."""
+        self.end_input()
+        return _finish(self._started(), self._feed, self._output, self._source, self._frames, self._options)
 
     def _started(self) -> MediaProcess:
         """Return the process, which starts with the first frame: until then, earlier stages need the time."""

@@ -9,7 +9,7 @@ from model.arrays import U8
 from worker.faces.placed_mesh import PlacedMesh
 from worker.media.colour import ColourMatrix
 from worker.pipeline.dubs import Dub
-from worker.pipeline.face_stats import FaceStats
+from worker.pipeline.face_stats import ClipStats
 from worker.pipeline.sync_confidence import LipReader, LipShapes, sync_confidence
 from worker.pipeline.synthesis import OutputFrame
 
@@ -37,6 +37,9 @@ class DubLipReader:
                 self._readers[number].read(frame.number, planes, tracked.faces)
 
 
-def dub_confidence(dub: Dub, stats: FaceStats, rate: Fraction) -> float | None:
-    """Return how well the lips of a dub fit its voice, 0..1; None if it was not or could not be looked at."""
-    return None if dub.looked_at is None else sync_confidence(stats.lip_shapes, dub.looked_at, rate)
+def dub_confidences(dubs: Sequence[Dub], stats: ClipStats, rate: Fraction) -> list[float | None]:
+    """Return how well the lips of each dub fit its voice, 0..1; None if it was not or could not be looked at."""
+    return [
+        None if dub.looked_at is None else sync_confidence(found.lip_shapes, dub.looked_at, rate)
+        for dub, found in zip(dubs, stats.dubs, strict=True)
+    ]

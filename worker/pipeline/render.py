@@ -8,7 +8,7 @@ grow with length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ from worker.media.encode import Encoder
 from worker.media.prefetch import Prefetch
 from worker.media.stage_timer import StageTimer
 from worker.pipeline.clip_cache import recalling
-from worker.pipeline.dub_lips import DubLipReader, dub_confidence
+from worker.pipeline.dub_lips import DubLipReader, dub_confidences
 from worker.pipeline.dubs import dub_ranges, dubs_at, output_sound
 from worker.pipeline.face_stats import (
     ClipStats,
@@ -63,8 +63,10 @@ def run_plan(plan: Plan, context: RunContext, output: Path, detector: FaceDetect
         check_faces(stats, options.face)
         monitor.stage("finish")
         with timer.time("finish"):
+            encoder.end_input()
+            confidences = dub_confidences(plan.dubs, stats, plan.source.rate)  # while the last frames are encoded
             result = encoder.finish()
-    return finished_clip(plan, result, stats, context, timer.seconds(), timer.elapsed_s)
+    return finished_clip(plan, result, (stats, confidences), context, timer.seconds(), timer.elapsed_s)
 
 
 def render(
@@ -118,16 +120,18 @@ def render(
 def finished_clip(
     plan: Plan,
     result: ResultFacts,
-    stats: ClipStats,
+    found: tuple[ClipStats, Sequence[float | None]],
     context: RunContext,
     stage_seconds: dict[str, float],
     wall_s: float,
 ) -> FinishedClip:
-    """Return the finished clip with its report; wall_s: seconds from the start of the run to its end."""
+    """Return the finished clip with its report.
+
+    found: the statistics of the faces, and how well the lips of each dub fit its voice. wall_s: seconds from the start
+    of the run to its end.
+    """
+    stats, confidences = found
     synthesizer, total = context.synthesizer, stats.total
-    confidences = [
-        dub_confidence(dub, found, plan.source.rate) for dub, found in zip(plan.dubs, stats.dubs, strict=True)
-    ]
     report = Report(
         face_coverage=round(total.coverage, 4),
         face_height_px=total.height_px,
@@ -139,7 +143,7 @@ def finished_clip(
     )
     heard = sound_warnings(context.sources.input, context.options)
     warnings = [*heard, *film_warnings(plan.source.facts), *plan.source.warnings, *plan.warnings]
-    for dub, found, confidence in zip(plan.dubs, stats.dubs, confidences, strict=True):
-        faces = [*face_warnings(found), *person_warnings(dub.chooser), *limit_warnings(dub.references)]
+    for dub, faces_found, confidence in zip(plan.dubs, stats.dubs, confidences, strict=True):
+        faces = [*face_warnings(faces_found), *person_warnings(dub.chooser), *limit_warnings(dub.references)]
         warnings += [f"{dub.stretch.prefix}{warning}" for warning in (*faces, *sync_warnings(confidence))]
     return FinishedClip(result, report, warnings)

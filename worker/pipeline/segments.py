@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from worker.media.encode import Encoder, join
 from worker.media.stage_timer import StageTimer
+from worker.pipeline.dub_lips import dub_confidences
 from worker.pipeline.dubs import output_sound
 from worker.pipeline.face_stats import ClipStats, FaceStats, check_faces
 from worker.pipeline.plan import make_plan
@@ -83,7 +84,8 @@ def join_segments(
         media = [segment.media for segment in segments]
         sound = output_sound(context.sources, plan.stretches, plan.source, plan.timeline)
         result = join(media, output, plan.source, plan.frames, sound, context.options, context.monitor.check)
-    return finished_clip(plan, result, stats, context, timer.seconds(), waited_s + timer.elapsed_s)
+    found = stats, dub_confidences(plan.dubs, stats, plan.source.rate)
+    return finished_clip(plan, result, found, context, timer.seconds(), waited_s + timer.elapsed_s)
 
 
 def count_segments(frames: int, rate: Fraction, segment_s: float) -> int:

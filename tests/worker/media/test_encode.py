@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.core.checks import never_stop
+from app.core.errors import InputError
 from app.core.jobs import JobOptions
+from app.core.output_path import partial_path
 from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from worker.media.decode import decode, open_source
 from worker.media.encode import Encoder, join
@@ -42,3 +46,20 @@ def test_a_program_that_cannot_start_leaves_nothing(tmp_path: Path, short_clip: 
     with pytest.raises(OSError), Encoder(tmp_path / "made.mp4", broken, 5, sound, JobOptions(), never_stop) as encoder:
         encoder.write(planes)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_is_completed_while_the_caller_does_other_things(tmp_path: Path, short_clip: Path) -> None:
+    source = open_source(short_clip, probe_video(short_clip, Limits()), find_ffmpeg(None), never_stop)
+    made, part = tmp_path / "made.mp4", partial_path(tmp_path / "made.mp4")
+    with Encoder(made, source, 5, None, JobOptions(preset="ultrafast"), never_stop) as encoder:
+        for planes in decode(source, 0, 5, never_stop):
+            encoder.write(planes)
+        encoder.end_input()
+        for _ in range(600):
+            with contextlib.suppress(InputError):  # not complete yet
+                if probe_video(part, Limits()).frames == 5:
+                    break
+            time.sleep(0.1)
+        else:
+            pytest.fail("nothing completes the file before `finish`")
+        assert encoder.finish().bytes == made.stat().st_size

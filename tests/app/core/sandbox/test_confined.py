@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -122,6 +123,19 @@ def test_a_slow_child_is_killed(folder):
     with pytest.raises(subprocess.TimeoutExpired):
         run_confined(command, program_access(command[:1]), timeout_s=0.2, environment=child_environment())
     wait_until(lambda: not any(thread.name == "confined child" for thread in threading.enumerate()), 5)
+
+
+def test_the_end_of_a_child_is_noticed():
+    cat = shutil.which("cat") or ""
+    with start_confined([cat], program_access([cat]), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.05)
+        assert not process.ended.is_set()
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.ended.wait(60)
+        assert process.returncode is None, "the caller collects the exit status"
+        assert [process.wait(60), process.wait(0), process.wait()] == [0, 0, 0]
 
 
 def test_a_script_may_stand_for_ffmpeg(folder):
