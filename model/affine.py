@@ -29,23 +29,23 @@ def warp(
     """Return a picture of a size (width, height) whose pixels lie at `inverse` (2, 3) of their place in `picture`.
 
     picture: (H, W) or (H, W, C). border: of OpenCV, what lies outside the picture. Places are counted in pixels, from
-    the middle of the first one. The cubic curve of Intel's kernels is the one of Catmull and Rom.
+    the middle of the first one. Cubic interpolation is OpenCV's own: that of Intel is not as sharp.
     """
     flags = interpolation | cv2.WARP_INVERSE_MAP
-    with _intel_kernels():
+    with _intel_kernels(interpolation != cv2.INTER_CUBIC):
         return np.asarray(cv2.warpAffine(picture, inverse, size, flags=flags, borderMode=border), picture.dtype)
 
 
 def resize(picture: Pixels, size: tuple[int, int], interpolation: int = cv2.INTER_LINEAR) -> Pixels:
     """Return a picture (H, W) or (H, W, C), resized to a size (width, height)."""
-    with _intel_kernels():
+    with _intel_kernels(True):
         return np.asarray(cv2.resize(picture, size, interpolation=interpolation), picture.dtype)
 
 
 @contextmanager
-def _intel_kernels() -> Iterator[None]:
-    """Let this thread use them for a moment only: what others do in it would change by a level."""
-    cv2.ipp.setUseIPP_NotExact(True)
+def _intel_kernels(wanted: bool) -> Iterator[None]:
+    """Let this thread use them, if wanted, and only for a moment: what others do in it would change by a level."""
+    cv2.ipp.setUseIPP_NotExact(wanted)
     try:
         yield
     finally:

@@ -64,6 +64,11 @@ class CheckpointConfig:
         return (WINDOW_STEPS, FEATURES) if self.speech_encoder else (MEL_BANDS, self.mel_window.columns)
 
     @property
+    def hidden_row(self) -> int:
+        """Return the first row of a crop at the network's size that is hidden from the network."""
+        return round(self.image_size * self.framing.hidden_from)
+
+    @property
     def keeps_detail(self) -> bool:
         """Return whether crops may be larger than the network and keep their detail."""
         return self.architecture == "lpips_attnwav2lip"

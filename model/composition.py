@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.affine import warp
 from model.arrays import F32, F64, U8
 from model.known_pixels import PosedReference, show_known
 from model.smoothstep import ramp
@@ -89,7 +90,7 @@ class Interior:
         linear = self.motion[:, :2] / layer.zoom
         corner = self.motion @ (layer.left, layer.top, 1.0) - first
         matrix = np.concatenate([linear, (corner + linear @ (0.5, 0.5) - 0.5)[:, None]], axis=1)
-        moved = cv2.warpAffine(layer.pixels, matrix, size, flags=cv2.INTER_LINEAR)
+        moved = warp(layer.pixels, cv2.invertAffineTransform(matrix), size)
         return np.asarray(cv2.multiply(moved, np.array([*self.light, 1.0])), np.uint8)  # rounds and clips
 
 
@@ -159,6 +160,27 @@ class Look:
 
     interior: Interior | None = None
     part: Part | None = None
+
+
+@dataclass(frozen=True)
+class FilmedCrops:
+    """N crops of faces as filmed.
+
+    seen: what the network sees of them, (N,S,S,3) uint8 RGB. pixels: what a viewer sees of them, (N,P,P,3) uint8 RGB, P
+    a multiple of S; below the first hidden row they may hold anything.
+    """
+
+    seen: U8
+    pixels: U8
+
+    @classmethod
+    def of(cls, crops: U8, size: int) -> FilmedCrops:
+        """Return crops (N,P,P,3) for a network of some size."""
+        return cls(shrink(crops, size), crops)
+
+    def some(self, part: slice) -> FilmedCrops:
+        """Return some of the crops."""
+        return FilmedCrops(self.seen[part], self.pixels[part])
 
 
 def shrink(crops: U8, size: int) -> U8:

@@ -70,7 +70,7 @@ class _Places:
     def of(cls, offsets: F32, size: int) -> _Places:
         """Return the places of a network's offsets (2,H,H), which are in halves of the picture."""
         count = offsets.shape[1]
-        moves = np.pad(offsets.transpose(1, 2, 0) * np.float32(0.5), ((1, 1), (1, 1), (0, 0)), "edge")
+        moves = cv2.copyMakeBorder(offsets.transpose(1, 2, 0) * np.float32(0.5), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
         own = (own_place(count + 2) - np.float32(0.5)) / np.float32(count)
         return cls(np.asarray(moves + own, np.float32), size, size // count)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from model.arrays import F32, F64, I16, U8
 from model.checkpoint_config import CheckpointConfig, default_checkpoint
-from model.composition import Interior, Look, Part, compose, shrink
+from model.composition import FilmedCrops, Interior, Look, Part, compose, shrink
 from model.known_pixels import PosedPicture, PosedReference
 from model.runtimes.port import Runtime, is_out_of_memory
 from model.sound import EncoderReader, MelReader, SoundReader
@@ -60,7 +60,7 @@ class Synthesizer:
 
     def synthesize(
         self,
-        crops: U8,
+        crops: U8 | FilmedCrops,
         sound: F32,
         references: U8 | Sequence[PosedReference] | None = None,
         interiors: Sequence[Interior | None] | None = None,
@@ -70,28 +70,31 @@ class Synthesizer:
         """Synthesize N faces from the upper part of each crop and its whole reference.
 
         Without references, each crop is its own reference. crops: (N,P,P,3) uint8 RGB, P a multiple of
-        config.image_size if config.keeps_detail, else config.image_size itself; references: the same, or N references
-        that are read at full size only where they are shown. sound: (N,rows,columns) float32, rows
-        and columns as config.sound_shape says, see model/sound.py. interiors: the inside of each mouth, if known; only
-        a network that draws a `Drawing` shows it. movements: how far each person opens and spreads the lips, (N,2)
-        float32 with 1 for the usual; only a network with a hearing network uses it. parts: the part of each crop that
-        is needed; a network that draws a `Drawing` leaves the rest black. Returns (N,P,P,3) uint8 RGB. If memory runs
-        out, the batch size is halved, and stays so. Raises MemoryError if a single crop needs too much memory, and
-        ValueError for wrong shapes or types.
+        config.image_size if config.keeps_detail, else config.image_size itself, or such crops with what the network
+        sees of them; references: pictures like the crops, or N references that are read at full size only where they
+        are shown. sound: (N,rows,columns) float32, rows and columns as config.sound_shape says, see model/sound.py.
+        interiors: the inside of each mouth, if known; only a network that draws a `Drawing` shows it. movements: how
+        far each person opens and spreads the lips, (N,2) float32 with 1 for the usual; only a network with a hearing
+        network uses it. parts: the part of each crop that is needed; a network that draws a `Drawing` leaves the rest
+        black. Returns (N,P,P,3) uint8 RGB. If memory runs out, the batch size is halved, and stays so. Raises
+        MemoryError if a single crop needs too much memory, and ValueError for wrong shapes or types.
         """
-        self._check(crops, sound)
-        posed = self._posed(crops if references is None else references, sound)
-        moves = np.ones((len(crops), 2), np.float32) if movements is None else movements
-        insides = [None] * len(crops) if interiors is None else list(interiors)
-        needed = [None] * len(crops) if parts is None else list(parts)
+        pixels = crops.pixels if isinstance(crops, FilmedCrops) else crops
+        count = len(pixels)
+        self._check(pixels, sound)
+        filmed = crops if isinstance(crops, FilmedCrops) else FilmedCrops.of(crops, self.config.image_size)
+        posed = self._posed(pixels if references is None else references, sound)
+        moves = np.ones((count, 2), np.float32) if movements is None else movements
+        insides = [None] * count if interiors is None else list(interiors)
+        needed = [None] * count if parts is None else list(parts)
         looks = [Look(*wanted) for wanted in zip(insides, needed, strict=True)]
-        done = np.zeros_like(crops)
+        done = np.zeros_like(pixels)
         start = 0
-        while start < len(crops):
-            stop = min(start + self.batch_size, len(crops))
+        while start < count:
+            stop = min(start + self.batch_size, count)
             try:
                 part = slice(start, stop)
-                self._batch(crops[part], posed[part], sound[part], moves[part], looks[part], done[part])
+                self._batch(filmed.some(part), posed[part], sound[part], moves[part], looks[part], done[part])
             except (MemoryError, RuntimeError) as error:
                 self._shrink(error)
                 continue
@@ -144,7 +147,7 @@ class Synthesizer:
 
     def _batch(
         self,
-        crops: U8,
+        crops: FilmedCrops,
         references: Sequence[PosedReference],
         sound: F32,
         movements: F32,
@@ -152,9 +155,9 @@ class Synthesizer:
         done: U8,
     ) -> None:
         """Synthesize at most a batch of faces into `done`, (n,P,P,3)."""
-        count, config = len(crops), self.config
-        target, reference = self._pixels(crops), self._pixels(np.stack([one.seen for one in references]))
-        target[:, round(config.image_size * config.framing.hidden_from) :] = 0
+        count, config = len(crops.seen), self.config
+        target, reference = self._pixels(crops.seen), self._pixels(np.stack([one.seen for one in references]))
+        target[:, config.hidden_row :] = 0
         heard = np.zeros((self.batch_size, *sound.shape[1:]), np.float32)
         heard[:count] = np.nan_to_num(sound)
         moves = np.ones((self.batch_size, 2), np.float32)
@@ -164,18 +167,18 @@ class Synthesizer:
         if drawn.offsets is None or drawn.mask is None:
             done[...] = levels
             return
-        faces = zip(crops, references, drawn.offsets, levels, drawn.mask, looks, strict=False)  # without padding
+        faces = zip(crops.pixels, references, drawn.offsets, levels, drawn.mask, looks, strict=False)  # without padding
         for place, (crop, rest, offsets, colours, mask, look) in zip(done, faces, strict=True):
             shown = place if look.part is None else place[look.part.large]
             shown[...] = compose(crop, rest, config.framing.hidden_from, offsets, colours, mask, look)
 
-    def _pixels(self, crops: U8) -> U8:
-        """Return crops at the network's size S, in its channel order, with black ones up to a whole batch.
+    def _pixels(self, pictures: U8) -> U8:
+        """Return pictures (n,S,S,3) uint8 RGB in the network's channel order, with black ones up to a whole batch.
 
-        (N,P,P,3) uint8 RGB -> (batch_size,S,S,3), the caller's own.
+        Returns (batch_size,S,S,3), the caller's own.
         """
         pixels = np.zeros((self.batch_size, self.config.image_size, self.config.image_size, 3), np.uint8)
-        pixels[: len(crops)] = self._in_order(shrink(crops, self.config.image_size))
+        pixels[: len(pictures)] = self._in_order(pictures)
         return pixels
 
     def _in_order(self, pixels: U8) -> U8:
@@ -204,7 +207,7 @@ def load_synthesizer(
 
     config, network = load_network(path or default_checkpoint())
     chosen = choose_device(device)
-    runtime = TorchRuntime(network, chosen, choose_precision(precision, chosen))
+    runtime = TorchRuntime(network, chosen, choose_precision(precision, chosen), hidden_row=config.hidden_row)
     encoder = load_named_encoder(config, encoder_folder, torch.get_num_threads())
     return Synthesizer(runtime, config, batch_size, encoder)
 

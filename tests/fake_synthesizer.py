@@ -9,7 +9,7 @@ import numpy as np
 
 from model.arrays import F32, U8
 from model.audio import AROUND_FRAME, MelWindow
-from model.composition import Interior, Part
+from model.composition import FilmedCrops, Interior, Part
 from model.framing import LOWER_FACE, Framing
 from model.known_pixels import PosedReference
 
@@ -46,7 +46,7 @@ class FakeSynthesizer:
 
     def synthesize(
         self,
-        crops: U8,
+        crops: FilmedCrops,
         sound: F32,
         references: U8 | Sequence[PosedReference] | None = None,
         interiors: Sequence[Interior | None] | None = None,
@@ -54,17 +54,18 @@ class FakeSynthesizer:
         parts: Sequence[Part | None] | None = None,
     ) -> U8:
         """Return the crops, (N, S, S, 3) uint8, changed as the fields say."""
+        pixels = crops.pixels
         size, window = self.config.image_size, self.config.mel_window
-        assert crops.shape[1:] == (size, size, 3)
-        assert sound.shape == (len(crops), 80, window.columns)
+        assert pixels.shape[1:] == (size, size, 3)
+        assert sound.shape == (len(pixels), 80, window.columns)
         assert np.isfinite(sound).all()
         middle = -window.offset_columns
         self.loudness += [float(mel[:, middle - 1 : middle + 1].mean()) for mel in sound]
-        drawn = crops.copy()
+        drawn = pixels.copy()
         hidden = np.s_[:, round(size * self.config.framing.hidden_from) :]
         if self.darkens:
             shade = np.clip((sound.mean(axis=(1, 2)) + 4.0) / 8.0, 0.0, 0.9)
-            drawn[hidden] = (crops[hidden] * (1.0 - shade[:, None, None, None])).astype(np.uint8)
+            drawn[hidden] = (pixels[hidden] * (1.0 - shade[:, None, None, None])).astype(np.uint8)
         if self.paint is not None:
             drawn[hidden] = self.paint
         return drawn

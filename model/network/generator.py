@@ -35,6 +35,7 @@ _CHANNELS = (16, 32, 64, 128, 256)  # at S, S/2, S/4, S/8, S/16
 _FINEST = 24  # channels of the last map at full size, for every width
 _FIELDS = 16  # displacement fields that all faces share
 _REACH = 0.4  # largest displacement, as a share of half the picture: enough for a dropping jaw on a turned head
+_SEEN_AROUND = 4  # rows around a pixel that the layers at full size see: 2 by unfolding, 1 by each convolution
 _ALIGNED_SCALES = (2, 3, 4)  # grids of 24, 12 and 6 for 96 px
 
 
@@ -77,9 +78,10 @@ class UpStage(nn.Module):
 
 
 class FinestStage(nn.Module):
-    """Last decoder stage: unfolds the channels of the half-size map into pixels, joins the skip, and convolves.
+    """Last decoder stage: unfolds the channels of the half-size map into pixels, joins both skips, and convolves.
 
-    coarse (N,C,S/2,S/2), skip (N,D,S,S) -> (N,outputs,S,S). Without attention, which costs most at full size.
+    coarse (N,C,S/2,S/2), features (N,D,S,S), pixels (N,E,S,S), D + E = skip -> (N,outputs,S,S), or only its rows from
+    2 * top on. Without attention, which costs most at full size.
     """
 
     def __init__(self, coarse: int, skip: int, outputs: int) -> None:
@@ -87,8 +89,9 @@ class FinestStage(nn.Module):
         self.unfold = nn.Sequential(*conv_norm(coarse, 4 * outputs), nn.ReLU(), nn.PixelShuffle(2))
         self.fuse = nn.Sequential(*conv_norm(outputs + skip, outputs), nn.ReLU())
 
-    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        fused: Tensor = self.fuse(torch.cat([self.unfold(coarse), skip], dim=1))
+    def forward(self, coarse: Tensor, features: Tensor, pixels: Tensor, top: int = 0) -> Tensor:
+        unfolded, skips = self.unfold(coarse[:, :, top:]), [features, pixels.to(features.dtype)]
+        fused: Tensor = self.fuse(torch.cat([unfolded, *(skip[:, :, 2 * top :] for skip in skips)], dim=1))
         return fused
 
 
@@ -208,14 +211,16 @@ class Generator(nn.Module):
         if self.head.bias is not None:
             nn.init.constant_(self.head.bias[3], -2.0)
 
-    def forward(self, faces: Tensor, sound: Tensor, movement: Tensor | None = None) -> Drawing:
+    def forward(self, faces: Tensor, sound: Tensor, movement: Tensor | None = None, first_row: int = 0) -> Drawing:
         latent, predicted = self.hearing(sound)
-        return self.draw(faces, latent, self.hearing.emphasised(predicted, movement))
+        return self.draw(faces, latent, self.hearing.emphasised(predicted, movement), first_row)
 
-    def draw(self, faces: Tensor, latent: Tensor, articulation: Tensor) -> Drawing:
-        """Draw faces (N,6,S,S) with an audio latent (N,512) and a normal articulation (N,7), predicted or known."""
+    def draw(self, faces: Tensor, latent: Tensor, articulation: Tensor, first_row: int = 0) -> Drawing:
+        """Draw faces (N,6,S,S) with an audio latent (N,512) and a normal articulation (N,7), predicted or known.
+
+        first_row: from this row on, colours and mask are drawn; the rows above it are left out.
+        """
         features = self.faces(faces)
-        features[0] = torch.cat([features[0], faces.to(features[0].dtype)], dim=1)
         latent = torch.relu(latent + self.cue(articulation))
         coarsest = features[-1]
         audio = self.hear(latent)[:, :, None, None].expand(-1, -1, *coarsest.shape[2:])
@@ -223,7 +228,9 @@ class Generator(nn.Module):
         x = coarse = self._align(x, latent, len(features) - 1)
         for scale in range(len(features) - 2, 0, -1):
             x = self._align(self.ups[scale](x, features[scale]), latent, scale)
-        drawn = torch.sigmoid(self.head(self.ups[0](x, features[0])).float())
+        top = max(0, first_row - _SEEN_AROUND) // 2
+        finest = self.ups[0](x, features[0], faces, top)
+        drawn = torch.sigmoid(self.head(finest).float())[:, :, first_row - 2 * top :]
         return Drawing(self.displace(coarse, x), drawn[:, :3], drawn[:, 3:])
 
     def _align(self, x: Tensor, latent: Tensor, scale: int) -> Tensor:

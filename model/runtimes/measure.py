@@ -166,7 +166,8 @@ def measure_here(request: MeasureRequest) -> MeasureAnswer:
         return MeasureAnswer(refused=str(error))
 
     def torch_in(precision: Precision) -> Open:
-        return lambda: TorchRuntime(load_network(request.checkpoint)[1], "cpu", precision)
+        row = config.hidden_row
+        return lambda: TorchRuntime(load_network(request.checkpoint)[1], "cpu", precision, hidden_row=row)
 
     def openvino_in(precision: Precision) -> Open:
         def opened() -> Runtime:

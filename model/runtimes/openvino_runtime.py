@@ -100,12 +100,16 @@ def convert(checkpoint: Path, target: Path) -> None:
 
     from model.checkpoint import load_network
     from model.network.folding import fold_batch_norms
+    from model.network.generator import Generator
+    from model.network.rearranged import rearrange
     from model.runtimes.prepared import PreparedNetwork
 
     config, network = load_network(checkpoint)
     fold_batch_norms(network)
-    prepared = PreparedNetwork(network.requires_grad_(False), torch.float32).eval()
+    if isinstance(network, Generator):
+        rearrange(network)
     size = config.image_size
+    prepared = PreparedNetwork(network.requires_grad_(False), torch.float32, config.hidden_row).eval()
     batch = torch.zeros(2, size, size, 6, dtype=torch.uint8), torch.zeros(2, *config.sound_shape), torch.ones(2, 2)
     with torch.no_grad(), warnings.catch_warnings():
         # Tracing is deprecated, but it is what the front end reads directly. What comes of it is compared with torch

@@ -26,7 +26,7 @@ class Drawn:
     """What a network drew for N faces, in its own channel order and at its own size S.
 
     levels (N,S,S,3) uint8: the colours. offsets (N,2,S/2,S/2) and mask (N,S,S), float32: see `Drawing`; None if the
-    network draws whole faces.
+    network draws whole faces. Above the hidden rows, a mask and its colours are 0.
     """
 
     levels: U8

@@ -34,17 +34,19 @@ class TorchRuntime:
 
     network must be in eval mode. The constructor changes it: folds its batch norms, moves it to the device and converts
     it to the precision. The caller must not use it afterwards. record: records a pass for the shape of a batch; used on
-    GPUs.
+    GPUs. hidden_row: see `PreparedNetwork`.
     """
 
     name = "torch"
 
-    def __init__(self, network: nn.Module, device: str, precision: str, record: Recorder | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, device: str, precision: str, record: Recorder | None = None, hidden_row: int = 0
+    ) -> None:
         fold_batch_norms(network)
         self._device, self._dtype = torch.device(device), DTYPES[precision]
         network.to(self._device, self._dtype).requires_grad_(False)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._prepared = PreparedNetwork(self._network, self._dtype).eval()
+        self._prepared = PreparedNetwork(self._network, self._dtype, hidden_row).eval()
         on_gpu = self._device.type == "cuda"
         self.device_name = torch.cuda.get_device_name(self._device) if on_gpu else "cpu"
         self.precision = precision

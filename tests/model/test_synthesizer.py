@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from model.audio import AROUND_FRAME, mel_windows
 from model.checkpoint import build_network, save_checkpoint
 from model.checkpoint_config import PUBLISHED_WAV2LIP, CheckpointConfig
-from model.composition import Interior, Layer, Part
+from model.composition import FilmedCrops, Interior, Layer, Part
 from model.network.generator import Drawing, Generator
 from model.runtimes.devices import choose_device, choose_precision
 from model.runtimes.torch_runtime import TorchRuntime
@@ -234,3 +234,16 @@ def test_only_the_wanted_part_of_a_crop_is_drawn() -> None:
     outside[part.large] = False
     wanted[::2, outside] = 0
     np.testing.assert_array_equal(drawn, wanted)
+
+
+def test_below_the_first_hidden_row_crops_may_hold_anything() -> None:
+    whole = np.random.default_rng(2).integers(0, 256, (3, SIZE * 2, SIZE * 2, 3), dtype=np.uint8)
+    filmed, references = FilmedCrops.of(whole, SIZE), np.ascontiguousarray(whole[::-1])
+    pixels = whole.copy()
+    pixels[:, round(SIZE * 2 * CONFIG.framing.hidden_from) :] = 0
+    synthesizer = _synthesizer(build_network(CONFIG), batch_size=2)
+    drawn = synthesizer.synthesize(whole, _mels(3), references)
+    crops = FilmedCrops(filmed.seen, pixels)
+    np.testing.assert_array_equal(synthesizer.synthesize(crops, _mels(3), references), drawn)
+    pixels[:, 0] = 0
+    assert (synthesizer.synthesize(crops, _mels(3), references) != drawn).any()

@@ -35,7 +35,7 @@ from model.smoothstep import ramp
 from worker.faces.crop import Transform
 from worker.faces.shown_area import ShownArea
 from worker.faces.tone import fit_tone
-from worker.media.colour import ColourMatrix, split_planes, ycc_matrix, ycc_of_rgb
+from worker.media.colour import ColourMatrix, convert_bytes, split_planes, ycc_matrix, ycc_of_rgb
 
 CHIN_EXTENSION: Final = 0.10  # how far the mask reaches below the chin, in template units
 SIDE_MARGIN: Final = 0.08  # how far it stays inside the cheeks, before ears and hair; in template units
@@ -61,9 +61,8 @@ TRACE: Final = 0.01  # weights and amounts below this do not matter
 SOLID: Final = 0.8  # share of the mask's largest value from which on a pixel counts as drawn
 MASK_PX: Final = 96  # largest side of the mask: it is smooth
 TRACE_OF_MASK: Final = 1.0 / 128  # the mask is zero below this, which changes no pixel by more than a level or two
-MARGIN: Final = 2  # network pixels around what the mask shows, which enlarging it reads
+MARGIN: Final = 1  # network pixels around what the mask shows, which enlarging it reads
 OVERSHOOT: Final = 3  # how far a sharpened pixel may lie outside its neighbours' range, in 8-bit levels
-FACTOR_STEPS: Final = 1024  # steps of 1 in which OpenCV rounds the factors of a colour matrix for bytes
 BLUR: Final = cv2.getGaussianKernel(5, DETAIL_PX, cv2.CV_32F)
 _OVERSHOOT = np.full(4, float(OVERSHOOT))  # scalar of OpenCV
 
@@ -110,8 +109,8 @@ class FaceMask:
 class SynthesizedCrop:
     """Crop of a face before and after synthesis.
 
-    face: landmarks (468, 2) in frame pixels. transform: from the frame to the crop. filmed, synthesized: the crop
-    before and after, (S, S, 3) uint8 RGB; only the part of the mask is read.
+    face: landmarks (468, 2) in frame pixels. transform: from the frame to the crop. filmed: the crop before, at the
+    network's size, uint8 RGB. synthesized: the crop after, (S, S, 3) uint8 RGB. Only the part of the mask is read.
     """
 
     face: F32
@@ -131,7 +130,7 @@ def blend(planes: U8, crop: SynthesizedCrop, settings: BlendSettings) -> None:
     drawn = crop.synthesized[part.large]
     if transform.scale * settings.network_px > transform.size:  # finer than the frame: blurred against aliasing
         drawn = np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.5 * transform.scale), np.uint8)
-    drawn = np.asarray(cv2.transform(drawn, _to_toned_ycc(crop, part, settings)), np.uint8)
+    drawn = convert_bytes(drawn, *_to_toned_ycc(crop, part, settings))
     corner = (part.left * part.factor, part.top * part.factor)
     weights, filmed = area.weights(1), y[area.within(1)]
     luma = area.moved(np.asarray(cv2.extractChannel(drawn, 0), np.uint8), corner, transform, 1)
@@ -148,21 +147,19 @@ def _mix(drawn: U8, filmed: U8, weights: U8) -> None:
     filmed[...] = cv2.add(*shares)
 
 
-def _to_toned_ycc(crop: SynthesizedCrop, part: Part, settings: BlendSettings) -> F32:
-    """Return the affine map (3, 4) from R, G, B to Y, Cb, Cr that gives a drawing the film's tone beside the mouth."""
+def _to_toned_ycc(crop: SynthesizedCrop, part: Part, settings: BlendSettings) -> tuple[F32, F32]:
+    """Return the affine map (3, 4) from R, G, B to Y, Cb, Cr that gives a drawing the film's tone beside the mouth.
+
+    Also returns the drawing's mean colour (3,).
+    """
     last = int(np.ceil(settings.framing.row(TONE_Y) * settings.network_px))
     upper = replace(part, bottom=min(part.bottom, max(last, part.top + 1)))
     weights = _reduced(crop.mask.weights, crop.transform.size // part.factor)[upper.small]
-    drawn, filmed = (
-        resize(picture[upper.large], upper.small_size, cv2.INTER_AREA) for picture in (crop.synthesized, crop.filmed)
-    )
+    drawn, filmed = resize(crop.synthesized[upper.large], upper.small_size, cv2.INTER_AREA), crop.filmed[upper.small]
     gain, offset = rim_tone(ycc_of_rgb(drawn, settings.colour), ycc_of_rgb(filmed, settings.colour), weights)
     matrix = ycc_matrix(settings.colour) * gain[:, None]
-    # OpenCV rounds the factors like this for bytes. The offset makes up for it at the mean colour.
-    rounded = np.rint(matrix[:, :3] * FACTOR_STEPS) / FACTOR_STEPS
-    matrix[:, 3] += offset + (matrix[:, :3] - rounded) @ np.array(cv2.mean(drawn)[:3], np.float32)
-    matrix[:, :3] = rounded
-    return matrix
+    matrix[:, 3] += offset
+    return matrix, np.array(cv2.mean(drawn)[:3], np.float32)
 
 
 def _reduced(picture: Pixels, side: int) -> Pixels:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.affine import warp
 from model.arrays import F64, U8
 from model.face_points import EYE_CORNERS, LEFT_BROW, NOSE_BRIDGE, RIGHT_BROW
 from model.framing import Framing
@@ -145,28 +146,31 @@ def extract(
     """Cut the crop (S, S, 3) uint8 RGB out of an I420 frame (H * 3/2, W) uint8; outside it, its edge is repeated.
 
     spacing_px: largest distance between samples in pixels of a plane, before samples are averaged to the crop. rows:
-    those that are cut out, (n, S, 3), with chroma that is read linearly; None: all.
+    those that are cut out, (n, S, 3); None: all. Chroma is read linearly for some rows, and with a larger spacing.
     """
     y, *chroma = split_planes(planes)
     luma = _sample(y, transform, LUMA, spacing_px, rows)
-    u, v = (_sample(plane, transform, CHROMA, spacing_px, rows, may_be_cubic=rows is None) for plane in chroma)
+    is_fine = rows is None and spacing_px <= SPACING_PX
+    u, v = (_sample(plane, transform, CHROMA, spacing_px, rows, may_be_cubic=is_fine) for plane in chroma)
     return rgb_of_planes(luma, u, v, colour)
 
 
-def extract_detail(planes: U8, transform: Transform, colour: ColourMatrix, factor: int, rows: slice) -> U8:
-    """Cut a crop (S, S, 3) uint8 RGB out of an I420 frame that has its detail in some rows only.
+def extract_detail(planes: U8, transform: Transform, colour: ColourMatrix, rows: slice, seen: U8, pixels: U8) -> None:
+    """Cut a crop out of an I420 frame: what a network sees of it, and what a viewer sees of it.
 
-    All other rows show the crop reduced by `factor`, in squares of one colour. So reducing the crop by averaging gives
-    what a network sees of it, and the rows that a viewer sees cost alone. rows: multiples of factor; S is one too.
+    seen (s, s, 3) uint8 RGB: gets the whole crop, reduced by a whole factor. pixels (S, S, 3): gets some rows of the
+    crop, and above them, in squares of one colour, what the network sees; below them, nothing is written. rows:
+    multiples of the factor. Without a factor, both get the whole crop.
     """
+    factor, above = len(pixels) // len(seen), pixels[: rows.start]
     if factor == 1:
-        return extract(planes, transform, colour)
+        seen[...] = pixels[...] = extract(planes, transform, colour)
+        return
     reduced = Transform(transform.matrix / factor, transform.size // factor)
-    small = extract(planes, reduced, colour, COARSE_SPACING_PX)
-    crop = np.empty((transform.size, transform.size, 3), np.uint8)
-    cv2.resize(small, (transform.size, transform.size), dst=crop, interpolation=cv2.INTER_NEAREST)
-    crop[rows] = extract(planes, transform, colour, rows=rows)
-    return crop
+    seen[...] = extract(planes, reduced, colour, COARSE_SPACING_PX)
+    if rows.start:
+        cv2.resize(seen[: rows.start // factor], above.shape[1::-1], dst=above, interpolation=cv2.INTER_NEAREST)
+    pixels[rows] = extract(planes, transform, colour, rows=rows)
 
 
 def extract_luma(planes: U8, transform: Transform, spacing_px: float = SPACING_PX, rows: slice | None = None) -> U8:
@@ -206,15 +210,15 @@ def _sample(
     # index of the fine crop -> crop pixels -> plane pixels -> index of the plane
     linear = matrix[:, :2] / finer
     offset = linear @ (0.5, 0.5) + matrix[:, 2] - 0.5
-    fine = cv2.warpAffine(
+    fine = warp(
         image,
         np.concatenate([linear, offset[:, None]], axis=1),
         (size[0] * finer, size[1] * finer),
-        flags=(cv2.INTER_CUBIC if reach < 1.0 and may_be_cubic else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
+        cv2.INTER_CUBIC if reach < 1.0 and may_be_cubic else cv2.INTER_LINEAR,
+        cv2.BORDER_REPLICATE,
     )
     if finer == 1:
-        return np.asarray(fine, np.uint8)
+        return fine
     exact = cv2.resize(fine.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return np.asarray(np.rint(exact - np.float32(HALF_UP * halvings)), np.uint8)
 

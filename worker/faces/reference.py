@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from model.arrays import F32, F64, U8
-from model.composition import Part, shrink
+from model.composition import FilmedCrops, Part, shrink
 from model.framing import Framing
 from model.known_pixels import PosedPicture, PosedReference, own_place
 from worker.faces.candidate import CLOSED, Candidate, cover_poses, group_by_look
@@ -241,16 +241,17 @@ class ReferenceCrops:
         movements = {person: (opening, spreading) for person, (opening, spreading) in moved}
         return cls(faces[:resting], faces[resting:], shape, chooser, size, (covered, in_profile), movements)
 
-    def see(self, crops: U8, faces: Sequence[F32], transforms: Sequence[Transform]) -> list[SeenFace]:
-        """Read what is needed of each crop (N, S, S, 3) uint8 RGB to find its reference and its interior.
+    def see(self, crops: FilmedCrops, faces: Sequence[F32], transforms: Sequence[Transform]) -> list[SeenFace]:
+        """Read what is needed of each crop to find its reference and its interior.
 
         faces: landmarks (468, 2) of each crop in frame pixels. transforms: from the frame to each crop.
         """
         seen = []
-        for crop, face, transform in zip(crops, faces, transforms, strict=True):
+        for small, crop, face, transform in zip(crops.seen, crops.pixels, faces, transforms, strict=True):
             points = transform.apply(face)
             person = self._chooser.person_of((face.min(axis=0) + face.max(axis=0)) / 2)
-            seen.append(SeenFace(crop, points, Likeness.of(crop, points), person))
+            likeness = Likeness.of(small, points * (len(small) / len(crop)))
+            seen.append(SeenFace(crop, points, likeness, person))
         return seen
 
     def rows_read(self, part: Part | None) -> slice:

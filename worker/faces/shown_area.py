@@ -56,7 +56,9 @@ class ShownArea:
         if not width or min(size) < 1:
             return None
         first = ((x + 0.5) * spacing, (y + 0.5) * spacing)
-        samples = warped(levels, transform, (1.0 / pitch, spacing), (0, 0), first, (size[0], size[1]))
+        samples = _warped(
+            levels, transform, (1.0 / pitch, spacing), (0, 0), first, (size[0], size[1]), cv2.BORDER_CONSTANT
+        )
         left, top, width, height = cv2.boundingRect(samples)
         if not width:
             return None
@@ -92,24 +94,27 @@ class ShownArea:
         if zoom > 1:
             picture = np.asarray(cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC), np.uint8)
         first = (self.left + SITES[step][0], self.top + SITES[step][1])
-        return warped(picture, transform, (zoom, step), corner, first, (self.width // step, self.height // step))
+        size = (self.width // step, self.height // step)
+        return _warped(picture, transform, (zoom, step), corner, first, size, cv2.BORDER_REPLICATE)
 
 
-def warped(
+def _warped(
     picture: U8,
     transform: Transform,
     steps: tuple[float, int],
     corner: tuple[int, int],
     first: tuple[float, float],
     size: tuple[int, int],
+    border: int,
 ) -> U8:
     """Map a part of an enlarged or reduced crop to the frame.
 
     steps: pixels of the picture per pixel of the crop, and frame pixels per pixel of the result. corner: x and y in the
     crop of the picture's first pixel. first: frame point of the first pixel of the result. size: width and height.
+    border: of OpenCV.
     """
     zoom, step = steps
     linear = transform.matrix[:, :2]
     offset = (linear @ first + transform.matrix[:, 2] - corner) * zoom - 0.5
     matrix = np.concatenate([linear * (step * zoom), offset[:, None]], axis=1)
-    return warp(picture, matrix, size)
+    return warp(picture, matrix, size, border=border)

@@ -12,7 +12,7 @@ import numpy as np
 from app.core.jobs import JobOptions
 from model.arrays import F32, U8
 from model.audio import MelWindow
-from model.composition import Interior, Part
+from model.composition import FilmedCrops, Interior, Part
 from model.known_pixels import PosedReference
 from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder
@@ -41,7 +41,7 @@ class SynthesizerConfig(CropShape, Protocol):
 
 
 class FaceSynthesizer(Protocol):
-    """Loaded network: crops (N, P, P, 3) uint8, sound (N, rows, columns), references -> crops (N, P, P, 3) uint8."""
+    """Loaded network: N crops, sound (N, rows, columns), references -> crops (N, P, P, 3) uint8."""
 
     @property
     def config(self) -> SynthesizerConfig:
@@ -69,7 +69,7 @@ class FaceSynthesizer(Protocol):
 
     def synthesize(
         self,
-        crops: U8,
+        crops: FilmedCrops,
         sound: F32,
         references: U8 | Sequence[PosedReference] | None = None,
         interiors: Sequence[Interior | None] | None = None,
@@ -105,13 +105,13 @@ class OutputFrame:
 class CroppedFaces:
     """Faces of N crops, and all that the network needs to draw them.
 
-    transforms: from the frame to each crop. masks: how much of each drawing will be shown. crops: (N, P, P, 3) uint8
-    RGB. inputs: the further arguments of `FaceSynthesizer.synthesize`.
+    transforms: from the frame to each crop. masks: how much of each drawing will be shown. inputs: the further
+    arguments of `FaceSynthesizer.synthesize`.
     """
 
     transforms: list[Transform]
     masks: list[FaceMask]
-    crops: U8
+    crops: FilmedCrops
     inputs: tuple[F32, Sequence[PosedReference], Sequence[Interior | None], F32, Sequence[Part | None]]
 
 
@@ -192,7 +192,7 @@ class LipSynthesis:
             with self._timer.time("synthesize"):
                 lips = self._synthesizer.synthesize(cropped.crops, *cropped.inputs)
             faces = (face for frame in batch.frames for face in frame.faces_of(number))
-            crops = zip(faces, cropped.transforms, cropped.crops, lips, cropped.masks, strict=True)
+            crops = zip(faces, cropped.transforms, cropped.crops.seen, lips, cropped.masks, strict=True)
             drawn[number] = [SynthesizedCrop(*crop) for crop in crops]
         return DrawnBatch(batch.frames, drawn)
 
@@ -220,7 +220,6 @@ class _DubCropper:
     def __init__(self, config: SynthesizerConfig, dub: DubDecisions, source: Source) -> None:
         self._framing, self._sound, self._references = config.framing, dub.sound, dub.references
         self._rate, self._colour, self._begin_s = source.rate, source.colour, dub.begin_s
-        self._image_size = config.image_size
         references, options = dub.references, dub.options
         self._interiors = Interiors.choose(references.resting, references.open_candidates, config.framing)
         self.blending = BlendSettings(
@@ -234,11 +233,11 @@ class _DubCropper:
         transforms = [face_transform(face, self._framing, self._references.size) for face in faces]
         masks = [FaceMask.of(face, at, self.blending) for face, at in zip(faces, transforms, strict=True)]
         pairs = list(zip(owners, transforms, strict=True))
-        size = self._references.size
-        crops = np.empty((len(faces), size, size, 3), np.uint8)
-        for crop, mask, (owner, at) in zip(crops, masks, pairs, strict=True):
+        sides = (self.blending.network_px, self._references.size)
+        crops = FilmedCrops(*(np.empty((len(faces), side, side, 3), np.uint8) for side in sides))
+        for small, crop, mask, (owner, at) in zip(crops.seen, crops.pixels, masks, pairs, strict=True):
             rows = self._references.rows_read(mask.part)
-            crop[...] = extract_detail(owner.planes, at, self._colour, size // self._image_size, rows)
+            extract_detail(owner.planes, at, self._colour, rows, small, crop)
         seen = self._references.see(crops, faces, transforms)
         for one, (owner, at) in zip(seen, pairs, strict=True):
             if not self._references.is_known(one):  # it is its own reference, which is seen in detail

@@ -41,6 +41,20 @@ def test_a_pass_is_recorded_once_for_each_size_of_batch():
     assert counts == [4, 2, 2]
 
 
+def test_nothing_is_painted_above_the_hidden_rows():
+    batch, row = example_batch(CONFIG, 2), CONFIG.hidden_row
+    whole, lower = (
+        TorchRuntime(_network(), "cpu", "fp32", hidden_row=first).draw(batch.faces(), batch.sound, batch.movements)
+        for first in (0, row)
+    )
+    assert whole.mask is not None and whole.mask[:, :row].any()
+    assert lower.mask is not None and not lower.mask[:, :row].any() and not lower.levels[:, :row].any()
+    np.testing.assert_allclose(lower.mask[:, row:], whole.mask[:, row:], atol=1e-6)
+    assert np.abs(lower.levels[:, row:].astype(int) - whole.levels[:, row:]).max() <= 1
+    assert lower.offsets is not None and whole.offsets is not None
+    np.testing.assert_allclose(lower.offsets, whole.offsets, atol=1e-6)
+
+
 def test_without_a_recording_kernels_are_started_one_by_one(caplog):
     def record(prepared, batch):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")

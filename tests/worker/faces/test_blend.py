@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from model.composition import shrink
 from model.face_points import CHIN, JAW_OUTLINE
 from model.framing import LOWER_FACE
 from worker.faces.blend import (
@@ -56,7 +57,8 @@ def blend_crop(
     settings: BlendSettings,
 ) -> None:
     mask = FaceMask.of(face, transform, settings)
-    blend(planes, SynthesizedCrop(face, transform, filmed, drawn, mask), settings)
+    seen = shrink(filmed[None], settings.network_px)[0]
+    blend(planes, SynthesizedCrop(face, transform, seen, drawn, mask), settings)
 
 
 def match_tone(drawn: np.ndarray, filmed: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -94,6 +96,18 @@ def test_a_crop_given_back_as_it_was_changes_little(scene: tuple[np.ndarray, np.
     difference = np.abs(blended(scene, None).astype(int) - scene[0])
     assert 0 < difference.max() < 90  # edges are softer through the small crop
     assert difference[difference > 0].mean() < 6
+
+
+@pytest.mark.parametrize("rgb", [(201, 156, 132), (129, 134, 189), (90, 101, 179), (82, 171, 105)])
+def test_an_even_colour_given_back_stays_the_same(
+    scene: tuple[np.ndarray, np.ndarray], rgb: tuple[int, int, int]
+) -> None:
+    planes = planes_of_rgb(np.full((1024, 1024, 3), rgb, np.uint8), COLOUR)
+    transform = face_transform(scene[1], LOWER_FACE, 96)
+    crop = np.full((96, 96, 3), rgb, np.uint8)
+    result = planes.copy()
+    blend_crop(result, scene[1], transform, crop, crop, BlendSettings(LOWER_FACE, COLOUR, 96))
+    np.testing.assert_array_equal(result, planes)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5])

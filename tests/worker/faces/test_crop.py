@@ -122,16 +122,28 @@ def test_beyond_the_frame_its_edge_goes_on() -> None:
     assert (crop == (10, 20, 30)).all()
 
 
-def test_a_crop_with_detail_in_some_rows_is_the_whole_crop_there_and_reduced_elsewhere() -> None:
+def test_some_rows_of_a_crop_have_its_detail_and_a_network_sees_all_of_it_reduced() -> None:
     noise = np.random.default_rng(6).integers(0, 256, (240, 320, 3)).astype(np.uint8)
     planes = planes_of_rgb(np.asarray(cv2.GaussianBlur(noise, (0, 0), 3), np.uint8), ColourMatrix.BT709)
     transform, rows = face_transform(placed(80.0, 7.0, (160.0, 100.0)), LOWER_FACE, 192), slice(40, 80)
     whole = extract(planes, transform, ColourMatrix.BT709)
-    part = extract_detail(planes, transform, ColourMatrix.BT709, 4, rows)
-    luma, wanted_luma = (ycc_of_rgb(crop[rows], ColourMatrix.BT709)[..., 0] for crop in (part, whole))
+    seen, pixels = np.zeros((48, 48, 3), np.uint8), np.full((192, 192, 3), 7, np.uint8)
+    extract_detail(planes, transform, ColourMatrix.BT709, rows, seen, pixels)
+    luma, wanted_luma = (ycc_of_rgb(crop[rows], ColourMatrix.BT709)[..., 0] for crop in (pixels, whole))
     assert np.abs(luma - wanted_luma).max() <= 1
-    assert np.abs(part[rows].astype(int) - whole[rows]).mean() <= 1  # chroma is read linearly
-    small, wanted = (cv2.resize(crop, (48, 48), interpolation=cv2.INTER_AREA) for crop in (part, whole))
-    assert np.abs(small.astype(int) - wanted).max() <= 3
-    squares = part.reshape(48, 4, 48, 4, 3)
-    assert (np.ptp(squares, axis=(1, 3)) == 0).all(axis=(1, 2))[[*range(10), *range(20, 48)]].all()
+    assert np.abs(pixels[rows].astype(int) - whole[rows]).mean() <= 1  # chroma is read linearly
+    wanted = cv2.resize(whole, (48, 48), interpolation=cv2.INTER_AREA)
+    assert np.abs(seen.astype(int) - wanted).max() <= 3
+    np.testing.assert_array_equal(pixels[:40], seen[:10].repeat(4, axis=0).repeat(4, axis=1))
+    assert (pixels[80:] == 7).all()
+
+
+def test_a_crop_that_is_not_reduced_is_seen_and_shown_alike() -> None:
+    planes = planes_of_rgb(
+        np.random.default_rng(9).integers(0, 256, (120, 160, 3)).astype(np.uint8), ColourMatrix.BT601
+    )
+    transform = face_transform(placed(60.0, 7.0, (80.0, 50.0)), LOWER_FACE, 96)
+    seen, pixels = np.zeros((2, 96, 96, 3), np.uint8)
+    extract_detail(planes, transform, ColourMatrix.BT601, slice(20, 40), seen, pixels)
+    np.testing.assert_array_equal(seen, extract(planes, transform, ColourMatrix.BT601))
+    np.testing.assert_array_equal(pixels, seen)

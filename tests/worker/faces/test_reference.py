@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from model.arrays import U8
+from model.composition import FilmedCrops
 from model.framing import LOWER_FACE
 from tests.worker.clips import portrait
 from worker.faces.candidate import CLOSED, MAX_REFERENCES
@@ -50,7 +51,7 @@ def reference_for(references: ReferenceCrops, frame: SparseFrame, crop: U8 | Non
     face = frame.faces[0]
     transform = face_transform(face.landmarks, LOWER_FACE, 96)
     shown = crop_of(frame, face) if crop is None else crop
-    return references.for_faces(references.see(shown[None], [face.landmarks], [transform]))[0].seen
+    return references.for_faces(references.see(FilmedCrops.of(shown[None], 96), [face.landmarks], [transform]))[0].seen
 
 
 def difference(one: U8, two: U8) -> float:

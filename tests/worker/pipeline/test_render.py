@@ -15,6 +15,7 @@ from skimage.data import cat
 from app.core.errors import ErrorCode, InputError, LipSyncError, RequestError, ServiceError
 from app.core.jobs import JobOptions
 from model.arrays import U8
+from model.composition import FilmedCrops
 from tests.fake_synthesizer import FakeSynthesizer
 from tests.worker.clips import DETECTORS, RecordingMonitor, portrait, sources_of, write_clip, write_voice
 from worker.media.colour import split_planes
@@ -185,8 +186,8 @@ class WatchingSynthesizer(FakeSynthesizer):
         super().__init__(GREEN, batch_size=1)
         self.seen: list[U8] = []
 
-    def synthesize(self, crops: U8, *inputs: Any) -> U8:
-        self.seen.extend(crops)
+    def synthesize(self, crops: FilmedCrops, *inputs: Any) -> U8:
+        self.seen.extend(crops.pixels)
         return super().synthesize(crops, *inputs)
 
 

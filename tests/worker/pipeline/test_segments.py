@@ -19,7 +19,7 @@ from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import JobOptions
 from model.arrays import U8
 from model.checkpoint_config import default_checkpoint
-from model.composition import Interior, Part
+from model.composition import FilmedCrops, Interior, Part
 from model.known_pixels import PosedReference
 from model.synthesizer import load_synthesizer
 from tests.fake_synthesizer import FakeSynthesizer
@@ -39,7 +39,7 @@ class SensitiveSynthesizer(FakeSynthesizer):
 
     def synthesize(
         self,
-        crops: np.ndarray,
+        crops: FilmedCrops,
         sound: np.ndarray,
         references: np.ndarray | Sequence[PosedReference] | None = None,
         interiors: Sequence[Interior | None] | None = None,
