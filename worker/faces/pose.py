@@ -167,7 +167,9 @@ def _fading(at: F64, used: npt.NDArray[np.int64], looseness: F64) -> F64:
     """Return the shares (468, K) by which each point takes part in the differences at the K used points."""
     x, y = at.T
     near = np.exp(np.hypot(x[:, None] - x[used], y[:, None] - y[used]) / -REACH)
-    return np.asarray(np.linalg.solve(near[used] + np.diag(looseness), near.T).T)
+    # Positive definite. OpenCV wakes no other threads for this, as NumPy does.
+    shares = cv2.solve(near[used] + np.diag(looseness), near.T, flags=cv2.DECOMP_CHOLESKY)[1]
+    return np.asarray(shares.T, np.float64)
 
 
 def _spread(at: F64, values: F64) -> F64:
