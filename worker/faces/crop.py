@@ -171,9 +171,12 @@ def extract_detail(planes: U8, transform: Transform, colour: ColourMatrix, rows:
     pixels[rows] = extract(planes, transform, colour, rows=rows)
 
 
-def extract_luma(planes: U8, transform: Transform, spacing_px: float = SPACING_PX) -> U8:
-    """Cut the luma (S, S) uint8 of a crop out of an I420 frame (H * 3/2, W) uint8; outside it, its edge is repeated."""
-    return _sample(split_planes(planes)[0], transform, LUMA, spacing_px)
+def extract_luma(planes: U8, transform: Transform, spacing_px: float = SPACING_PX, rows: slice | None = None) -> U8:
+    """Cut the luma (S, S) uint8 of a crop out of an I420 frame (H * 3/2, W) uint8; outside it, its edge is repeated.
+
+    rows: those that are cut out, (n, S); None: all.
+    """
+    return _sample(split_planes(planes)[0], transform, LUMA, spacing_px, rows)
 
 
 def _sample(

@@ -165,7 +165,9 @@ def _fading(at: F64, used: npt.NDArray[np.int64], looseness: F64, numbers: list[
     """Return the shares (N, K) by which each of N points takes part in the differences at the K used points."""
     x, y = at.T
     near = np.exp(np.hypot(x[:, None] - x[used], y[:, None] - y[used]) / -REACH)
-    return np.asarray(np.linalg.solve(near[used] + np.diag(looseness), near[numbers].T).T)
+    # Positive definite. OpenCV wakes no other threads for this, as NumPy does.
+    shares = cv2.solve(near[used] + np.diag(looseness), near[numbers].T, flags=cv2.DECOMP_CHOLESKY)[1]
+    return np.asarray(shares.T, np.float64)
 
 
 def _spread(at: F64, values: F64) -> F64:
