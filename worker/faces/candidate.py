@@ -71,8 +71,9 @@ class Candidate:
 
     @cached_property
     def sharpness(self) -> float:
-        """Return the mean square of the Laplacian of the crop's luma."""
-        edges = cv2.Laplacian(extract_luma(self.planes, self.transform), cv2.CV_16S)
+        """Return the mean square of the Laplacian of the luma in the lower half of the crop, which a viewer sees."""
+        seen = slice(self.transform.size // 2, self.transform.size)
+        edges = cv2.Laplacian(extract_luma(self.planes, self.transform, rows=seen), cv2.CV_16S)
         return cv2.norm(edges, cv2.NORM_L2SQR) / edges.size
 
     def crop(self) -> U8:

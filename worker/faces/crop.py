@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from model.affine import warp
+from model.affine import resize, warp
 from model.arrays import F64, U8
 from model.face_points import EYE_CORNERS, LEFT_BROW, NOSE_BRIDGE, RIGHT_BROW
 from model.framing import Framing
@@ -37,8 +37,6 @@ TEMPLATE: Final[F64] = np.array([
 
 SPACING_PX: Final = 1.5  # between samples; each sample reads 2x2 pixels
 COARSE_SPACING_PX: Final = 2.2  # the same where only a network looks
-LEAST_REACH: Final = 4  # pixels of a plane along each pixel of the crop that halving leaves
-HALF_UP: Final = 0.125  # mean of what OpenCV adds when it averages 2x2 levels, because it rounds every half up
 
 
 class Siting(NamedTuple):
@@ -88,7 +86,7 @@ def invert_affine(matrix: F64) -> F64:
 
 def fit_similarity(source: F64, target: F64) -> F64:
     """Fit a similarity (2, 3) (rotation, scale, shift) from source (N, 2) to target (N, 2) by least squares."""
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    source_mean, target_mean = (points.sum(axis=0) / len(points) for points in (source, target))
     a, b = source - source_mean, target - target_mean
     norm = float((a * a).sum())
     cosine = float((a * b).sum()) / norm
@@ -99,7 +97,7 @@ def fit_similarity(source: F64, target: F64) -> F64:
 
 def fit_affine(source: F64, target: F64) -> F64:
     """Fit an affine map (2, 3) from source (N, 2) to target (N, 2) by least squares."""
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    source_mean, target_mean = (points.sum(axis=0) / len(points) for points in (source, target))
     a, b = source - source_mean, target - target_mean
     # By hand: a linear algebra library would wake its threads for this.
     (xx, xy), (_, yy) = np.einsum("ni,nj->ij", a, a)
@@ -173,9 +171,12 @@ def extract_detail(planes: U8, transform: Transform, colour: ColourMatrix, rows:
     pixels[rows] = extract(planes, transform, colour, rows=rows)
 
 
-def extract_luma(planes: U8, transform: Transform, spacing_px: float = SPACING_PX) -> U8:
-    """Cut the luma (S, S) uint8 of a crop out of an I420 frame (H * 3/2, W) uint8; outside it, its edge is repeated."""
-    return _sample(split_planes(planes)[0], transform, LUMA, spacing_px)
+def extract_luma(planes: U8, transform: Transform, spacing_px: float = SPACING_PX, rows: slice | None = None) -> U8:
+    """Cut the luma (S, S) uint8 of a crop out of an I420 frame (H * 3/2, W) uint8; outside it, its edge is repeated.
+
+    rows: those that are cut out, (n, S); None: all.
+    """
+    return _sample(split_planes(planes)[0], transform, LUMA, spacing_px, rows)
 
 
 def _sample(
@@ -188,52 +189,23 @@ def _sample(
 ) -> U8:
     """Sample a plane at the pixels of a crop.
 
-    If the crop has fewer pixels than the frame, a finer crop is sampled and averaged, which avoids aliasing. If it has
-    far fewer, the plane is halved first. rows: of the crop; None: all. may_be_cubic: whether a plane that is enlarged
-    is read with cubic interpolation; linear interpolation takes a third of the time.
+    If the crop has fewer pixels than the frame, a finer crop is sampled and averaged, which avoids aliasing. rows: of
+    the crop; None: all. may_be_cubic: whether a plane that is enlarged is read with cubic interpolation; linear
+    interpolation takes a third of the time.
     """
     first, last = (0, transform.size) if rows is None else (rows.start, rows.stop)
-    size = (transform.size, last - first)
-    # crop pixels, counted from the first row -> frame pixels -> plane pixels
-    matrix = invert_affine(transform.matrix)
-    matrix[:, 2] += matrix[:, 1] * first + np.subtract(0.5 * siting.step, siting.site)
-    matrix /= siting.step
     reach = 1.0 / (transform.scale * siting.step)  # side of a pixel of the crop in pixels of the plane
-    halvings = max(0, int(np.log2(min(reach, *image.shape[:2]) / LEAST_REACH)))
-    if halvings:
-        image, matrix = _halved(image, matrix, size, halvings)
-        reach /= 2**halvings
     finer = max(1, int(np.ceil(reach / spacing_px - 1e-6)))
-    # index of the fine crop -> crop pixels -> plane pixels -> index of the plane
-    linear = matrix[:, :2] / finer
-    offset = linear @ (0.5, 0.5) + matrix[:, 2] - 0.5
+    # index of the fine crop -> crop pixels -> frame pixels -> index of the plane
+    inverse = invert_affine(transform.matrix)
+    linear = inverse[:, :2] / finer
+    offset = linear @ (0.5, first * finer + 0.5) + inverse[:, 2] - siting.site
+    size = (transform.size, last - first)
     fine = warp(
         image,
-        np.concatenate([linear, offset[:, None]], axis=1),
+        np.concatenate([linear, offset[:, None]], axis=1) / siting.step,
         (size[0] * finer, size[1] * finer),
         cv2.INTER_CUBIC if reach < 1.0 and may_be_cubic else cv2.INTER_LINEAR,
         cv2.BORDER_REPLICATE,
     )
-    if finer == 1:
-        return fine
-    exact = cv2.resize(fine.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return np.asarray(np.rint(exact - np.float32(HALF_UP * halvings)), np.uint8)
-
-
-def _halved(image: U8, matrix: F64, size: tuple[int, int], times: int) -> tuple[U8, F64]:
-    """Halve the part of a plane that a crop shows some times, and return it with the map from the crop to its pixels.
-
-    matrix: from crop pixels to those of the plane. size: width and height of the crop.
-    """
-    square = 2**times
-    x, y = size
-    corners = map_points([(0, 0), (x, 0), (0, y), (x, y)], matrix) / square
-    limits = np.array(image.shape[1::-1]) // square
-    left, top = low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, limits - 1)
-    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, low + 1, limits)
-    part = image[top * square : bottom * square, left * square : right * square]
-    for _ in range(times):
-        part = np.asarray(cv2.resize(part, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
-    moved = matrix / square
-    moved[:, 2] -= low
-    return part, moved
+    return fine if finer == 1 else resize(fine, size, cv2.INTER_AREA)

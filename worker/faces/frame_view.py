@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import cv2
 import numpy as np
 
+from model.affine import resize
 from model.arrays import U8
 from worker.faces.crop import Transform, extract_rgb
 from worker.media.colour import OFFSET, ColourMatrix, split_planes
@@ -73,8 +74,7 @@ class PlanesView:
         if part not in self._reduced:  # only what the square shows
             part = self._shown(transform, factor)
         linear, shift = transform.matrix[:, :2], transform.matrix[:, 2]
-        corner = part[0], part[1] + _row_shift(factor)
-        reduced = np.concatenate([linear * factor, (linear @ corner + shift)[:, None]], axis=1)
+        reduced = np.concatenate([linear * factor, (linear @ part[:2] + shift)[:, None]], axis=1)
         return extract_rgb(self.overview(*part), Transform(reduced, transform.size), MESH_SPACING_PX)
 
     def _shown(self, transform: Transform, factor: int) -> tuple[int, int, int, int, int]:
@@ -101,15 +101,9 @@ class PlanesView:
         return np.asarray(cv2.transform(cv2.merge(planes), self._to_rgb), np.uint8)
 
 
-def _row_shift(factor: int) -> float:
-    """Return how far the rows that `_shrink` reads lie below the middle of their squares, in pixels."""
-    return 0.5 - max(1, factor // 2) / 2 if factor > 1 else 0.0
-
-
 def _shrink(image: U8, factor: int) -> U8:
-    """Average squares of `factor` x `factor` pixels; with a large factor, only some rows of each square are read."""
+    """Average squares of `factor` x `factor` pixels."""
     if factor == 1:
         return np.ascontiguousarray(image)
     size = (image.shape[1] // factor, image.shape[0] // factor)
-    kept = image[: size[1] * factor, : size[0] * factor]
-    return np.asarray(cv2.resize(kept[:: max(1, factor // 2)], size, interpolation=cv2.INTER_AREA), np.uint8)
+    return resize(image[: size[1] * factor, : size[0] * factor], size, cv2.INTER_AREA)

@@ -114,7 +114,7 @@ class Interiors:
         if mouth is None or not likeness.is_same(mouth.likeness):
             return None
         motion = fit_affine(mouth.points, mouth.carrier.carry(seen.points).astype(np.float64))
-        light = likeness.upper.mean(axis=0) / np.maximum(mouth.likeness.upper.mean(axis=0), 1.0)
+        light = likeness.colour / np.maximum(mouth.likeness.colour, 1.0)
         return replace(mouth.interior, motion=motion, light=np.clip(light, *TONE_RANGE).astype(np.float64))
 
 
@@ -124,8 +124,7 @@ def _mouth_of(resting: FaceCrop, opened: Sequence[FaceCrop], framing: Framing) -
     areas = [teeth_area(mouth) for mouth in mouths]
     best = int(np.argmax(areas)) if areas else -1
     borrows = best >= 0 and areas[best] >= ENOUGH_UPPER
-    face = opened[best] if borrows else resting
-    mouth = _mouth_crop(face, framing)
+    face, mouth = (opened[best], mouths[best]) if borrows else (resting, _mouth_crop(resting, framing))
     place = mouth_place(mouth, teeth_colour(mouths))
     if borrows:
         upper, lower, area = cut_layers(mouth)
@@ -136,9 +135,8 @@ def _mouth_of(resting: FaceCrop, opened: Sequence[FaceCrop], framing: Framing) -
     red, green, blue = (float(level) for level in np.array(place.teeth) * CAVITY)
     interior = Interior(upper.enlarged(ENLARGED), lower.enlarged(ENLARGED), place.lip, (red, green, blue))
     around = list(AROUND_MOUTH)
-    return _Mouth(
-        interior, mouth.points[around], Carrier.of(face).of_points(around), Likeness.of(face.crop, face.landmarks)
-    )
+    likeness = Likeness.of(face.crop, face.landmarks)
+    return _Mouth(interior, mouth.points[around], Carrier.of(face, around), likeness)
 
 
 def _mouth_crop(face: FaceCrop, framing: Framing) -> MouthCrop:

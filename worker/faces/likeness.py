@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from math import hypot
 from typing import Final
 
 import cv2
 import numpy as np
 
-from model.arrays import F32, U8, Floats
+from model.arrays import F32, F64, U8, Floats
 from worker.faces.tone import fit_tone
 
 # Points of plain skin above the base of the nose, without lids, and below it, without lips.
@@ -55,16 +56,20 @@ class Likeness:
 
     def is_same(self, other: Likeness) -> bool:
         """Return whether both upper faces are those of the same person in similar light."""
-        (one, spread), (two, other_spread) = self._brightness, other._brightness
-        correlation = float((one * two).mean()) / (float(spread * other_spread) + 1e-6)
-        tint = (self.upper - other.upper).mean(axis=0)
-        return correlation >= CORRELATION and float(np.hypot(tint[0] - tint[1], tint[2] - tint[1])) < TINT
+        correlation = float((self._contrast * other._contrast).sum())
+        red, green, blue = (self.colour - other.colour).tolist()
+        return correlation >= CORRELATION and hypot(red - green, blue - green) < TINT
 
     @cached_property
-    def _brightness(self) -> tuple[F32, F32]:
-        """Return the brightness of the points of the upper face, (54,) with mean 0, and its spread."""
+    def colour(self) -> F32:
+        """Return the mean colour of the upper face, (3,) RGB levels."""
+        return np.asarray(self.upper.mean(axis=0))
+
+    @cached_property
+    def _contrast(self) -> F32:
+        """Return the brightness of the points of the upper face, (54,) with mean 0 and length 1."""
         brightness = self.upper.mean(axis=1) - self.upper.mean()
-        return brightness, brightness.std()
+        return np.asarray(brightness / (np.linalg.norm(brightness) + 1e-6), np.float32)
 
     def tone_table(self, wanted: Likeness) -> U8:
         """Return the levels (1, 256, 3) uint8 that give each channel of this face the tone of another one.
@@ -72,14 +77,18 @@ class Likeness:
         Gain and offset are fitted to the upper faces without outliers, such as a moving highlight; the gain is bounded.
         """
         x, y = (np.ascontiguousarray(face.upper.T, np.float64) for face in (self, wanted))
-        weight = np.ones_like(x)
-        for _ in range(2):
-            gain, mean_x, mean_y = fit_tone(x, y, weight, STEADY, GAIN)
-            offset = mean_y - gain * mean_x
-            error = np.abs(gain[:, None] * x + offset[:, None] - y)
-            weight = (error <= OUTLIER * np.median(error, axis=1)[:, None] + 1.0).astype(np.float64)
+        gain, offset = _line(x, y, np.ones_like(x))
+        error = np.abs(gain[:, None] * x + offset[:, None] - y)
+        usual = np.sort(error, axis=1)[:, error.shape[1] // 2]
+        gain, offset = _line(x, y, (error <= OUTLIER * usual[:, None] + 1.0).astype(np.float64))
         levels = np.arange(256)[None, :, None] * gain + offset
         return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+
+
+def _line(x: F64, y: F64, weight: F64) -> tuple[F64, F64]:
+    """Return gain and offset (3,) of the best line from x to y, (3, n) with weights (3, n)."""
+    gain, mean_x, mean_y = fit_tone(x, y, weight, STEADY, GAIN)
+    return gain, mean_y - gain * mean_x
 
 
 def colours_at(picture: U8, points: Floats) -> F32:
@@ -101,7 +110,7 @@ def covered_mouths(faces: Sequence[Likeness]) -> list[bool]:
     """
     if not faces:
         return []
-    lower = np.array([face.lower - face.upper.mean(axis=0) for face in faces])
+    lower = np.array([face.lower - face.colour for face in faces])
     same = np.eye(len(faces), dtype=bool)
     for (number, one), (other_number, other) in combinations(enumerate(faces), 2):
         same[number, other_number] = same[other_number, number] = one.is_same(other)

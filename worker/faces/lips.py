@@ -9,8 +9,8 @@ import numpy as np
 from model.arrays import F32, F64, U8
 from model.face_points import LIP_EDGES
 from model.framing import Framing
-from worker.faces.crop import extract, face_transform
-from worker.faces.frame_view import MESH_SPACING_PX
+from worker.faces.crop import face_transform
+from worker.faces.frame_view import PlanesView
 from worker.faces.placed_mesh import SQUARE_FACTOR, SQUARE_PX, PlacedMesh
 from worker.media.colour import ColourMatrix
 
@@ -25,7 +25,7 @@ def read_lips(mesh: PlacedMesh, planes: U8, colour: ColourMatrix, face: F32) -> 
     placed = face_transform(face, _UNIT, 1).apply(face)
     low, high = placed.min(axis=0), placed.max(axis=0)
     framing = Framing(SQUARE_FACTOR * float((high - low).max()), float(low[1] + high[1]) / 2)
-    square = extract(planes, face_transform(face, framing, SQUARE_PX), colour, MESH_SPACING_PX)
+    square = PlanesView(planes, colour).square(face_transform(face, framing, SQUARE_PX))
     points = mesh.fit(square)
     if points is None:
         return None

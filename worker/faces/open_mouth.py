@@ -9,6 +9,7 @@ rest of it, by repeating its last row.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import cv2
@@ -61,11 +62,29 @@ class MouthCrop:
             edges.append(np.interp(at, line[order, 0], line[order, 1]))
         return edges[0], np.maximum(edges[0], edges[1])
 
+    @cached_property
+    def tooth_and_lip(self) -> tuple[F32, F32]:
+        """Return how much each pixel looks like a tooth, and how much like lips, both (P,P) float32 0..1.
+
+        Teeth are about as bright as the lips and less red; what is dark is neither.
+        """
+        light, red, _ = cv2.split(cv2.cvtColor(self.crop, cv2.COLOR_RGB2YCrCb).astype(np.float32))
+        lips = self.points[
+            [number for rings in (UPPER_LIP_RINGS, LOWER_LIP_RINGS) for ring in rings[1:3] for number in ring]
+        ]
+        columns, rows = np.clip(np.rint(lips - 0.5).astype(int), 0, len(self.crop) - 1).T
+        lip_light, lip_red = float(np.median(light[rows, columns])), float(np.median(red[rows, columns]))
+        redness = (red - 128) / max(4.0, lip_red - 128)
+        brightness = light / max(1.0, lip_light)
+        tooth = ramp(brightness, 0.6, 0.95) * ramp(1 - redness, 0.2, 0.5)
+        lip = ramp(brightness, 0.45, 0.7) * ramp(redness, 0.6, 0.85)
+        return tooth, lip
+
 
 def teeth_area(mouth: MouthCrop) -> float:
     """Return how much of well lit teeth a crop shows, in square template units; upper teeth count more."""
     up, low = mouth.lip_edges()
-    tooth, _ = tooth_and_lip(mouth)
+    tooth, _ = mouth.tooth_and_lip
     share = (np.arange(len(mouth.crop))[:, None] + 0.5 - up) / np.maximum(low - up, 1e-3)
     weight = np.where((share > 0) & (share < 1), np.where(share < 0.6, 1.0, 0.4), 0.0)
     return float((tooth[:, mouth.columns] * weight).sum()) / mouth.unit_px**2
@@ -75,7 +94,7 @@ def teeth_pixels(mouth: MouthCrop) -> U8:
     """Return the pixels of the teeth in a crop, (n,3) uint8 RGB."""
     up, low = mouth.lip_edges()
     rows = np.arange(len(mouth.crop))[:, None] + 0.5
-    seen = (tooth_and_lip(mouth)[0][:, mouth.columns] > TOOTH) & (rows > up) & (rows < low)
+    seen = (mouth.tooth_and_lip[0][:, mouth.columns] > TOOTH) & (rows > up) & (rows < low)
     return np.asarray(mouth.crop[:, mouth.columns][seen], np.uint8)
 
 
@@ -85,30 +104,12 @@ def bright_colour(pixels: U8) -> F64:
     return np.asarray(pixels[light >= np.percentile(light, BRIGHT_PERCENTILE)].mean(axis=0), np.float64)
 
 
-def tooth_and_lip(mouth: MouthCrop) -> tuple[F32, F32]:
-    """Return how much each pixel looks like a tooth, and how much like lips, both (P,P) float32 0..1.
-
-    Teeth are about as bright as the lips and less red; what is dark is neither.
-    """
-    light, red, _ = cv2.split(cv2.cvtColor(mouth.crop, cv2.COLOR_RGB2YCrCb).astype(np.float32))
-    lips = mouth.points[
-        [number for rings in (UPPER_LIP_RINGS, LOWER_LIP_RINGS) for ring in rings[1:3] for number in ring]
-    ]
-    columns, rows = np.clip(np.rint(lips - 0.5).astype(int), 0, len(mouth.crop) - 1).T
-    lip_light, lip_red = float(np.median(light[rows, columns])), float(np.median(red[rows, columns]))
-    redness = (red - 128) / max(4.0, lip_red - 128)
-    brightness = light / max(1.0, lip_light)
-    tooth = ramp(brightness, 0.6, 0.95) * ramp(1 - redness, 0.2, 0.5)
-    lip = ramp(brightness, 0.45, 0.7) * ramp(redness, 0.6, 0.85)
-    return tooth, lip
-
-
 def cut_layers(mouth: MouthCrop) -> tuple[Layer, Layer, float]:
     """Cut the upper and the lower layer of the inside out of a crop; also return the area of the lower teeth.
 
     The area is in square template units.
     """
-    tooth, lip = tooth_and_lip(mouth)
+    tooth, lip = mouth.tooth_and_lip
     unit, columns = mouth.unit_px, mouth.columns
     up, low = _between_lips(lip, mouth)
     split = split_rows(mouth.crop, up, low, columns.start)

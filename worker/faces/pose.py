@@ -23,10 +23,12 @@ import numpy.typing as npt
 
 from model.arrays import F32, F64, Floats
 from model.face_points import FACE_OVAL, JAW_OUTLINE, LOWER_LIDS, POINTS, UPPER_LIDS
+from model.known_pixels import own_place
 from worker.faces.crop import RIGID, TEMPLATE, fit_affine, fit_similarity, map_points
 
 C128 = npt.NDArray[np.complex128]
 
+ALL: Final = range(POINTS)
 FITTED_Y: Final = 0.40  # the motion is fitted to the points above this template y, which is the base of the nose
 AGREES_Y: Final = 0.46  # down to this template y the carried face agrees with the picture
 TEMPLES: Final = (234, 93, 127, 454, 323, 356)  # the outline of the face in front of the ears; the jaw hardly moves it
@@ -69,8 +71,8 @@ class Carrier:
     turned: C128
 
     @classmethod
-    def of(cls, face: PosedFace) -> Carrier:
-        """Prepare the rule for a face."""
+    def of(cls, face: PosedFace, numbers: Sequence[int] = ALL) -> Carrier:
+        """Prepare the rule for a face, or for some of its points alone, which costs less."""
         landmarks, depths = np.asarray(face.landmarks, np.float64), np.asarray(face.depths, np.float64)
         to_template = fit_similarity(landmarks[list(RIGID)], TEMPLATE)
         at = map_points(landmarks, to_template)
@@ -89,15 +91,11 @@ class Carrier:
         terms = _terms(at, depths * unit, used[fitted])
         solution = np.zeros((4, len(used)), np.complex128)
         solution[:, fitted] = _least_squares(terms[used[fitted]])
-        fading = _fading(at, used, looseness[used])
+        fading = _fading(at, used, looseness[used], list(numbers))
         # What the fit leaves at the used points, fading out: terms @ solution + fading @ (1 - terms[used] @ solution).
-        carried = fading + (terms - fading @ terms[used]) @ solution
+        carried = fading + (terms[list(numbers)] - fading @ terms[used]) @ solution
         rows = [[carried.real, -carried.imag], [carried.imag, carried.real]]
         return cls(used, np.array([np.hstack(row) for row in rows], np.float32), solution[[0, 3]])
-
-    def of_points(self, numbers: Sequence[int]) -> Carrier:
-        """Return the rule for some points of the face alone, which costs less."""
-        return Carrier(self.used, self.carried[:, list(numbers)], self.turned)
 
     def carry(self, landmarks: Floats) -> F32:
         """Return where the N points of the rule would lie in a picture with the landmarks (468, 2), (N, 2)."""
@@ -140,8 +138,8 @@ def warp_shift(points_in_crop: Floats, points_in_reference: Floats, size: int) -
     moved = np.asarray(points_in_reference, np.float64) * (GRID / size) - at
     affine = fit_affine(at, moved)
     rest = _spread(at, moved - map_points(at, affine))
-    nodes = np.arange(GRID) + 0.5
-    field = map_points(np.stack(np.meshgrid(nodes, nodes), axis=2).reshape(-1, 2), affine).reshape(GRID, GRID, 2)
+    nodes = own_place(GRID).reshape(-1, 2) + 0.5
+    field = map_points(nodes, affine).reshape(GRID, GRID, 2)
     coarse = (_unfolded(field, rest) / GRID).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (NODES, NODES), interpolation=cv2.INTER_CUBIC), np.float32)
 
@@ -163,11 +161,13 @@ def _least_squares(terms: C128) -> C128:
     return np.asarray(np.linalg.solve(terms.conj().T @ terms + ridge, terms.conj().T))
 
 
-def _fading(at: F64, used: npt.NDArray[np.int64], looseness: F64) -> F64:
-    """Return the shares (468, K) by which each point takes part in the differences at the K used points."""
+def _fading(at: F64, used: npt.NDArray[np.int64], looseness: F64, numbers: list[int]) -> F64:
+    """Return the shares (N, K) by which each of N points takes part in the differences at the K used points."""
     x, y = at.T
     near = np.exp(np.hypot(x[:, None] - x[used], y[:, None] - y[used]) / -REACH)
-    return np.asarray(np.linalg.solve(near[used] + np.diag(looseness), near.T).T)
+    # Positive definite. OpenCV wakes no other threads for this, as NumPy does.
+    shares = cv2.solve(near[used] + np.diag(looseness), near[numbers].T, flags=cv2.DECOMP_CHOLESKY)[1]
+    return np.asarray(shares.T, np.float64)
 
 
 def _spread(at: F64, values: F64) -> F64:

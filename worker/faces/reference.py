@@ -147,13 +147,14 @@ class SeenFace:
     """Face of a frame that is redrawn.
 
     crop: (S, S, 3) uint8 RGB. points: landmarks (468, 2) in crop pixels. likeness: its colours. person: number of the
-    person.
+    person. alike: the references that look like the face; without any, its own crop takes the place of one.
     """
 
     crop: U8
     points: F64
     likeness: Likeness
     person: int
+    alike: Sequence[ReferenceFace] = ()
 
 
 class ReferenceCrops:
@@ -251,7 +252,8 @@ class ReferenceCrops:
             points = transform.apply(face)
             person = self._chooser.person_of((face.min(axis=0) + face.max(axis=0)) / 2)
             likeness = Likeness.of(small, points * (len(small) / len(crop)))
-            seen.append(SeenFace(crop, points, likeness, person))
+            alike = [one for one in self.resting if one.person == person and likeness.is_same(one.likeness)]
+            seen.append(SeenFace(crop, points, likeness, person, alike))
         return seen
 
     def rows_read(self, part: Part | None) -> slice:
@@ -264,10 +266,6 @@ class ReferenceCrops:
         top = last if part is None else min(part.top * factor, last)
         return slice(max(0, top - int(np.ceil(UNSEEN * self._network_px)) * factor), last)
 
-    def is_known(self, seen: SeenFace) -> bool:
-        """Return whether a reference looks like the face; if not, its own crop takes the place of one."""
-        return any(face.person == seen.person and seen.likeness.is_same(face.likeness) for face in self.resting)
-
     def movement_of(self, person: int) -> tuple[float, float]:
         """Return how far a person opens and spreads the lips; one who was not seen before moves as usual."""
         return self.movements.get(person, USUAL_MOVEMENT)
@@ -277,12 +275,13 @@ class ReferenceCrops:
         return [self._for_face(face) for face in seen]
 
     def _for_face(self, seen: SeenFace) -> PosedReference:
-        points, likeness, person = seen.points.astype(np.float32), seen.likeness, seen.person
-        alike = [face for face in self.resting if face.person == person and likeness.is_same(face.likeness)]
+        points, alike = seen.points.astype(np.float32), seen.alike
         if not alike:
             own = ReferenceFace(seen.crop, points, np.zeros(len(points), np.float32), _aperture(points))
             closed = own.with_closed_lips().crop
             return PosedReference(shrink(closed[None], self._network_px)[0], PosedPicture(closed))
+        if len(alike) == 1:
+            return PosedReference(*self._posed(alike[0], seen))
         turns = np.array([np.hypot(*face.carrier.turn(points)) for face in alike])
         turns[1:] += HOLD
         first, *further = (int(number) for number in np.argsort(turns, kind="stable"))
@@ -310,7 +309,7 @@ class ReferenceCrops:
         factor, band = len(seen.crop) // size, slice(row - max(2, round(BAND * size)), row)
         above = seen.crop[band.start * factor : band.stop * factor]
         filmed = cv2.resize(above, (size, band.stop - band.start), interpolation=cv2.INTER_AREA)
-        difference = filmed.mean(axis=0) - small[band].mean(axis=0)
+        difference = (filmed.astype(np.float64) - small[band]).mean(axis=0)
         added = tone_step(difference, points / factor, row)
         below = small[row:]
         cv2.add(below, added[row:], dst=below, dtype=cv2.CV_8U)  # rounds and clips

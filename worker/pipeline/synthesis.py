@@ -240,7 +240,7 @@ class _DubCropper:
             extract_detail(owner.planes, at, self._colour, rows, small, crop)
         seen = self._references.see(crops, faces, transforms)
         for one, (owner, at) in zip(seen, pairs, strict=True):
-            if not self._references.is_known(one):  # it is its own reference, which is seen in detail
+            if not one.alike:  # it is its own reference, which is seen in detail
                 one.crop[...] = extract(owner.planes, at, self._colour)
         references, interiors = self._references.for_faces(seen), self._interiors.for_faces(seen)
         movements = np.array([self._references.movement_of(face.person) for face in seen], np.float32)
