@@ -3,9 +3,9 @@
 The mask is drawn in the crop, from the mesh of the face in the frame. It follows the lower outline of the face from
 cheek to cheek and extends below the chin, which leaves space for an opening jaw. It fades in below the nose and fades
 out before the border of the crop. The tone of the drawing is fitted to the film in the rim of the mask, and its
-sharpness to that of the film's skin, because moving and resampling pixels softens them. Crop and mask are mapped to the
-frame by the inverse of the transform of the crop, plane by plane. Only the box around the mask is written, and the
-bytes of the planes stay the same wherever the mask is zero.
+sharpness to that of the film's skin, because moving and resampling pixels softens them. Crop and mask are mapped to
+the area of the frame that the mask shows (`ShownArea`). Only this area is written, and the bytes of the planes stay the
+same wherever the mask is zero. All pictures are bytes: only what is measured, and the blur, have floats.
 """
 
 from __future__ import annotations
