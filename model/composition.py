@@ -6,23 +6,22 @@ fast for a crop of five times the network's width, because nearly all work there
 Colours are blended in where the network's mask has a spot, and only there: most of a face is known pixels.
 
 The network is too coarse to draw single teeth. An `Interior` shows the inside of the mouth at the size of the crop. It
-is laid over the colours within the drawn opening, whose edge is then made as sharp as filmed lips. Its upper layer
-belongs to the skull and stays where it is, and its lower layer moves with the drawn lower lip. Both are resampled once,
-where they are seen.
+is laid over the colours within the drawn opening, whose edge is then made as sharp as filmed lips. Its lower layer
+moves with the drawn lower lip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.affine import warp
 from model.arrays import F32, F64, U8
+from model.interior import Interior
 from model.known_pixels import PosedReference, show_known
 from model.smoothstep import ramp
 
@@ -35,63 +34,6 @@ EDGE_PX: Final = 5.0  # width of the edge of the opening, in pixels of the crop
 NETWORK_EDGE: Final = 2.6  # width of the edge of the network's mask, in network pixels
 LIP_SHADOW: Final = 0.2  # how much darker the interior is right under the upper lip
 SHADOW_REACH: Final = 1.3  # how far that shadow reaches, in network pixels
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Picture that covers a part of a crop: pixels (h,w,4) uint8 RGB and opacity; left, top: its place in crop pixels.
-
-    zoom: how many of its pixels lie in one pixel of the crop, along each side.
-    """
-
-    pixels: U8
-    left: int
-    top: int
-    zoom: int = 1
-
-    def enlarged(self, zoom: int) -> Layer:
-        """Return the layer with more pixels, so that it can be read quickly."""
-        pixels = cv2.resize(self.pixels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-        return Layer(np.asarray(pixels, np.uint8), self.left, self.top, self.zoom * zoom)
-
-
-@dataclass(frozen=True)
-class Interior:
-    """Inside of a mouth in two layers, in the pixels of the crop that it was taken from, and its way into another crop.
-
-    upper: the upper teeth, in place. lower: lower teeth and tongue, in place when the middle of the lower lip's inner
-    edge is at `lip`, x and y. cavity: colour of the depth of the mouth, RGB 0..255; it replaces the teeth that the
-    network draws, and leaves its tongue. motion: affine map (2,3) to the pixels of the other crop. light: what levels
-    of RGB are multiplied by there, (3,).
-    """
-
-    upper: Layer
-    lower: Layer
-    lip: tuple[float, float]
-    cavity: tuple[float, float, float]
-    motion: F64 = field(default_factory=lambda: np.eye(2, 3))
-    light: F64 = field(default_factory=lambda: np.ones(3))
-
-    @property
-    def moved_lip(self) -> F64:
-        """Return where `lip` lies in the other crop, (2,)."""
-        return np.asarray(self.motion @ (*self.lip, 1.0))
-
-    @property
-    def lit_cavity(self) -> F32:
-        """Return the colour of the depth of the mouth in the other crop, (3,)."""
-        return np.multiply(self.cavity, self.light, dtype=np.float32)
-
-    def read(self, layer: Layer, first: tuple[float, float], size: tuple[int, int]) -> U8:
-        """Return a part of the other crop as a layer of the interior shows it, (h,w,4) uint8 RGB and opacity.
-
-        first: x and y of the part's corner; size: its width and height.
-        """
-        linear = self.motion[:, :2] / layer.zoom
-        corner = self.motion @ (layer.left, layer.top, 1.0) - first
-        matrix = np.concatenate([linear, (corner + linear @ (0.5, 0.5) - 0.5)[:, None]], axis=1)
-        moved = warp(layer.pixels, cv2.invertAffineTransform(matrix), size)
-        return np.asarray(cv2.multiply(moved, np.array([*self.light, 1.0])), np.uint8)  # rounds and clips
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import numpy as np
 
 from model.arrays import F32, F64, I16, U8
 from model.checkpoint_config import CheckpointConfig, default_checkpoint
-from model.composition import FilmedCrops, Interior, Look, Part, compose, shrink
+from model.composition import FilmedCrops, Look, Part, compose, shrink
+from model.interior import Interior
 from model.known_pixels import PosedPicture, PosedReference
 from model.runtimes.port import Runtime, is_out_of_memory
 from model.sound import EncoderReader, MelReader, SoundReader

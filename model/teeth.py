@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from model.arrays import F32
-from model.composition import Layer
+from model.interior import Layer
 from model.smoothstep import step
 
 FINER: Final = 3  # samples for each pixel of the crop, in both directions

@@ -9,8 +9,9 @@ import numpy as np
 
 from model.arrays import F32, U8
 from model.audio import AROUND_FRAME, MelWindow
-from model.composition import FilmedCrops, Interior, Part
+from model.composition import FilmedCrops, Part
 from model.framing import LOWER_FACE, Framing
+from model.interior import Interior
 from model.known_pixels import PosedReference
 
 

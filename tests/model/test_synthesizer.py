@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from model.audio import AROUND_FRAME, mel_windows
 from model.checkpoint import build_network, save_checkpoint
 from model.checkpoint_config import PUBLISHED_WAV2LIP, CheckpointConfig
-from model.composition import FilmedCrops, Interior, Layer, Part
+from model.composition import FilmedCrops, Part
+from model.interior import Interior, Layer
 from model.network.generator import Drawing, Generator
 from model.runtimes.devices import choose_device, choose_precision
 from model.runtimes.torch_runtime import TorchRuntime

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from model.composition import Layer
+from model.interior import Layer
 from model.teeth import UPPER, UPPER_SHOW, MouthPlace, model_lower, model_upper
 
 PLACE = MouthPlace((240.0, 300.0), 340.0, (210.0, 200.0, 188.0))

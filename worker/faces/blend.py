@@ -39,9 +39,8 @@ from worker.media.colour import ColourMatrix, convert_bytes, split_planes, ycc_m
 
 CHIN_EXTENSION: Final = 0.10  # how far the mask reaches below the chin, in template units
 SIDE_MARGIN: Final = 0.08  # how far it stays inside the cheeks, before ears and hair; in template units
-NARROW: Final = (
-    0.35  # the same, at most as this share of the way to the mouth: the far cheek of a turned head is narrow
-)
+# The far cheek of a turned head is narrow: there the margin is at most this share of the way to the mouth.
+NARROW: Final = 0.35
 FACE_HEIGHT: Final = 1.5  # forehead to chin in template units
 FADE_IN: Final = (-0.07, 0.085)  # around the first hidden row, in template units: from the base of the nose to the lip
 TONE_Y: Final = 0.85  # the tone is matched above this template y; below it, an opening jaw moves the shadow of the chin

@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 
 from model.arrays import F64, U8
-from model.composition import Interior
 from model.face_points import (
     BELOW_NOSE,
     LEFT_CHEEK,
@@ -34,6 +33,7 @@ from model.face_points import (
     UPPER_LIP_RINGS,
 )
 from model.framing import Framing
+from model.interior import Interior
 from model.teeth import MouthPlace, model_lower, model_upper
 from worker.faces.crop import fit_affine
 from worker.faces.likeness import Likeness
@@ -71,8 +71,7 @@ class _Mouth:
     """Inside of one person's mouth.
 
     interior: in the pixels of a crop. points: the landmarks around its mouth, (n, 2). carrier: the rule that carries
-    those.
-    likeness: the colours of the face in that crop.
+    those. likeness: the colours of the face in that crop.
     """
 
     interior: Interior

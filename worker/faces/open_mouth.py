@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from model.arrays import F32, F64, U8, Floats
-from model.composition import Layer
 from model.face_points import LEFT_CORNERS, LOWER_LIP_RINGS, RIGHT_CORNERS, UPPER_LIP_RINGS
+from model.interior import Layer
 from model.smoothstep import ramp
 
 LUMA: Final = (0.299, 0.587, 0.114)

@@ -12,7 +12,8 @@ import numpy as np
 from app.core.jobs import JobOptions
 from model.arrays import F32, U8
 from model.audio import MelWindow
-from model.composition import FilmedCrops, Interior, Part
+from model.composition import FilmedCrops, Part
+from model.interior import Interior
 from model.known_pixels import PosedReference
 from model.sound import Sound
 from model.speech_encoder.port import SpeechEncoder

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from model.composition import Interior
 from model.face_points import LEFT_CORNERS, LOWER_LIP_RINGS, RIGHT_CORNERS, UPPER_LIP_RINGS
 from model.framing import LOWER_FACE
+from model.interior import Interior
 from tests.worker.clips import portrait
 from worker.faces.crop import Transform, extract_rgb, face_transform, fit_affine
 from worker.faces.detect import Face, FaceDetector

@@ -19,7 +19,8 @@ from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.jobs import JobOptions
 from model.arrays import U8
 from model.checkpoint_config import default_checkpoint
-from model.composition import FilmedCrops, Interior, Part
+from model.composition import FilmedCrops, Part
+from model.interior import Interior
 from model.known_pixels import PosedReference
 from model.synthesizer import load_synthesizer
 from tests.fake_synthesizer import FakeSynthesizer
