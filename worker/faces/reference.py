@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -27,14 +26,14 @@ import numpy as np
 from model.arrays import F32, F64, U8
 from model.composition import FilmedCrops, Part, shrink
 from model.framing import Framing
-from model.known_pixels import PosedPicture, PosedReference, own_place
-from worker.faces.candidate import CLOSED, Candidate, cover_poses, group_by_look
-from worker.faces.closing import close_lips
+from model.known_pixels import PosedPicture, PosedReference
+from worker.faces.candidate import Candidate, cover_poses, group_by_look
 from worker.faces.crop import Transform, face_transform
 from worker.faces.detect import face_height, mouth_size
 from worker.faces.likeness import Likeness, covered_mouths
 from worker.faces.lip_range import USUAL_MOVEMENT, Movements, lip_movement
-from worker.faces.pose import TEMPLES, Carrier, warp_shift
+from worker.faces.pose import TEMPLES
+from worker.faces.reference_face import ReferenceFace
 from worker.faces.subject import MIN_HEIGHT_PX, Chooser, SparseFrame
 from worker.media.colour import ColourMatrix
 
@@ -49,9 +48,6 @@ BAND: Final = 0.03  # height of the rows above the first hidden row whose tone i
 SPREAD: Final = 0.04  # sigma along the row over which their tone is smoothed, in sides of the crop
 FADE_OUT: Final = 0.25  # height over which the continued tone fades out, in sides of the crop
 MAX_STEP: Final = 20.0  # largest change of tone at the row, in 8-bit levels
-
-ENLARGED: Final = 2  # how much larger a reference is kept, so that it can be read quickly
-SMOOTHED: Final = 3  # size of the copy of a reference from which the network's is read, in sizes of the network; odd
 UNSEEN: Final = 0.08  # share of a crop above the first hidden row; only the network sees what lies above that
 
 
@@ -69,77 +65,6 @@ class CropShape(Protocol):
     @property
     def keeps_detail(self) -> bool:
         """Return whether crops may be larger than `image_size` by a whole factor, and keep their detail."""
-
-
-@dataclass(frozen=True)
-class ReferenceFace:
-    """Crop of a face with its mesh.
-
-    crop: (P, P, 3) uint8 RGB. points_in_crop: landmarks (468, 2) float32 in crop pixels. depths: (468,) float32 in crop
-    pixels, greater for points farther away. aperture: opening of the lips as filmed, in face heights. person: number of
-    the person, from left to right; 0 if only one is redrawn.
-    """
-
-    crop: U8
-    points_in_crop: F32
-    depths: F32
-    aperture: float
-    person: int = 0
-
-    @classmethod
-    def of(cls, face: Candidate, person: int) -> ReferenceFace:
-        """Cut a face out of its sparse frame."""
-        return cls(face.crop(), face.landmarks, face.depths, face.aperture, person)
-
-    @property
-    def landmarks(self) -> F32:
-        """Return the landmarks (468, 2) in crop pixels."""
-        return self.points_in_crop
-
-    @cached_property
-    def carrier(self) -> Carrier:
-        """Return the rule that carries the points of this face into other crops."""
-        return Carrier.of(self)
-
-    @cached_property
-    def likeness(self) -> Likeness:
-        """Return the colours of the face."""
-        return Likeness.of(self.crop, self.points_in_crop)
-
-    @cached_property
-    def enlarged(self) -> U8:
-        """Return the crop at ENLARGED times its size, (E, E, 3), to be read linearly."""
-        size = (ENLARGED * len(self.crop), ENLARGED * len(self.crop))
-        return np.asarray(cv2.resize(self.crop, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-
-    @cached_property
-    def _copies(self) -> dict[int, U8]:
-        """Return the copies that `smoothed` has made, by size."""
-        return {}
-
-    def smoothed(self, size: int) -> U8:
-        """Return a copy from which single pixels may be read at a network's size, (SMOOTHED * size, ..., 3).
-
-        Each of its pixels is the mean of the square that one of the network's covers, against aliasing.
-        """
-        if size not in self._copies:
-            side = SMOOTHED * size
-            resampling = cv2.INTER_AREA if side < len(self.crop) else cv2.INTER_CUBIC
-            fine = cv2.resize(self.crop, (side, side), interpolation=resampling)
-            smooth = cv2.blur(fine, (SMOOTHED, SMOOTHED)) if len(self.crop) > size else fine
-            self._copies[size] = np.asarray(smooth, np.uint8)
-        return self._copies[size]
-
-    def shift_to(self, points: F32) -> F32:
-        """Return how far the places of a crop with these landmarks (468, 2) are from those of the face; see pose.py."""
-        return warp_shift(self.carrier.carry(points), self.points_in_crop, len(self.crop))
-
-    def with_closed_lips(self) -> ReferenceFace:
-        """Return the face with its lips closed; a face whose lips are closed stays as it is."""
-        if self.aperture < CLOSED:
-            return self
-        crop, points = close_lips(self.crop, self.points_in_crop)
-        return ReferenceFace(crop, points, self.depths, self.aperture, self.person)
 
 
 @dataclass(frozen=True)
@@ -218,7 +143,7 @@ class ReferenceCrops:
         faces = [*self.resting, *self.open_candidates]
         return {
             "crops": np.array([face.crop for face in faces], np.uint8),
-            "points": np.array([face.points_in_crop for face in faces], np.float32),
+            "points": np.array([face.landmarks for face in faces], np.float32),
             "depths": np.array([face.depths for face in faces], np.float32),
             "apertures": np.array([face.aperture for face in faces], np.float64),
             "persons": np.array([face.person for face in faces], np.int64),
@@ -305,7 +230,7 @@ class ReferenceCrops:
         """Bring a reference onto the pose and the tone of a face: as the network sees it, and as a viewer does."""
         points, size, row = seen.points.astype(np.float32), self._network_px, self._row
         shift, tone = face.shift_to(points), face.likeness.tone_table(seen.likeness)
-        small = np.asarray(cv2.LUT(_seen_by_network(face, shift, size), tone), np.uint8)
+        small = np.asarray(cv2.LUT(face.seen_by_network(shift, size), tone), np.uint8)
         factor, band = len(seen.crop) // size, slice(row - max(2, round(BAND * size)), row)
         above = seen.crop[band.start * factor : band.stop * factor]
         filmed = cv2.resize(above, (size, band.stop - band.start), interpolation=cv2.INTER_AREA)
@@ -314,14 +239,6 @@ class ReferenceCrops:
         below = small[row:]
         cv2.add(below, added[row:], dst=below, dtype=cv2.CV_8U)  # rounds and clips
         return small, PosedPicture(face.enlarged, shift, tone, added)
-
-
-def _seen_by_network(face: ReferenceFace, shift: F32, size: int) -> U8:
-    """Return a reference, moved by a shift, as a network of some size sees it, (size, size, 3)."""
-    picture = face.smoothed(size)
-    field = cv2.resize(shift, (size, size)) * np.float32(len(picture)) + own_place(size, len(picture))
-    seen = cv2.remap(picture, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    return np.asarray(seen, np.uint8)
 
 
 def tone_step(difference: F64, points: F32, row: int) -> F32:

@@ -14,7 +14,8 @@ from worker.faces.crop import Transform, extract_rgb, face_transform, fit_affine
 from worker.faces.detect import Face, FaceDetector
 from worker.faces.interior import Interiors
 from worker.faces.likeness import Likeness
-from worker.faces.reference import ReferenceFace, SeenFace
+from worker.faces.reference import SeenFace
+from worker.faces.reference_face import ReferenceFace
 
 SIZE = 192
 
@@ -46,7 +47,7 @@ def difference(smile: ReferenceFace, interior: Interior) -> float:
     shown = interior.read(interior.upper, (0.0, 0.0), (SIZE, SIZE))
     mouth = np.zeros((SIZE, SIZE), np.uint8)
     ring = [LEFT_CORNERS[0], *UPPER_LIP_RINGS[0], RIGHT_CORNERS[0], *reversed(LOWER_LIP_RINGS[0])]
-    cv2.fillPoly(mouth, [np.rint(smile.points_in_crop[ring]).astype(np.int32)], (1,))
+    cv2.fillPoly(mouth, [np.rint(smile.landmarks[ring]).astype(np.int32)], (1,))
     seen = mouth.astype(bool) & (shown[..., 3] > 250)
     assert seen.sum() > 100
     return float(np.abs(shown[..., :3] - smile.crop.astype(int))[seen].mean())

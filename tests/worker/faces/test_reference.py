@@ -16,7 +16,8 @@ from worker.faces.candidate import CLOSED, MAX_REFERENCES
 from worker.faces.crop import extract, face_transform
 from worker.faces.detect import Face, FaceDetector, mouth_size
 from worker.faces.pose import pose_angles
-from worker.faces.reference import MAX_DETAIL, ReferenceCrops, ReferenceFace, crop_size
+from worker.faces.reference import MAX_DETAIL, ReferenceCrops, crop_size
+from worker.faces.reference_face import ReferenceFace
 from worker.faces.subject import SparseFrame, choose_subject
 from worker.media.colour import ColourMatrix, planes_of_rgb
 
@@ -190,7 +191,7 @@ def test_arrays_hold_everything(detector: FaceDetector) -> None:
         [*references.resting, *references.open_candidates], [*again.resting, *again.open_candidates], strict=True
     ):
         np.testing.assert_array_equal(one.crop, two.crop)
-        np.testing.assert_array_equal(one.points_in_crop, two.points_in_crop)
+        np.testing.assert_array_equal(one.landmarks, two.landmarks)
         np.testing.assert_array_equal(one.depths, two.depths)
         assert (one.aperture, one.person) == (two.aperture, two.person)
     np.testing.assert_array_equal(reference_for(again, frame), reference_for(references, frame))
