@@ -209,12 +209,12 @@ class ReferenceCrops:
             return PosedReference(*self._posed(alike[0], seen))
         turns = np.array([np.hypot(*face.carrier.turn(points)) for face in alike])
         turns[1:] += HOLD
-        first, *further = (int(number) for number in np.argsort(turns, kind="stable"))
-        best, picture = self._posed(alike[first], seen)
-        lead = float(turns[further[0]] - turns[first]) if further else FADE
+        nearest, next_one = (int(number) for number in np.argsort(turns, kind="stable")[:2])
+        best, picture = self._posed(alike[nearest], seen)
+        lead = float(turns[next_one] - turns[nearest])
         if lead >= FADE:
             return PosedReference(best, picture)
-        other, second = self._posed(alike[further[0]], seen)
+        other, second = self._posed(alike[next_one], seen)
         if float(cv2.absdiff(best[self._row :], other[self._row :]).mean()) > AGREE:
             return PosedReference(best, picture)
         share = 0.5 + 0.5 * lead / FADE
