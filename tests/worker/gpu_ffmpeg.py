@@ -44,7 +44,7 @@ exec "$real" "${{arguments[@]}}"
 def gpu_ffmpeg(folder: Path, decoder: State = "works", encoder: State = "works", after: int = 0) -> str:
     """Write a script and return its path; after: bytes of raw frames after which what breaks does so.
 
-    fills: the disk is full after so many bytes. steps-in: the GPU knows no such film, and ffmpeg decodes in software of its own accord.
+    fills: the disk is full after so many. steps-in: the GPU knows no such film, and ffmpeg itself decodes in software.
     """
     path = folder / f"ffmpeg-{decoder}-{encoder}-{after}"
     path.write_text(SCRIPT.format(real=shutil.which("ffmpeg"), decoder=decoder, encoder=encoder, after=after))

@@ -36,6 +36,7 @@ FILMS = {
     "ten bits": "-c:v libx265 -preset ultrafast -x265-params log-level=error -pix_fmt yuv420p10le",
     "vp9": "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -pix_fmt yuv420p",
 }
+QUICK = ("h264", "ten bits")  # one for each layout of a GPU's frames
 OTHERS = {
     "of another codec": "-c:v mpeg4 -pix_fmt yuv420p",
     "of finer colour": "-c:v libx264 -preset ultrafast -pix_fmt yuv444p",
@@ -59,7 +60,9 @@ def in_software(source: Source) -> list[np.ndarray]:
     return list(decode(replace(source, gpu=None), 0, FRAMES, never_stop))
 
 
-@pytest.mark.parametrize("kind", FILMS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in FILMS]
+)
 def test_a_gpu_gives_the_frames_of_software(tmp_path, kind):
     source = film(tmp_path, FILMS[kind], gpu_ffmpeg(tmp_path))
     expected = in_software(source)
