@@ -95,7 +95,7 @@ def test_software_goes_on_where_a_gpu_ends(tmp_path, state, reached, caplog):
     assert f"the GPU decoded only up to frame {reached}, software goes on" in caplog.text
 
 
-def test_frames_of_another_size_than_the_films_are_not_taken(tmp_path, caplog):
+def test_frames_of_another_size_than_the_films_are_not_taken(tmp_path):
     source = film(tmp_path, FILMS["h264"], gpu_ffmpeg(tmp_path))
     wider = replace(source, picture=replace(source.picture, stored_width=164))
     assert not list(gpu_frames(wider, 0, 0, FRAMES, never_stop))
