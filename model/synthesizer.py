@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from model.arrays import F32, F64, I16, U8
@@ -156,13 +157,11 @@ class Synthesizer:
     ) -> None:
         """Synthesize at most a batch of faces into `done`, (n,P,P,3)."""
         count, config = len(crops.seen), self.config
-        target, reference = self._pixels(crops.seen), self._pixels(np.stack([one.seen for one in references]))
-        target[:, config.hidden_row :] = 0
         heard = np.zeros((self.batch_size, *sound.shape[1:]), np.float32)
         heard[:count] = np.nan_to_num(sound)
         moves = np.ones((self.batch_size, 2), np.float32)
         moves[:count] = movements
-        drawn = self._runtime.draw(np.concatenate([target, reference], axis=3), heard, moves)
+        drawn = self._runtime.draw(self._faces(crops.seen, references), heard, moves)
         levels = self._in_order(drawn.levels)[:count]
         if drawn.offsets is None or drawn.mask is None:
             done[...] = levels
@@ -172,14 +171,20 @@ class Synthesizer:
             shown = place if look.part is None else place[look.part.large]
             shown[...] = compose(crop, rest, config.framing.hidden_from, offsets, colours, mask, look)
 
-    def _pixels(self, pictures: U8) -> U8:
-        """Return pictures (n,S,S,3) uint8 RGB in the network's channel order, with black ones up to a whole batch.
+    def _faces(self, targets: U8, references: Sequence[PosedReference]) -> U8:
+        """Join targets (n,S,S,3), their lower rows hidden, with references, and fill up the batch with black ones.
 
-        Returns (batch_size,S,S,3), the caller's own.
+        Returns (batch_size,S,S,6) uint8 in the network's channel order.
         """
-        pixels = np.zeros((self.batch_size, self.config.image_size, self.config.image_size, 3), np.uint8)
-        pixels[: len(pictures)] = self._in_order(pictures)
-        return pixels
+        size, shown = self.config.image_size, self.config.hidden_row
+        faces = np.zeros((self.batch_size, size, size, 6), np.uint8)
+        order = (0, 1, 2) if self.config.channel_order == "rgb" else (2, 1, 0)
+        to_target = [place for pair in zip(order, (0, 1, 2), strict=True) for place in pair]
+        to_reference = [place for pair in zip(order, (3, 4, 5), strict=True) for place in pair]
+        for face, target, reference in zip(faces, targets, references, strict=False):
+            cv2.mixChannels([target[:shown]], [face[:shown]], to_target)
+            cv2.mixChannels([reference.seen], [face], to_reference)
+        return faces
 
     def _in_order(self, pixels: U8) -> U8:
         """Convert between RGB and the network's channel order, which is the same in both directions."""
