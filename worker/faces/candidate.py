@@ -99,8 +99,8 @@ def cover_poses(faces: Sequence[Candidate]) -> list[Candidate]:
         return []
     angles = np.array([face.angles for face in faces])
     centre = np.median(angles, axis=0)
-    sharpness = np.array([face.sharpness for face in faces])
-    blur = np.clip(np.log2(np.median(sharpness) / np.maximum(sharpness, 1e-6)), 0.0, None) * BLUR_DEGREES
+    sharpness = np.maximum([face.sharpness for face in faces], 1e-6)  # 0 where all that is seen has one colour
+    blur = np.clip(np.log2(np.median(sharpness) / sharpness), 0.0, None) * BLUR_DEGREES
     opening = np.array([max(0.0, face.aperture - CLOSED) * APERTURE_DEGREES for face in faces])
     cost = opening + blur
     chosen = [int(np.argmin(cost + 0.5 * np.hypot(*(angles - centre).T)))]

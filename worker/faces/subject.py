@@ -193,6 +193,7 @@ def find_sparse_faces(
     searched: set[int] = set()
 
     def faces_in(number: int, planes: U8) -> list[Face]:
+        check()  # frames are read faster than they are looked at, so many may wait
         return [] if number in searched else detector.detect_in(PlanesView(planes, source.colour))
 
     def see(number: int, planes: U8) -> Future[list[Face]]:

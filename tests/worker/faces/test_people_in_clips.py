@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from app.core.checks import never_stop
+from app.core.errors import ErrorCode, RequestError
 from app.core.jobs import JobInput, JobOptions
 from app.core.probing.probe import find_ffmpeg, probe_video
 from app.core.settings import Settings
@@ -18,7 +20,7 @@ from tests.worker.clips import LIMITS, portrait, sources_of, write_clip, write_v
 from worker.faces.detect import Face, FaceDetector
 from worker.faces.frame_view import FrameView
 from worker.faces.look import find_faces_in
-from worker.faces.subject import SPARSE_BYTES, Chooser, choose_subject, find_sparse_faces
+from worker.faces.subject import LOOK_THREADS, SPARSE_BYTES, Chooser, choose_subject, find_sparse_faces
 from worker.faces.track import TrackedFrame, tracked_frames
 from worker.media.decode import Source, open_source
 from worker.media.stage_timer import StageTimer
@@ -173,3 +175,21 @@ def test_a_large_picture_without_a_face_is_searched_in_parts(tmp_path: Path) -> 
     finally:
         tracemalloc.stop()
     assert detector.frames > 50
+
+
+def test_a_search_stops_while_frames_that_were_read_wait_to_be_looked_at(tmp_path: Path) -> None:
+    source = opened(write_clip(tmp_path / "clip.mp4", [portrait(64, 64)] * 12, "25"))
+    looks: list[FrameView] = []
+
+    class Detector(FaceDetector):
+        def detect_in(self, view: FrameView) -> list[Face]:
+            looks.append(view)
+            return []
+
+    def check() -> None:
+        if looks and threading.current_thread() is not threading.main_thread():  # which may have read all frames
+            raise RequestError(ErrorCode.CANCELED, "The job was canceled.")
+
+    with pytest.raises(RequestError):
+        find_sparse_faces(source, np.arange(source.frames), Detector(), check)
+    assert len(looks) <= LOOK_THREADS
