@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Final, Literal
 
-State = Literal["works", "refuses", "breaks", "crashes", "differs", "steps-in"]
+State = Literal["works", "refuses", "breaks", "crashes", "differs", "steps-in", "fills"]
 
 SCRIPT: Final = r"""#!/bin/bash
 real={real} decoder={decoder} encoder={encoder} after={after}
@@ -35,6 +35,7 @@ case $used in
     if [[ " ${{arguments[*]}} " = *" pipe:1 "* ]]; then "$real" "${{arguments[@]}}" | head -c $after
     else head -c $after >/dev/null; fi
     echo "the driver is gone" >&2; exit 1 ;;
+  fills) head -c $after >/dev/null; echo "av_interleaved_write_frame(): No space left on device" >&2; exit 1 ;;
 esac
 exec "$real" "${{arguments[@]}}"
 """
@@ -43,7 +44,7 @@ exec "$real" "${{arguments[@]}}"
 def gpu_ffmpeg(folder: Path, decoder: State = "works", encoder: State = "works", after: int = 0) -> str:
     """Write a script and return its path; after: bytes of raw frames after which what breaks does so.
 
-    steps-in: the GPU knows no such film, and ffmpeg decodes in software of its own accord.
+    fills: the disk is full after so many. steps-in: the GPU knows no such film, and ffmpeg itself decodes in software.
     """
     path = folder / f"ffmpeg-{decoder}-{encoder}-{after}"
     path.write_text(SCRIPT.format(real=shutil.which("ffmpeg"), decoder=decoder, encoder=encoder, after=after))

@@ -48,9 +48,9 @@ class JobMonitor:
             self._stage = name
 
     def frames(self, done: int, total: int) -> None:
-        """Note how many frames of the output are done."""
+        """Note how many frames of the output are done; fewer than before if they are rendered again."""
         with self._lock:
-            if self._first is None:
+            if self._first is None or done < self._frames[0]:
                 self._first = (time.monotonic(), done)
             self._frames = (done, total)
 

@@ -124,15 +124,15 @@ def _flaw(what: str, attempt: Callable[[Path, Check], None]) -> str:
         if time.monotonic() > ends_at:
             raise TryFailedError(f"no answer within {TIMEOUT_S:g} s")
 
-    with tempfile.TemporaryDirectory(prefix="lipsync-try-") as folder:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="lipsync-try-") as folder:
             attempt(Path(folder), check)
-        except GpuEncoderError as error:
-            reason = error.said
-        except (LipSyncError, TryFailedError, OSError, ValueError) as error:
-            reason = str(error)
-        else:
-            return ""
+    except GpuEncoderError as error:
+        reason = error.said
+    except (LipSyncError, TryFailedError, OSError, ValueError) as error:
+        reason = str(error)
+    else:
+        return ""
     said = next(filter(None, map(str.strip, reason.splitlines())), "ffmpeg does not say why")
     return f"no NVIDIA GPU {what} here ({NAME_IN_FFMPEG.sub('', said)[:MOST_SAID]})"
 

@@ -97,10 +97,13 @@ class Encoder:
         return _finish(self._feed, self._output, self._source, self._frames, self._options)
 
     def _failure(self, process: MediaProcess) -> ServiceError:
-        """Return the error of a failed process; what a GPU did not do, software tries and has errors of its own."""
-        if self._gpu is None:
-            return process.failure(ErrorCode.ENCODE_FAILED, NOT_ENCODED)
+        """Return the error of a failed process.
+
+        What a GPU did not do, software tries and has errors of its own; a full disk would fail software too.
+        """
         process.wait()
+        if self._gpu is None or process.found_disk_full():
+            return process.failure(ErrorCode.ENCODE_FAILED, NOT_ENCODED)
         return GpuEncoderError(process.error_output())
 
     def _started(self) -> MediaProcess:

@@ -203,6 +203,11 @@ class MediaProcess:
         self._error_output.seek(max(0, self._error_output.tell() - LOG_BYTES))
         return self._error_output.read().decode("utf-8", "replace")
 
+    def found_disk_full(self) -> bool:
+        """Return whether the process, which has ended, said that there is no disk space left."""
+        output = self.error_output()
+        return any(os.strerror(number) in output for number in (errno.ENOSPC, errno.EDQUOT))
+
     def failure(self, code: ErrorCode, message: str) -> ServiceError:
         """Wait for the end of a failed process and return the error to raise.
 
@@ -211,7 +216,7 @@ class MediaProcess:
         self.wait()
         output = self.error_output()
         log.warning("ffmpeg failed: %s", output.strip())
-        if any(os.strerror(number) in output for number in (errno.ENOSPC, errno.EDQUOT)):
+        if self.found_disk_full():
             return ServiceError(ErrorCode.STORAGE_FULL, "The service has no disk space left.")
         if os.strerror(errno.ENOMEM) in output:
             return ServiceError(ErrorCode.OUT_OF_MEMORY, "The worker ran out of memory.")

@@ -98,7 +98,7 @@ def nvdec_options(gpu: int) -> FfmpegOptions:
     ffmpeg fetches each frame from the GPU by itself. A filter that does it (hwdownload) would be built anew, and all
     others with it, wherever the decoder starts again, and so forget the times of earlier frames.
     """
-    return {"hwaccel": "cuda", "hwaccel_device": gpu, "threads": 1}  # each thread keeps frames of the few of NVDEC
+    return {"hwaccel": "cuda", "hwaccel_device": gpu, "threads": 1}  # NVDEC has few frames, and each thread keeps some
 
 
 def nvdec_steps(picture: PictureFacts) -> list[str]:

@@ -28,7 +28,7 @@ from worker.pipeline.run_context import FilePair, FinishedClip, PlannedClip, Run
 from worker.pipeline.saved_plan import load_plan, save_plan
 
 ENCODED_TWICE: Final = (
-    "The pictures were encoded twice: different encoders made the segments, so one more encoded them all to join them."
+    "The pictures were encoded twice: different encoders made the segments, so all were encoded again to be joined."
 )
 
 

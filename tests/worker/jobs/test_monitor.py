@@ -19,3 +19,12 @@ def test_a_stopping_worker_finishes_only_what_is_nearly_done(done, total, handed
     else:
         monitor.check()
     assert 0 < DRAIN_S < 20
+
+
+def test_the_speed_of_frames_that_are_rendered_again_is_their_own():
+    monitor = JobMonitor(60.0, lambda: False)
+    for done in (20, 40, 1):
+        monitor.frames(done, 50)
+    assert monitor.snapshot()[1].eta_s is None
+    monitor.frames(2, 50)
+    assert monitor.snapshot()[1].eta_s is not None

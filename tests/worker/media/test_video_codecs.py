@@ -36,6 +36,7 @@ FILMS = {
     "ten bits": "-c:v libx265 -preset ultrafast -x265-params log-level=error -pix_fmt yuv420p10le",
     "vp9": "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -pix_fmt yuv420p",
 }
+QUICK = ("h264", "ten bits")  # one for each layout of a GPU's frames
 OTHERS = {
     "of another codec": "-c:v mpeg4 -pix_fmt yuv420p",
     "of finer colour": "-c:v libx264 -preset ultrafast -pix_fmt yuv444p",
@@ -59,7 +60,9 @@ def in_software(source: Source) -> list[np.ndarray]:
     return list(decode(replace(source, gpu=None), 0, FRAMES, never_stop))
 
 
-@pytest.mark.parametrize("kind", FILMS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in FILMS]
+)
 def test_a_gpu_gives_the_frames_of_software(tmp_path, kind):
     source = film(tmp_path, FILMS[kind], gpu_ffmpeg(tmp_path))
     expected = in_software(source)
@@ -92,7 +95,7 @@ def test_software_goes_on_where_a_gpu_ends(tmp_path, state, reached, caplog):
     assert f"the GPU decoded only up to frame {reached}, software goes on" in caplog.text
 
 
-def test_frames_of_another_size_than_the_films_are_not_taken(tmp_path, caplog):
+def test_frames_of_another_size_than_the_films_are_not_taken(tmp_path):
     source = film(tmp_path, FILMS["h264"], gpu_ffmpeg(tmp_path))
     wider = replace(source, picture=replace(source.picture, stored_width=164))
     assert not list(gpu_frames(wider, 0, 0, FRAMES, never_stop))
@@ -143,6 +146,13 @@ def test_a_gpu_that_fails_to_encode_has_an_error_of_its_own_and_leaves_nothing(t
     assert encoded(source, made / "a.mp4", None).is_file()
 
 
+def test_a_full_disk_is_not_taken_for_a_fault_of_the_gpu(tmp_path):
+    source = film(tmp_path, FILMS["h264"], gpu_ffmpeg(tmp_path, encoder="fills", after=50_000))
+    with pytest.raises(ServiceError) as caught:
+        encoded(source, tmp_path / "a.mp4", 0, frames=100)
+    assert caught.value.code == ErrorCode.STORAGE_FULL
+
+
 def test_files_of_different_encoders_are_not_alike(tmp_path):
     source = film(tmp_path, FILMS["h264"], gpu_ffmpeg(tmp_path))
     ours = [encoded(source, tmp_path / f"ours{frames}.mp4", None, frames) for frames in (3, 10)]
@@ -162,13 +172,12 @@ def test_a_file_without_h264_has_no_header(tmp_path):
             h264_header(tmp_path / "empty.mp4")
 
 
-@pytest.mark.parametrize("status", [255])
-def test_only_without_a_gpu_does_the_status_say_that_somebody_ended_ffmpeg(status):
-    command = ["/bin/sh", "-c", f"exit {status}"]
+def test_only_without_a_gpu_does_the_status_say_that_somebody_ended_ffmpeg():
+    command = ["/bin/sh", "-c", "exit 255"]
     with MediaProcess(command, never_stop) as process, pytest.raises(ProcessKilledError):
         process.wait()
     command = [*command, "ffmpeg", "-vcodec", "h264_nvenc"]
     assert uses_gpu(command)
     with MediaProcess(command, never_stop) as process:
-        assert process.wait() == status
+        assert process.wait() == 255
         assert isinstance(process.failure(ErrorCode.ENCODE_FAILED, "no"), ServiceError)

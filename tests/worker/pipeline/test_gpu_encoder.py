@@ -54,7 +54,11 @@ def difference(ones: list[np.ndarray], others: list[np.ndarray]) -> float:
 
 @pytest.mark.parametrize(
     ("state", "after", "is_of_gpu"),
-    [("works", 0, True), ("refuses", 0, False), ("breaks", 12 * FRAME_BYTES, False)],
+    [
+        pytest.param("works", 0, True, marks=pytest.mark.slow),
+        pytest.param("refuses", 0, False, marks=pytest.mark.slow),
+        ("breaks", 12 * FRAME_BYTES, False),
+    ],
 )
 def test_a_gpu_that_fails_costs_time_and_not_the_job(
     tmp_path: Path, short_clip: Path, voice: Path, state: State, after: int, is_of_gpu: bool
@@ -93,10 +97,10 @@ def pieces_of(split: PlannedClip, contexts: list[RunContext]) -> list[FilePair]:
 @pytest.mark.parametrize(
     ("planner", "others", "is_mixed"),
     [
-        ("works", ["works"], False),
-        ("works", ["refuses", "works"], True),
+        pytest.param("works", ["works"], False, marks=pytest.mark.slow),
+        pytest.param("works", ["refuses", "works"], True, marks=pytest.mark.slow),
         ("works", ["works", None], True),
-        (None, ["works", None], False),
+        pytest.param(None, ["works", None], False, marks=pytest.mark.slow),
     ],
 )
 def test_segments_of_different_encoders_become_one_stream(
