@@ -121,7 +121,7 @@ class FaceDetector:
     """Detector of faces and their meshes in single frames.
 
     Its native graphs exist between `open` and `close`; as a context manager it opens and closes itself. Each graph
-    serves one thread at a time, so two threads search one frame while the mesh of another one is fitted.
+    serves one thread at a time. So with two threads, one frame is searched while the mesh of another one is fitted.
     """
 
     placed_mesh: PlacedMesh
