@@ -70,9 +70,8 @@ class StackCheck:
         self._stack.check_isolation()
         self._figures["isolation"] = "ok"
         first = self._timed(f"job of {FIRST_S:g} s", self._first_job)
-        work_per_s = max(float(first["report"]["realtime_factor"]), 0.02)
-        long_s = min(max(MID_JOB_WORK_S / work_per_s, FIRST_S), 900.0)
-        self._interrupted("killed worker", long_s, self._stack.kill_and_start_worker)
+        killed = self._interrupted("killed worker", _long_s(first), self._stack.kill_and_start_worker)
+        long_s = _long_s(killed)  # a worker that is asked to end finishes what is nearly done, and it is warm now
         self._interrupted("restarted worker", long_s, self._stack.restart_worker)
         self._timed("two workers", lambda: self._scale(long_s))
         self._timed("down and up", lambda: self._down_and_up(first))
@@ -96,7 +95,7 @@ class StackCheck:
         check_video(output, job, FIRST_S)
         return job
 
-    def _interrupted(self, name: str, seconds: float, interrupt: Callable[[], None]) -> None:
+    def _interrupted(self, name: str, seconds: float, interrupt: Callable[[], None]) -> dict[str, Any]:
         report(f"{name}, in the middle of a job of {seconds:.0f} s ...")
         job = self._client.submit(make_voice(self._folder / "long.wav", seconds))
         self._client.wait_until_working([job["id"]], 120)
@@ -107,6 +106,7 @@ class StackCheck:
         if job["attempt"] < 2:
             raise BrokenPromiseError(f"the job ended before its worker did: attempt {job['attempt']}")
         self._figures[name] = f"attempt {job['attempt']} done {time.monotonic() - started:.1f} s later"
+        return job
 
     def _scale(self, seconds: float) -> None:
         self._stack.scale_workers(2)
@@ -121,6 +121,12 @@ class StackCheck:
         self._stack.down()
         self._start()
         self._client.download(self._client.job(first["id"]), self._folder / "again.mp4")
+
+
+def _long_s(job: dict[str, Any]) -> float:
+    """Return the length of a voice, in seconds, for which a job as fast as this one works for MID_JOB_WORK_S."""
+    work_per_s = max(float(job["report"]["realtime_factor"]), 0.02)
+    return min(max(MID_JOB_WORK_S / work_per_s, FIRST_S), 900.0)
 
 
 if __name__ == "__main__":
