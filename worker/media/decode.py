@@ -45,6 +45,7 @@ from worker.media.ffmpeg_command import (
     ffmpeg_arguments,
     file_address,
     media_threads,
+    short_queue,
 )
 from worker.media.film_steps import clock_step, film_options, upright_steps
 from worker.media.hdr_peak import peak_whites
@@ -280,6 +281,7 @@ def film_arguments(source: Source, options: FfmpegOptions, steps: list[str], cou
         "vf": ",".join([*steps, *colour_filters(source.conversion, picture, facts.width, facts.height)]),
         "fps_mode": "passthrough",
         "frames:v": count,
+        **short_queue(source.ffmpeg),
     }
     stream = ffmpeg.input(file_address(source.path), **always, **options).output("pipe:1", **output)
     return ffmpeg_arguments(stream, source.ffmpeg)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+
+from app.core.program_output import program_output
 
 FfmpegOptions = dict[str, str | int | float | None]  # None: an option without a value
 
@@ -22,6 +25,14 @@ def file_address(path: Path) -> str:
 def media_threads(cores: int) -> int:
     """Return how many threads decode or encode a film on a number of cores; ffmpeg itself would count all of them."""
     return min(MOST_THREADS, cores)
+
+
+@lru_cache(maxsize=8)
+def short_queue(ffmpeg: str) -> FfmpegOptions:
+    """Return the output options with which one frame waits to be read, not eight; none for an ffmpeg without them."""
+    picture = ("-f", "lavfi", "-i", "nullsrc=s=2x2", "-frames:v", "1")
+    tried = program_output(ffmpeg, "-v", "error", *picture, "-thread_queue_size", "1", "-f", "framecrc", "-")
+    return {"thread_queue_size": 1} if tried else {}
 
 
 def ffmpeg_arguments(stream: Any, binary: str, *options: str) -> list[str]:
