@@ -42,7 +42,7 @@ from worker.pipeline.run_context import FinishedClip, RunContext
 from worker.pipeline.sync_confidence import sync_warnings
 from worker.pipeline.synthesis import CroppedBatch, DrawnBatch, LipSynthesis, batches, output_frames
 
-FRAMES_AHEAD: Final = 4  # that are tracked while others are cropped
+FRAMES_AHEAD: Final = 2  # that are tracked while others are cropped
 BATCHES_AHEAD: Final = 1  # the same between later stages
 
 T = TypeVar("T")

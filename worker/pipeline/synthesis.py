@@ -200,10 +200,13 @@ class LipSynthesis:
     def blend(self, batch: DrawnBatch) -> Iterator[tuple[OutputFrame, U8]]:
         """Yield each frame of a batch with its finished planes, (H * 3/2, W) uint8 I420.
 
-        The crops are blended into the frame's own planes, or into a copy if these are still needed.
+        The crops are blended into the frame's own planes, or into a copy if these are still needed. The batch is empty
+        at the end.
         """
         crops = {number: iter(drawn) for number, drawn in batch.crops.items()}
-        for frame in batch.frames:
+        batch.frames.reverse()
+        while batch.frames:
+            frame = batch.frames.pop()  # held no longer than it is needed: a large frame takes megabytes
             counts = {number: len(frame.faces_of(number)) for number in crops}
             planes = frame.planes
             with self._timer.time("blend"):
