@@ -66,10 +66,15 @@ class Batch:
     movements: F32
     hidden_from: float
 
+    @property
+    def hidden_row(self) -> int:
+        """Return the first hidden row of the crops."""
+        return round(self.crops.shape[1] * self.hidden_from)
+
     def faces(self) -> U8:
         """Return the prepared faces, (N,S,S,6) uint8."""
         target = self.crops.copy()
-        target[:, round(target.shape[1] * self.hidden_from) :] = 0
+        target[:, self.hidden_row :] = 0
         return np.concatenate([target, self.references], axis=3)
 
     def drawn_by(self, runtime: Runtime) -> U8:
@@ -80,7 +85,7 @@ class Batch:
             references = [PosedReference(pixels, PosedPicture(pixels)) for pixels in self.references]
             faces = zip(self.crops, references, drawn.offsets, drawn.levels, drawn.mask, strict=True)
             pixels = np.stack([compose(crop, rest, self.hidden_from, *face) for crop, rest, *face in faces])
-        return pixels[:, round(pixels.shape[1] * self.hidden_from) :]
+        return pixels[:, self.hidden_row :]
 
 
 def example_batch(config: CheckpointConfig, count: int) -> Batch:

@@ -65,9 +65,8 @@ class Candidate:
     @cached_property
     def likeness(self) -> Likeness:
         """Return the colours of the face, read from a small crop."""
-        reduced = SMALL_PX / self.transform.size
-        small = Transform(self.transform.matrix * reduced, SMALL_PX)
-        return Likeness.of(extract(self.planes, small, self.colour, MESH_SPACING_PX), self.landmarks * reduced)
+        small = extract(self.planes, self.transform.resized(SMALL_PX), self.colour, MESH_SPACING_PX)
+        return Likeness.of(small, self.landmarks * (SMALL_PX / self.transform.size))
 
     @cached_property
     def sharpness(self) -> float:

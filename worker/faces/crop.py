@@ -62,6 +62,10 @@ class Transform:
         """Return crop pixels per frame pixel."""
         return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
 
+    def resized(self, size: int) -> Transform:
+        """Return the transform to a crop of another size that shows the same."""
+        return Transform(self.matrix / (self.size / size), size)
+
     def apply(self, points: npt.ArrayLike) -> F64:
         """Map points (N, 2) in frame pixels to crop pixels."""
         return map_points(points, self.matrix)
@@ -164,8 +168,7 @@ def extract_detail(planes: U8, transform: Transform, colour: ColourMatrix, rows:
     if factor == 1:
         seen[...] = pixels[...] = extract(planes, transform, colour)
         return
-    reduced = Transform(transform.matrix / factor, transform.size // factor)
-    seen[...] = extract(planes, reduced, colour, COARSE_SPACING_PX)
+    seen[...] = extract(planes, transform.resized(len(seen)), colour, COARSE_SPACING_PX)
     if rows.start:
         cv2.resize(seen[: rows.start // factor], above.shape[1::-1], dst=above, interpolation=cv2.INTER_NEAREST)
     pixels[rows] = extract(planes, transform, colour, rows=rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -34,20 +35,10 @@ class KeptFaces:
 
 
 class KeptTrack:
-    """Tracked faces of one film that one rule picks; a context manager, which keeps what is new at its end."""
+    """Tracked faces of one film that one rule picks, in blocks of frames."""
 
-    def __init__(self, entry_of: Callable[[int], Entry]) -> None:
-        """Take the place of each block of frames, as `KeptBlocks` does."""
-        self._blocks = KeptBlocks(entry_of, TRACKED, MOST_BLOCKS)
-
-    def __enter__(self) -> Self:
-        self._blocks.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._blocks.__exit__(kind, error, trace)
+    def __init__(self, blocks: KeptBlocks[KeptFaces]) -> None:
+        self._blocks = blocks
 
     def known(self, first: int, last: int) -> list[KeptFaces] | None:
         """Return the faces of the frames [first, last); None unless all of them are known."""
@@ -73,6 +64,7 @@ class KeptTracks:
     def __init__(self, entry_of: Callable[[str, int], Entry]) -> None:
         self._entry_of = entry_of
         self._tracks: dict[str, KeptTrack] = {}
+        self._opened = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -80,14 +72,14 @@ class KeptTracks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for track in self._tracks.values():
-            track.__exit__(kind, error, trace)
+        self._opened.__exit__(kind, error, trace)
 
     def of(self, chooser: Chooser) -> KeptTrack:
         """Return the tracked faces that a rule picks."""
         rule = json.dumps(chooser.facts())
         if rule not in self._tracks:
-            self._tracks[rule] = KeptTrack(lambda block: self._entry_of(rule, block))
+            blocks = KeptBlocks(lambda block: self._entry_of(rule, block), TRACKED, MOST_BLOCKS)
+            self._tracks[rule] = KeptTrack(self._opened.enter_context(blocks))
         return self._tracks[rule]
 
 

@@ -40,13 +40,7 @@ from worker.media.colour_conversion import (
     known_decoders,
     untagged,
 )
-from worker.media.ffmpeg_command import (
-    FfmpegOptions,
-    ffmpeg_arguments,
-    file_address,
-    media_threads,
-    short_queue,
-)
+from worker.media.ffmpeg_command import FfmpegOptions, ffmpeg_arguments, file_address, media_threads, short_queue
 from worker.media.film_steps import clock_step, film_options, upright_steps
 from worker.media.hdr_peak import peak_whites
 from worker.media.media_process import MediaProcess
@@ -232,8 +226,13 @@ def indexed_start_s(source: Source) -> Fraction | None:
     return source.picture.start_pts * Fraction(source.picture.time_base)
 
 
-def seek(source: Source, number: int | Fraction) -> tuple[FfmpegOptions, str]:
-    """Return the options that begin to decode at a key frame before a frame, and the origin for `clock_step`.
+def seek_options(time_s: Fraction) -> FfmpegOptions:
+    """Return the options that begin to decode at a key frame before a time of the file."""
+    return {"ss": f"{float(time_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
+
+
+def seek(source: Source, number: int | Fraction) -> tuple[FfmpegOptions, Fraction | None]:
+    """Return the options that begin to decode at a key frame before a frame, and the start for `clock_step`.
 
     A file that cannot be sought, or number 0, is decoded from its beginning. It is no accurate seek: a later filter
     must decide where the frames begin.
@@ -241,17 +240,15 @@ def seek(source: Source, number: int | Fraction) -> tuple[FfmpegOptions, str]:
     start_s = indexed_start_s(source)
     options: FfmpegOptions = {"copyts": None}  # times as in the file: ffmpeg has its own rule for clocks that restart
     if number <= 0 or start_s is None:
-        return options, "STARTPTS"
-    seek_s = start_s + number / source.rate
-    options |= {"ss": f"{float(seek_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
-    return options, f"{start_s.numerator}/{start_s.denominator}/TB"
+        return options, None
+    return options | seek_options(start_s + number / source.rate), start_s
 
 
 def range_arguments(source: Source, first: int, last: int, gpu: int | None = None) -> list[str]:
     """Return the ffmpeg that decodes the frames [first, last) of a video, in software or on a GPU."""
     margin = max(SEEK_MARGIN_FRAMES, round(SEEK_MARGIN_S * source.rate))
-    options, origin = seek(source, first - margin)
-    steps = [clock_step(source.facts, origin), *upright_steps(source.facts, source.picture)]
+    options, start_s = seek(source, first - margin)
+    steps = [clock_step(source.facts, start_s), *upright_steps(source.facts, source.picture)]
     if gpu is None:
         options["threads"] = media_threads(max(1, usable_cores() // 2))  # later stages are slower
     else:

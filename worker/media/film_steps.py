@@ -51,8 +51,9 @@ def upright_steps(facts: VideoFacts, picture: PictureFacts) -> list[str]:
     return [f"scale={picture.stored_width}:{picture.stored_height}:{FIT_FLAGS}", *steps] if steps else []
 
 
-def clock_step(facts: VideoFacts, origin: str) -> str:
-    """Return the filter for step 1; origin: expression of the first frame's time in ticks."""
+def clock_step(facts: VideoFacts, start_s: Fraction | None) -> str:
+    """Return the filter for step 1; start_s: time of the film's first frame, None if that is the first one decoded."""
+    origin = "STARTPTS" if start_s is None else f"{start_s.numerator}/{start_s.denominator}/TB"
     pause_s = max_pause_s(facts.format)
     restart = f"lt(PTS,PREV_INPTS-{float(MAX_STEP_BACK_S)}/TB)"
     if pause_s is not None:

@@ -22,6 +22,7 @@ from worker.media.decode import (
     frames_of,
     indexed_start_s,
     seek,
+    seek_options,
 )
 from worker.media.ffmpeg_command import FfmpegOptions, media_threads
 from worker.media.film_steps import clock_step, upright_steps
@@ -115,9 +116,8 @@ def _spaced_frames(
     length_s = float((last - numbers[0]) / source.rate)
     for skip, slack_s in (("noref", SPARSE_SLACK_S), ("default", length_s)):
         pairs.clear()  # the second reading finds at least as many; large frames must not be in memory twice
-        for number, frame in _read_spaced(
-            source, numbers, last, _Spacing(skip, length_s / len(numbers), slack_s), check
-        ):
+        spacing = _Spacing(skip, length_s / len(numbers), slack_s)
+        for number, frame in _read_spaced(source, numbers, last, spacing, check):
             pairs.append((frame, see(number, frame)))
         if len(pairs) >= MOST_TIMES * len(numbers):
             break
@@ -156,20 +156,21 @@ def _sought_arguments(source: Source, number: int, slack_s: float, skip: str) ->
         after_s -= (source.facts.keyframe_interval or 0) / source.rate + Fraction(SEEK_MARGIN_S)
     options: FfmpegOptions = {"skip_frame": skip, "copyts": None}
     if after_s > 0:
-        options |= {"ss": f"{float(start_s + after_s):.6f}", "seek_timestamp": 1, "noaccurate_seek": None}
+        options |= seek_options(start_s + after_s)
     part = f"trim=start={float(begin_s):.6f}:end={float(begin_s) + slack_s:.6f}"
-    clock = clock_step(source.facts, f"{start_s.numerator}/{start_s.denominator}/TB")
-    return film_arguments(source, options, [clock, *upright_steps(source.facts, source.picture), part], 1)
+    return film_arguments(
+        source, options, [clock_step(source.facts, start_s), *upright_steps(source.facts, source.picture), part], 1
+    )
 
 
 def _spaced_arguments(source: Source, span: tuple[Fraction, Fraction], count: int, spacing: _Spacing) -> list[str]:
     first, last = span  # in frames
     begin_s, step_s = float((first - HALF_FRAME) / source.rate), spacing.step_s
     since = f"(t-({begin_s:.6f}))"
-    options, origin = seek(source, first)
+    options, start_s = seek(source, first)
     options |= {"skip_frame": spacing.skip, "threads": media_threads(usable_cores())}
     steps = [
-        clock_step(source.facts, origin),
+        clock_step(source.facts, start_s),
         *upright_steps(source.facts, source.picture),
         f"trim=start={begin_s:.6f}:end={float((last - HALF_FRAME) / source.rate):.6f}",
         f"select=lt(mod({since}\\,{step_s:.6f})\\,{spacing.slack_s:.6f})"
