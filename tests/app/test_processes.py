@@ -7,10 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 import httpx
-import psutil
 import pytest
 
 from app.core.jobs import JobOptions, new_job_id
@@ -19,6 +18,7 @@ from app.core.records.records import Records
 from lipsync.supervisor import free_port
 from tests.app.conftest import LIMITS
 from tests.conftest import ROOT
+from tests.processes import children_of, is_gone
 from tests.service import INPUT, wait_until
 
 COUNT = 2
@@ -33,11 +33,7 @@ class Api:
 
     def pids(self):
         """Return the processes that serve, in the order of their start."""
-        found = []
-        for child in psutil.Process(self.process.pid).children():
-            with suppress(psutil.NoSuchProcess):  # it ends meanwhile
-                found += [child.pid] if child.status() != psutil.STATUS_ZOMBIE else []
-        return sorted(found)
+        return sorted(child.pid for child in children_of(self.process.pid) if not is_gone(child.pid))
 
     def get(self, path):
         """Call on a new connection, so that any process may answer."""
@@ -109,4 +105,4 @@ def test_none_outlives_a_parent_that_is_killed(redis_url, tmp_path):
     with running_api(f"{redis_url}?db=6", tmp_path) as api:
         pids = api.pids()
         api.process.kill()
-        wait_until(lambda: not any(map(psutil.pid_exists, pids)), 20)
+        wait_until(lambda: all(map(is_gone, pids)), 20)

@@ -25,6 +25,7 @@ from app.core.parent_death import tied_to_this_process
 from app.core.private_redis import redis_command
 from app.core.records.connection import connect
 from lipsync.supervisor import free_port
+from tests.processes import children_of, name_of
 
 PAUSE_S: Final = (0.2, 1.5)  # least and longest time until a dead process is started again
 START_S: Final = 90.0
@@ -169,19 +170,4 @@ class Cluster:
     def encoders(self) -> list[psutil.Process]:
         """Return the ffmpeg processes of all workers."""
         found = [child for worker in self.workers for child in children_of(worker.pid, recursive=True)]
-        return [child for child in found if _name(child).startswith("ffmpeg")]
-
-
-def children_of(pid: int | None, recursive: bool = False) -> list[psutil.Process]:
-    """Return the children of a process; none if the process has ended."""
-    try:
-        return [] if pid is None else psutil.Process(pid).children(recursive=recursive)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _name(process: psutil.Process) -> str:
-    try:
-        return process.name()
-    except psutil.NoSuchProcess:
-        return ""
+        return [child for child in found if name_of(child).startswith("ffmpeg")]

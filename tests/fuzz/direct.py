@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import threading
@@ -10,7 +11,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,7 @@ from app.core.probing.probe import Limits, find_ffmpeg, probe_audio, probe_video
 from tests.chaos.findings import Findings
 from tests.fuzz.bases import Base
 from tests.fuzz.mutations import mutate
+from tests.processes import children_of, command_of, resident_bytes
 from worker.media.decode import decode, open_source
 from worker.media.sparse import sparse_frames, sparse_numbers
 from worker.media.voice import read_voice
@@ -101,9 +103,8 @@ def run_direct(folder: Path, findings: Findings, bases: Sequence[Base], seed: in
 
 def _children_left() -> list[psutil.Process]:
     """Return the children of this process but its fork server, which ends with it."""
-    own = psutil.Process().children()
-    servers = [child for child in own if FORK_SERVER in child.cmdline()]
-    return [child for child in psutil.Process().children(recursive=True) if child not in servers]
+    servers = [child for child in children_of(os.getpid()) if FORK_SERVER in command_of(child)]
+    return [child for child in children_of(os.getpid(), recursive=True) if child not in servers]
 
 
 def _outcome(work: Path, base: Base, content: bytes, name: str, tally: Tally) -> str:
@@ -154,9 +155,8 @@ def watched_children() -> Iterator[Peak]:
 
     def watch() -> None:
         while not ended.wait(0.1):
-            for child in psutil.Process().children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    peak.bytes = max(peak.bytes, child.memory_info().rss)
+            children = children_of(os.getpid(), recursive=True)
+            peak.bytes = max(peak.bytes, *map(resident_bytes, children), 0)
 
     thread = threading.Thread(target=watch)
     thread.start()

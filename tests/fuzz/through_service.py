@@ -28,6 +28,7 @@ from tests.conftest import ROOT
 from tests.fuzz.bases import Base
 from tests.fuzz.direct import LIMIT_S, case_content
 from tests.fuzz.mutations import mutate
+from tests.processes import children_of, command_of, is_gone, name_of, resident_bytes
 
 FIRST_CASE: Final = 1_000_000  # so that these files differ from those that are opened directly
 JOB_SHARE: Final = 4  # one file in so many becomes a job, the others are only checked
@@ -62,30 +63,24 @@ class ServedProcess:
 
     def children(self) -> list[psutil.Process]:
         """Return all processes below it."""
-        return psutil.Process(self._process.pid).children(recursive=True)
+        return children_of(self._process.pid, recursive=True)
 
     def working_children(self) -> list[str]:
         """Return the commands of the children that open files."""
         found = []
         for child in self.children():
-            with suppress(psutil.NoSuchProcess):
-                command = child.cmdline()
-                is_probe = child.name().startswith("probing.child")
-                if any("ffmpeg" in Path(part).name for part in command[:1]) or is_probe:
-                    found.append(" ".join(command)[:200])
+            command = command_of(child)
+            if any("ffmpeg" in Path(part).name for part in command[:1]) or name_of(child).startswith("probing.child"):
+                found.append(" ".join(command)[:200])
         return found
 
     def members(self) -> dict[str, int]:
         """Return the process ids of the direct children by their commands, so that a restart is noticed."""
-        return {" ".join(child.cmdline()[-4:]): child.pid for child in psutil.Process(self._process.pid).children()}
+        return {" ".join(command_of(child)[-4:]): child.pid for child in children_of(self._process.pid)}
 
     def resident_bytes(self) -> int:
         """Return the memory of all processes together."""
-        total = 0
-        for child in self.children():
-            with suppress(psutil.NoSuchProcess):
-                total += child.memory_info().rss
-        return total
+        return sum(map(resident_bytes, self.children()))
 
     def end(self) -> int:
         """Ask it to end and return its exit status."""
@@ -119,7 +114,7 @@ def served(folder: Path, findings: Findings, files: dict[str, bytes]) -> Iterato
     finally:
         children = service.children()
         status = service.end()
-        alive = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        alive = [child for child in children if not is_gone(child.pid)]
         findings.promise("the service ends with nothing left", status == 0 and not alive)
 
 

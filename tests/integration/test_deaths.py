@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 
+from app.core.records.connection import connect
 from app.core.records.records import LEASE_S
+from tests.processes import is_gone
 from tests.service import wait_until
 
 
@@ -64,20 +65,13 @@ def test_redis_away_for_a_while_costs_no_attempt(bare_stack):
     bare_stack.start_worker()
     job_id = bare_stack.post(seconds=3)
     bare_stack.wait_for(job_id, "running")
-    (pid,) = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if serves(path, bare_stack)]
+    with connect(bare_stack.redis_url) as client:
+        pid = client.info("server")["process_id"]
     os.kill(pid, signal.SIGSTOP)  # accepts connections, answers nothing
     answer = bare_stack.http.get(f"/jobs/{job_id}")
     os.kill(pid, signal.SIGCONT)
     assert (answer.status_code, answer.json()["code"]) == (503, "internal")
     assert bare_stack.wait_for(job_id, "succeeded")["attempt"] == 1
-
-
-def serves(cmdline, stack):
-    try:
-        words = cmdline.read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return words.startswith((b"redis-server", b"/usr")) and stack.redis_url.removeprefix("unix://").encode() in words
 
 
 def test_a_job_past_its_time_fails(bare_stack):
@@ -94,10 +88,3 @@ def test_a_killed_parent_takes_its_children_with_it(bare_stack):
     os.kill(process.pid, signal.SIGKILL)
     process.wait(60)
     wait_until(lambda: is_gone(pid), 5)
-
-
-def is_gone(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True

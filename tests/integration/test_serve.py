@@ -20,6 +20,7 @@ from app.client import Client
 from app.core.errors import LipSyncError
 from model.checkpoint_config import default_checkpoint
 from tests.conftest import ROOT
+from tests.processes import children_of, command_of, is_gone
 from tests.service import wait_until
 
 VOICE = ROOT / "lipsync" / "voice.wav"
@@ -45,24 +46,13 @@ class Served:
         self.client = Client(line.split()[-1])
 
     def children(self):
-        """Return the process ids of each named child and of its descendants."""
-        parents = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-        found = [self.process.pid]
-        for pid in found:
-            found += [child for child, parent in parents.items() if parent == pid]
-        return found[1:]
+        """Return the process ids of its children and of theirs."""
+        return [child.pid for child in children_of(self.process.pid, recursive=True)]
 
-    def child(self, word):
-        """Return the process id of the direct child whose command line holds the word."""
-        for pid in self.children():
-            if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return pid
-        raise AssertionError(f"no child named {word}")
+    def child(self, words):
+        """Return the process id of the direct child whose command line holds the words."""
+        (found,) = [child for child in children_of(self.process.pid) if words in " ".join(command_of(child))]
+        return found.pid
 
     def end(self, number=signal.SIGTERM):
         self.client.close()
@@ -96,13 +86,6 @@ def submit(served, media, voice="short.wav"):
 
 def wait_running(served, job_id):
     wait_until(lambda: served.client.status(job_id)["status"] == "running", 30)
-
-
-def is_gone(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_a_face_speaks(served, media, tmp_path):
@@ -179,7 +162,7 @@ def test_killed_workers_and_redis_lose_nothing(served, media):
     job_id = submit(served, media, "longer.wav")
     wait_running(served, job_id)
     os.kill(served.child("redis-server"), signal.SIGKILL)
-    os.kill(served.child("lipsync\0worker"), signal.SIGKILL)
+    os.kill(served.child("lipsync worker"), signal.SIGKILL)
     job = served.client.wait(job_id, timeout_s=200)
     assert (job["status"], job["attempt"]) == ("succeeded", 2)
 

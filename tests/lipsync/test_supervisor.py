@@ -6,9 +6,10 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -18,6 +19,7 @@ from app.core.settings import Settings
 from lipsync.__main__ import main
 from lipsync.supervisor import SupervisedProcess, Supervisor, free_port
 from tests.conftest import ROOT
+from tests.processes import command_of, is_gone
 from tests.service import wait_until
 from worker.doctor import START_CHECKS, examine
 
@@ -61,14 +63,11 @@ def test_a_child_is_ended_with_all_it_started():
 
 
 def members(group):
+    """Return the living processes of a process group."""
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, pgid = stat.read_text().rpartition(")")[2].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(pgid) == group and state != "Z":
-            found.append(int(stat.parent.name))
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError):
+            found += [pid] if os.getpgid(pid) == group and not is_gone(pid) else []
     return found
 
 
@@ -80,15 +79,11 @@ def test_a_tied_process_dies_with_its_parent():
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    wait_until(lambda: Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep"), 5)
+    wait_until(lambda: command_of(psutil.Process(pid))[:1] == ["sleep"], 5)
     parent.send_signal(signal.SIGKILL)
     parent.wait(60)
     parent.stdout.close()
-    wait_until(lambda: not Path(f"/proc/{pid}").exists() or is_dead(pid), 5)
-
-
-def is_dead(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    wait_until(lambda: is_gone(pid), 5)
 
 
 WRONG_STARTS = [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import time
 from collections import deque
@@ -8,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 from skimage.data import astronaut
@@ -16,6 +16,7 @@ from skimage.data import astronaut
 from app.core.checks import never_stop
 from app.core.errors import ErrorCode, InputError, LipSyncError
 from app.core.probing.probe import Limits, find_ffmpeg, probe_video
+from tests.processes import children_of, command_of
 from tests.worker.clips import portrait, write_clip
 from worker.faces.detect import FaceDetector
 from worker.faces.frame_view import PlanesView
@@ -70,7 +71,7 @@ def test_a_decoder_that_ends_early_leaves_no_frozen_frames(
     write_clip(tmp_path / "clip.mp4", (picture for _ in range(count)), "25", *speedy)
     frames = decode(opened(tmp_path / "clip.mp4"), 0, count, never_stop)
     next(frames)
-    (ffmpeg,) = [child for child in psutil.Process().children() if "clip.mp4" in " ".join(child.cmdline())]
+    (ffmpeg,) = [child for child in children_of(os.getpid()) if "clip.mp4" in " ".join(command_of(child))]
     ffmpeg.send_signal(ended_by)
     time.sleep(3)  # it looks for signals twice a second, and would go on meanwhile if it were read from
     with pytest.raises(error):

@@ -11,6 +11,7 @@ import pytest
 
 from app.core.checks import never_stop
 from app.core.errors import ErrorCode
+from tests.processes import is_gone
 from tests.service import wait_until
 from tests.worker.stop import StopError, stop_after
 from worker.media.media_process import MediaProcess, ProcessKilledError
@@ -80,8 +81,7 @@ with MediaProcess([{PYTHON!r}, '-c', {inner!r}, 'file:{note}'], lambda: None) as
     wait_until(lambda: note.exists() and note.read_text(), 10)
     owner.kill()
     owner.wait(60)
-    stat = Path(f"/proc/{note.read_text()}/stat")
-    wait_until(lambda: not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z", 5)
+    wait_until(lambda: is_gone(int(note.read_text())), 5)
 
 
 def test_what_a_child_says_is_for_the_log_only() -> None:

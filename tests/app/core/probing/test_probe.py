@@ -20,6 +20,7 @@ from app.core.jobs import AudioFacts, VideoFacts
 from app.core.probing.answer import READY
 from app.core.probing.probe import Limits, ProbeBrokenError, facts_of, find_ffmpeg, probe_audio, probe_video
 from tests.conftest import ROOT
+from tests.processes import children_of, name_of
 from tests.service import wait_until
 
 LIMITS = Limits()
@@ -149,7 +150,7 @@ def test_a_missing_ffmpeg_is_an_error(tmp_path: Path) -> None:
 
 
 def looks() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if child.name().startswith("probing.child")]
+    return [child for child in children_of(os.getpid(), recursive=True) if name_of(child).startswith("probing.child")]
 
 
 @pytest.fixture

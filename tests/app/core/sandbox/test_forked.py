@@ -22,6 +22,7 @@ from app.core.sandbox.forked import MOST_BYTES, ForkedChild, ForkServerClient, P
 from app.core.sandbox.landlock import FileAccess
 from tests.app.core.sandbox import programs
 from tests.conftest import ROOT
+from tests.processes import children_of, name_of
 from tests.service import wait_until
 
 ACCESS = program_access([sys.executable], reads=[Path("/proc")])
@@ -41,7 +42,7 @@ def asleep(server: ForkServerClient) -> ForkedChild:
     return child
 
 
-def is_gone(pid: int) -> bool:
+def is_reaped(pid: int) -> bool:
     return not psutil.pid_exists(pid)
 
 
@@ -97,11 +98,7 @@ def test_nothing_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forked_children() -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it ends meanwhile
-            found += [child] if child.name().startswith("sandbox.program") else []
-    return found
+    return [child for child in children_of(os.getpid(), recursive=True) if name_of(child).startswith("sandbox.program")]
 
 
 def test_names_are_read_from_the_folder_of_the_asker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +161,7 @@ def test_children_die_with_the_server_and_the_next_one_is_served() -> None:
         assert server is not None
         server.kill()
         assert child.wait(10) == -signal.SIGKILL
-        wait_until(lambda: is_gone(child.pid), 10)
+        wait_until(lambda: is_reaped(child.pid), 10)
         with client.start(program("exit", 5), ACCESS) as other:
             assert other.wait(60) == 5
 
@@ -174,7 +171,7 @@ def test_a_client_that_is_closed_leaves_no_process() -> None:
         child = asleep(client)
         server = psutil.Process(child.pid).ppid()
     assert child.wait(10) == -signal.SIGKILL
-    wait_until(lambda: is_gone(child.pid) and is_gone(server), 10)
+    wait_until(lambda: is_reaped(child.pid) and is_reaped(server), 10)
     assert child.stdout is not None
     child.stdout.close()
 
@@ -186,7 +183,7 @@ def test_the_server_dies_with_its_parent_even_if_that_is_killed() -> None:
         pid = int(parent.stdout.readline())
         server = psutil.Process(pid).ppid()
         parent.kill()
-    wait_until(lambda: is_gone(pid) and is_gone(server), 10)
+    wait_until(lambda: is_reaped(pid) and is_reaped(server), 10)
 
 
 def test_many_threads_share_one_server_and_each_gets_its_own_answer() -> None:
