@@ -28,7 +28,7 @@ from lipsync.bench.machine_facts import machine_facts
 from lipsync.bench.second_voice import measure_second_voice
 from lipsync.bench.service_speed import measure_service
 from lipsync.bench.standard_clips import STANDARD_CLIPS, StandardClip, make_clip, transcode
-from lipsync.bench.warm_job import measure_job
+from lipsync.bench.warm_job import measure_job, measure_peak_bytes
 
 _Figures = TypeVar("_Figures")
 
@@ -57,9 +57,9 @@ class Account:
 class BenchPlan:
     """What to measure.
 
-    clips: films to measure instead of the standard ones. runs: figures are medians over so many. only: names of clips,
-    `second_voice`, `generator` or `service`; everything if empty. profile: file for a flame graph of one more job with
-    the first clip.
+    clips: films to measure instead of the standard ones. runs: figures of time are medians over so many. only: names of
+    clips, `second_voice`, `generator` or `service`; everything if empty. profile: file for a flame graph of one more
+    job with the first clip.
     """
 
     clips: tuple[Path, ...] = ()
@@ -152,7 +152,7 @@ def _measure_clip(name: str, find: Callable[[], Path], folder: Path, runs: int, 
         "transcode_cpu_s": statistics.median(transcode_cpu_s for _, transcode_cpu_s in transcodes),
         "ratio": statistics.median(job["wall_s"] / transcode_s for job, (transcode_s, _) in pairs),
         "cpu_ratio": statistics.median(job["cpu_s"] / transcode_cpu_s for job, (_, transcode_cpu_s) in pairs),
-        "peak_rss_bytes": max(job["peak_rss_bytes"] for job in jobs),
+        "peak_rss_bytes": measure_peak_bytes(clip),
     }
 
 
