@@ -1,8 +1,9 @@
 """The share of a machine that one worker process takes: its cores, its memory, and the turns of its threads.
 
 While a clip is rendered, ffmpeg decodes and encodes in processes of its own, and faces are tracked, cropped, drawn and
-blended in threads. All of them want the same cores at the same time. So the networks get half of the cores, OpenCV and
-mediapipe compute on the thread that calls them, and idle threads of OpenMP sleep (`lipsync.__main__`).
+blended in threads. All of them want the same cores at the same time. So the networks get half of the cores, each
+ffmpeg at most as many threads as there are cores, OpenCV and mediapipe compute on the thread that calls them, and idle
+threads of OpenMP sleep (`lipsync.__main__`). Where several worker processes run, the cores are divided among them.
 
 Several worker processes may share one GPU; with `LIPSYNC_DEVICE=auto` all of them use the first one. Each has a CUDA
 context of its own, which takes some hundred MB, and so has each ffmpeg that decodes or encodes on the GPU. The network

@@ -14,7 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -45,8 +45,7 @@ from worker.media.film_steps import clock_step, film_options, upright_steps
 from worker.media.hdr_peak import peak_whites
 from worker.media.media_process import MediaProcess
 from worker.media.still import read_still
-from worker.media.video_codecs import LEAST_FRAMES, nvdec_knows, nvdec_options, nvdec_steps
-from worker.process_share import usable_cores
+from worker.media.video_codecs import LEAST_FRAMES, VideoCodecs, nvdec_knows, nvdec_options, nvdec_steps
 
 VIDEO_SUFFIXES: Final = frozenset({".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".avi", ".webm", ".m4v", ".ts"})
 INDEXED_FORMATS: Final = frozenset({"mov", "matroska"})
@@ -66,7 +65,7 @@ class Source:
 
     conversion: way from the colours of the file to those of the frames. still: the only frame of a still picture,
     (H * 3/2, W) uint8 I420; None for a video. warnings: sentences on what the frames do not show as the file does.
-    gpu: number of the GPU that decodes what it can; None: software decodes.
+    codecs: what decodes it.
     """
 
     path: Path
@@ -76,7 +75,7 @@ class Source:
     conversion: ColourConversion
     still: U8 | None = None
     warnings: tuple[str, ...] = ()
-    gpu: int | None = None
+    codecs: VideoCodecs = field(default_factory=VideoCodecs)
 
     @property
     def colour(self) -> ColourMatrix:
@@ -120,11 +119,12 @@ def open_source(
     ffmpeg_path: str,
     check: Check,
     peak: float | None = None,
-    gpu: int | None = None,
+    codecs: VideoCodecs | None = None,
 ) -> Source:
     """Return the source of a video or still picture that was probed; raises InputError.
 
-    peak: brightest light of an HDR video in reference whites; None: it is measured. gpu: see `Source`.
+    peak: brightest light of an HDR video in reference whites; None: it is measured. codecs: what decodes it;
+    None: software, on all cores.
     """
     if facts.format in PICTURE_FORMATS:
         colour = ColourMatrix.for_height(facts.height)
@@ -139,7 +139,7 @@ def open_source(
     if conversion.is_hdr:
         measured = peak or peak_whites(path, facts, conversion, picture, ffmpeg_path, check)
         conversion = replace(conversion, peak=measured)
-    source = Source(path, facts, picture, ffmpeg_path, conversion, warnings=warnings, gpu=gpu)
+    source = Source(path, facts, picture, ffmpeg_path, conversion, warnings=warnings, codecs=codecs or VideoCodecs())
     if facts.kind == "image":
         return replace(source, still=next(decode(source, 0, 1, check)))
     return source
@@ -175,8 +175,9 @@ def decode(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
 
 
 def _decode_stream(source: Source, first: int, last: int, check: Check) -> Iterator[U8]:
-    if source.gpu is not None and last - first >= LEAST_FRAMES and nvdec_knows(source.facts, source.picture):
-        for frame in gpu_frames(source, source.gpu, first, last, check):
+    gpu = source.codecs.decoder_gpu
+    if gpu is not None and last - first >= LEAST_FRAMES and nvdec_knows(source.facts, source.picture):
+        for frame in gpu_frames(source, gpu, first, last, check):
             yield frame
             first += 1
         if first == last:
@@ -250,7 +251,7 @@ def range_arguments(source: Source, first: int, last: int, gpu: int | None = Non
     options, start_s = seek(source, first - margin)
     steps = [clock_step(source.facts, start_s), *upright_steps(source.facts, source.picture)]
     if gpu is None:
-        options["threads"] = media_threads(max(1, usable_cores() // 2))  # later stages are slower
+        options["threads"] = media_threads(max(1, source.codecs.cores // 2))  # later stages are slower
     else:
         options |= nvdec_options(gpu)
         steps = [*nvdec_steps(source.picture), *steps]

@@ -127,7 +127,7 @@ class Encoder:
             framerate=str(source.rate),
             thread_queue_size=1,  # eight raw frames would wait there, if nothing is said
         )
-        output = encoder_options(options, self._gpu)
+        output = encoder_options(options, self._gpu, source.codecs.cores)
         # the tags are set on the frames: as output options they would make ffmpeg convert the pixels
         filters = [":".join(["setparams=range=tv", *(f"{name}={value}" for name, value in source.tags.items())])]
         width, height = output_size(source, options)
@@ -168,8 +168,8 @@ def join(
                 pts, dts = (grid.format(name, source.rate) for name in ("PTS", "DTS"))
                 settings: FfmpegOptions = {"vcodec": "copy", "bsf:v": f"setts=pts={pts}:dts={dts}"}
             else:
-                settings = encoder_options(options, None) | {"vf": f"setpts={grid.format('PTS', source.rate)}"}
-                settings["fps_mode"] = "passthrough"
+                settings = encoder_options(options, None, source.codecs.cores)
+                settings |= {"vf": f"setpts={grid.format('PTS', source.rate)}", "fps_mode": "passthrough"}
             settings |= feed.options | FILE_OPTIONS
             stream = ffmpeg.output(pictures["v:0"], feed.input["a:0"], file_address(part), **settings)
             arguments = ffmpeg_arguments(stream, source.ffmpeg, "-y")

@@ -27,7 +27,6 @@ from worker.media.decode import (
 from worker.media.ffmpeg_command import FfmpegOptions, media_threads
 from worker.media.film_steps import clock_step, upright_steps
 from worker.media.prefetch import Prefetch
-from worker.process_share import usable_cores
 
 SOUGHT_FORMATS: Final = INDEXED_FORMATS | {"mpegts", "mpeg", "avi"}  # a time is found without reading all before it
 SPARSE_SLACK_S: Final = 0.2  # how much later than its time a sparse frame may be, so that fewer frames are decoded
@@ -168,7 +167,7 @@ def _spaced_arguments(source: Source, span: tuple[Fraction, Fraction], count: in
     begin_s, step_s = float((first - HALF_FRAME) / source.rate), spacing.step_s
     since = f"(t-({begin_s:.6f}))"
     options, start_s = seek(source, first)
-    options |= {"skip_frame": spacing.skip, "threads": media_threads(usable_cores())}
+    options |= {"skip_frame": spacing.skip, "threads": media_threads(source.codecs.cores)}
     steps = [
         clock_step(source.facts, start_s),
         *upright_steps(source.facts, source.picture),

@@ -12,7 +12,7 @@ run on a GPU. A worker therefore tries each codec before it takes a job (`worker
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from app.core.errors import ErrorCode, ServiceError
@@ -20,7 +20,7 @@ from app.core.jobs import JobOptions, VideoFacts
 from app.core.probing.probe import PictureFacts
 from app.core.settings import Settings
 from worker.media.ffmpeg_command import FfmpegOptions, media_threads
-from worker.process_share import usable_cores
+from worker.process_share import cores_of, usable_cores
 
 SOFTWARE, NVIDIA = "software", "nvidia"
 LEAST_CRF: Final = 1  # 0 would be lossless, which profile High does not have, or a quality of NVENC's own choice
@@ -58,10 +58,14 @@ class GpuEncoderError(ServiceError):
 
 @dataclass(frozen=True)
 class VideoCodecs:
-    """Numbers of the GPUs that decode and encode video; None: software does."""
+    """What decodes and encodes video in one worker process.
+
+    decoder_gpu, encoder_gpu: numbers of GPUs; None: software does. cores: most that software uses at once.
+    """
 
     decoder_gpu: int | None = None
     encoder_gpu: int | None = None
+    cores: int = field(default_factory=usable_cores)
 
     @classmethod
     def of(cls, settings: Settings) -> VideoCodecs:
@@ -70,10 +74,8 @@ class VideoCodecs:
         return cls(
             gpu if settings.video_decoder == NVIDIA else None,
             gpu if settings.video_encoder == NVIDIA else None,
+            cores_of(settings),
         )
-
-
-IN_SOFTWARE: Final = VideoCodecs()
 
 
 def gpu_number(device: str) -> int:
@@ -110,8 +112,8 @@ def nvdec_steps(picture: PictureFacts) -> list[str]:
     return [f"format={picture.pixel_format.replace('yuvj', 'yuv')}", f"crop=if({is_whole}\\,iw\\,-1):ih:0:0:exact=1"]
 
 
-def encoder_options(options: JobOptions, gpu: int | None) -> FfmpegOptions:
-    """Return the options of ffmpeg's encoder for H.264 High; gpu: None encodes in software."""
+def encoder_options(options: JobOptions, gpu: int | None, cores: int) -> FfmpegOptions:
+    """Return the options of ffmpeg's encoder for H.264 High; gpu: None encodes in software, on so many cores."""
     crf = max(options.crf, LEAST_CRF)
     chosen: FfmpegOptions
     if gpu is None:
@@ -119,7 +121,7 @@ def encoder_options(options: JobOptions, gpu: int | None) -> FfmpegOptions:
             "vcodec": "libx264",
             "preset": options.preset,
             "crf": crf,
-            "threads:v": media_threads(usable_cores()),
+            "threads:v": media_threads(cores),
             "x264-params": "8x8dct=1",  # without it, the fastest preset would not be profile High
         }
     else:

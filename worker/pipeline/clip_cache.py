@@ -70,7 +70,7 @@ def film_key(source: Source) -> str:
     """Return a text that tells all that the decoded frames of a source depend on."""
     facts = source.facts.model_dump_json() + repr(source.picture)
     program = Path(source.ffmpeg).stat()
-    decoder = (source.ffmpeg, program.st_size, program.st_mtime_ns, source.gpu is not None)
+    decoder = (source.ffmpeg, program.st_size, program.st_mtime_ns, source.codecs.decoder_gpu is not None)
     return repr((facts, source.conversion, decoder, program_fingerprint()))
 
 

@@ -112,8 +112,8 @@ def _look(context: RunContext, end_s: float, detector: FaceDetector, check: Chec
     end_s: the length of the voice as it was probed, or the end of the last stretch.
     """
     sources, options, shape = context.sources, context.options, context.synthesizer.config
-    gpu = context.codecs.decoder_gpu
-    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check, gpu=gpu)
+    ffmpeg, codecs = find_ffmpeg(context.ffmpeg), context.codecs
+    source = open_source(sources.video, sources.input.video, ffmpeg, check, codecs=codecs)
     # As `find_faces_in` does, by the length that was probed: both must look at the same frames.
     shown = plan_timeline(options, source, end_s)
     stretches = stretches_of(options, source, shown)

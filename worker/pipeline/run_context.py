@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,7 +11,7 @@ from app.core.dubs import voice_names
 from app.core.jobs import AudioFacts, JobInput, JobOptions, Report, ResultFacts
 from app.core.storage.cache import JobCache
 from worker.media.sound_feed import PlayedSound
-from worker.media.video_codecs import IN_SOFTWARE, VideoCodecs
+from worker.media.video_codecs import VideoCodecs
 from worker.media.voice import MIN_VOICE_S
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class RunContext:
     detectors: DetectorPool
     ffmpeg: str | None = None
     cache: JobCache | None = None
-    codecs: VideoCodecs = IN_SOFTWARE
+    codecs: VideoCodecs = field(default_factory=VideoCodecs)
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,9 @@ def load_plan(saved: FilePair, context: RunContext) -> tuple[Plan, dict[str, flo
         message, hint = "The job was planned with another checkpoint; submit it again.", "Submit the job again."
         raise ServiceError(ErrorCode.CHECKPOINT_INVALID, message, hint=hint)
     roles = [_saved_role(number, facts, saved_arrays, context) for number, facts in enumerate(decisions["choosers"])]
-    sources, peak, gpu = context.sources, decisions["peak"], context.codecs.decoder_gpu
-    source = open_source(sources.video, sources.input.video, find_ffmpeg(context.ffmpeg), check, peak, gpu)
+    video, peak = context.sources.video, decisions["peak"]
+    facts, ffmpeg = context.sources.input.video, find_ffmpeg(context.ffmpeg)
+    source = open_source(video, facts, ffmpeg, check, peak, context.codecs)
     timeline = plan_timeline(context.options, source, decisions["voice_s"])
     parts = tuple(SoundPart(**part) for part in decisions["sound_parts"])
     stretches = tuple(stretches_of(context.options, source, timeline))

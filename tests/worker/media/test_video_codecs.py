@@ -15,8 +15,9 @@ from app.core.errors import ErrorCode, ServiceError
 from app.core.jobs import PRESETS, JobOptions
 from app.core.probing.probe import Limits, find_ffmpeg, probe_video
 from app.core.program_output import program_output
+from app.core.settings import Settings
 from tests.worker.gpu_ffmpeg import gpu_ffmpeg
-from worker.media.decode import Source, decode, gpu_frames, open_source
+from worker.media.decode import Source, decode, gpu_frames, open_source, range_arguments
 from worker.media.encode import Encoder, are_alike
 from worker.media.media_process import MediaProcess, ProcessKilledError, uses_gpu
 from worker.media.mp4_header import h264_header
@@ -24,9 +25,11 @@ from worker.media.video_codecs import (
     LEAST_FRAMES,
     NVENC_PRESETS,
     GpuEncoderError,
+    VideoCodecs,
     encoder_options,
     nvdec_knows,
 )
+from worker.process_share import usable_cores
 
 FRAMES = 80
 FILMS = {
@@ -49,7 +52,7 @@ def film(folder: Path, options: str, ffmpeg: str) -> Source:
     path = folder / "film.mkv"
     moving = ["-f", "lavfi", "-i", f"testsrc2=s=162x92:r=25:d={FRAMES / 25},noise=alls=20:allf=t"]
     subprocess.run([find_ffmpeg(None), "-v", "error", "-y", *moving, *options.split(), str(path)], check=True)
-    return open_source(path, probe_video(path, Limits()), ffmpeg, never_stop, gpu=0)
+    return open_source(path, probe_video(path, Limits()), ffmpeg, never_stop, codecs=VideoCodecs(decoder_gpu=0))
 
 
 def equal(ones: list[np.ndarray], others: list[np.ndarray]) -> bool:
@@ -57,7 +60,7 @@ def equal(ones: list[np.ndarray], others: list[np.ndarray]) -> bool:
 
 
 def in_software(source: Source) -> list[np.ndarray]:
-    return list(decode(replace(source, gpu=None), 0, FRAMES, never_stop))
+    return list(decode(replace(source, codecs=VideoCodecs()), 0, FRAMES, never_stop))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_nvenc_knows_every_option_and_preset():
     general = {"vcodec", "b:v", "g", "pix_fmt"}
     assert set(NVENC_PRESETS) == set(get_args(PRESETS))
     for preset in get_args(PRESETS):
-        options = encoder_options(JobOptions(preset=preset), 0)
+        options = encoder_options(JobOptions(preset=preset), 0, 1)
         assert {f"-{name.removesuffix(':v')}" for name in options.keys() - general} <= words
         assert {str(options[name]) for name in ("preset", "tune", "rc", "profile:v")} <= words
 
@@ -122,8 +125,23 @@ def test_nvenc_knows_every_option_and_preset():
 @pytest.mark.parametrize("crf", [0, 1, 18, 40])
 def test_the_quality_of_both_encoders_follows_the_job(crf):
     job = JobOptions(crf=crf)
-    assert encoder_options(job, None)["crf"] == encoder_options(job, 3)["cq"] == max(crf, 1)
-    assert encoder_options(job, 3)["gpu"] == 3
+    software, gpu = encoder_options(job, None, 1), encoder_options(job, 3, 1)
+    assert software["crf"] == gpu["cq"] == max(crf, 1)
+    assert gpu["gpu"] == 3
+
+
+@pytest.mark.parametrize(("cores", "decoding", "encoding"), [(1, 1, 1), (2, 1, 2), (5, 2, 5), (64, 16, 16)])
+def test_software_takes_as_many_threads_as_its_worker_has_cores(tmp_path, cores, decoding, encoding):
+    made = film(tmp_path, "-c:v libx264 -preset ultrafast -pix_fmt yuv420p", find_ffmpeg(None))
+    source = replace(made, codecs=VideoCodecs(cores=cores))
+    arguments = range_arguments(source, 0, FRAMES)
+    assert arguments[arguments.index("-threads") + 1] == str(decoding)
+    assert encoder_options(JobOptions(), None, cores)["threads:v"] == encoding
+
+
+def test_workers_divide_the_cores_that_decode_and_encode():
+    cores = usable_cores()
+    assert [VideoCodecs.of(Settings(workers=workers)).cores for workers in (1, 10 * cores)] == [cores, 1]
 
 
 def encoded(source: Source, output: Path, gpu: int | None, frames: int = 10) -> Path:

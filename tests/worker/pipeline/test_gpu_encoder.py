@@ -116,7 +116,7 @@ def test_segments_of_different_encoders_become_one_stream(
     split = begin(planning, tmp_path / "out.mp4", 1.0)
     assert isinstance(split, PlannedClip) and split.segments == 2
     plan, _ = load_plan(split.plan, planning)
-    assert (plan.encoder, plan.source.gpu) == ((NVIDIA, 0) if planner else (SOFTWARE, None))
+    assert (plan.encoder, plan.source.codecs.decoder_gpu) == ((NVIDIA, 0) if planner else (SOFTWARE, None))
     pieces = pieces_of(split, [worker(f"worker{number}", state) for number, state in enumerate(others)])
     assert (len({h264_header(piece.media) for piece in pieces}) == 2) is is_mixed
     outcome = join_segments(worker("join", None), split.plan, pieces, tmp_path / "out.mp4", 1.0)
