@@ -6,8 +6,8 @@ can be deleted alone; in a folder they are links to the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app.caller import Caller
-from app.core.dub_voices import addresses, check_voices, options_to_keep, voice_paths
-from app.core.dubs import is_address, voice_names
-from app.core.errors import LipSyncError
+from app.core.dub_voices import check_voices, options_to_keep, voice_paths, voices_elsewhere
+from app.core.dubs import voice_names
+from app.core.errors import naming
+from app.core.file_names import is_elsewhere
 from app.core.jobs import JobInput, JobOptions, new_job_id
 from app.core.options import check_options_fit, checked_options, first_fault, needs_film_sound, option_error, place_text
 from app.core.records.batches import NewJob
@@ -38,7 +39,6 @@ from app.services import Services
 MAX_JOBS: Final = 500
 
 
-_UPLOAD_START: Final = "upload:"
 _SOURCE: Final = "Name of a file of the form, an address, or `upload:ID`."
 
 
@@ -86,10 +86,7 @@ async def received_batch(request: Request, services: Services, caller: Caller) -
         webhook_url = received.form.texts.get("webhook_url") or None
         notice = await run_in_threadpool(with_webhook, services, caller, JobOptions(webhook_url=webhook_url))
         options = await run_in_threadpool(_all_options, items, received)  # of 500 jobs it can take a second
-        sources = [text for item in items for text in item.sources.values()]
-        voices = [text for one in options for text in addresses(one.segments)]
-        await received.fetch(services, caller.owner, [*filter(is_address, sources), *voices])
-        await received.fetch_uploads(services, caller.owner, map(_upload_id, filter(_is_upload, sources)))
+        await received.fetch(services, caller.owner, _elsewhere(items, options))
         probed: _Probed = {}
         jobs = enumerate(zip(items, options, strict=True))
         intakes = [await _checked_item(services, received, number, *job, probed) for number, job in jobs]
@@ -153,22 +150,23 @@ def _all_options(items: list[BatchItem], received: ReceivedForm) -> list[JobOpti
 
 def _checked_options(number: int, item: BatchItem, received: ReceivedForm) -> JobOptions:
     """Return the options of a job, whose dubs name voices that are there; its error says which job it is."""
-    with _naming(number):
+    with naming(f"jobs[{number}]"):
         options = _options(item)
     if bool(options.segments) == (item.audio is not None):
         reason = "with segments, each of them names its own voice" if options.segments else "this file is required"
         raise option_error(f"jobs[{number}].audio: {reason}.")
-    with _naming(number):
+    with naming(f"jobs[{number}]"):
         check_voices(options, received.form.files, item.sources)
         return options
 
 
-def _is_upload(text: str) -> bool:
-    return text.startswith(_UPLOAD_START)
-
-
-def _upload_id(text: str) -> str:
-    return text.removeprefix(_UPLOAD_START)
+def _elsewhere(items: list[BatchItem], options: list[JobOptions]) -> dict[str, str]:
+    """Return what the jobs name that does not come with the form, by its place for errors."""
+    found: dict[str, str] = {}
+    for number, (item, chosen) in enumerate(zip(items, options, strict=True)):
+        named = item.sources | voices_elsewhere(chosen.segments)
+        found |= {f"jobs[{number}].{place}": name for place, name in named.items() if is_elsewhere(name)}
+    return found
 
 
 async def _checked_item(
@@ -180,7 +178,7 @@ async def _checked_item(
     probed: _Probed,
 ) -> Intake:
     """Return a job of a batch; its error says which one it is."""
-    with _naming(number):
+    with naming(f"jobs[{number}]"):
         files = {part: _path_of(received, part, source) for part, source in item.sources.items()}
         files |= voice_paths(options.segments, received.form.files, received.fetched)
         options = options_to_keep(options)
@@ -191,21 +189,9 @@ async def _checked_item(
         return Intake(new_job_id(), files, probed[key], options)
 
 
-@contextmanager
-def _naming(number: int) -> Iterator[None]:
-    """Add the number of a job to errors."""
-    try:
-        yield
-    except LipSyncError as error:
-        error.message = f"jobs[{number}]: {error.message}"
-        raise
-
-
 def _path_of(received: ReceivedForm, part: str, source: str) -> Path:
-    if is_address(source):
+    if is_elsewhere(source):
         return received.fetched[source]
-    if _is_upload(source):
-        return received.fetched[_upload_id(source)]
     if source not in received.form.files:
         raise option_error(f"{part}: the form has no file of this name.")
     return received.form.files[source]

@@ -17,8 +17,9 @@ from app.core.options import OPTION_NAMES, option_error, quoted
 from app.core.storage.port import PARTS
 
 REQUIRED: Final = ("video", "audio")
-URL_FIELDS: Final = {f"{name}_url": name for name in PARTS}  # addresses of files, by the name of their field
-UPLOAD_FIELDS: Final = {f"{name}_upload": name for name in PARTS}  # ids of files in the bucket, likewise
+URL_FIELDS: Final = {f"{name}_url": name for name in PARTS}  # the part whose address a field holds
+UPLOAD_FIELDS: Final = {f"{name}_upload": name for name in PARTS}  # the part of which a field holds the upload's id
+PART_OF_FIELD: Final = URL_FIELDS | UPLOAD_FIELDS
 BATCH_TEXTS: Final = {"jobs": 4 * 1024**2, "webhook_url": 2000}  # longest text in bytes
 MAX_OPTION_BYTES: Final = 16 * 1024
 MAX_SEGMENTS_BYTES: Final = 512 * 1024  # of the option `segments`: an address in each entry, and more
@@ -57,7 +58,7 @@ class JobForm:
         """Return what a field holds, None if there is no such field."""
         if name in PARTS:
             return "file"
-        if name in OPTION_NAMES or name in URL_FIELDS or name in UPLOAD_FIELDS:
+        if name in OPTION_NAMES or name in PART_OF_FIELD:
             return "text"
         return "file" if has_filename and _FILE_NAME.fullmatch(name) else None
 

@@ -21,7 +21,15 @@ from kombu.exceptions import OperationalError
 from starlette.concurrency import run_in_threadpool
 
 from app.caller import Caller
-from app.core.dub_voices import addresses, check_all_used, check_voices, job_files, options_to_keep, voice_paths
+from app.core.dub_voices import (
+    check_all_used,
+    check_voices,
+    job_files,
+    options_to_keep,
+    voice_paths,
+    voices_elsewhere,
+)
+from app.core.file_names import UPLOAD_START
 from app.core.jobs import JobInput, JobOptions, new_job_id
 from app.core.options import check_options_fit, option_error, options_from_text
 from app.core.outgoing.guarded_url import parse_url
@@ -29,7 +37,7 @@ from app.core.queue import send_job
 from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
-from app.form_shapes import UPLOAD_FIELDS, URL_FIELDS, JobForm
+from app.form_shapes import PART_OF_FIELD, UPLOAD_FIELDS, JobForm
 from app.idempotency import checked_key, fingerprint
 from app.probe_files import probe_files
 from app.received_form import received_form
@@ -74,17 +82,14 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
     job_id = new_job_id()
     async with received_form(request, services, job_id, JobForm()) as received:
         texts = received.form.texts
-        urls = {URL_FIELDS[name]: text for name, text in texts.items() if name in URL_FIELDS}
-        uploads = {UPLOAD_FIELDS[name]: text for name, text in texts.items() if name in UPLOAD_FIELDS}
-        others = URL_FIELDS.keys() | UPLOAD_FIELDS.keys()
-        options = options_from_text({name: text for name, text in texts.items() if name not in others})
+        elsewhere = {field: _name_of(field, text) for field, text in texts.items() if field in PART_OF_FIELD}
+        options = options_from_text({name: text for name, text in texts.items() if name not in PART_OF_FIELD})
         options = await run_in_threadpool(with_webhook, services, caller, options)
         sent = received.form.files
-        check_voices(options, sent, {*sent, *urls, *uploads})
+        check_voices(options, sent, {*sent, *(PART_OF_FIELD[field] for field in elsewhere)})
         check_all_used(options, sent)
-        await received.fetch(services, caller.owner, [*urls.values(), *addresses(options.segments)])
-        await received.fetch_uploads(services, caller.owner, uploads.values())
-        named = {name: received.fetched[source] for name, source in (urls | uploads).items()}
+        await received.fetch(services, caller.owner, elsewhere | voices_elsewhere(options.segments))
+        named = {PART_OF_FIELD[field]: received.fetched[source] for field, source in elsewhere.items()}
         files = job_files(options, sent, named) | voice_paths(options.segments, sent, received.fetched)
         files = await run_in_threadpool(own_names, files, job_id)
         options = options_to_keep(options)
@@ -97,6 +102,11 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
         finally:
             with anyio.CancelScope(shield=True):
                 await run_in_threadpool(intake.discard_unless_kept, services)
+
+
+def _name_of(field: str, text: str) -> str:
+    """Return how the code names the file of a field: by its address, or by its upload."""
+    return UPLOAD_START + text if field in UPLOAD_FIELDS else text
 
 
 def with_webhook(services: Services, caller: Caller, options: JobOptions) -> JobOptions:

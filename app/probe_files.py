@@ -10,8 +10,9 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from app.core.dubs import dub_name, voice_names
-from app.core.errors import InputError, LipSyncError
+from app.core.dub_voices import voice_place
+from app.core.dubs import voice_names
+from app.core.errors import InputError, naming
 from app.core.jobs import AudioFacts, JobInput, JobOptions, VideoFacts
 from app.core.options import needs_film_sound
 from app.core.storage.port import PARTS
@@ -40,11 +41,8 @@ async def probe_files(
         return await probe(services.prober.audio, files[name]) if name in files else None
 
     async def probe_voice(name: str) -> AudioFacts | None:
-        try:
+        with naming(voice_place(voices.index(name))):
             return await probe_sound(name)
-        except LipSyncError as error:
-            error.message = f"{dub_name(voices.index(name))}.audio: {error.message}"
-            raise
 
     names = list(dict.fromkeys(voices))
     outcomes = await asyncio.gather(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,9 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from app.core.errors import ErrorCode, InputError
+from app.core.checks import Check
+from app.core.errors import ErrorCode, InputError, naming
+from app.core.file_names import UPLOAD_START, is_upload
 from app.core.outgoing.fetch import fetch
 from app.core.outgoing.guarded_url import parse_url
 from app.direct_upload import fetch_upload
@@ -33,7 +35,7 @@ TIMEOUTS_OF_A_FORM: Final = 5  # all downloads of one form may take as long as s
 class ReceivedForm:
     """Form whose files lie in a folder of this host, until the reception ends.
 
-    fetched: paths of further files by address, or by id of the upload.
+    fetched: paths of further files by address, or by `upload:ID`.
     """
 
     request: Request
@@ -41,40 +43,39 @@ class ReceivedForm:
     folder: Path
     fetched: dict[str, Path] = field(default_factory=dict)
 
-    async def fetch(self, services: Services, owner: str, urls: Iterable[str]) -> None:
-        """Download the files at these addresses, one after the other, each once; they count as uploaded.
+    async def fetch(self, services: Services, owner: str, elsewhere: Mapping[str, str]) -> None:
+        """Get the files that did not come with the form, one after the other, each once; they count as uploaded.
+
+        elsewhere: addresses and `upload:ID`s, each with the place of the form that errors name.
 
         All downloads together have TIMEOUTS_OF_A_FORM times the time of one, the waits for a thread not counted. A
         download ends early when the client leaves or this process shuts down. Raises InputError(url_blocked,
-        url_fetch_failed, input_too_large), CapacityError(storage_full, queue_full), ClientDisconnect.
+        url_fetch_failed, option_invalid, input_too_large), CapacityError(storage_full, queue_full),
+        StorageUnavailableError, ClientDisconnect, `redis.RedisError`.
         """
-        wanted = [url for url in dict.fromkeys(urls) if url not in self.fetched]
-        for url in wanted:
-            parse_url(url, services.url_client.policy)
+        for place, name in elsewhere.items():
+            if not is_upload(name):
+                with naming(place):
+                    parse_url(name, services.url_client.policy)
         budget = TimeBudget(TIMEOUTS_OF_A_FORM * services.url_client.limits.total_s)
-        for url in wanted:
-            path, left = self._next_path(), self._left_bytes(services)
-            with until_client_leaves(self.request) as wait:
-                check = partial(_check_wanted, services, wait)
-                download = partial(fetch, services.url_client, url, path, max_bytes=left, check=check)
-                await services.downloads.run(owner, partial(budget.spend, download))
-            self.fetched[url] = path
-
-    async def fetch_uploads(self, services: Services, owner: str, upload_ids: Iterable[str]) -> None:
-        """Copy the files of these uploads from the bucket, each once; they count as uploaded with the form.
-
-        Raises InputError(option_invalid, input_too_large), CapacityError(storage_full), StorageUnavailableError,
-        ClientDisconnect, `redis.RedisError`.
-        """
-        for upload_id in dict.fromkeys(upload_ids):
-            if upload_id in self.fetched:
+        for place, name in elsewhere.items():
+            if name in self.fetched:
                 continue
-            folder, left = self._next_path(), self._left_bytes(services)
-            folder.mkdir()
-            with until_client_leaves(self.request) as wait:
+            with naming(place), until_client_leaves(self.request) as wait:
                 check = partial(_check_wanted, services, wait)
-                copy = partial(fetch_upload, services, owner, upload_id, folder, left, check)
-                self.fetched[upload_id] = await services.downloads.run(owner, copy)
+                download = partial(self._download, services, name, budget, check)
+                copy = partial(self._copy, services, owner, name, check)
+                self.fetched[name] = await services.downloads.run(owner, copy if is_upload(name) else download)
+
+    def _download(self, services: Services, url: str, budget: TimeBudget, check: Check) -> Path:
+        path, left = self._next_path(), self._left_bytes(services)
+        budget.spend(partial(fetch, services.url_client, url, path, max_bytes=left, check=check))
+        return path
+
+    def _copy(self, services: Services, owner: str, upload: str, check: Check) -> Path:
+        folder, left = self._next_path(), self._left_bytes(services)
+        folder.mkdir()
+        return fetch_upload(services, owner, upload.removeprefix(UPLOAD_START), folder, left, check)
 
     def _next_path(self) -> Path:
         return self.folder / f".fetched-{len(self.fetched)}"  # no file of a form has such a name

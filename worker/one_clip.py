@@ -11,9 +11,9 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from app.core.dub_voices import check_voices, job_files, options_to_keep, voice_paths
-from app.core.dubs import dub_name, voice_names
-from app.core.errors import InputError
+from app.core.dub_voices import check_voices, job_files, options_to_keep, voice_paths, voice_place
+from app.core.dubs import voice_names
+from app.core.errors import InputError, naming
 from app.core.jobs import AudioFacts, JobInput, JobOptions
 from app.core.options import check_options_fit, needs_film_sound, option_error, options_from_text
 from app.core.output_path import checked_output, ending_on_signals
@@ -95,7 +95,7 @@ def _voice_paths(options: JobOptions, files: Mapping[str, Path]) -> dict[str, Pa
     """Return the paths of the voices of dubs; raises InputError for an address, which nothing fetches here."""
     for number, dub in enumerate(options.segments):
         if dub.audio not in files:
-            raise option_error(f"{dub_name(number)}.audio: must be a file here, not an address.")
+            raise option_error(f"{voice_place(number)}: must be a file here, not an address.")
     return voice_paths(options.segments, files, {})
 
 
@@ -105,11 +105,8 @@ def _probe(files: Mapping[str, Path], options: JobOptions, limits: Limits) -> Jo
     audio, mix = (probe_audio(files[name], limits) if name in files else None for name in ("audio", "audio_mix"))
     voices: list[AudioFacts] = []
     for number, name in enumerate(voice_names(options.segments)):
-        try:
+        with naming(voice_place(number)):
             voices.append(probe_audio(files[name], limits))
-        except InputError as error:
-            error.message = f"{dub_name(number)}.audio: {error.message}"
-            raise
     film_audio = None
     if needs_film_sound(options) and video.has_audio:
         with suppress(InputError):  # the clip then warns that the video's own sound is missing

@@ -1,4 +1,4 @@
-"""The voices of dubs at the door: each entry of the option `segments` names a file of the form, or an address.
+"""The voices of dubs at the door: each entry of the option `segments` names a file, here or elsewhere.
 
 Every entry must name something that is there, and every file of the form must be of use. An error names the entry.
 """
@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
-from app.core.dubs import Dub, dub_name, is_address, voice_names, without_addresses
+from app.core.dubs import Dub, dub_name, voice_names, without_addresses
+from app.core.file_names import is_elsewhere
 from app.core.jobs import JobOptions
 from app.core.options import effective_options, option_error, quoted
 from app.core.storage.port import PARTS
@@ -27,8 +28,8 @@ def check_voices(options: JobOptions, files: Collection[str], parts: Collection[
             raise option_error("audio: this file is required.")
         return
     for number, dub in enumerate(options.segments):
-        if not is_address(dub.audio) and dub.audio not in files:
-            raise option_error(f"{dub_name(number)}.audio: the form has no file of this name.")
+        if not is_elsewhere(dub.audio) and dub.audio not in files:
+            raise option_error(f"{voice_place(number)}: the form has no file of this name.")
     if "audio" in parts and "audio" not in files:
         raise option_error("audio: with segments, each of them names its own voice.")
 
@@ -50,9 +51,14 @@ def _parts(options: JobOptions) -> tuple[str, ...]:
     return ALWAYS_USED if options.segments else PARTS
 
 
-def addresses(dubs: Collection[Dub]) -> list[str]:
-    """Return the addresses that dubs name."""
-    return [dub.audio for dub in dubs if is_address(dub.audio)]
+def voice_place(number: int) -> str:
+    """Return where a request names the voice of a dub, counted from 0, for errors."""
+    return f"{dub_name(number)}.audio"
+
+
+def voices_elsewhere(dubs: Collection[Dub]) -> dict[str, str]:
+    """Return what dubs name that does not come with the form, by its place for errors."""
+    return {voice_place(number): dub.audio for number, dub in enumerate(dubs) if is_elsewhere(dub.audio)}
 
 
 def voice_paths(dubs: Collection[Dub], files: Mapping[str, Path], fetched: Mapping[str, Path]) -> dict[str, Path]:

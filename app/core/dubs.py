@@ -7,8 +7,8 @@ silence, and a longer one is cut off. Dubs may overlap in time if they are of di
 once. What a dub does not say itself (face, strength, ...), the options of the job say; a job's record holds what really
 applies.
 
-The voice of a dub is a part of the same form, or an address. Several dubs may name the same one: it is stored once,
-under a name of its own (`voice_names`). The record does not keep addresses, because they may hold secrets.
+The voice of a dub is a part of the same form, an address, or an upload. Several dubs may name the same one: it is
+stored once, under a name of its own (`voice_names`). The record does not keep addresses: they may hold secrets.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.core.face_choice import FACE_PATTERN, SPEAKING, parse_face
+from app.core.file_names import is_address
 
 MAX_DUBS: Final = 100
 MAX_AT_ONCE: Final = 8  # dubs that overlap in time
 MIN_STRETCH_S: Final = 0.1  # as much sound as a voice must have
 MAX_NAME_CHARACTERS: Final = 4096
-URL_STARTS: Final = ("http://", "https://")
 VOICE_PREFIX: Final = "voice-"
 
 
@@ -50,8 +50,8 @@ class Dub(BaseModel):
         min_length=1,
         max_length=MAX_NAME_CHARACTERS,
         description=(
-            "The voice: the name of a file of the form, or an address. In answers, `url:N` stands for an address that "
-            "the entry N was the first to name."
+            "The voice: the name of a file of the form, an address, or `upload:ID`. In answers, `url:N` stands for an "
+            "address that the entry N was the first to name."
         ),
     )
     face: Annotated[str, AfterValidator(parse_face)] | None = Field(
@@ -99,11 +99,6 @@ def check_dubs_together(dubs: Sequence[Dub], face: str, sync_mode: str) -> None:
 
 def _overlap(one: Dub, other: Dub) -> bool:
     return one.start_s < other.end_s and other.start_s < one.end_s
-
-
-def is_address(text: str) -> bool:
-    """Return whether the text is an address, and not the name of a file."""
-    return text.lower().startswith(URL_STARTS)
 
 
 def voice_names(dubs: Sequence[Dub]) -> list[str]:

@@ -15,6 +15,8 @@ The front end and the workers raise the same errors. A code is part of the publi
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -167,6 +169,16 @@ class CapacityError(LipSyncError):
 
 class ServiceError(LipSyncError):
     """Failure inside the service, not caused by the caller."""
+
+
+@contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Let the errors inside begin with the place of the request that they are about."""
+    try:
+        yield
+    except LipSyncError as error:
+        error.message = f"{place}: {error.message}"
+        raise
 
 
 def public_error(error: BaseException) -> LipSyncError:

@@ -80,9 +80,10 @@ def check_has_voice(audio: Path | None, segments: Path | None) -> None:
 def read_segments(path: Path | None) -> tuple[str | None, dict[str, Path]]:
     """Return the text of the option `segments` from a JSON file, and the voices that it names, by their new names.
 
-    Names of files are relative to the folder of the JSON file; addresses stay. Raises InputError.
+    Names of files are relative to the folder of the JSON file; addresses and uploads stay. Raises InputError.
     """
-    from app.core.dubs import VOICE_PREFIX, is_address
+    from app.core.dubs import VOICE_PREFIX
+    from app.core.file_names import is_elsewhere
     from app.core.options import option_error
 
     if path is None:
@@ -96,7 +97,7 @@ def read_segments(path: Path | None) -> tuple[str | None, dict[str, Path]]:
     voices: dict[str, Path] = {}
     for entry in entries if isinstance(entries, list) else []:
         audio = entry.get("audio") if isinstance(entry, dict) else None
-        if isinstance(audio, str) and audio and not is_address(audio):
+        if isinstance(audio, str) and audio and not is_elsewhere(audio):
             place = path.parent / audio
             known = {known: name for name, known in voices.items()}
             entry["audio"] = known.get(place, f"{VOICE_PREFIX}{len(voices)}")

@@ -143,22 +143,22 @@ def test_many_slow_addresses_take_a_bounded_time():
 
 
 REFUSED = [
-    ({"video_url": "{media}/film.mp4"}, 422, "option_invalid"),  # no voice
-    ({"video_url": "{media}/film.mp4", "audio_url": "{media}/none.wav"}, 422, "url_fetch_failed"),
-    ({"video_url": "{media}/bad.mp4", "audio_url": "{media}/voice.wav"}, 422, "video_unreadable"),
-    ({"video_url": "http://example.org/film.mp4", "audio_url": "{media}/voice.wav"}, 422, "url_blocked"),
-    ({"video_url": "http://169.254.169.254/", "audio_url": "{media}/voice.wav"}, 422, "url_blocked"),
-    ({"video_url": "file:///etc/passwd", "audio_url": "{media}/voice.wav"}, 422, "url_blocked"),
-    ({"video_url": "{media}/large", "audio_url": "{media}/film.mp4"}, 413, "input_too_large"),
-    ({"video_url": "", "audio_url": "{media}/voice.wav"}, 422, "url_blocked"),
+    ({"video_url": "{media}/film.mp4"}, 422, "option_invalid", "audio"),  # no voice
+    ({"video_url": "{media}/film.mp4", "audio_url": "{media}/none.wav"}, 422, "url_fetch_failed", "audio_url"),
+    ({"video_url": "{media}/bad.mp4", "audio_url": "{media}/voice.wav"}, 422, "video_unreadable", ""),
+    ({"video_url": "http://example.org/film.mp4", "audio_url": "{media}/voice.wav"}, 422, "url_blocked", "video_url"),
+    ({"video_url": "http://169.254.169.254/", "audio_url": "{media}/voice.wav"}, 422, "url_blocked", "video_url"),
+    ({"video_url": "file:///etc/passwd", "audio_url": "{media}/voice.wav"}, 422, "url_blocked", "video_url"),
+    ({"video_url": "{media}/large", "audio_url": "{media}/film.mp4"}, 413, "input_too_large", "audio_url"),
+    ({"video_url": "", "audio_url": "{media}/voice.wav"}, 422, "url_blocked", "video_url"),
 ]
 
 
-@pytest.mark.parametrize(("data", "status", "code"), REFUSED)
-def test_what_cannot_be_fetched_leaves_nothing(fetching, media, data, status, code):
+@pytest.mark.parametrize(("data", "status", "code", "place"), REFUSED)
+def test_what_cannot_be_fetched_leaves_nothing(fetching, media, data, status, code, place):
     before = sorted(fetching.data_dir.rglob("*"))
     answer = sent(fetching, **{name: text.format(media=media) for name, text in data.items()})
-    assert_problem(answer, status, code)
+    assert assert_problem(answer, status, code)["detail"].startswith(place)
     assert sorted(fetching.data_dir.rglob("*")) == before
 
 
@@ -184,6 +184,7 @@ def test_segments_name_addresses_that_the_record_does_not_keep(fetching, media):
     assert [one["audio"] for one in job["options"]["segments"]] == ["url:0", "anna", "url:0"]
     assert media not in json.dumps(job)
     assert fetching.services.storage.names(job["id"]) == ["video", "voice-0", "voice-1"]
-    segments[0]["audio"] = "http://10.0.0.1/voice.wav"
-    refused = sent(fetching, files={"anna": b"a"}, video_url=f"{media}/film.mp4", segments=json.dumps(segments))
-    assert_problem(refused, 422, "url_blocked")
+    for audio, code in (("http://10.0.0.1/voice.wav", "url_blocked"), (f"{media}/none.wav", "url_fetch_failed")):
+        segments[2]["audio"] = audio
+        refused = sent(fetching, files={"anna": b"a"}, video_url=f"{media}/film.mp4", segments=json.dumps(segments))
+        assert assert_problem(refused, 422, code)["detail"].startswith("segments[2].audio: ")

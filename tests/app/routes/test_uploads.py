@@ -85,7 +85,29 @@ def test_jobs_of_a_batch_can_name_uploads(stored, caller):
     assert made.status_code == 202 and len(made.json()["jobs"]) == 2, made.text
     jobs[1]["video"] = f"upload:{NONE}"
     refused = stored.http.post("/batches", files=files | {"jobs": (None, json.dumps(jobs))}, headers=headers)
-    assert_problem(refused, 422, "option_invalid")
+    assert assert_problem(refused, 422, "option_invalid")["detail"].startswith("jobs[1].video: ")
+
+
+def test_segments_can_name_uploads(stored, caller):
+    headers = caller()
+    film, voice = send(stored, headers, FILM), f"upload:{send(stored, headers, VOICE)}"
+    segments = [{"start_s": k, "end_s": k + 1, "audio": name} for k, name in enumerate([voice, "anna", voice])]
+    files = {"video_upload": (None, film), "anna": ("anna", b"a voice"), "segments": (None, json.dumps(segments))}
+    made = stored.http.post("/jobs", files=files, headers=headers)
+    assert made.status_code == 202, made.text
+    job = made.json()
+    assert [one["bytes"] for one in job["input"]["segments"]] == [len(VOICE), 7, len(VOICE)]
+    assert [one["audio"] for one in job["options"]["segments"]] == [voice, "anna", voice]
+    assert stored.services.storage.names(job["id"]) == ["video", "voice-0", "voice-1"]
+    jobs = [{"video": f"upload:{film}", "options": {"segments": segments}}]
+    in_batch = {"anna": files["anna"], "jobs": (None, json.dumps(jobs))}
+    assert stored.http.post("/batches", files=in_batch, headers=headers).status_code == 202
+    theirs = stored.http.post("/jobs", files=files, headers=caller())
+    assert assert_problem(theirs, 422, "option_invalid")["detail"].startswith("video_upload: ")
+    segments[1]["audio"] = f"upload:{NONE}"
+    del files["anna"]
+    refused = stored.http.post("/jobs", files=files | {"segments": (None, json.dumps(segments))}, headers=headers)
+    assert assert_problem(refused, 422, "option_invalid")["detail"].startswith("segments[1].audio: ")
 
 
 def test_the_address_takes_exactly_the_declared_bytes(stored, caller):
