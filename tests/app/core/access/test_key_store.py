@@ -6,7 +6,9 @@ import pytest
 
 from app.core.access.key_store import KeyStore, new_key
 from app.core.errors import CapacityError, ErrorCode, RequestError
+from app.core.records.connection import connect
 from tests.app.wrong_tokens import wrong_tokens
+from tests.service import running_redis
 
 
 @pytest.fixture
@@ -51,14 +53,16 @@ def test_the_secret_before_works_for_the_overlap(store, overlap_s, works):
     assert store.find(str(third)) == key and store.find(str(first)) is None
 
 
-def test_every_refusal_asks_redis_for_the_same(store, redis_client):
+def test_every_refusal_asks_redis_for_the_same(tmp_path):
     asked = {}
-    for reason, text in wrong_tokens(store).items():
-        assert store.find(text) is None  # the script is known to Redis from here on
-        redis_client.config_resetstat()
-        assert store.find(text) is None
-        stats = redis_client.info("commandstats")
-        asked[reason] = {name: facts["calls"] for name, facts in stats.items() if name != "cmdstat_config|resetstat"}
+    with running_redis(tmp_path) as url, connect(url) as client:  # of its own: Redis counts the commands of all clients
+        store = KeyStore(client)
+        for reason, text in wrong_tokens(store).items():
+            assert store.find(text) is None  # the script is known to Redis from here on
+            client.config_resetstat()
+            assert store.find(text) is None
+            stats = client.info("commandstats")
+            asked[reason] = {name: of["calls"] for name, of in stats.items() if name != "cmdstat_config|resetstat"}
     assert all(commands == asked["unknown id"] for commands in asked.values()), asked
     assert asked["unknown id"]["cmdstat_hmget"] == 1
 
