@@ -17,6 +17,7 @@ from app.form_shapes import FormShape
 
 FORM_OVERHEAD_BYTES: Final = 256 * 1024  # boundaries, headers and options around the files
 WRITE_OUT_BYTES: Final = 8 * 1024**2  # the disk begins to write so many bytes while others arrive
+LONGEST_PATH_BYTES: Final = 4096  # of Linux
 
 
 @dataclass
@@ -49,7 +50,7 @@ class FormWriter:
         self._file: BinaryIO | None = None
         self._hash = hashlib.sha256()
         self._cached_bytes = 0  # written to the file, but not yet on its way to the disk
-        self._unnamed_file = False
+        self._filename: bytes | None = None
         self._text = bytearray()
         self._ended = False
         self._parser = MultipartParser(
@@ -108,12 +109,12 @@ class FormWriter:
         if kind != b"form-data" or b"name" not in options:
             raise option_error("A part of the form has no name.")
         name = self._name = options[b"name"].decode("utf-8", "replace")
-        self._unnamed_file = options.get(b"filename") == b""
+        self._filename = options.get(b"filename")
         if name in self._form.files or name in self._form.texts:
             raise option_error(f"{name}: sent more than once.")
-        field_kind = self._shape.kind(name, b"filename" in options)
+        field_kind = self._shape.kind(name, self._filename is not None)
         if field_kind is None:
-            raise option_error(f"{quoted(name)} is neither a file nor an option of a job.")
+            raise option_error(_unknown(name, self._filename is not None))
         if field_kind == "file":
             if len(self._form.files) >= self._shape.max_files:
                 raise option_error(f"The form has more than {self._shape.max_files} files.")
@@ -151,12 +152,14 @@ class FormWriter:
         if self._file is None:
             self._form.texts[self._name] = self._decoded()
             return
-        is_absent = self._unnamed_file and self._file.tell() == 0  # a browser sends an empty file field so
+        size_bytes, path = self._file.tell(), self._form.files[self._name]
         self.close()
-        if is_absent:
+        if self._filename == b"" and size_bytes == 0:  # a browser sends an empty file field so
             self._form.files.pop(self._name).unlink()
-        else:
-            self._form.sha256[self._form.files[self._name]] = self._hash.hexdigest()
+            return
+        if self._filename is None and 0 < size_bytes <= LONGEST_PATH_BYTES:
+            _check_is_no_text(self._name, path.read_bytes())
+        self._form.sha256[path] = self._hash.hexdigest()
 
     def _decoded(self) -> str:
         try:
@@ -168,3 +171,23 @@ class FormWriter:
 
     def _on_end(self) -> None:
         self._ended = True
+
+
+def _check_is_no_text(name: str, content: bytes) -> None:
+    """Raise InputError(option_invalid) if the content of a file is a text, such as a path that was sent as it is.
+
+    No video, picture or sound is one: they hold bytes that are no printable characters.
+    """
+    try:
+        text = content.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return
+    if text.isprintable():
+        message = f"{name}: this part is a text of {len(text)} characters, not a file; with curl, write {name}=@PATH."
+        raise option_error(message)
+
+
+def _unknown(name: str, has_filename: bool) -> str:
+    """Return what to say of a field that is not in a form."""
+    reason = f"{quoted(name)} is neither a file nor an option of a job"
+    return f"{reason}." if has_filename else f"{reason}; if it should be a file, write NAME=@PATH with curl."
