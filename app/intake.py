@@ -32,13 +32,13 @@ from app.core.dub_voices import (
 from app.core.file_names import UPLOAD_START
 from app.core.jobs import JobInput, JobOptions, new_job_id
 from app.core.options import check_options_fit, option_error, options_from_text
-from app.core.outgoing.guarded_url import parse_url
 from app.core.queue import send_job
 from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
 from app.core.storage.port import StorageUnavailableError
 from app.form_shapes import PART_OF_FIELD, UPLOAD_FIELDS, JobForm
 from app.idempotency import checked_key, fingerprint
+from app.outgoing_clients import check_webhook_url
 from app.probe_files import probe_files
 from app.received_form import received_form
 from app.services import Services
@@ -114,10 +114,12 @@ def with_webhook(services: Services, caller: Caller, options: JobOptions) -> Job
 
     Raises InputError: url_blocked for an address that may not be called, option_invalid if no secret can sign.
     """
-    url = options.webhook_url or (caller.key.webhook_url if caller.key is not None else None)
-    if url is None:
+    url, place = options.webhook_url, "webhook_url"
+    if not url and caller.key is not None:
+        url, place = caller.key.webhook_url, "webhook_url of the API key"
+    if not url:
         return options
-    parse_url(url, services.webhook_sender.policy)
+    check_webhook_url(url, services.webhook_sender.policy, place)
     if not services.webhook_secrets.of(caller.owner):
         raise option_error("webhook_url: this service has no LIPSYNC_WEBHOOK_SECRET to sign with.")
     return options.model_copy(update={"webhook_url": url})

@@ -142,7 +142,8 @@ class LipSyncError(Exception):
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
-        self._retryable, self._hint = retryable, hint
+        self.hint = hint
+        self._retryable = retryable
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -152,7 +153,7 @@ class LipSyncError(Exception):
         """Return the meaning of this failure."""
         facts = ERROR_FACTS[self.code]
         retryable = facts.retryable if self._retryable is None else self._retryable
-        return ErrorFacts(facts.http_status, retryable, self._hint or facts.hint)
+        return ErrorFacts(facts.http_status, retryable, self.hint or facts.hint)
 
 
 class InputError(LipSyncError):
@@ -172,12 +173,13 @@ class ServiceError(LipSyncError):
 
 
 @contextmanager
-def naming(place: str) -> Iterator[None]:
-    """Let the errors inside begin with the place of the request that they are about."""
+def naming(place: str, hint: str | None = None) -> Iterator[None]:
+    """Let the errors inside begin with the place of the request that they are about; hint: in place of the code's."""
     try:
         yield
     except LipSyncError as error:
         error.message = f"{place}: {error.message}"
+        error.hint = hint or error.hint
         raise
 
 

@@ -43,14 +43,13 @@ def create(
 
     from app.core.access.key_store import KeyStore, new_key
     from app.core.options import first_fault
-    from app.core.outgoing.guarded_url import parse_url
-    from app.outgoing_clients import webhook_client
+    from app.outgoing_clients import check_webhook_url, webhook_client
     from lipsync.record_redis import record_redis
 
     expires_at = None if expires_days is None else int(time.time()) + expires_days * DAY_S
     settings = load_settings()
     if webhook_url is not None:
-        parse_url(webhook_url, webhook_client(settings).policy)
+        check_webhook_url(webhook_url, webhook_client(settings).policy, "--webhook-url")
     facts = {
         "scopes": [scope.strip() for scope in scopes.split(",")],
         "expires_at": expires_at,

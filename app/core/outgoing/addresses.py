@@ -35,6 +35,7 @@ SPECIAL: Final = METADATA + _networks(
     2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3ffe::/16 3fff::/20"""
 )
 UNICAST_V6: Final = IPv6Network("2000::/3")
+LOOPBACK_V6: Final = IPv6Address("::1")  # it hides no IPv4 address, although it lies among the compatible ones
 # Blocks whose last 32 bits are an IPv4 address: compatible, mapped, translated, NAT64 (well-known and local).
 HOLDS_IPV4_LAST: Final = tuple(
     IPv6Network(text) for text in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")
@@ -45,7 +46,7 @@ ISATAP_MARKS: Final = (0x0000_5EFE, 0x0200_5EFE)
 
 def embedded_ipv4(address: IPAddress) -> tuple[IPv4Address, ...]:
     """Return the IPv4 addresses to which a tunnel or translator may carry what is sent to an IPv6 address."""
-    if isinstance(address, IPv4Address):
+    if isinstance(address, IPv4Address) or address == LOOPBACK_V6:
         return ()
     found: list[IPv4Address] = []
     value = int(address)

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 import idna
 
 from app.core.errors import ErrorCode, InputError
-from app.core.outgoing.addresses import IPAddress
+from app.core.outgoing.addresses import LOOPBACK_V6, IPAddress
 from app.core.outgoing.policy import OutgoingPolicy
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -33,6 +33,7 @@ NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 # Characters of a path and query that stay as they are; `%`, because the sender has already encoded them.
 PLAIN: Final = "!$%&'()*+,-./:;=?@_~[]"
 MAX_HOST_CHARS: Final = 253
+LOOPBACKS: Final = (IPv4Address("127.0.0.1"), LOOPBACK_V6)  # where all names below localhost lead (RFC 6761)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,17 @@ def blocked(sentence: str) -> InputError:
     return InputError(ErrorCode.URL_BLOCKED, sentence)
 
 
+def not_public() -> InputError:
+    """Return the error of an address whose host is, or leads to, what the policy does not permit."""
+    return blocked("The address does not lead to a public host that this service may contact.")
+
+
 def parse_url(text: str, policy: OutgoingPolicy) -> GuardedUrl:
-    """Return a checked URL; raise InputError(url_blocked). Nothing is looked up."""
+    """Return a checked URL; raise InputError(url_blocked).
+
+    Nothing is looked up. So a name can still lead to an address that is not permitted, which
+    `app.core.outgoing.lookup` checks. A host that is itself such an address is refused here.
+    """
     if policy.mode == "off":
         raise blocked("This service takes no addresses.")
     _check_characters(text, policy)
@@ -83,6 +93,8 @@ def parse_url(text: str, policy: OutgoingPolicy) -> GuardedUrl:
     host, address = _canonical_host(parts)
     if not policy.takes_host(host):
         raise blocked("The host of the address is not on this service's list.")
+    if not _may_lead_out(host, address, policy):
+        raise not_public()
     target = quote(parts.path or "/", safe=PLAIN) + (f"?{quote(parts.query, safe=PLAIN)}" if parts.query else "")
     return GuardedUrl(parts.scheme, host, port, target, address)
 
@@ -108,6 +120,14 @@ def _check_characters(text: str, policy: OutgoingPolicy) -> None:
         raise blocked(f"The address is longer than {policy.max_url_chars} characters.")
     if FORBIDDEN.search(text):
         raise blocked("The address contains spaces, control characters or backslashes; encode them.")
+
+
+def _may_lead_out(host: str, address: IPAddress | None, policy: OutgoingPolicy) -> bool:
+    """Tell whether a host can lead to a permitted address, as far as that is known without a lookup."""
+    if address is not None:
+        return policy.permits(address, host)
+    is_local = host == "localhost" or host.endswith(".localhost")
+    return not is_local or any(policy.permits(loopback, host) for loopback in LOOPBACKS)
 
 
 def _canonical_host(parts: SplitResult) -> tuple[str, IPAddress | None]:

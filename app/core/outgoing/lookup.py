@@ -16,7 +16,7 @@ from threading import Thread
 from app.core.errors import ErrorCode, InputError
 from app.core.outgoing.addresses import IPAddress
 from app.core.outgoing.deadline import Deadline
-from app.core.outgoing.guarded_url import GuardedUrl, blocked
+from app.core.outgoing.guarded_url import GuardedUrl, not_public
 from app.core.outgoing.policy import OutgoingLimits, OutgoingPolicy
 
 # Takes a host name (ASCII); returns its addresses; raises OSError.
@@ -49,7 +49,7 @@ def permitted_addresses(
 
 def _all_permitted(addresses: Sequence[IPAddress], url: GuardedUrl, policy: OutgoingPolicy) -> tuple[IPAddress, ...]:
     if not addresses or not all(policy.permits(address, url.host) for address in addresses):
-        raise blocked("The address does not lead to a public host that this service may contact.")
+        raise not_public()
     return tuple(dict.fromkeys(addresses))
 
 

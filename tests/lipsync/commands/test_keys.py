@@ -81,6 +81,12 @@ def test_refusals_are_one_line(keys, arguments):
     assert ended.stderr.startswith("error: ") and len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("url", ["ftp://team.example/", "http://10.0.0.1/hook", "https://localhost/", "nothing"])
+def test_a_webhook_that_can_never_be_called_is_refused(keys, url):
+    ended = keys("create", "--name", "x", "--webhook-url", url)
+    assert ended.exit_code == 2 and ended.stderr.startswith("error: url_blocked: --webhook-url: The ")
+
+
 def test_the_webhook_secret_of_a_key_stays_until_it_is_renewed(keys):
     made = keys("create", "--name", "Team A", "--webhook-url", "https://team.example/hook").stdout.strip()
     key_id = made.split("_")[1]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -179,6 +181,39 @@ def test_the_list_is_asked_for_the_name_that_is_used():
     for text in ("http://example.com.evil.com/", "http://evil.com/example.com", "http://93.184.216.34/"):
         with pytest.raises(InputError, match="list"):
             parse_url(text, policy)
+
+
+PRIVATE = tuple(ip_network(text) for text in ("127.0.0.0/8", "10.0.0.0/8", "::1/128"))
+LISTED = OutgoingPolicy("public", ("localhost", "127.0.0.1", "::1", "169.254.169.254"), trusted_networks=PRIVATE)
+NEVER = [
+    ("http://10.0.0.1/", PUBLIC),
+    ("http://127.0.0.1/", PUBLIC),
+    ("http://169.254.169.254/", PUBLIC),
+    ("http://[::1]/", PUBLIC),
+    ("http://[::ffff:10.0.0.1]/", PUBLIC),
+    ("http://[fe80::1]/", PUBLIC),
+    ("http://localhost/", PUBLIC),
+    ("http://LOCALHOST./", PUBLIC),
+    ("http://a.localhost/", PUBLIC),
+    ("http://10.0.0.1/", LISTED),
+    ("http://169.254.169.254/", LISTED),
+    ("http://a.localhost/", LISTED),
+]
+
+
+@pytest.mark.parametrize(("text", "policy"), NEVER)
+def test_a_host_that_can_only_lead_inside_is_refused_without_a_lookup(text, policy):
+    with pytest.raises(InputError, match="does not lead to a public host"):
+        parse_url(text, policy)
+    with pytest.raises(InputError, match="does not lead to a public host"):
+        redirected(parse_url("http://example.com/", policy), text, policy)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://localhost/", "http://127.0.0.1/", "http://[::1]/", "http://localhost.example/"]
+)
+def test_hosts_that_the_service_trusts_stay_open(text):
+    assert parse_url(text, LISTED).scheme == "http"
 
 
 @pytest.mark.parametrize(
