@@ -6,7 +6,8 @@ timeout is delivered twice. What waits, when and how often it was tried is in Re
 nothing is lost with a process.
 
 A try that fails is repeated after a pause, or later if the receiver asks for it (`Retry-After`). After two hours the
-webhook is put aside and can be listed and sent again. `410 Gone` puts it aside at once.
+webhook is put aside and can be listed and sent again. `410 Gone` puts it aside at once, and so does a secret that is
+missing. Each try that fails is a warning in the log.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 import redis
 
@@ -99,9 +101,8 @@ class WebhookSender(PeriodicThread):
     def send_one(self, webhook: Webhook) -> None:
         """Send a webhook once and record what became of it; may raise `redis.RedisError`."""
         secrets = self._secrets.of(webhook.owner)
-        if not secrets:  # its key was revoked
-            self._webhooks.end(webhook.id)
-            self._log.info("webhook dropped id=%s reason=no_secret", webhook.id)
+        if not secrets:  # its key was revoked, or the service was started again without one
+            self._delay(webhook, "There is no secret to sign the message with.", is_last=True)
             return
         body = (webhook.body or self._webhooks.keep_body(webhook.id, self._body(webhook))).encode()
         headers = signed_headers(webhook.id, int(time.time()), body, secrets) | {"Content-Type": "application/json"}
@@ -118,8 +119,14 @@ class WebhookSender(PeriodicThread):
             self._delay(webhook, told, is_last=is_last, least_s=answer.retry_after_s)
 
     def _delay(self, webhook: Webhook, answer: str, *, is_last: bool = False, least_s: int | None = None) -> None:
-        if self._webhooks.delay(webhook.id, answer, is_last=is_last, least_s=least_s):
-            self._log.warning("webhook put aside id=%s tries=%d", webhook.id, webhook.tries + 1)
+        next_s = self._webhooks.delay(webhook.id, answer, is_last=is_last, least_s=least_s)
+        if next_s is None:
+            return
+        tried = f"id={webhook.id} host={urlsplit(webhook.url).hostname} tries={webhook.tries + 1}"
+        if next_s:
+            self._log.warning("webhook not delivered %s next_try_s=%d reason=%r", tried, next_s, answer)
+        else:
+            self._log.warning("webhook put aside %s reason=%r", tried, answer)
 
     def _body(self, webhook: Webhook) -> str:
         content = {"type": webhook.kind, "timestamp": _text(webhook.happened_at), "data": self._content.data(webhook)}

@@ -58,7 +58,7 @@ def mine(guarded):
     told = guarded.post(headers=headers, data={"webhook_url": "https://team.example/hook"}).json()["id"]
     guarded.http.post(f"/jobs/{told}/cancel", headers=headers)
     webhook_id = f"{told}-{services.records.get(told).last_event}"
-    assert services.webhooks.delay(webhook_id, "The receiver answered 500.", is_last=True)
+    assert services.webhooks.delay(webhook_id, "The receiver answered 500.", is_last=True) == 0
     done = guarded.post(headers=headers).json()["id"]
     attempt = services.records.claim("w", "c").attempt
     put(services.storage, done, result_name(attempt), MP4)

@@ -156,6 +156,52 @@ def tries(service):
     return int(service.services.redis.hget(Key.WEBHOOK + event_id, "tries"))
 
 
+def waiting_webhook(records, redis_client, url):
+    """Return the store of webhooks, and the one that the end of a new job lets wait."""
+    created = records.create(new_job_id(), "", INPUT, JobOptions(webhook_url=url))
+    records.cancel(created.job_id)
+    webhooks = Webhooks(redis_client, 60)
+    (webhook,) = webhooks.take(9)
+    return webhooks, webhook
+
+
+class Empty:
+    """Content of webhooks that say nothing."""
+
+    def data(self, webhook):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (500, "webhook not delivered id={id} host=127.0.0.1 tries=1 next_try_s=5 reason='The receiver answered 500.'"),
+        (410, "webhook put aside id={id} host=127.0.0.1 tries=1 reason='The receiver answered 410.'"),
+    ],
+)
+def test_each_failed_try_is_a_warning_without_secrets(records, redis_client, receiver, caplog, status, line):
+    receiver.statuses = [status]
+    webhooks, webhook = waiting_webhook(records, redis_client, f"{receiver.url}/secret?token=secret")
+    settings = Settings(webhook_hosts=("127.0.0.1",), outgoing_ports=(receiver.port,))
+    WebhookSender(webhooks, Empty(), SecretSource(None, SECRETS), webhook_client(settings)).send_one(webhook)
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("WARNING", line.format(id=webhook.id))
+
+
+def test_a_webhook_without_a_secret_is_kept_and_can_be_sent_later(records, redis_client, receiver, caplog):
+    webhooks, webhook = waiting_webhook(records, redis_client, receiver.url)
+    client = webhook_client(Settings(webhook_hosts=("127.0.0.1",), outgoing_ports=(receiver.port,)))
+    WebhookSender(webhooks, Empty(), SecretSource(None, ()), client).send_one(webhook)
+    assert "webhook put aside" in caplog.text and "secret to sign" in caplog.text and receiver.received == []
+    (failed,) = webhooks.failed("")
+    assert (failed.id, failed.answer) == (webhook.id, "There is no secret to sign the message with.")
+    webhooks.resend("", failed.id)
+    (again,) = webhooks.take(9)
+    WebhookSender(webhooks, Empty(), SecretSource(None, SECRETS), client).send_one(again)
+    ((event_id, _),) = receiver.messages()
+    assert event_id == webhook.id and webhooks.failed("") == []
+
+
 def test_without_a_secret_nothing_is_promised(service):
     assert_problem(service.post(data={"webhook_url": "https://team.example/hook"}), 422, "option_invalid")
 

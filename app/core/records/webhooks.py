@@ -61,14 +61,17 @@ class Webhooks:
         """Forget a webhook that was received."""
         self._scripts.flag("end_webhook", event_id=event_id)
 
-    def delay(self, event_id: str, answer: str, *, is_last: bool = False, least_s: int | None = None) -> bool:
-        """Count a failed try and its answer; return True if it was the last one, because it had to be or by number.
+    def delay(self, event_id: str, answer: str, *, is_last: bool = False, least_s: int | None = None) -> int | None:
+        """Count a failed try and its answer; return the seconds until the next one.
+
+        Return 0 if this try was the last one, by number or because it has to be: the webhook is put aside. Return None
+        if it no longer waited, because another process has sent it.
 
         least_s: seconds that the receiver asks to be left alone, up to LONGEST_PAUSE_S.
         """
         pauses_ms = [] if is_last else [str(pause_s * 1000) for pause_s in PAUSES_S]
         least_ms = min(least_s or 0, LONGEST_PAUSE_S) * 1000
-        return self._scripts.flag(
+        wait_ms = self._scripts.number(
             "delay_webhook",
             event_id=event_id,
             answer=answer,
@@ -76,6 +79,7 @@ class Webhooks:
             least_ms=least_ms,
             kept_ms=self._kept_ms,
         )
+        return None if wait_ms < 0 else wait_ms // 1000
 
     def failed(self, owner: str) -> list[Webhook]:
         """Return the newest webhooks of an owner that no try could deliver, the newest first."""

@@ -121,7 +121,7 @@ def test_after_the_last_try_it_is_put_aside_and_can_be_sent_again(records, webho
         make_due(redis_client)
         (webhook,) = webhooks.take(9)
         assert webhook.tries == number
-        assert webhooks.delay(webhook.id, "status 500") is (number == len(PAUSES_S))
+        assert webhooks.delay(webhook.id, "status 500") == (*PAUSES_S, 0)[number]
     assert webhooks.take(9) == [] and redis_client.zcard(Key.WEBHOOKS) == 0
     (failed,) = webhooks.failed("team")
     assert (failed.id, failed.answer, failed.tries) == (webhook.id, "status 500", len(PAUSES_S) + 1)
@@ -146,7 +146,7 @@ def test_a_receiver_may_ask_for_a_longer_pause(records, webhooks, job, redis_cli
     records.cancel(job())
     (webhook,) = webhooks.take(9)
     before_s = redis_client.time()[0]
-    assert webhooks.delay(webhook.id, "status 503", least_s=least_s) is False
+    assert webhooks.delay(webhook.id, "status 503", least_s=least_s) == pause_s
     ((_, due_ms),) = redis_client.zrange(Key.WEBHOOKS, 0, -1, withscores=True)
     after_s = redis_client.time()[0] + 1
     assert before_s + pause_s <= due_ms / 1000 <= after_s + pause_s
@@ -160,7 +160,9 @@ def test_a_put_aside_webhook_is_forgotten_after_its_time(records, webhooks, job,
     records.cancel(job())
     (webhook,) = webhooks.take(9)
     redis_client.hset(Key.WEBHOOK + webhook.id, "tries", len(PAUSES_S))
-    assert webhooks.delay(webhook.id, "no answer")
+    assert webhooks.delay(webhook.id, "no answer") == 0
+    assert webhooks.delay(webhook.id, "no answer") is None, "it no longer waits"
+    assert 0 < redis_client.pttl(Key.FAILED_WEBHOOKS + "team") <= 60_000
     assert 0 < redis_client.pttl(Key.WEBHOOK + webhook.id) <= 60_000
     redis_client.delete(Key.WEBHOOK + webhook.id)
     assert webhooks.failed("team") == []
