@@ -21,7 +21,7 @@ KEY_SCHEMA: Final[dict[str, Any]] = {
 def checked_key(key: str) -> str:
     """Return an idempotency key; raises InputError(option_invalid)."""
     if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
-        raise option_error(f"Idempotency-Key: must be 1 to {MAX_KEY_CHARACTERS} printable characters.")
+        raise option_error(f"Idempotency-Key: must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters.")
     return key
 
 
