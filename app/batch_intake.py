@@ -133,7 +133,7 @@ def _items(text: str) -> list[BatchItem]:
     try:
         return _ITEMS.validate_json(text)
     except ValidationError as error:
-        place, reason = first_fault(error)
+        place, reason = first_fault(error, BatchItem)
         raise option_error(f"{place_text(('jobs', *place))}: {reason}.") from None
 
 

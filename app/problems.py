@@ -7,6 +7,7 @@ exception is never sent.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Final
@@ -20,6 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.core.errors import ERROR_FACTS, ErrorCode, ErrorFacts, LipSyncError, public_error
+from app.core.faults import reason_of
+from app.core.options import quoted
 from app.core.probing.probe import ProbeBrokenError
 from app.core.records.connection import is_unavailable
 from app.core.storage.port import StorageUnavailableError
@@ -28,6 +31,7 @@ from app.schemas import Problem
 
 PROBLEM_TYPE: Final = "application/problem+json"
 STORE_RETRY_AFTER_S: Final = 5
+IS_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")  # names of fields and headers
 TOO_SLOW: Final = ErrorFacts(408, True, "Send the whole request without long pauses.")
 
 _Handler = Callable[[Request, Exception], Response]
@@ -100,8 +104,21 @@ def _on_invalid_parameter(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         return on_error(request, error)
     first = error.errors()[0]
-    name = str(first["loc"][-1])[:40]
-    return problem(request, 422, ErrorCode.OPTION_INVALID, f"{name}: {first['msg']}.")
+    is_name = len(first["loc"]) > 1 and isinstance(first["loc"][-1], str)  # else the body as a whole, or a place in it
+    name = first["loc"][-1] if is_name else "body"
+    shown = name if IS_PLAIN.fullmatch(name) else quoted(name)
+    expected = _description(request, name) if first["type"] == "string_pattern_mismatch" else None
+    reason = f"not valid; expected: {expected.removesuffix('.')}" if expected else reason_of(first)
+    return problem(request, 422, ErrorCode.OPTION_INVALID, f"{shown}: {reason}.")
+
+
+def _description(request: Request, name: str) -> str | None:
+    """Return what the description of the API says of a parameter of the route, None if it says nothing."""
+    route = request.scope.get("route")
+    path = request.app.openapi()["paths"].get(getattr(route, "path", ""), {})
+    parameters = path.get(request.method.lower(), {}).get("parameters", [])
+    texts = (one.get("description") for one in parameters if one["name"] == name)
+    return next(texts, None)
 
 
 def _on_redis_error(request: Request, error: Exception) -> Response:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Final, NoReturn
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from app.core.dubs import Dub, DubOptions, dub_name
 from app.core.errors import ErrorCode, InputError
 from app.core.face_choice import SPEAKING, point_of
+from app.core.faults import names_beside, reason_of
 from app.core.jobs import MAX_METADATA_BYTES, JobInput, JobOptions, VideoFacts
 
 # The largest picture of H.264, at level 6.2, and the widest that x264 encodes.
@@ -44,7 +45,7 @@ def checked_options(values: Mapping[str, Any]) -> JobOptions:
     try:
         return JobOptions.model_validate(values)
     except ValidationError as error:
-        place, reason = first_fault(error)
+        place, reason = first_fault(error, JobOptions)
         raise option_error(f"{place_text(place)}: {reason}." if place else f"{reason}.") from None
 
 
@@ -58,10 +59,16 @@ def _shown(name: str) -> str:
     return name if name.isidentifier() and name.isascii() and len(name) <= MAX_NAME_SHOWN else quoted(name)
 
 
-def first_fault(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
-    """Return the place of the first fault that pydantic found, and what is wrong there, without what was sent."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    return first["loc"], first["msg"].removeprefix("Value error, ")
+def first_fault(error: ValidationError, model: type[BaseModel] | None = None) -> tuple[tuple[int | str, ...], str]:
+    """Return the place of the first fault that pydantic found, and what is wrong there, without what was sent.
+
+    model: of what was checked, or of the entries of a list; then the fault of an unknown name tells the known ones.
+    """
+    first = error.errors(include_input=False, include_url=False)[0]
+    place, reason = first["loc"], reason_of(first)
+    if model is not None and first["type"] == "extra_forbidden":
+        reason = f"{reason}; the fields are {', '.join(names_beside(place, model))}"
+    return place, reason
 
 
 def check_options_fit(options: JobOptions, job_input: JobInput, max_duration_s: float) -> None:

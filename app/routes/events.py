@@ -46,7 +46,10 @@ async def follow_job(
     request: Request,
     last_event_id: Annotated[
         str | None,
-        Header(pattern=r"^[0-9]{1,15}-[0-9]{1,15}$", description="Send only the events that came after this one."),
+        Header(
+            pattern=r"^[0-9]{1,15}-[0-9]{1,15}$",
+            description="The id of an event, such as `1772366400000-0`: only the events after it are sent.",
+        ),
     ] = None,
 ) -> Response:
     """Send the events of the job until it ends, then close the connection.

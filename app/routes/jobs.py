@@ -126,7 +126,7 @@ def list_jobs(
     status: JobStatus | None = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
     cursor: Annotated[
-        str | None, Query(pattern=r"^[0-9]{1,16}$", description="`next_cursor` of the page before.")
+        str | None, Query(pattern=r"^[0-9]{1,16}$", description="The `next_cursor` of the page before.")
     ] = None,
 ) -> JobPage:
     """Return the caller's jobs, newest first."""

@@ -103,7 +103,9 @@ async def get_linked_result(
     request: Request,
     job_id: Annotated[str, Path(max_length=200)],
     expires: Annotated[int, Query(ge=0, lt=2**40)],
-    signature: Annotated[str, Query(pattern="^[A-Za-z0-9_-]{1,100}$")],
+    signature: Annotated[
+        str, Query(pattern="^[A-Za-z0-9_-]{1,100}$", description="The signature, as the link has it.")
+    ],
 ) -> Response:
     """Send the MP4 of a link. The link itself is the permission; no API key is needed."""
     await run_in_threadpool(services.links.check, job_id, expires, signature)

@@ -29,7 +29,14 @@ def list_failed(services: ServicesDep, caller: CallerDep) -> FailedWebhooks:
 def resend(
     services: ServicesDep,
     caller: CallerDep,
-    webhook_id: Annotated[str, Path(max_length=128, pattern="^[A-Za-z0-9_-]+$", description="Id of the webhook.")],
+    webhook_id: Annotated[
+        str,
+        Path(
+            max_length=128,
+            pattern="^[A-Za-z0-9_-]+$",
+            description="The id of a webhook, as `GET /webhooks/failed` lists it.",
+        ),
+    ],
 ) -> dict[str, str]:
     """Let an undelivered webhook wait again, with the same id and content."""
     services.webhooks.resend(caller.owner, webhook_id)

@@ -137,7 +137,7 @@ def test_the_command_line_is_a_client(served, media, tmp_path):
     assert lipsync("wait", job_id).returncode == 0
     refused = lipsync("submit", "--video", str(media / "face.png"), "--audio", str(media / "short.wav"), "--crf", "99")
     assert refused.returncode == 2
-    assert refused.stderr == "error: option_invalid: crf: Input should be less than or equal to 40.\n"
+    assert refused.stderr == "error: option_invalid: crf: must be at most 40.\n"
 
 
 def test_another_service_on_the_same_folder_is_refused(served, tmp_path):

@@ -101,6 +101,7 @@ REFUSED = [
     ({"files": {"video": b"v" * 3_000_000, "audio": b"a"}}, 413, "input_too_large", "100000"),
     ({"headers": {"Idempotency-Key": "x" * 256}}, 422, "option_invalid", "Idempotency-Key"),
     ({"headers": {"Idempotency-Key": ""}}, 422, "option_invalid", "Idempotency-Key"),
+    ({"headers": {"Idempotency-Key": "schl\u00fcssel".encode()}}, 422, "option_invalid", "printable ASCII characters"),
 ]
 
 
@@ -247,6 +248,41 @@ WRONG_CALLS = [
 @pytest.mark.parametrize(("method", "path", "status", "code"), WRONG_CALLS)
 def test_wrong_calls(service, method, path, status, code):
     assert_problem(service.http.request(method, path), status, code)
+
+
+WRONG_PARAMETERS = [
+    ({"path": "/jobs?limit=0"}, "limit: must be at least 1."),
+    ({"path": "/jobs?limit=x"}, "limit: must be a whole number."),
+    ({"path": "/jobs?cursor=a"}, "cursor: not valid; expected: The `next_cursor` of the page before."),
+    ({"path": "/jobs?status=lost"}, "status: must be 'queued', 'running', 'succeeded', 'failed' or 'canceled'."),
+    ({"path": "/jobs/{id}?wait=soon"}, "wait: must be a number."),
+    (
+        {"path": "/jobs/{id}/events", "headers": {"Last-Event-ID": "foo"}},
+        "last-event-id: not valid; expected: The id of",
+    ),
+    (
+        {"path": "/links/{id}?expires=1&signature=*"},
+        "signature: not valid; expected: The signature, as the link has it.",
+    ),
+    ({"path": "/links/{id}?expires=1"}, "signature: this field is required."),
+    ({"path": "/webhooks/a.b/resend", "method": "POST"}, "webhook_id: not valid; expected: The id of a webhook, as"),
+    ({"path": "/uploads", "method": "POST"}, "body: this field is required."),
+    ({"path": "/uploads", "method": "POST", "content": b"{"}, "body: must be valid JSON."),
+    ({"path": "/uploads", "method": "POST", "json": {"bytes": "1"}}, "bytes: must be a number."),
+    ({"path": "/uploads", "method": "POST", "json": {"bytes": 0}}, "bytes: must be more than 0."),
+    ({"path": "/uploads", "method": "POST", "json": {"bytes": 1, "name": "a"}}, "name: there is no such field."),
+    ({"path": "/uploads", "method": "POST", "json": {"bytes": 1, "a b": "a"}}, "'a b': there is no such field."),
+]
+
+
+@pytest.mark.parametrize(("call", "sentence"), WRONG_PARAMETERS)
+def test_wrong_parameters_are_told_in_plain_sentences(service, call, sentence):
+    job_id = service.post().json()["id"]
+    method, path = call.get("method", "GET"), call["path"].format(id=job_id)
+    kind = {"Content-Type": "application/json"} if "content" in call else {}
+    rest = {name: value for name, value in call.items() if name not in ("method", "path", "headers")}
+    answer = service.http.request(method, path, headers=call.get("headers", kind), **rest)
+    assert assert_problem(answer, 422, "option_invalid")["detail"].startswith(sentence)
 
 
 def test_pages(service):
