@@ -71,16 +71,24 @@ class JobForm:
 
         Where `segments` names the voices, `app.core.dub_voices` checks the files beside the video.
         """
-        required = ("video",) if "segments" in texts else REQUIRED
+        has_segments = "segments" in texts
+        for name in files:
+            if name not in PARTS and not has_segments:
+                missing = [part for part in REQUIRED if not _sources(part, files, texts)]
+                further = f"; {missing[0]}: this file is required" if missing else ""
+                raise option_error(f"{quoted(name)} is neither a file nor an option of a job{further}.")
+        required = ("video",) if has_segments else REQUIRED
         for name in PARTS:
-            sources = (name in files) + (f"{name}_url" in texts) + (f"{name}_upload" in texts)
+            sources = _sources(name, files, texts)
             if sources > 1:
                 raise option_error(f"{name}: send the file, or its address, or its upload, not two of them.")
             if name in required and not sources:
                 raise option_error(f"{name}: this file is required.")
-        for name in files:
-            if name not in PARTS and "segments" not in texts:
-                raise option_error(f"{quoted(name)} is neither a file nor an option of a job.")
+
+
+def _sources(part: str, files: Collection[str], texts: Collection[str]) -> int:
+    """Return in how many ways a part is sent."""
+    return (part in files) + (f"{part}_url" in texts) + (f"{part}_upload" in texts)
 
 
 class BatchForm:

@@ -84,6 +84,13 @@ REFUSED = [
     ({"files": {"video": b"bad", "audio": b"a"}}, 422, "video_unreadable", "read"),
     ({"files": {"video": b"v", "audio": b"a", "face": b"largest"}}, 202, None, None),
     ({"files": {"video": b"v", "audio": b"a", "passwd": b"x"}}, 422, "option_invalid", "passwd"),
+    (
+        {"files": {"vide": b"v", "audio": b"a"}},
+        422,
+        "option_invalid",
+        "'vide' is neither a file nor an option of a job; vi",
+    ),
+    ({"files": {"voice": b"v", "video": b"a"}}, 422, "option_invalid", "audio: this file is required"),
     ({"files": [("video", b"v"), ("video", b"v"), ("audio", b"a")]}, 422, "option_invalid", "video"),
     ({"data": {"crf": ["1", "2"]}}, 422, "option_invalid", "crf"),
     ({"data": {"crf": "99"}}, 422, "option_invalid", "crf"),
