@@ -11,7 +11,7 @@ from typing import Final
 
 from starlette.datastructures import Headers
 
-from app.core.access.api_key import ApiKey, Scope
+from app.core.access.api_key import USUAL_SCOPES, ApiKey, Scope
 from app.core.access.key_store import KeyStore
 from app.core.errors import ErrorCode, RequestError
 
@@ -37,7 +37,9 @@ class Caller:
     def check_may(self, scope: Scope) -> None:
         """Raise RequestError(forbidden) if the caller lacks a permission."""
         if not self.may(scope):
-            raise RequestError(ErrorCode.FORBIDDEN, f"This key lacks the scope `{scope}`.")
+            wanted = scope if scope is Scope.ADMIN else ",".join(sorted(USUAL_SCOPES))
+            hint = f"Use a key that has this scope: `lipsync keys create --scopes {wanted}` makes one."
+            raise RequestError(ErrorCode.FORBIDDEN, f"This key lacks the scope `{scope}`.", hint=hint)
 
     def owns(self, owner: str) -> bool:
         """Return whether the caller may see the jobs of an owner."""

@@ -33,6 +33,16 @@ PROBLEM_TYPE: Final = "application/problem+json"
 STORE_RETRY_AFTER_S: Final = 5
 IS_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")  # names of fields and headers
 TOO_SLOW: Final = ErrorFacts(408, True, "Send the whole request without long pauses.")
+# Of errors of HTTP itself, whose hint is not that of their code.
+HTTP_FACTS: Final = {
+    facts.http_status: facts
+    for facts in (
+        TOO_SLOW,
+        ErrorFacts(412, False, "Download the file again from its beginning, without `If-Match`."),
+        ErrorFacts(415, False, "Send a form (multipart/form-data), as `curl -F` and browsers do."),
+        ErrorFacts(416, False, "Ask for bytes that the file has, or leave out `Range` to get all of it."),
+    )
+}
 
 _Handler = Callable[[Request, Exception], Response]
 
@@ -94,8 +104,7 @@ def _http_exception_handler(routers: Iterable[APIRouter]) -> _Handler:
         else:
             code = ErrorCode.INTERNAL if status >= 500 else ErrorCode.OPTION_INVALID
             detail = str(error.detail)
-        facts = TOO_SLOW if status == HTTPStatus.REQUEST_TIMEOUT else None
-        return problem(request, status, code, detail, headers, facts)
+        return problem(request, status, code, detail, headers, HTTP_FACTS.get(status))
 
     return on_http_exception
 

@@ -60,7 +60,9 @@ def parse_range(header: str | None, size: int) -> Span | None:
         if last and int(last) < start:
             return None
     if start >= end:
-        raise HTTPException(416, "The range lies outside the file.", {"Content-Range": f"bytes */{size}"})
+        raise HTTPException(
+            416, f"The range lies outside the file, which has {size} bytes.", {"Content-Range": f"bytes */{size}"}
+        )
     return Span(start, end)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+from typing import Final
 
 import redis
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.core.errors import ErrorCode, LipSyncError
+from app.core.errors import ErrorCode, ErrorFacts, LipSyncError
 from app.core.storage.open import is_bucket
 from app.core.version import service_version
 from app.dependencies import MAY_ADMINISTER, CallerDep, RecordsDep, ServicesDep, SettingsDep
@@ -16,6 +17,10 @@ from app.openapi import problems
 from app.problems import STORE_RETRY_AFTER_S, problem
 from app.schemas import InfoView
 from app.services import Services
+
+NOT_READY: Final = ErrorFacts(
+    503, True, "The service may still be starting: ask again soon. `checks` names what is missing; the logs say why."
+)
 
 router = APIRouter(tags=["service"])
 
@@ -57,7 +62,7 @@ def readyz(services: ServicesDep, request: Request) -> Response | dict[str, str]
     wrong = check_ready(services)
     if wrong:
         headers = {"Retry-After": str(STORE_RETRY_AFTER_S)}
-        return problem(request, 503, ErrorCode.INTERNAL, " ".join(wrong.values()), headers, checks=wrong)
+        return problem(request, 503, ErrorCode.INTERNAL, " ".join(wrong.values()), headers, NOT_READY, checks=wrong)
     return {"status": "ready"}
 
 

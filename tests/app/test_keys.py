@@ -85,6 +85,9 @@ def test_a_call_needs_a_key_with_the_scope(guarded, token, method, path, scope):
     others = [name for name in ("submit", "read") if name != scope]
     answer = guarded.http.request(method, path, headers=bearer(token(scopes=others)), files=files)
     assert answer.status_code == 403
+    if method != "HEAD":  # whose answer has no body
+        hint = assert_problem(answer, 403, "forbidden")["hint"]
+        assert "lipsync keys create --scopes " in hint and scope in hint
     for scopes in ([scope], ["admin"]):
         answer = guarded.http.request(method, path, headers=bearer(token(scopes=scopes)), files=files)
         assert answer.status_code in (200, 202, 404) or path in ("/batches", "/uploads"), answer.text

@@ -49,7 +49,7 @@ def test_an_unavailable_redis_is_503_with_a_code(service_without_redis, tmp_path
 
 def test_readiness_names_what_is_missing(service, make_service, tmp_path):
     body = assert_problem(service.http.get("/readyz"), 503, "internal")
-    assert body["checks"].keys() == {"worker"}
+    assert body["checks"].keys() == {"worker"} and "starting" in body["hint"]
     service.services.records.announce(WORKER)
     answer = service.http.get("/readyz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ready"})

@@ -100,7 +100,8 @@ def test_a_range_outside_is_refused(header, finished):
     assert caught.value.status_code == 416
     service, job_id = finished
     answer = service.http.get(f"/jobs/{job_id}/result", headers={"Range": header})
-    assert_problem(answer, 416, "option_invalid")
+    problem = assert_problem(answer, 416, "option_invalid")
+    assert f"has {SIZE} bytes" in problem["detail"] and "`Range`" in problem["hint"]
     assert answer.headers["content-range"] == f"bytes */{SIZE}"
 
 
@@ -143,7 +144,7 @@ def test_conditions(everywhere, method, headers, status):
     answer = service.http.request(method, f"/jobs/{job_id}/result", headers=headers)
     assert (answer.status_code, answer.headers["etag"]) == (status, f'"{SHA256}"')
     if status == 412 and method == "GET":
-        assert_problem(answer, 412, "option_invalid")
+        assert "`If-Match`" in assert_problem(answer, 412, "option_invalid")["hint"]
 
 
 def test_two_headers_of_one_condition_are_one_list(finished):
