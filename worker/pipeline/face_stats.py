@@ -18,6 +18,7 @@ from worker.pipeline.dubs import Stretch
 from worker.pipeline.sync_confidence import LipShapes
 from worker.pipeline.synthesis import OutputFrame
 
+ANY_FACE: Final = ("largest", "all")  # choices that every face fits
 LOW_HEIGHT_PX: Final = 64.0
 LOW_COVERAGE: Final = 0.9
 UNSURE: Final = 0.02  # share of the frames from which on a doubt about the person is worth a warning
@@ -110,9 +111,15 @@ def count_faces(
             if stretch.options.on_missing_face == "fail" and not tracked.faces:
                 at_s = float(frame.number / rate)
                 message = f"{stretch.prefix}The chosen face is missing at {at_s:.2f} s of the output."
-                raise InputError(ErrorCode.FACE_NOT_FOUND, message)
+                raise InputError(ErrorCode.FACE_NOT_FOUND, message, hint=_hint_of(stretch.options.face))
         stats.frames += 1
         yield frame
+
+
+def _hint_of(face: str) -> str:
+    """Return what helps where a frame has no face although each must have one; face: the job option."""
+    helps = "Set `on_missing_face` to `pass_through`, which leaves frames without the face as they are"
+    return f"{helps}." if face in ANY_FACE else f"{helps}, or choose another face."
 
 
 def check_faces(stats: ClipStats, choice: str) -> None:
@@ -123,7 +130,7 @@ def check_faces(stats: ClipStats, choice: str) -> None:
     if total.too_small:
         message = f"No face in the clip is at least {MIN_HEIGHT_PX:g} pixels tall."
         raise InputError(ErrorCode.FACE_TOO_SMALL, message)
-    if choice in ("largest", "all"):
+    if choice in ANY_FACE:
         raise InputError(ErrorCode.NO_FACE_DETECTED, "No face was found in any frame.")
     raise InputError(ErrorCode.FACE_NOT_FOUND, "The chosen face was not found in any frame.")
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import numpy as np
 import pytest
 
+from app.core.errors import ErrorCode, InputError, error_payload
+from app.core.jobs import JobOptions
 from tests.fake_synthesizer import FakeConfig
 from worker.faces.people import Subject
 from worker.faces.reference import ReferenceCrops
 from worker.faces.subject import Chooser
+from worker.faces.track import TrackedFrame
+from worker.pipeline.dubs import Stretch
 from worker.pipeline.face_stats import (
     LOW_HEIGHT_PX,
     ClipStats,
     FaceStats,
+    count_faces,
     face_warnings,
     limit_warnings,
     person_warnings,
 )
+from worker.pipeline.synthesis import OutputFrame
 
 
 @pytest.mark.parametrize(
@@ -32,6 +41,19 @@ def test_covered_mouths_and_profiles_are_named(covered: float, in_profile: float
 @pytest.mark.parametrize(("height_px", "count"), [(LOW_HEIGHT_PX - 1, 1), (LOW_HEIGHT_PX, 0)])
 def test_small_faces_are_named(height_px: float, count: int) -> None:
     assert len(face_warnings(FaceStats(frames=1, with_face=1, heights_px=[height_px]))) == count
+
+
+@pytest.mark.parametrize(("face", "may_choose"), [("largest", False), ("all", False), ("index:1", True)])
+def test_a_missing_face_that_fails_the_job_names_the_option_that_lets_it_pass(face: str, may_choose: bool) -> None:
+    options = JobOptions(face=face, on_missing_face="fail")
+    stretch = Stretch("", 0, options, ((0, 1),), 0.0, 1.0)
+    planes = np.zeros((3, 2), np.uint8)
+    frames = [OutputFrame(0, planes, {0: TrackedFrame(0, planes, [])})]
+    with pytest.raises(InputError) as caught:
+        list(count_faces(frames, ClipStats(dubs=[FaceStats()]), [stretch], Fraction(25)))
+    assert caught.value.code is ErrorCode.FACE_NOT_FOUND
+    hint = error_payload(caught.value, "synthesize")["hint"]
+    assert "`on_missing_face` to `pass_through`" in hint and ("another face" in hint) is may_choose
 
 
 @pytest.mark.parametrize(("unsure", "count"), [(1, 0), (30, 1)])
