@@ -24,7 +24,15 @@ from app.core.dubs import voice_names
 from app.core.errors import naming
 from app.core.file_names import is_elsewhere
 from app.core.jobs import JobInput, JobOptions, new_job_id
-from app.core.options import check_options_fit, checked_options, first_fault, needs_film_sound, option_error, place_text
+from app.core.options import (
+    check_options_fit,
+    checked_options,
+    first_fault,
+    needs_film_sound,
+    option_error,
+    place_text,
+    quoted,
+)
 from app.core.records.batches import NewJob
 from app.core.records.records import Created
 from app.core.settings import Settings
@@ -86,6 +94,7 @@ async def received_batch(request: Request, services: Services, caller: Caller) -
         webhook_url = received.form.texts.get("webhook_url") or None
         notice = await run_in_threadpool(with_webhook, services, caller, JobOptions(webhook_url=webhook_url))
         options = await run_in_threadpool(_all_options, items, received)  # of 500 jobs it can take a second
+        _check_all_used(items, options, received)
         await received.fetch(services, caller.owner, _elsewhere(items, options))
         probed: _Probed = {}
         jobs = enumerate(zip(items, options, strict=True))
@@ -149,15 +158,27 @@ def _all_options(items: list[BatchItem], received: ReceivedForm) -> list[JobOpti
 
 
 def _checked_options(number: int, item: BatchItem, received: ReceivedForm) -> JobOptions:
-    """Return the options of a job, whose dubs name voices that are there; its error says which job it is."""
+    """Return the options of a job all of whose files are there or elsewhere; its error says which job it is."""
     with naming(f"jobs[{number}]"):
         options = _options(item)
     if bool(options.segments) == (item.audio is not None):
         reason = "with segments, each of them names its own voice" if options.segments else "this file is required"
         raise option_error(f"jobs[{number}].audio: {reason}.")
     with naming(f"jobs[{number}]"):
+        for part, source in item.sources.items():
+            if not is_elsewhere(source) and source not in received.form.files:
+                raise option_error(f"{part}: the form has no file of this name.")
         check_voices(options, received.form.files, item.sources)
         return options
+
+
+def _check_all_used(items: list[BatchItem], options: list[JobOptions], received: ReceivedForm) -> None:
+    """Raise InputError(option_invalid) for a file of the form that no job names."""
+    used = {source for item in items for source in item.sources.values()}
+    used |= {dub.audio for chosen in options for dub in chosen.segments}
+    for name in received.form.files:
+        if name not in used:
+            raise option_error(f"{quoted(name)}: no job of the batch names this file.")
 
 
 def _elsewhere(items: list[BatchItem], options: list[JobOptions]) -> dict[str, str]:
@@ -179,7 +200,8 @@ async def _checked_item(
 ) -> Intake:
     """Return a job of a batch; its error says which one it is."""
     with naming(f"jobs[{number}]"):
-        files = {part: _path_of(received, part, source) for part, source in item.sources.items()}
+        there = {**received.form.files, **received.fetched}
+        files = {part: there[source] for part, source in item.sources.items()}
         files |= voice_paths(options.segments, received.form.files, received.fetched)
         options = options_to_keep(options)
         key = tuple(files.items()), tuple(voice_names(options.segments)), needs_film_sound(options)
@@ -187,14 +209,6 @@ async def _checked_item(
             probed[key] = await probe_files(services, files, options, received.form.sha256)
         check_options_fit(options, probed[key], services.settings.max_duration_s)
         return Intake(new_job_id(), files, probed[key], options)
-
-
-def _path_of(received: ReceivedForm, part: str, source: str) -> Path:
-    if is_elsewhere(source):
-        return received.fetched[source]
-    if source not in received.form.files:
-        raise option_error(f"{part}: the form has no file of this name.")
-    return received.form.files[source]
 
 
 def _options(item: BatchItem) -> JobOptions:

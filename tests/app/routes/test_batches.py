@@ -9,15 +9,17 @@ from app.batch_intake import MAX_JOBS
 from app.core.settings import Settings
 from tests.app.routes.test_jobs import assert_problem
 
-FILES = {"film.mp4": b"moving", "one.wav": b"sound 1", "two.wav": b"sound 2"}
+FILES = {"film.mp4": b"moving", "one.wav": b"sound 1", "two.wav": b"sound 2", "bad.mp4": b"bad"}
 JOBS: list[dict[str, Any]] = [
     {"video": "film.mp4", "audio": "one.wav"},
     {"video": "film.mp4", "audio": "two.wav", "options": {"crf": 20}},
 ]
 
 
-def send(service, jobs, files=FILES, headers=None, **data):
+def send(service, jobs, files=None, headers=None, **data):
+    """Send a batch; files: else those of FILES that its jobs name."""
     text = jobs if isinstance(jobs, str) else json.dumps(jobs)
+    files = files or {name: content for name, content in FILES.items() if f'"{name}"' in text} or FILES
     return service.http.post("/batches", files=files, data={"jobs": text, **data}, headers=headers)
 
 
@@ -69,15 +71,24 @@ REFUSED = [
 @pytest.mark.parametrize(("jobs", "status", "code", "named"), [row[1:] for row in REFUSED], ids=[r[0] for r in REFUSED])
 def test_one_wrong_job_refuses_all_and_leaves_nothing(service, jobs, status, code, named):
     before = sorted(service.data_dir.rglob("*"))
-    answer = send(service, jobs, files=FILES | {"bad.mp4": b"bad"})
+    answer = send(service, jobs)
     assert named in assert_problem(answer, status, code)["detail"]
     assert sorted(service.data_dir.rglob("*")) == before
     assert service.services.records.queued_count() == 0
 
 
+def test_a_file_that_no_job_names_is_refused(service):
+    used = {name: FILES[name] for name in ("film.mp4", "one.wav", "two.wav")}
+    answer = send(service, JOBS, files=used | {"three.wav": b"sound 3"})
+    assert "'three.wav': no job of the batch" in assert_problem(answer, 422, "option_invalid")["detail"]
+    voices = [{"start_s": 0, "end_s": 1, "audio": "one.wav"}, {"start_s": 1, "end_s": 2, "audio": "two.wav"}]
+    assert send(service, [{"video": "film.mp4", "options": {"segments": voices}}], files=used).status_code == 202
+
+
 @pytest.mark.parametrize("name", ["../film.mp4", "/etc/passwd", ".hidden", "a" * 101, "jobs/1"])
 def test_names_of_files_are_no_paths(service, name):
-    assert_problem(send(service, JOBS, files=FILES | {name: b"x"}), 422, "option_invalid")
+    answer = send(service, JOBS, files=FILES | {name: b"x"})
+    assert "is neither a file" in assert_problem(answer, 422, "option_invalid")["detail"]
 
 
 def test_the_same_key_is_the_same_batch(service):
