@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from app.core.dubs import MAX_DUBS
@@ -16,6 +17,19 @@ _FILES: Final[dict[str, str]] = {
     "audio_mix": "Optional sound that the output plays instead of the voice, for example voice with music.",
 }
 
+
+# The name of a file in brackets stands for its content.
+BATCH_EXAMPLE: Final[dict[str, str]] = {
+    "jobs": json.dumps(
+        [
+            {"video": "portrait", "audio": "english"},
+            {"video": "portrait", "audio": "spanish", "options": {"sync_mode": "loop"}},
+        ]
+    ),
+    "portrait": "(portrait.mp4)",
+    "english": "(english.wav)",
+    "spanish": "(spanish.wav)",
+}
 
 # A form has only texts. Beside `true` and `false` these stand for a boolean, as in forms of browsers.
 _BOOLEAN_WORDS: Final = (0, 1, *"0 1 on off yes no y n t f".split())
@@ -71,7 +85,7 @@ def batch_body() -> dict[str, Any]:
         "webhook_url": {"type": "string", "description": "Address that is told when all jobs have ended."},
     }
     form = {"type": "object", "properties": properties, "required": ["jobs"], "additionalProperties": True}
-    content = {"schema": form, "encoding": {"jobs": {"contentType": "application/json"}}}
+    content = {"schema": form, "encoding": {"jobs": {"contentType": "application/json"}}, "example": BATCH_EXAMPLE}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 
 

@@ -280,7 +280,7 @@ def _number(value: object) -> object:
 class UploadRequest(BaseModel):
     """Wish to upload a file."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"bytes": 8123456}})
 
     bytes: Annotated[int, BeforeValidator(_number)] = Field(gt=0, le=2**50, description="Size of the file.")
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from app.schemas import UploadRequest
 from tests.app.conftest import running_service
 from tests.app.routes.test_jobs import assert_problem
 from tests.service import WORKER
@@ -120,3 +121,23 @@ def test_openapi(service):
     assert list(refused) == ["application/problem+json"]
     assert document["components"]["schemas"]["JobView"]["example"]["status"] == "running"
     assert "HTTPValidationError" not in json.dumps(document)
+
+
+def sent_example(content):
+    """Return the files and the texts of a form's example; the name of a file in brackets stands for its content."""
+    texts = {name: str(value) for name, value in content["example"].items()}
+    files = {name: text.strip("()").encode() for name, text in texts.items() if text.startswith("(")}
+    return files, {name: text for name, text in texts.items() if name not in files}
+
+
+@pytest.mark.parametrize(("path", "status"), [("/jobs", 202), ("/jobs/validate", 200), ("/batches", 202)])
+def test_the_examples_of_forms_are_accepted(service, path, status):
+    operation = service.http.get("/openapi.json").json()["paths"][path]["post"]
+    files, data = sent_example(operation["requestBody"]["content"]["multipart/form-data"])
+    answer = service.http.post(path, files=files, data=data)
+    assert answer.status_code == status, answer.text
+
+
+def test_the_example_of_an_upload_is_a_wish_for_one(service):
+    schemas = service.http.get("/openapi.json").json()["components"]["schemas"]
+    assert UploadRequest.model_validate(schemas["UploadRequest"]["example"]).bytes > 0

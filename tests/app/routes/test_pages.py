@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import re
 import shutil
@@ -11,6 +12,7 @@ import pytest
 
 from app.core.errors import ERROR_FACTS, ErrorCode, error_payload, public_error
 from app.core.jobs import JobOptions
+from app.openapi import BATCH_EXAMPLE
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "app" / "web" / "index.html").read_text()
@@ -65,6 +67,38 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 FAILURES = [code for code in ERROR_FACTS if code in ("no_face_detected", "worker_lost")]
 
 
+def dumped(url, profile):
+    """Return the elements of a page after its script has run."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    options += [f"--user-data-dir={profile}", "--virtual-time-budget=3000", "--dump-dom", url]
+    return subprocess.run([str(CHROMIUM), *options], capture_output=True, text=True, timeout=300, check=True).stdout
+
+
+CALLS = [
+    "curl -F video=@portrait.mp4 -F audio=@speech.wav -F sync_mode=loop -F crf=20 {url}/jobs",
+    "curl -F 'jobs={jobs}' -F portrait=@portrait.mp4 -F english=@english.wav -F spanish=@spanish.wav {url}/batches",
+    "curl -H 'Content-Type: application/json' -d '{{\"bytes\":8123456}}' {url}/uploads",
+    "curl -X DELETE {url}/uploads/UPLOAD_ID",
+    "curl -X POST {url}/webhooks/WEBHOOK_ID/resend",
+    "curl {url}/batches/BATCH_ID",
+    "curl -o result.mp4 {url}/jobs/JOB_ID/result",
+    "curl -N {url}/jobs/JOB_ID/events",
+    "curl -o result.mp4 '{url}/links/JOB_ID?expires=EXPIRES&signature=SIGNATURE'",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no browser here")
+def test_the_description_shows_how_each_call_is_made(service, tmp_path):
+    shown = html.unescape(dumped(f"{service.url}/docs", tmp_path).partition("<script>")[0])
+    found = re.findall(r"<h3>Example</h3><pre>(.*?)</pre>", shown, re.DOTALL)
+    examples = {example.replace(" \\\n  ", " ") for example in found}
+    jobs = BATCH_EXAMPLE["jobs"]
+    assert {call.format(url=service.url, jobs=jobs) for call in CALLS} <= examples
+    assert len(examples) >= 20 and not any("{" in re.sub("'.*'", "", example) for example in examples)
+    assert "Body (application/json)" in shown
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no browser here")
 @pytest.mark.parametrize("code", FAILURES)
@@ -75,15 +109,7 @@ def test_try_again_is_offered_where_it_can_help(service, code, tmp_path):
     error.code = code
     attempt = service.services.records.claim("w", "c").attempt
     assert service.services.records.fail(job_id, attempt, error_payload(error, "faces"))
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        f"--user-data-dir={tmp_path}",
-    ]
-    look = [str(CHROMIUM), *options, "--virtual-time-budget=3000", "--dump-dom", f"{service.url}/#{job_id}"]
-    shown = subprocess.run(look, capture_output=True, text=True, timeout=300, check=True).stdout
+    shown = dumped(f"{service.url}/#{job_id}", tmp_path)
     assert "anna.png with speech.wav" in shown and str(code) not in shown.partition("<script>")[0]
     (again,) = [attributes for _, attributes in Elements(shown).found if attributes.get("id") == "again"]
     assert ("hidden" not in again) == ERROR_FACTS[code].retryable
