@@ -23,7 +23,8 @@ from app.core.locks import FolderInUseError, sole_use
 from app.core.private_redis import published_socket, redis_command, redis_folder
 from app.core.records.connection import connect
 from app.core.settings import Settings
-from lipsync.supervisor import SupervisedProcess, await_redis, end_all
+from lipsync.supervised_process import SupervisedProcess
+from lipsync.supervisor import await_redis, end_all
 
 OTHERS_S: Final = 20.0  # a start of `lipsync serve` until its Redis listens, with the check of the network
 
