@@ -219,7 +219,7 @@ time.sleep(60)
 
 def test_only_a_worker_of_its_own_makes_a_service_ready(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    announced = []
+    announced: list[str] = []
     with running_redis(tmp_path) as url, ThreadPoolExecutor(1) as pool:
         settings = Settings(data_dir=tmp_path / "data", port=0, redis_url=url)
         for name in (worker_name(os.getpid()), "another-host-1"):  # workers of another service

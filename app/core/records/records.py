@@ -245,7 +245,7 @@ class Records:
 
     def time_ms(self) -> int:
         """Return the time of Redis in milliseconds."""
-        seconds, microseconds = cast("tuple[int, int]", self._redis.time())
+        seconds, microseconds = self._redis.time()
         return seconds * 1000 + microseconds // 1000
 
     def announced_since(self, at_ms: int) -> list[str]:
