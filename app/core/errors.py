@@ -148,6 +148,11 @@ class LipSyncError(Exception):
         return f"{self.code}: {self.message}"
 
     @property
+    def own_hint(self) -> str | None:
+        """Return the hint of this very failure, None if it has only that of its code."""
+        return self._hint
+
+    @property
     def facts(self) -> ErrorFacts:
         """Return the meaning of this failure."""
         facts = ERROR_FACTS[self.code]
