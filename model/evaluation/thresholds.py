@@ -120,7 +120,7 @@ def one_line_summary(rows: Sequence[Mapping[str, Any]]) -> str:
     own, shuffled = by_name[OWN], by_name[SHUFFLED]
     figures = {
         "aperture r": own["aperture_r"],
-        "at lag": own["aperture_lag_frames"],
+        "lag": own["aperture_lag_frames"],
         "width r": own["width_r"],
         "lip-voice match": own["lip_voice"],
         "with another voice": shuffled["lip_voice"],

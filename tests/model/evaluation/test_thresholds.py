@@ -37,7 +37,7 @@ def test_lips_that_follow_the_voice_meet_every_threshold() -> None:
     found = judged("follow")
     found[1]["psnr"] = found[1]["psnr"] or 99.0  # nothing differs
     assert failures(found, PUPPET_THRESHOLDS) == failures(found, VIDEO_THRESHOLDS) == []
-    assert one_line_summary(found).startswith("2 clips: aperture r 1 at lag 0, width r 1, lip-voice match 0.4,")
+    assert one_line_summary(found).startswith("2 clips: aperture r 1, lag 0, width r 1, lip-voice match 0.4,")
 
 
 @pytest.mark.parametrize(
