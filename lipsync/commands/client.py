@@ -52,9 +52,12 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
             with Client(url, api_key) as client:
                 command(client=client, **values)
         except ServiceError as error:
-            if error.own_hint is None and isinstance(error.__context__, (httpx.ConnectError, httpx.ConnectTimeout)):
-                raise CommandError(error.code, error.message, NO_SERVICE) from error
-            raise
+            cause = error.__context__
+            if not isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout)):
+                raise
+            if cause.request.url.netloc != httpx.URL(url).netloc:  # the service answers, and its bucket does not
+                raise
+            raise CommandError(error.code, error.message, NO_SERVICE) from error
 
     return run
 

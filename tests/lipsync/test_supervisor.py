@@ -25,8 +25,9 @@ from lipsync.supervised_process import SupervisedProcess
 from lipsync.supervisor import Supervisor, free_port
 from tests.conftest import ROOT
 from tests.processes import command_of, is_gone
+from tests.s3 import BUCKET
 from tests.service import running_redis, wait_until
-from worker.doctor import START_CHECKS, examine
+from worker.doctor import ALL_CHECKS, START_CHECKS, examine
 
 AWAY = "unix:///nowhere/redis.sock"
 
@@ -260,6 +261,21 @@ def test_a_child_that_refuses_its_settings_ends_the_service(tmp_path):
     commands = {"api": [sys.executable, "-c", "raise SystemExit(2)"]}
     with pytest.raises(ServiceError, match="'api' refused its settings"):
         Supervisor(Settings(data_dir=tmp_path, port=0), print, commands).run()
+
+
+@pytest.mark.parametrize(
+    ("storage", "endpoint", "said"),
+    [
+        ("/nowhere/at/all", None, "there is no such folder"),
+        (f"s3://{BUCKET}-other", "", "there is no such bucket"),
+        (f"s3://{BUCKET}", "http://127.0.0.1:9", "Could not connect"),
+        (f"s3://{BUCKET}", "", None),
+    ],
+)
+def test_the_doctor_says_why_a_storage_does_not_answer(storage, endpoint, said, s3):
+    settings = Settings(storage=storage, s3_endpoint_url=s3.url if endpoint == "" else endpoint)
+    (finding,) = examine(settings, {"storage": ALL_CHECKS["storage"]})
+    assert finding.good is (said is None) and (said or "answers") in finding.text
 
 
 def test_a_child_that_never_starts_ends_the_service(tmp_path):

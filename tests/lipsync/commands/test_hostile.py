@@ -194,6 +194,14 @@ def test_a_client_without_a_service_says_what_to_do() -> None:
     ]
 
 
+def test_a_bucket_that_does_not_answer_is_no_missing_service(place: Path) -> None:
+    upload = b'{"id": "u", "method": "PUT", "url": "http://127.0.0.1:9/bucket", "headers": {}}'
+    words = ["submit", "--video", str(place / "file"), "--audio", str(place / "ok.wav"), "--via-storage"]
+    with serving(answering(upload, b"application/json", b"201 Created")) as url:
+        told = CliRunner().invoke(main, [*words, "--url", url]).stderr
+    assert told == "error: internal: video: the storage of the service does not answer.\n"
+
+
 @pytest.mark.parametrize("command", ["submit", "status", "wait", "cancel", "retry", "download"])
 def test_the_help_of_a_client_names_its_variables(command: str) -> None:
     told = CliRunner().invoke(main, [command, "--help"]).stdout
