@@ -14,7 +14,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from model.arrays import F32, U8
+from model.arrays import F32, F64, U8
 from worker.faces.crop import Transform, extract, extract_luma
 from worker.faces.detect import Face, mouth_size
 from worker.faces.frame_view import MESH_SPACING_PX
@@ -28,6 +28,8 @@ MAX_REFERENCES: Final = 4  # of one look
 NEW_POSE: Final = 10.0  # degrees from all other references of a person from which on a pose gets its own reference
 APERTURE_DEGREES: Final = 250.0  # what opening costs when a reference is chosen: degrees for one face height
 BLUR_DEGREES: Final = 8.0  # the same for half of the sharpness
+BLOTCH_DEGREES: Final = 30.0  # the same for twice the roughness of colour
+EVEN: Final = 0.5  # doublings of the usual roughness of colour that count as none
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,14 @@ class Candidate:
         return pose_angles(self)
 
     @cached_property
+    def small(self) -> U8:
+        """Return the crop at SMALL_PX, uint8 RGB."""
+        return extract(self.planes, self.transform.resized(SMALL_PX), self.colour, MESH_SPACING_PX)
+
+    @cached_property
     def likeness(self) -> Likeness:
-        """Return the colours of the face, read from a small crop."""
-        small = extract(self.planes, self.transform.resized(SMALL_PX), self.colour, MESH_SPACING_PX)
-        return Likeness.of(small, self.landmarks * (SMALL_PX / self.transform.size))
+        """Return the colours of the face, read from the small crop."""
+        return Likeness.of(self.small, self.landmarks * (SMALL_PX / self.transform.size))
 
     @cached_property
     def sharpness(self) -> float:
@@ -74,6 +80,13 @@ class Candidate:
         seen = slice(self.transform.size // 2, self.transform.size)
         edges = cv2.Laplacian(extract_luma(self.planes, self.transform, rows=seen), cv2.CV_16S)
         return cv2.norm(edges, cv2.NORM_L2SQR) / edges.size
+
+    @cached_property
+    def roughness(self) -> float:
+        """Return the mean square of the Laplacian of red and blue less green in the lower half of the small crop."""
+        levels = self.small[SMALL_PX // 2 :].astype(np.float32)
+        colours = cv2.GaussianBlur(levels[..., ::2] - levels[..., 1:2], (0, 0), 1.0)
+        return float(np.square(cv2.Laplacian(colours, cv2.CV_32F)).mean())
 
     def crop(self) -> U8:
         """Cut the crop (S, S, 3) uint8 RGB out of the frame."""
@@ -92,16 +105,31 @@ def group_by_look(faces: Sequence[Candidate]) -> list[list[Candidate]]:
     return sorted(looks, key=len, reverse=True)[:MAX_LOOKS]
 
 
+def blotches(faces: Sequence[Candidate]) -> F64:
+    """Return how much blotchier than usual the colours of each face of one look are, in doublings; of most, 0.
+
+    Some encoders give key frames patches of red and green that the frames beside them do not have. What is rougher
+    because the whole face is sharper does not count.
+    """
+    colour, luma = _doublings([face.roughness for face in faces]), _doublings([face.sharpness for face in faces])
+    return np.clip(colour - np.clip(luma, 0.0, None) - EVEN, 0.0, None)
+
+
+def _doublings(values: Sequence[float]) -> F64:
+    """Return how often the median must be doubled to give each value; 0 counts as very little, not as nothing."""
+    positive = np.maximum(values, 1e-6)  # a face of one colour has neither edges nor patches
+    return np.asarray(np.log2(positive / np.median(positive)))
+
+
 def cover_poses(faces: Sequence[Candidate]) -> list[Candidate]:
     """Return the best references of one look: the main one, then further ones for other poses."""
     if not faces:
         return []
     angles = np.array([face.angles for face in faces])
     centre = np.median(angles, axis=0)
-    sharpness = np.maximum([face.sharpness for face in faces], 1e-6)  # 0 where all that is seen has one colour
-    blur = np.clip(np.log2(np.median(sharpness) / sharpness), 0.0, None) * BLUR_DEGREES
+    blur = np.clip(-_doublings([face.sharpness for face in faces]), 0.0, None) * BLUR_DEGREES
     opening = np.array([max(0.0, face.aperture - CLOSED) * APERTURE_DEGREES for face in faces])
-    cost = opening + blur
+    cost = opening + blur + blotches(faces) * BLOTCH_DEGREES
     chosen = [int(np.argmin(cost + 0.5 * np.hypot(*(angles - centre).T)))]
     while len(chosen) < MAX_REFERENCES:
         distance = np.min([np.hypot(*(angles - angles[number]).T) for number in chosen], axis=0)

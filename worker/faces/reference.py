@@ -27,7 +27,7 @@ from model.arrays import F32, F64, U8
 from model.composition import FilmedCrops, Part, shrink
 from model.framing import Framing
 from model.known_pixels import PosedPicture, PosedReference
-from worker.faces.candidate import Candidate, cover_poses, group_by_look
+from worker.faces.candidate import Candidate, blotches, cover_poses, group_by_look
 from worker.faces.crop import Transform, face_transform
 from worker.faces.detect import face_height, mouth_size
 from worker.faces.likeness import Likeness, covered_mouths
@@ -129,7 +129,8 @@ class ReferenceCrops:
             free = [face for face, is_hidden in zip(faces, hidden, strict=True) if not is_hidden]
             looks = group_by_look(free)
             for look in looks:
-                most_open = sorted(look, key=lambda face: -face.aperture)[:MAX_OPEN]
+                clean = [face for face, excess in zip(look, blotches(look), strict=True) if not excess]
+                most_open = sorted(clean, key=lambda face: -face.aperture)[:MAX_OPEN]
                 resting += [ReferenceFace.of(face, person).with_closed_lips() for face in cover_poses(look)]
                 opened += [ReferenceFace.of(face, person) for face in most_open]
             if looks:  # two people who take turns in one place have different lips: only the main look tells the range

@@ -12,7 +12,7 @@ from model.arrays import U8
 from model.face_points import LOWER_LIP
 from model.framing import LOWER_FACE
 from tests.worker.clips import portrait
-from worker.faces.candidate import Candidate, cover_poses, group_by_look
+from worker.faces.candidate import Candidate, blotches, cover_poses, group_by_look
 from worker.faces.crop import face_transform
 from worker.faces.detect import Face, FaceDetector
 from worker.faces.likeness import Likeness
@@ -68,6 +68,31 @@ def test_the_main_reference_is_sharp_and_its_lips_are_closed(
         landmarks[LOWER_LIP, 1] += gap
         faces.append(candidate(blurred(sigma) if sigma else portrait(), replace(face, landmarks=landmarks)))
     assert cover_poses(faces)[0] is faces[best]
+
+
+def patchy(rgb: U8, levels: float) -> U8:
+    """Return a picture with patches of red and green that leave its luma as it is."""
+    noise = np.random.default_rng(1).standard_normal((rgb.shape[0] // 6 + 1, rgb.shape[1] // 6 + 1)).astype(np.float32)
+    patches = cv2.resize(noise, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_CUBIC)[..., None]
+    return np.clip(rgb + levels * patches * np.array([0.587, -0.299, 0.0]) / 0.587, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("number", [3, 7])
+def test_a_face_with_patches_of_colour_is_no_reference(face: Face, number: int) -> None:
+    faces = []
+    for place in range(number):
+        landmarks = face.landmarks.copy()
+        landmarks[LOWER_LIP, 1] += place and 4  # the first one has its lips closed, but is patchy
+        picture = portrait() if place else patchy(portrait(), 12.0)
+        faces.append(candidate(picture, replace(face, landmarks=landmarks)))
+    assert blotches(faces)[0] > 0.5 and not blotches(faces)[1:].any()
+    assert cover_poses(faces)[0] is faces[1]
+
+
+def test_what_is_sharper_has_no_patches(face: Face) -> None:
+    soft, sharp = candidate(blurred(2.0), face), candidate(portrait(), face)
+    assert not blotches([soft, soft, soft, sharp]).any()
+    assert not blotches([sharp, sharp, soft]).any()
 
 
 def test_faces_that_look_alike_are_grouped_and_the_largest_group_comes_first(face: Face) -> None:
