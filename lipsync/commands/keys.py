@@ -66,7 +66,8 @@ def create(
     is_new = settings.redis_url is None and not settings.data_dir.exists()
     with record_redis(settings, may_make_folder=True) as client:
         token = KeyStore(client).create(key)
-    log_line(f"The key is in {store_name(settings)}{', which is new' * is_new}.")
+    note = ", which is new; only a service that uses it knows the key" if is_new else ""
+    log_line(f"The key is in {store_name(settings)}{note}.")
     _show(token)
 
 
