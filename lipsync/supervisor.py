@@ -1,16 +1,17 @@
 """The whole service in one command: a private Redis, the API and the workers as supervised child processes.
 
-What a start needs is checked before anything runs. A child that dies is started again, after a pause that grows with
-each death. A child that refuses its settings (exit status 2) ends the whole service, and so does one that dies again
-and again before the service was ever ready. The private Redis listens on a unix socket only and appends every change
-to a file in the data folder, so a restart continues with all jobs of the last run. If this process is killed, the
-kernel kills every child too.
+What a start needs is checked before anything runs. A Redis of somebody else is waited for a few seconds only. A child
+that dies is started again, after a pause that grows with each death. A child that refuses its settings (exit status 2)
+ends the whole service, and so does one that dies again and again before the service was ever ready. Ready means that a
+worker of this very service waits for jobs: Redis may still hold the announcement of one that ended a moment ago.
+
+The private Redis listens on a unix socket only and appends every change to a file in the data folder, so a restart
+continues with all jobs of the last run. If this process is killed, the kernel kills every child too.
 """
 
 from __future__ import annotations
 
 import http.client
-import logging
 import os
 import signal
 import socket
@@ -20,103 +21,43 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import redis
 
-from app.core.errors import ErrorCode, ServiceError
+from app.core.errors import ErrorCode, InputError, ServiceError
 from app.core.listening import listening_sockets
 from app.core.locks import sole_use
 from app.core.own_modules import with_own_modules
-from app.core.parent_death import tied_to_this_process
 from app.core.private_redis import publish_socket, redis_command, redis_folder
 from app.core.records.connection import connect
+from app.core.records.records import RecordLimits, Records, pid_of_worker
 from app.core.settings import PREFIX, Settings
-from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_login, check_storage
+from app.core.start_checks import REDIS_ANSWERS, check_data_dir, check_ffmpeg, check_redis_login, check_storage
+from lipsync.supervised_process import SupervisedProcess
 
 REFUSED_STATUS: Final = 2
 GRACE_S: Final = 12.0  # from SIGTERM until a child is killed
 REDIS_GRACE_S: Final = 5.0
 SHORT_USE_S: Final = 2.0  # `lipsync keys` uses the data folder for less than this
+REDIS_AWAY_S: Final = 5.0  # for which the start waits for a Redis that somebody else runs
 REDIS_START_S: Final = 60.0  # Redis reads its append-only file first, which may be long
 _POLL_S: Final = 0.2
-_MAX_BACKOFF_S: Final = 10.0
 MAX_EARLY_DEATHS: Final = 5  # of one child, before the service is ready for the first time
-_STEADY_S: Final = 30.0  # a child that ran longer than this is started again without a longer pause
 
 COMMANDS: Final = {name: [sys.executable, "-m", "lipsync", name] for name in ("api", "worker")}
-_USUAL_NETWORK: Final = ("auto", "auto", None, None)  # device, precision, checkpoint, speech encoder
-
-_log = logging.getLogger("lipsync.serve")
-
-
-class SupervisedProcess:
-    """Child process in a process group of its own, started again after it dies."""
-
-    def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        self.name = name
-        self._command = tied_to_this_process(command)
-        self._environment = environment
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started_at = 0.0
-        self._deaths = 0  # in a row: a steady run begins a new count
-        self._due_at = 0.0
-
-    @property
-    def pid(self) -> int | None:
-        """Return the process id, also the id of the group; None if the process has not been started."""
-        return None if self._process is None else self._process.pid
-
-    @property
-    def deaths(self) -> int:
-        """Return how often in a row the process died soon after its start."""
-        return self._deaths
-
-    def start(self) -> None:
-        """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor."""
-        self._process = subprocess.Popen(
-            self._command, env=self._environment, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        self._started_at = time.monotonic()
-
-    def restart_if_dead(self) -> int | None:
-        """Start the process again if it died and its pause is over; return its exit status when a death is found."""
-        if self._process is None:
-            if time.monotonic() >= self._due_at:
-                self.start()
-            return None
-        status = self._process.poll()
-        if status is None:
-            return None
-        self._kill_group()
-        self._process = None
-        self._deaths = 0 if time.monotonic() - self._started_at > _STEADY_S else self._deaths + 1
-        pause_s = min(0.25 * 2**self._deaths, _MAX_BACKOFF_S)
-        self._due_at = time.monotonic() + pause_s
-        _log.warning("child ended name=%s status=%d next_start_s=%.1f", self.name, status, pause_s)
-        return status
-
-    def ask_to_end(self) -> None:
-        """Send SIGTERM."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-
-    def end(self, deadline: float) -> None:
-        """Wait until the deadline (monotonic seconds), then kill the process and all that it started."""
-        if self._process is None:
-            return
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(max(0.0, deadline - time.monotonic()))
-        self._kill_group()
-        self._process.wait()
-        self._process = None
-
-    def _kill_group(self) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+# Settings that a worker can refuse, with the values that it never refuses.
+_NEVER_REFUSED: Final = {
+    "device": ("auto",),
+    "precision": ("auto",),
+    "checkpoint": (None,),
+    "speech_encoder": (None,),
+    "runtime": ("auto", "torch"),
+    "video_decoder": ("software", "auto"),
+    "video_encoder": ("software", "auto"),
+}
 
 
 def free_port(host: str) -> int:
@@ -136,11 +77,14 @@ class Supervisor:
         announce: Callable[[str], None],
         commands: Mapping[str, list[str]] = COMMANDS,
         max_early_deaths: int = MAX_EARLY_DEATHS,
+        redis_away_s: float = REDIS_AWAY_S,
     ) -> None:
         self._settings, self._announce = settings, announce
         self._commands, self._max_early_deaths = commands, max_early_deaths
+        self._redis_away_s = redis_away_s
         self._stop = threading.Event()
         self._port = settings.port
+        self._parts: dict[str, SupervisedProcess] = {}
 
     def stop(self) -> None:
         """Ask `run` to end; safe in a signal handler."""
@@ -160,16 +104,17 @@ class Supervisor:
                 private_redis = self._redis_process(unix_socket)
             own = {f"{PREFIX}REDIS_URL": url, f"{PREFIX}PORT": str(self._port)}
             environment = with_own_modules(os.environ | own)
-            parts = [SupervisedProcess(name, command, environment) for name, command in self._commands.items()]
+            self._parts = {
+                name: SupervisedProcess(name, command, environment) for name, command in self._commands.items()
+            }
             try:
                 if private_redis is not None:
                     private_redis.start()
                     await_redis(url, private_redis, self._stop)
-                for part in parts:
-                    part.start()
-                return self._watch([*parts, *([private_redis] if private_redis else [])])
+                with closing(connect(url)) as client:
+                    return self._start_parts(Records(client, RecordLimits.of(self._settings)), private_redis)
             finally:
-                end_all(parts, private_redis)
+                end_all([*self._parts.values()], private_redis)
 
     def _check_start(self) -> bool:
         """Check what API and workers will need, and choose the port. Raises LipSyncError.
@@ -184,32 +129,64 @@ class Supervisor:
             opened.close()
         check_storage(settings)
         check_ffmpeg(settings)
-        check_redis_login(settings)
-        network = (settings.device, settings.precision, settings.checkpoint, settings.speech_encoder)
-        if network == _USUAL_NETWORK and settings.runtime != "openvino":
+        self._check_redis()
+        if all(getattr(settings, name) in values for name, values in _NEVER_REFUSED.items()):
             return True
         environment = with_own_modules(os.environ | {f"{PREFIX}REDIS_URL": settings.redis_url or "unix:///none"})
         return subprocess.run([*COMMANDS["worker"], "--check"], env=environment, check=False).returncode == 0
+
+    def _check_redis(self) -> None:
+        """Wait a few seconds for a Redis of somebody else; raises InputError if it does not answer or refuses."""
+        deadline = time.monotonic() + self._redis_away_s
+        while self._settings.redis_url is not None and check_redis_login(self._settings) != REDIS_ANSWERS:
+            if time.monotonic() > deadline:
+                message = "LIPSYNC_REDIS_URL: Redis does not answer. Start it first, or unset this for a private one."
+                raise InputError(ErrorCode.OPTION_INVALID, message)
+            if self._stop.wait(_POLL_S):
+                return
 
     def _redis_process(self, unix_socket: Path) -> SupervisedProcess:
         folder = redis_folder(self._settings.data_dir)
         publish_socket(self._settings.data_dir, unix_socket)
         return SupervisedProcess("redis", redis_command(folder, unix_socket), dict(os.environ))
 
-    def _watch(self, children: list[SupervisedProcess]) -> int:
+    def _start_parts(self, records: Records, private_redis: SupervisedProcess | None) -> int:
+        """Start API and workers and watch all children; return the exit status. Raises LipSyncError."""
+        try:
+            started_ms = records.time_ms()
+        except redis.RedisError:
+            raise ServiceError(ErrorCode.INTERNAL, "Redis does not answer.") from None
+        for part in self._parts.values():
+            part.start()
+        children = [*self._parts.values(), *([private_redis] if private_redis else [])]
+        return self._watch(children, lambda: self._is_ready() and self._has_worker(records, started_ms))
+
+    def _watch(self, children: list[SupervisedProcess], is_ready: Callable[[], bool]) -> int:
         is_announced = False
         while not self._stop.wait(_POLL_S):
             for child in children:
                 status = child.restart_if_dead()
                 if status == REFUSED_STATUS:
-                    return REFUSED_STATUS
+                    message = f"The process {child.name!r} refused its settings; its line `error:` above says why."
+                    raise ServiceError(ErrorCode.INTERNAL, message)
                 if status is not None and not is_announced and child.deaths >= self._max_early_deaths:
                     message = f"The process {child.name!r} ended {child.deaths} times at its start, at last with "
                     raise ServiceError(ErrorCode.INTERNAL, f"{message}status {status}; the lines above say why.")
-            if not is_announced and self._is_ready():
+            if not is_announced and is_ready():
                 is_announced = True
                 self._announce(f"lipsync is ready at {self._address()}")
         return 0
+
+    def _has_worker(self, records: Records, since_ms: int) -> bool:
+        """Return whether a worker of this service has announced itself since a time of Redis."""
+        worker = self._parts.get("worker")
+        if worker is None:
+            return True
+        try:
+            pids = [pid_of_worker(name) for name in records.announced_since(since_ms)]
+        except redis.RedisError:
+            return False
+        return any(pid is not None and worker.includes(pid) for pid in pids)
 
     def _address(self) -> str:
         host = self._reachable_host()

@@ -21,7 +21,8 @@ from app.core.start_checks import (
     check_redis_login,
     check_storage,
 )
-from app.core.storage.open import open_storage
+from app.core.storage.open import is_bucket, open_storage
+from app.core.storage.port import StorageUnavailableError
 
 Check = Callable[[Settings], str]
 
@@ -139,10 +140,16 @@ def _redis(settings: Settings) -> str:
 
 def _storage(settings: Settings) -> str:
     found = check_storage(settings)
-    if settings.storage is not None:
+    if settings.storage is None:
+        return found
+    try:
         open_storage(settings).check_space(0)
-        return f"{found} answers"
-    return found
+    except StorageUnavailableError as error:
+        cause = error.__context__  # clients are not told, but who asks here may know
+        missing = f"there is no such {'bucket' if is_bucket(settings) else 'folder'}"
+        reason = missing if isinstance(cause, FileNotFoundError) else cause or error.message
+        raise RuntimeError(f"LIPSYNC_STORAGE: {reason}") from None
+    return f"{found} answers"
 
 
 def _disk(settings: Settings) -> str:

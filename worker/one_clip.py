@@ -16,7 +16,7 @@ from app.core.dubs import voice_names
 from app.core.errors import InputError, naming
 from app.core.jobs import AudioFacts, JobInput, JobOptions
 from app.core.options import check_options_fit, needs_film_sound, option_error, options_from_text
-from app.core.output_path import checked_output, ending_on_signals
+from app.core.output_path import checked_output, ending_on_signals, shown
 from app.core.probing.probe import Limits, probe_audio, probe_video
 from app.core.settings import Settings
 from worker.faces.detect import DetectorPool
@@ -100,15 +100,23 @@ def _voice_paths(options: JobOptions, files: Mapping[str, Path]) -> dict[str, Pa
 
 
 def _probe(files: Mapping[str, Path], options: JobOptions, limits: Limits) -> JobInput:
-    """Probe all files; raises InputError."""
-    video = probe_video(files["video"], limits)
-    audio, mix = (probe_audio(files[name], limits) if name in files else None for name in ("audio", "audio_mix"))
-    voices: list[AudioFacts] = []
-    for number, name in enumerate(voice_names(options.segments)):
-        with naming(voice_place(number)):
-            voices.append(probe_audio(files[name], limits))
+    """Probe all files; raises InputError that begins with the option and the file."""
+    with naming(_place("video", files["video"])):
+        video = probe_video(files["video"], limits)
+    audio, mix = (_probe_sound(name, files[name], limits) if name in files else None for name in ("audio", "audio_mix"))
+    names = enumerate(voice_names(options.segments))
+    voices = tuple(_probe_sound(voice_place(number), files[name], limits) for number, name in names)
     film_audio = None
     if needs_film_sound(options) and video.has_audio:
         with suppress(InputError):  # the clip then warns that the video's own sound is missing
             film_audio = probe_audio(files["video"], limits)
-    return JobInput(video=video, audio=audio, audio_mix=mix, segments=tuple(voices), film_audio=film_audio)
+    return JobInput(video=video, audio=audio, audio_mix=mix, segments=voices, film_audio=film_audio)
+
+
+def _probe_sound(name: str, path: Path, limits: Limits) -> AudioFacts:
+    with naming(_place(name, path)):
+        return probe_audio(path, limits)
+
+
+def _place(name: str, path: Path) -> str:
+    return f"{name} {shown(path)}"

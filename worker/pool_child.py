@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import mmap
 import os
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from app.core.files import file_sha256
 from app.core.jobs import JobInput, JobOptions
 from app.core.parent_death import die_with_parent
 from app.core.records.connection import connect
-from app.core.records.records import RecordLimits, Records, WorkerFacts
+from app.core.records.records import RecordLimits, Records, WorkerFacts, worker_name
 from app.core.records.segments import Segments
 from app.core.sandbox.forked import fork_server
 from app.core.settings import Settings
@@ -106,7 +105,7 @@ class PoolChild:
         settings = self._settings
         client, limits = connect(settings.redis_url or ""), RecordLimits.of(settings)
         return Runtime(
-            name=f"{socket.gethostname()}-{os.getpid()}",
+            name=worker_name(os.getpid()),
             settings=settings,
             redis=client,
             records=Records(client, limits),

@@ -126,7 +126,7 @@ class LipSyncError(Exception):
     """Failure with a public code and one public sentence: what happened and, if known, what to do.
 
     `retry_after_s` is the number of seconds after which a repeat makes sense, None if unknown. `retryable` and `hint`
-    replace what the code says, where this failure differs from the others of its code.
+    replace what the code says, where this failure differs from the others of its code; else they are None.
     """
 
     def __init__(

@@ -17,6 +17,8 @@ from typing import Final
 WINDOW_S: Final = 10.0
 LINES: Final = 500
 TRACEBACKS: Final = 20  # a traceback takes about thirty lines
+# `extra` of a line that an outage repeats with every call: one in a window says it all.
+OUTAGE: Final = {"most_lines": 1}
 
 
 @dataclass
@@ -44,7 +46,7 @@ class RepeatFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the line is written; the first line of a window gets the number of those left out before."""
-        most = self._tracebacks if record.exc_info else self._lines
+        most = self._tracebacks if record.exc_info else getattr(record, "most_lines", self._lines)
         place = (record.pathname, record.lineno)
         with self._lock:
             now = self._clock()

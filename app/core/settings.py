@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -49,6 +49,18 @@ Port = Annotated[int, Field(gt=0, le=65535)]
 Secrets = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_secrets)]
 _ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _NAME: Final = re.compile(r"[a-z0-9_.:-]+")
+# Form of a setting, and that form in words.
+_FORMS: Final = {
+    "storage": (
+        re.compile(r"/.*|s3://[A-Za-z0-9._-]{3,63}(/[A-Za-z0-9._/-]*)?"),
+        "an absolute path like /srv/lipsync, or s3://bucket or s3://bucket/prefix",
+    ),
+    "device": (re.compile(r"auto|cpu|cuda(:[0-9]+)?"), "auto, cpu, cuda, or a GPU by number like cuda:1"),
+    "public_url": (
+        re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?[^/?#\s]"),
+        "an address like https://dub.example, without a slash at its end",
+    ),
+}
 # Names that are separated by commas in the environment.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
@@ -64,7 +76,6 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Folder of this host's working files and of the private Redis.")
     storage: str | None = Field(
         None,
-        pattern=r"^(/.*|s3://[A-Za-z0-9._-]{3,63}(/[A-Za-z0-9._/-]*)?)$",
         description=(
             "Storage of the files of jobs: a folder that all hosts mount, or s3://bucket/prefix; unset: DATA_DIR."
         ),
@@ -80,7 +91,7 @@ class Settings(BaseSettings):
     speech_encoder: Path | None = Field(
         None, description="Folder of the speech encoder that the weights name; unset: the installed package's."
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field("auto", description="What draws: `auto`, `cpu`, `cuda`, or a GPU by number, as in `cuda:1`.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     runtime: Literal["auto", "torch", "openvino"] = Field(
         "auto", description="What computes the network; auto: the fastest on this machine, measured once."
@@ -118,9 +129,7 @@ class Settings(BaseSettings):
     allow_no_auth: bool = Field(False, description="Serve with AUTH=off on an address that other hosts can reach.")
     allowed_hosts: Names = Field((), description="Host names of this service besides localhost; needed with AUTH=off.")
     cors_origins: Names = Field((), description="Origins of pages whose scripts may call this service.")
-    public_url: str | None = Field(
-        None, pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?[^/?#\s]$", description="Address of this service, for links."
-    )
+    public_url: str | None = Field(None, description="Address of this service, for links.")
     url_inputs: Literal["off", "allow-list", "public"] = Field(
         "off",
         description="Whether jobs may name `video_url` and `audio_url`: of URL_HOSTS only, or of any public host.",
@@ -146,6 +155,13 @@ class Settings(BaseSettings):
     def __init__(self, **values: object) -> None:
         refuse_wrong_names()
         super().__init__(**values)  # type: ignore[arg-type]
+
+    @field_validator(*_FORMS)
+    @classmethod
+    def _check_form(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            _refuse_others((value,), *_FORMS[info.field_name or ""])
+        return value
 
     @field_validator("cors_origins")
     @classmethod
@@ -185,14 +201,9 @@ def _refuse_others(values: tuple[str, ...], pattern: re.Pattern[str], wanted: st
 
 
 def refuse_wrong_names() -> None:
-    """Raise ValueError if the environment or `.env` has a name with the prefix that is not a setting.
-
-    Also for an empty address of Redis: a secret that did not arrive must not become another, private Redis.
-    """
+    """Raise ValueError if the environment or `.env` has a name with the prefix that is not a setting."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
-    values = {name.upper(): value for name, value in (dotenv_values(".env") | os.environ).items()}
-    unknown = sorted(name for name in values if name.startswith(PREFIX) and name not in known)
+    names = (name.upper() for name in dotenv_values(".env") | os.environ)
+    unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise ValueError(f"unknown setting {unknown[0]}")
-    if values.get(f"{PREFIX}REDIS_URL") == "":
-        raise ValueError(f"{PREFIX}REDIS_URL is empty; leave it away for a private Redis")

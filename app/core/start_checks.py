@@ -23,7 +23,7 @@ from app.core.probing.probe import find_ffmpeg
 from app.core.program_output import program_output
 from app.core.redis_address import read_redis_address
 from app.core.settings import Settings
-from app.core.storage.open import open_storage
+from app.core.storage.open import check_credentials, open_storage
 
 ENCODERS: Final = ("libx264", "aac")
 REDIS_TIMEOUT_S: Final = 3.0
@@ -65,6 +65,7 @@ def check_storage(settings: Settings) -> str:
         if os.path.lexists(folder) and not folder.is_dir():
             raise option_error(f"LIPSYNC_STORAGE: {shown(folder)} is not a folder.")
     try:
+        check_credentials(settings)
         open_storage(settings)
     except LipSyncError as error:
         raise option_error(error.message) from None

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from app.core.errors import ErrorCode
-from lipsync.commands.errors import CommandError
+from app.core.errors import ErrorCode, ServiceError
+from lipsync.commands.errors import CommandError, hint_for, job_error
 from lipsync.commands.options import (
     FILE,
     FILE_TO_WRITE,
@@ -26,20 +26,38 @@ from lipsync.commands.options import (
 if TYPE_CHECKING:
     from app.client import Client
 
+NO_SERVICE: Final = "Start a service with `lipsync serve`, or name one with --url or LIPSYNC_URL."
 _TERMINAL: Final = ("succeeded", "failed", "canceled")
 
 
 def with_client(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that name the service; the command gets an open client of that service as `client`."""
 
-    @click.option("--url", envvar="LIPSYNC_URL", default="http://127.0.0.1:8000", show_default=True)
-    @click.option("--api-key", envvar="LIPSYNC_API_KEY", help="The service's API key.")
+    @click.option(
+        "--url",
+        envvar="LIPSYNC_URL",
+        default="http://127.0.0.1:8000",
+        show_default=True,
+        show_envvar=True,
+        help="Address of the service.",
+    )
+    @click.option("--api-key", envvar="LIPSYNC_API_KEY", show_envvar=True, help="API key for the service.")
     @functools.wraps(command)
     def run(url: str, api_key: str | None, **values: object) -> None:
+        import httpx
+
         from app.client import Client
 
-        with Client(url, api_key) as client:
-            command(client=client, **values)
+        try:
+            with Client(url, api_key) as client:
+                command(client=client, **values)
+        except ServiceError as error:
+            cause = error.__context__
+            if not isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout)):
+                raise
+            if cause.request.url.netloc != httpx.URL(url).netloc:  # the service answers, and its bucket does not
+                raise
+            raise CommandError(error.code, error.message, NO_SERVICE) from error
 
     return run
 
@@ -75,9 +93,9 @@ class ProgressLine:
 def _check_succeeded(job: dict[str, Any]) -> None:
     """Raise CommandError with the error of a job that failed or was canceled."""
     if job["status"] == "failed":
-        raise CommandError(job["error"]["code"], job["error"]["message"])
+        raise job_error(job["error"])
     if job["status"] == "canceled":
-        raise CommandError(ErrorCode.CANCELED, "The job was canceled.")
+        raise CommandError(ErrorCode.CANCELED, "The job was canceled.", hint_for(ErrorCode.CANCELED, None))
 
 
 @click.command()
@@ -87,7 +105,7 @@ def _check_succeeded(job: dict[str, Any]) -> None:
 @click.option("--idempotency-key", help="The same key and request give the same job.")
 @click.option("--via-storage", is_flag=True, help="Send the files straight to the service's bucket.")
 @click.option("--output", type=FILE_TO_WRITE, help="Wait for the result and write it here.")
-@job_options
+@job_options()
 @with_client
 def submit(
     client: Client,

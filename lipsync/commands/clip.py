@@ -24,7 +24,7 @@ from lipsync.commands.options import (
 @click.option("--audio-mix", type=FILE, help="Sound of the output instead of the voice.")
 @click.option("--output", required=True, type=FILE_TO_WRITE, help="The MP4 to write; its name ends in .mp4 or .m4v.")
 @click.option("--checkpoint", type=FILE, help="Generator weights; else LIPSYNC_CHECKPOINT's.")
-@job_options
+@job_options(served=False)
 def sync(
     video: Path,
     audio: Path | None,

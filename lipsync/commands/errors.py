@@ -1,7 +1,8 @@
 """Errors of the command line. This module alone turns an error into a line on standard error and an exit status.
 
 Every command ends with status 0, with 1 where it did its work and a promise was broken, with 2 and one line
-`error: <code>: <sentence>`, or with 130 after Ctrl-C. A fault of the program has its traceback in a file that the line
+`error: <code>: <sentence>`, or with 130 after Ctrl-C. A second line `hint: <sentence>` follows where there is something
+to do that the first one does not say. A fault of the program has its traceback in a file that the line
 names, so that it can be reported.
 """
 
@@ -12,34 +13,63 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any, Final, NoReturn
 
 import click
 
-from app.core.errors import ErrorCode, LipSyncError
+from app.core.errors import ERROR_FACTS, ErrorCode, LipSyncError
 
 EXIT_REFUSED: Final = 2
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
 # Packages of the extra `train`. An image that only serves does not have them.
 TRAINING_PACKAGES: Final = ("skimage", "lpips", "h5py", "torchvision", "espeakng_loader", "tensorboard")
 OWN_PACKAGES: Final = ("app", "worker", "model", "lipsync")
+# Codes whose hint in `ERROR_FACTS` says more than the sentence and fits a command line. Others speak of HTTP.
+_HINTED: Final = frozenset(
+    {
+        ErrorCode.INPUT_TOO_LARGE,
+        ErrorCode.DURATION_EXCEEDED,
+        ErrorCode.RESOLUTION_EXCEEDED,
+        ErrorCode.FRAME_LIMIT_EXCEEDED,
+        ErrorCode.NO_FACE_DETECTED,
+        ErrorCode.FACE_TOO_SMALL,
+        ErrorCode.FACE_NOT_FOUND,
+        ErrorCode.CHECKPOINT_MISSING,
+        ErrorCode.CHECKPOINT_INVALID,
+        ErrorCode.OUT_OF_MEMORY,
+        ErrorCode.RUN_TIMEOUT,
+        ErrorCode.ENCODE_FAILED,
+    }
+)
+_OWN_HINTS: Final = {
+    ErrorCode.UNAUTHORIZED: "Give a valid API key with --api-key or LIPSYNC_API_KEY; `lipsync keys create` makes one.",
+    ErrorCode.RESULT_NOT_READY: "`lipsync wait ID` waits for the job.",
+    ErrorCode.CANCELED: "`lipsync retry ID` tries the job again.",
+}
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class CommandError(click.ClickException):
-    """Error that ends a command with `error: <code>: <sentence>` and exit status 2."""
+    """Error that ends a command with `error: <code>: <sentence>`, perhaps a hint, and exit status 2."""
 
     exit_code = EXIT_REFUSED
 
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(" ".join(sentence.split()).rstrip(".") + ".")
+    def __init__(self, code: str, sentence: str, hint: str | None = None) -> None:
+        super().__init__(_one_line(sentence))
         self.code = code
+        self.hint = None if hint is None else _one_line(hint)
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Print the line."""
+        """Print the line, and the hint on a second one."""
         click.echo(f"error: {self.code}: {self.message}", file=file, err=file is None)
+        if self.hint is not None:
+            click.echo(f"hint: {self.hint}", file=file, err=file is None)
+
+
+def _one_line(sentence: str) -> str:
+    return " ".join(sentence.split()).rstrip(".") + "."
 
 
 class CommandGroup(click.Group):
@@ -78,7 +108,7 @@ def command_error(error: Exception) -> CommandError:
     if isinstance(error, click.ClickException):
         return CommandError(ErrorCode.OPTION_INVALID, _usage_sentence(error))
     if isinstance(error, LipSyncError):
-        return CommandError(error.code, error.message)
+        return CommandError(error.code, error.message, hint_for(error.code, error.hint))
     if isinstance(error, MemoryError):
         return CommandError(ErrorCode.OUT_OF_MEMORY, "This machine has too little free memory for the command")
     found = _model_error(error) or _missing_package(error) or _media_error(error) or _request_error(error)
@@ -89,6 +119,24 @@ def command_error(error: Exception) -> CommandError:
     if isinstance(error, UnicodeError):
         return CommandError(ErrorCode.OPTION_INVALID, f"A text cannot be read or sent: {error}")
     return _fault(error)
+
+
+def hint_for(code: ErrorCode, own_hint: str | None) -> str | None:
+    """Return what the user of a command line can do about an error, None if nothing is known; own_hint: the error's."""
+    if own_hint is not None:
+        return own_hint
+    if code in _OWN_HINTS:
+        return _OWN_HINTS[code]
+    return ERROR_FACTS[code].hint if code in _HINTED else None
+
+
+def job_error(error: Mapping[str, Any]) -> CommandError:
+    """Return the error of a job that failed, from the object `error` of the job."""
+    code, hint = str(error["code"]), error.get("hint")
+    if code in ERROR_FACTS:
+        known = ErrorCode(code)
+        hint = hint_for(known, None if hint == ERROR_FACTS[known].hint else hint)
+    return CommandError(code, error["message"], hint)
 
 
 def _usage_sentence(error: click.ClickException) -> str:

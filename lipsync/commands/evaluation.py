@@ -111,8 +111,8 @@ def evaluate(choice: EvaluationChoice) -> None:
 
 def _judge(choice: EvaluationChoice) -> None:
     """Measure the lips, write and print the figures, and exit 1 if a promise is broken."""
+    from model.evaluation.evaluate import OWN, REAL, without_film
     from model.evaluation.evaluate import evaluate as run
-    from model.evaluation.evaluate import without_film
     from model.evaluation.html_report import write_report
     from model.evaluation.learned_metrics import default_backbone, load_learned_metrics
     from model.evaluation.tables import summarise, table
@@ -139,12 +139,14 @@ def _judge(choice: EvaluationChoice) -> None:
         measurements = run(cases, learned, log_line)
     if request.is_without_film:
         measurements = [without_film(measurement) for measurement in measurements]
-    figures = {"judged": request.subject(settings), **summarise(measurements, learned)}
+    # Without its film, a result was measured against itself: there is no real video.
+    judged = [one for one in measurements if not (request.is_without_film and one.row == REAL)]
+    figures = {"judged": request.subject(settings), **summarise(judged, learned)}
     if choice.json_path is not None:
         write_json(choice.json_path, figures, indent=1)
     if choice.html_dir is not None:
         click.echo(write_report(choice.html_dir, figures, measurements, figures["judged"]))
-    click.echo(table(figures))
+    click.echo(table(figures, {OWN: "result"} if request.results else None))
     failed: list[str] = []
     if choice.check:
         thresholds = _thresholds(request)

@@ -44,7 +44,7 @@ def create(
     from app.core.access.key_store import KeyStore, new_key
     from app.core.options import first_fault
     from app.outgoing_clients import check_webhook_url, webhook_client
-    from lipsync.record_redis import record_redis
+    from lipsync.record_redis import record_redis, store_name
 
     expires_at = None if expires_days is None else int(time.time()) + expires_days * DAY_S
     settings = load_settings()
@@ -62,19 +62,27 @@ def create(
     except ValidationError as error:
         place, reason = first_fault(error)
         raise InputError(ErrorCode.OPTION_INVALID, f"{place[0]}: {reason}.") from None
-    with record_redis(settings) as client:
-        _show(KeyStore(client).create(key))
+    is_new = settings.redis_url is None and not settings.data_dir.exists()
+    with record_redis(settings, may_make_folder=True) as client:
+        token = KeyStore(client).create(key)
+    note = ", which is new; only a service that uses it knows the key" if is_new else ""
+    log_line(f"The key is in {store_name(settings)}{note}.")
+    _show(token)
 
 
 @keys.command("list")
 def list_keys() -> None:
     """List all keys, without their secrets."""
     from app.core.access.key_store import KeyStore
-    from lipsync.record_redis import record_redis
+    from lipsync.record_redis import record_redis, store_name
 
-    with record_redis(load_settings()) as client:
-        for key in KeyStore(client).all():
-            click.echo(_line(key))
+    settings = load_settings()
+    with record_redis(settings) as client:
+        found = KeyStore(client).all()
+    for key in found:
+        click.echo(_line(key))
+    if not found:
+        log_line(f"There is no key in {store_name(settings)}.")
 
 
 @keys.command()

@@ -28,6 +28,7 @@ SEGMENTS_HELP = (
     "JSON file with stretches of the video, each with a voice and a face of its own, instead of --audio: a list of "
     '{"start_s", "end_s", "audio": FILE, "face", "options"}. A FILE is looked for beside the JSON file.'
 )
+SERVICE_OPTIONS = frozenset({"priority", "webhook_url", "metadata"})  # of a job that waits, and that is asked for later
 ENCODER_HELP = "Folder of the speech encoder; else LIPSYNC_SPEECH_ENCODER's, else the installed package's."
 
 
@@ -59,16 +60,24 @@ def load_settings_with(checkpoint: Path | None) -> Settings:
     return settings if checkpoint is None else settings.model_copy(update={"checkpoint": checkpoint})
 
 
-def job_options(command: _Command) -> _Command:
-    """Add one command-line option for each option of a job; its value is text, or None if it was not given."""
+def job_options(*, served: bool = True) -> Callable[[_Command], _Command]:
+    """Add one command-line option for each option of a job; its value is text, or None if it was not given.
+
+    served: also add those that mean something to a service alone.
+    """
     from app.core.jobs import JobOptions
 
-    for name, field in reversed(JobOptions.model_fields.items()):
-        if name == "segments":
-            command = click.option("--segments", type=FILE, help=SEGMENTS_HELP)(command)
-        else:
-            command = click.option(f"--{name.replace('_', '-')}", name, help=field.description)(command)
-    return command
+    def add(command: _Command) -> _Command:
+        for name, field in reversed(JobOptions.model_fields.items()):
+            if name in SERVICE_OPTIONS and not served:
+                continue
+            if name == "segments":
+                command = click.option("--segments", type=FILE, help=SEGMENTS_HELP)(command)
+            else:
+                command = click.option(f"--{name.replace('_', '-')}", name, help=field.description)(command)
+        return command
+
+    return add
 
 
 def check_has_voice(audio: Path | None, segments: Path | None) -> None:

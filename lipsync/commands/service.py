@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from app.core.errors import ErrorCode, InputError
 from lipsync.commands.errors import EXIT_REFUSED
-from lipsync.commands.options import FILE, check_can_be_folder, load_settings
+from lipsync.commands.options import FILE, check_can_be_folder, load_settings, log_line
 
 if TYPE_CHECKING:
     from app.core.settings import Settings
@@ -33,6 +34,8 @@ def serve() -> None:
 
     settings = load_settings()
     set_up_logging()
+    if settings.redis_url is None and "LIPSYNC_REDIS_URL" in os.environ:  # perhaps a secret that did not arrive
+        log_line("warning: LIPSYNC_REDIS_URL is empty, so the service uses a private Redis of its data folder.")
     sys.exit(run(settings, click.echo))
 
 

@@ -89,11 +89,15 @@ def heading(measure: str, backbone: str | None) -> str:
     return f"{measure} ({network})" if network else measure
 
 
-def table(figures: Mapping[str, Any]) -> str:
-    """Return the rows as text, one column for each row; measures without any value are left out."""
-    rows = figures["rows"]
+def table(figures: Mapping[str, Any], names_of_rows: Mapping[str, str] | None = None) -> str:
+    """Return the rows as text, one column for each row; rows without clips and measures without values are left out.
+
+    names_of_rows: other names for some rows.
+    """
+    rows = [row for row in figures["rows"] if row["clips"]] or figures["rows"]
+    names_of_rows = names_of_rows or {}
     names = [name for name in rows[0] if name != "name" and any(row[name] is not None for row in rows)]
-    lines = [[""] + [row["name"] for row in rows]]
+    lines = [[""] + [names_of_rows.get(row["name"], row["name"]) for row in rows]]
     lines += [
         [heading(name, figures["lpips_backbone"])] + ["-" if row[name] is None else f"{row[name]:g}" for row in rows]
         for name in names

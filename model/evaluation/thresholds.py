@@ -115,21 +115,25 @@ def _failure(by_name: Mapping[str, Mapping[str, Any]], threshold: Threshold) -> 
 
 
 def one_line_summary(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the most important figures in one line."""
+    """Return the most important figures in one line; those that are unknown are left out."""
     by_name = {row["name"]: row for row in rows}
     own, shuffled = by_name[OWN], by_name[SHUFFLED]
-    figures = [
-        f"aperture r {_text(own['aperture_r'])} at lag {_text(own['aperture_lag_frames'])}",
-        f"width r {_text(own['width_r'])}",
-        f"lip-voice match {_text(own['lip_voice'])}, with another voice {_text(shuffled['lip_voice'])}",
-        f"silent {_text(own['silent_aperture_ratio'])}",
-        f"another voice r {_text(shuffled['aperture_r'])}",
-        f"PSNR {_text(own['psnr'])}",
-        f"SSIM {_text(own['ssim'])}",
-        f"sharpness {_text(own['mouth_sharpness'])}",
-        f"jitter {_text(own['jitter_ratio'])}",
-    ]
-    return f"{own['clips']} clips: " + ", ".join(figures)
+    figures = {
+        "aperture r": own["aperture_r"],
+        "lag": own["aperture_lag_frames"],
+        "width r": own["width_r"],
+        "lip-voice match": own["lip_voice"],
+        "with another voice": shuffled["lip_voice"],
+        "silent": own["silent_aperture_ratio"],
+        "another voice r": shuffled["aperture_r"],
+        "PSNR": own["psnr"],
+        "SSIM": own["ssim"],
+        "sharpness": own["mouth_sharpness"],
+        "jitter": own["jitter_ratio"],
+    }
+    known = [f"{name} {_text(value)}" for name, value in figures.items() if value is not None]
+    clips = f"{own['clips']} clip{'s' * (own['clips'] != 1)}"
+    return f"{clips}: {', '.join(known) or 'none of the most important figures is known'}"
 
 
 def _bounds(threshold: Threshold) -> str:

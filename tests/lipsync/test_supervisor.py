@@ -6,22 +6,28 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 
 import psutil
 import pytest
 from click.testing import CliRunner
 
-from app.core.errors import ServiceError
+from app.core.errors import InputError, ServiceError
 from app.core.private_redis import find_redis_server
+from app.core.records.connection import connect
+from app.core.records.records import RecordLimits, Records, WorkerFacts, pid_of_worker, worker_name
 from app.core.settings import Settings
 from lipsync.__main__ import main
-from lipsync.supervisor import SupervisedProcess, Supervisor, free_port
+from lipsync.supervised_process import SupervisedProcess
+from lipsync.supervisor import Supervisor, free_port
 from tests.conftest import ROOT
 from tests.processes import command_of, is_gone
-from tests.service import wait_until
-from worker.doctor import START_CHECKS, examine
+from tests.s3 import BUCKET
+from tests.service import running_redis, wait_until
+from worker.doctor import ALL_CHECKS, START_CHECKS, examine
 
 AWAY = "unix:///nowhere/redis.sock"
 
@@ -94,6 +100,10 @@ WRONG_STARTS = [
     (["status", "0" * 32], {"LIPSYNC_URL": "http://127.0.0.1:9"}, "No answer"),
     (["serve"], {"LIPSYNC_PORT": "{busy}"}, "another program listens there"),
     pytest.param(
+        *(["serve"], {"LIPSYNC_VIDEO_ENCODER": "nvidia"}, "LIPSYNC_VIDEO_ENCODER: no NVIDIA GPU"),
+        marks=[pytest.mark.slow, pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="here is a GPU")],
+    ),
+    pytest.param(
         *(["serve"], {"LIPSYNC_CHECKPOINT": "none"}, "There is no checkpoint named none"),
         marks=pytest.mark.slow,  # loads torch in a process of its own
     ),
@@ -124,11 +134,12 @@ def test_a_wrong_start_is_one_line_and_status_2(arguments, environment, said, tm
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ") and said in done.stderr and done.stderr.count("\n") == 1
+    error, *hint = done.stderr.splitlines()
+    assert error.startswith("error: ") and said in error
+    assert len(hint) <= 1 and all(line.startswith("hint: ") for line in hint)
 
 
 REFUSED_BY_ALL = [
-    ({"LIPSYNC_REDIS_URL": ""}, "LIPSYNC_REDIS_URL"),
     ({"LIPSYNC_REDIS_URL": "localhost:6379"}, "LIPSYNC_REDIS_URL"),
     ({"LIPSYNC_MAX_DURATION_S": "inf"}, "LIPSYNC_MAX_DURATION_S"),
     ({"LIPSYNC_MAX_FPS": "nan"}, "LIPSYNC_MAX_FPS"),
@@ -136,6 +147,7 @@ REFUSED_BY_ALL = [
     ({"LIPSYNC_WORKERS": "0"}, "LIPSYNC_WORKERS"),
 ]
 REFUSED = [
+    *(([command], {"LIPSYNC_REDIS_URL": ""}, "LIPSYNC_REDIS_URL is not set") for command in ("api", "worker")),
     *(([command], environment, said) for command in ("api", "worker", "serve") for environment, said in REFUSED_BY_ALL),
     *(([command], {"LIPSYNC_DATA_DIR": "/dev/null"}, "is not a folder") for command in ("api", "worker", "serve")),
     *(
@@ -177,6 +189,93 @@ def test_the_doctor_says_the_same(environment, name, said, busy, tmp_path):
     settings = {key.removeprefix("LIPSYNC_").lower(): text.format(busy=busy) for key, text in environment.items()}
     (finding,) = [found for found in examine(Settings(**settings), START_CHECKS) if found.name == name]
     assert not finding.good and said in finding.text
+
+
+API = """
+import http.server, os
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        open("asked", "a").write(".")
+
+http.server.HTTPServer(("127.0.0.1", int(os.environ["LIPSYNC_PORT"])), Ready).serve_forever()
+"""
+WORKER = """
+import os, time
+from app.core.records.connection import connect
+from app.core.records.records import RecordLimits, Records, WorkerFacts, worker_name
+from app.core.settings import Settings
+
+facts = WorkerFacts(
+    name=worker_name(os.getpid()), pid=os.getpid(), device="cpu", precision="fp32", checkpoint="c",
+    checkpoint_sha256="0", version="1",
+)
+settings = Settings()
+while not os.path.exists("loaded"):
+    time.sleep(0.02)
+Records(connect(settings.redis_url), RecordLimits.of(settings)).announce(facts)
+time.sleep(60)
+"""
+
+
+def test_only_a_worker_of_its_own_makes_a_service_ready(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    announced: list[str] = []
+    with running_redis(tmp_path) as url, ThreadPoolExecutor(1) as pool:
+        settings = Settings(data_dir=tmp_path / "data", port=0, redis_url=url)
+        for name in (worker_name(os.getpid()), "another-host-1"):  # workers of another service
+            facts = WorkerFacts(
+                name=name, pid=1, device="cpu", precision="fp32", checkpoint="c", checkpoint_sha256="0", version="1"
+            )
+            Records(connect(url), RecordLimits.of(settings)).announce(facts)
+        commands = {"api": [sys.executable, "-c", API], "worker": [sys.executable, "-c", WORKER]}
+        supervisor = Supervisor(settings, announced.append, commands)
+        ended = pool.submit(supervisor.run)
+        try:
+            asked = tmp_path / "asked"
+            wait_until(lambda: asked.exists() and asked.stat().st_size >= 3, 60)
+            assert announced == []
+            (tmp_path / "loaded").touch()
+            wait_until(lambda: announced, 60)
+        finally:
+            supervisor.stop()
+        assert ended.result(60) == 0 and announced[0].startswith("lipsync is ready at http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("name", "pid"), [(worker_name(7), 7), ("another-host-7", None), (f"{worker_name(7)}x", None), ("", None)]
+)
+def test_the_process_of_a_worker(name, pid):
+    assert pid_of_worker(name) == pid
+
+
+def test_a_redis_that_is_away_ends_the_start(tmp_path):
+    supervisor = Supervisor(Settings(data_dir=tmp_path, port=0, redis_url=AWAY), print, redis_away_s=0.1)
+    with pytest.raises(InputError, match="LIPSYNC_REDIS_URL: Redis does not answer"):
+        supervisor.run()
+
+
+def test_a_child_that_refuses_its_settings_ends_the_service(tmp_path):
+    commands = {"api": [sys.executable, "-c", "raise SystemExit(2)"]}
+    with pytest.raises(ServiceError, match="'api' refused its settings"):
+        Supervisor(Settings(data_dir=tmp_path, port=0), print, commands).run()
+
+
+@pytest.mark.parametrize(
+    ("storage", "endpoint", "said"),
+    [
+        ("/nowhere/at/all", None, "there is no such folder"),
+        (f"s3://{BUCKET}-other", "", "there is no such bucket"),
+        (f"s3://{BUCKET}", "http://127.0.0.1:9", "Could not connect"),
+        (f"s3://{BUCKET}", "", None),
+    ],
+)
+def test_the_doctor_says_why_a_storage_does_not_answer(storage, endpoint, said, s3):
+    settings = Settings(storage=storage, s3_endpoint_url=s3.url if endpoint == "" else endpoint)
+    (finding,) = examine(settings, {"storage": ALL_CHECKS["storage"]})
+    assert finding.good is (said is None) and (said or "answers") in finding.text
 
 
 def test_a_child_that_never_starts_ends_the_service(tmp_path):

@@ -6,12 +6,14 @@ that a plan always has one file of sound, whose parts are read through memory ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from app.core.dubs import dub_name
 from app.core.options import options_of_dub
 from model.arrays import I16
 from model.audio import SAMPLE_RATE_HZ
@@ -65,6 +67,19 @@ def hear_voices(context: RunContext) -> tuple[list[HeardVoice], Path]:
                 while block := part.read(COPIED_BYTES):
                     file.write(block)
     return heard, sounds
+
+
+def voice_warnings(voices: Sequence[HeardVoice], is_whole_clip: bool) -> list[str]:
+    """Return a warning for each voice in which nobody speaks; is_whole_clip: the one voice has no stretch to name."""
+    warning = "The voice holds no speech, so the lips stay closed."
+    silent = [number for number, voice in enumerate(voices) if not _holds_sound(voice.samples)]
+    return [warning if is_whole_clip else f"{dub_name(number)}: {warning}" for number in silent]
+
+
+def _holds_sound(samples: I16) -> bool:
+    """Return whether a sample differs from 0; reads the samples (n,) int16 only up to there, in blocks."""
+    starts = range(0, len(samples), COPIED_BYTES)
+    return any(np.any(samples[start : start + COPIED_BYTES]) for start in starts)
 
 
 def open_sound(path: Path, part: SoundPart, synthesizer: FaceSynthesizer) -> Sound:

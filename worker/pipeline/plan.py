@@ -31,7 +31,7 @@ from worker.media.video_codecs import NVIDIA, SOFTWARE
 from worker.media.voice import read_voice
 from worker.pipeline.clip_cache import film_key, keep_choice, kept_choice
 from worker.pipeline.dubs import Dub, Role, Stretch, stretches_of
-from worker.pipeline.heard_voices import HeardVoice, SoundPart, hear_voices, open_sound, voice_length_s
+from worker.pipeline.heard_voices import HeardVoice, SoundPart, hear_voices, open_sound, voice_length_s, voice_warnings
 from worker.pipeline.roles import Cast, RoleChooser
 from worker.pipeline.run_context import RunContext
 from worker.pipeline.speaking import SpeakerFinder
@@ -94,7 +94,8 @@ def make_plan(context: RunContext, detector: FaceDetector, timer: StageTimer) ->
     )
     spoken = tuple(stretches_of(options, source, timeline))
     encoder = SOFTWARE if context.codecs.encoder_gpu is None else NVIDIA
-    return Plan(source, voice_s, timeline, spoken, dubs, sound_file, parts, tuple(found.cast.warnings), encoder)
+    warnings = (*voice_warnings(voices, is_whole_clip=not options.segments), *found.cast.warnings)
+    return Plan(source, voice_s, timeline, spoken, dubs, sound_file, parts, warnings, encoder)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def _facts_of_track(path: Path, name: str, track: int, limits: Limits) -> dict[s
     for _, frame in read_sound(path, name, track, reading):
         rate_hz, channels = max(rate_hz, frame.sample_rate), max(channels, frame.layout.nb_channels)
         if reading.length_s > limits.max_duration_s:
-            raise too_long("sound", reading.length_s, limits)
+            raise too_long("sound", None, limits)  # the reading stops here, so the length is not known
         if frame.format.name in PACKED_FLOATS and not _is_finite(frame):  # only stored floats are packed
             raise InputError(ErrorCode.AUDIO_UNREADABLE, "The sound holds values that are not numbers.")
     if not rate_hz and reading.packets:

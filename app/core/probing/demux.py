@@ -101,9 +101,12 @@ def decode_packet(packet: av.Packet[Any]) -> list[Any]:
         return []
 
 
-def too_long(what: str, duration_s: float, limits: Limits) -> InputError:
-    """Return the error for a video or sound (`what`) that lasts too long."""
-    message = f"The {what} lasts {duration_s:.0f} s; at most {limits.max_duration_s:g} s are allowed."
+def too_long(what: str, duration_s: float | None, limits: Limits) -> InputError:
+    """Return the error for a video or sound (`what`) that lasts too long; duration_s: None if it is not known."""
+    most = f"{limits.max_duration_s:g} s"
+    message = f"The {what} lasts {duration_s or 0:.0f} s; at most {most} are allowed."
+    if duration_s is None or f"{duration_s:.0f} s" == most:  # what is rounded down would look like the limit
+        message = f"The {what} lasts longer than {most}, the most that is allowed."
     return InputError(ErrorCode.DURATION_EXCEEDED, message)
 
 

@@ -89,7 +89,9 @@ def _moving_facts(path: Path, name: str, limits: Limits) -> dict[str, Any]:
     if duration_s > limits.max_duration_s:
         raise too_long("video", duration_s, limits)
     if cadence.rate > limits.max_fps:
-        message = f"The video runs at {float(cadence.rate):.4g} frames a second; {limits.max_fps:g} are allowed."
+        message = (
+            f"The video runs at {float(cadence.rate):.7g} frames a second; at most {limits.max_fps:g} are allowed."
+        )
         raise InputError(ErrorCode.FRAME_LIMIT_EXCEEDED, message)
     if survey.picture_changes:
         decoding, picture = _changing_facts(picture, survey, parts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,7 +42,7 @@ class Renewal(StrEnum):
 
 
 class WorkerFacts(BaseModel):
-    """Facts that a live worker announces."""
+    """Facts that a live worker announces; its name is that of its host and its process, see `worker_name`."""
 
     name: str
     pid: int
@@ -51,6 +52,17 @@ class WorkerFacts(BaseModel):
     checkpoint: str
     checkpoint_sha256: str
     version: str
+
+
+def worker_name(pid: int) -> str:
+    """Return the name of the worker that is a process of this host."""
+    return f"{socket.gethostname()}-{pid}"
+
+
+def pid_of_worker(name: str) -> int | None:
+    """Return the process id of a worker with this name, None if it runs on another host."""
+    host, _, pid = name.rpartition("-")
+    return int(pid) if host == socket.gethostname() and pid.isdecimal() else None
 
 
 @dataclass(frozen=True)
@@ -230,6 +242,16 @@ class Records:
         running = int(self._redis.zcard(Key.LEASES)) + int(self._redis.zcard(Key.SPLIT))
         counts = {"queued": self.queued_count(), "running": running}
         return counts | {f"total_{name}": int(number) for name, number in totals.items()}
+
+    def time_ms(self) -> int:
+        """Return the time of Redis in milliseconds."""
+        seconds, microseconds = self._redis.time()
+        return seconds * 1000 + microseconds // 1000
+
+    def announced_since(self, at_ms: int) -> list[str]:
+        """Return the names of the workers whose latest announcement was made at this time of Redis, or later."""
+        found = self._redis.zrange(Key.WORKERS, at_ms + int(ANNOUNCE_TTL_S * 1000), "+inf", byscore=True)
+        return cast("list[str]", found)
 
     # ---- the worker's side
 

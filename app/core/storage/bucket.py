@@ -25,8 +25,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from s3transfer.exceptions import RetriesExceededError
 
 from app.core.checks import Check, never_stop
-from app.core.errors import CapacityError, ErrorCode
+from app.core.errors import CapacityError, ErrorCode, InputError
 from app.core.locks import POLL_S, locked
+from app.core.logs import OUTAGE
 from app.core.settings import Settings
 from app.core.storage.port import CHUNK_BYTES, StorageUnavailableError, check_id, check_name, is_id
 
@@ -64,6 +65,18 @@ def connect_objects(settings: Settings) -> ObjectStorage:
     client = _client(settings.s3_endpoint_url)
     public_client = _client(settings.s3_public_url) if settings.s3_public_url else client
     return ObjectStorage(client, public_client, address.netloc, address.path.strip("/"))
+
+
+def check_credentials() -> None:
+    """Raise InputError(option_invalid) if boto3 finds no credentials; for a role it asks the machine itself."""
+    missing = "no credentials for the bucket"
+    try:
+        if boto3.session.Session().get_credentials() is not None:
+            return
+    except BotoCoreError as error:  # a profile that does not exist, half of a pair
+        missing = str(error).rstrip(".")
+    names = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    raise InputError(ErrorCode.OPTION_INVALID, f"LIPSYNC_STORAGE: {missing}; {names}.")
 
 
 def _client(endpoint_url: str | None) -> Any:
@@ -233,8 +246,8 @@ def _port_errors() -> Iterator[None]:
             raise FileNotFoundError(errno.ENOENT, "no such file of a job") from None
         if code in _FULL:
             raise CapacityError(ErrorCode.STORAGE_FULL, "The storage is full.", retry_after_s=60) from None
-        _log.warning("storage refused code=%s", code)
+        _log.warning("storage refused code=%s", code, extra=OUTAGE)
         raise StorageUnavailableError from None
     except (BotoCoreError, RetriesExceededError) as error:
-        _log.warning("storage unreachable error=%s", type(error).__name__)
+        _log.warning("storage unreachable error=%s", type(error).__name__, extra=OUTAGE)
         raise StorageUnavailableError from None

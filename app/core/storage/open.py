@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 from app.core.errors import ErrorCode, ServiceError
 from app.core.settings import Settings
@@ -22,12 +23,27 @@ def open_storage(settings: Settings) -> Storage:
     Raises ServiceError if the settings name a bucket and the library for it is not installed.
     """
     if is_bucket(settings):
-        try:
-            from app.core.storage.bucket import connect_objects
-        except ModuleNotFoundError:
-            raise ServiceError(ErrorCode.INTERNAL, "LIPSYNC_STORAGE names a bucket: install the extra `s3`.") from None
-        return connect_objects(settings)
+        storage: Storage = _bucket_module().connect_objects(settings)
+        return storage
     return FolderStorage(settings.data_dir if settings.storage is None else Path(settings.storage))
+
+
+def check_credentials(settings: Settings) -> None:
+    """Raise InputError if the settings name a bucket and this process has no credentials; asks no bucket.
+
+    Raises ServiceError as `open_storage` does.
+    """
+    if is_bucket(settings):
+        _bucket_module().check_credentials()
+
+
+def _bucket_module() -> ModuleType:
+    """Return `app.core.storage.bucket`, which needs an extra."""
+    try:
+        from app.core.storage import bucket
+    except ModuleNotFoundError:
+        raise ServiceError(ErrorCode.INTERNAL, "LIPSYNC_STORAGE names a bucket: install the extra `s3`.") from None
+    return bucket
 
 
 def open_cache(settings: Settings) -> Cache:

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from app.core.logs import WINDOW_S, RepeatFilter
+from app.core.logs import OUTAGE, WINDOW_S, RepeatFilter
 
 
 class WithoutTraceback(logging.Formatter):
@@ -32,6 +32,9 @@ class Log:
     def say(self, text, *arguments, error=None):
         self._logger.warning(text, *arguments, exc_info=error)
 
+    def say_outage(self, text):
+        self._logger.warning(text, extra=OUTAGE)
+
     def say_elsewhere(self, text):
         self._logger.warning(text)
 
@@ -55,3 +58,12 @@ def test_a_usual_log_is_complete():
         log.now += WINDOW_S / 5
         log.say("line %d", number)
     assert log.lines == [f"line {number}" for number in range(100)]
+
+
+def test_an_outage_is_one_line_in_a_window():
+    log = Log(lines=5)
+    for number in range(10):
+        log.say_outage(f"line {number}")
+    log.now += WINDOW_S
+    log.say_outage("still away")
+    assert log.lines == ["line 0", "still away lines_left_out=9"]

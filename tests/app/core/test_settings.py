@@ -104,9 +104,32 @@ def test_an_empty_value_is_none(monkeypatch):
     for name in [name for name in os.environ if name.startswith("LIPSYNC_")]:
         monkeypatch.delenv(name)
     usual = Settings()
-    for name in Settings.model_fields.keys() - {"redis_url"}:
+    for name in Settings.model_fields:
         monkeypatch.setenv(f"LIPSYNC_{name.upper()}", "")
     assert Settings() == usual
-    monkeypatch.setenv("LIPSYNC_REDIS_URL", "")
-    with pytest.raises(ValueError, match="REDIS_URL"):
-        Settings()
+
+
+FORMS = [
+    # name, value, what the refusal says; None if it is allowed
+    ("storage", "/srv/lipsync", None),
+    ("storage", "s3://bucket/a/b", None),
+    ("storage", "data", "'data' is not an absolute path like /srv/lipsync, or s3://bucket or s3://bucket/prefix"),
+    ("storage", "s3://b", "'s3://b' is not an absolute path"),
+    ("device", "cuda:3", None),
+    ("device", "gpu", "'gpu' is not auto, cpu, cuda, or a GPU by number like cuda:1"),
+    ("device", "cpu\n", "is not auto"),
+    ("public_url", "https://dub.example/lips", None),
+    ("public_url", "dub.example", "'dub.example' is not an address like https://dub.example"),
+    ("public_url", "https://dub.example/", "without a slash at its end"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "said"), FORMS)
+def test_a_refusal_says_in_words_what_is_expected(name, value, said):
+    if said is None:
+        assert getattr(Settings(**{name: value}), name) == value
+        return
+    with pytest.raises(ValidationError) as refusal:
+        Settings(**{name: value})
+    (error,) = refusal.value.errors()
+    assert error["loc"] == (name,) and said in error["msg"] and "pattern" not in error["msg"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ import pytest
 from app.core.errors import InputError
 from app.core.private_redis import redis_command
 from app.core.settings import Settings
-from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_login
+from app.core.start_checks import check_data_dir, check_ffmpeg, check_redis_login, check_storage
 from tests.service import wait_until
 
 
@@ -112,3 +113,27 @@ def test_a_redis_that_refuses_the_login(tmp_path_factory):
 @pytest.mark.parametrize("url", ["unix:///nowhere/r.sock", "redis://127.0.0.1:9"])
 def test_a_redis_that_is_away_is_waited_for(url):
     assert check_redis_login(Settings(redis_url=url)) == "does not answer now"
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "no credentials for the bucket; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
+        ({"AWS_ACCESS_KEY_ID": "x"}, "Partial credentials found in env"),
+        ({"AWS_PROFILE": "nobody"}, r"profile \(nobody\) could not be found"),
+        ({"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}, None),
+    ],
+)
+def test_a_bucket_needs_credentials(environment, said, tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    nothing = str(tmp_path / "nothing")  # no file of this user, no service of this machine
+    nowhere = {"AWS_CONFIG_FILE": nothing, "AWS_SHARED_CREDENTIALS_FILE": nothing, "AWS_EC2_METADATA_DISABLED": "true"}
+    for name, value in (nowhere | environment).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(storage="s3://bucket/prefix", s3_endpoint_url="http://127.0.0.1:9")
+    if said is None:
+        assert check_storage(settings) == "s3://bucket/prefix"
+        return
+    with pytest.raises(InputError, match=said):
+        check_storage(settings)

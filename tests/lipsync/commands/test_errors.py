@@ -10,8 +10,8 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from app.core.errors import CapacityError, ErrorCode, InputError
-from lipsync.commands.errors import CommandError, CommandGroup
+from app.core.errors import ERROR_FACTS, CapacityError, ErrorCode, InputError
+from lipsync.commands.errors import CommandError, CommandGroup, job_error
 from model.errors import CheckpointError, EspeakError, FetchError, RecipeError
 
 
@@ -76,6 +76,25 @@ def run(error: Exception) -> tuple[int, str, BaseException | None]:
 def test_a_known_error_is_one_line_and_status_2(error: Exception, line: str) -> None:
     status, told, _ = run(error)
     assert (status, told) == (2, line + "\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (InputError(ErrorCode.RESOLUTION_EXCEEDED, "No."), "Scale the picture down, or raise LIPSYNC_MAX_PIXELS."),
+        (InputError(ErrorCode.OPTION_INVALID, "No."), None),  # the usual hint names a page of the service
+        (InputError(ErrorCode.OPTION_INVALID, "No.", hint="Two\nlines"), "Two lines."),
+        (CapacityError(ErrorCode.QUEUE_FULL, "Full."), None),
+        (job_error({"code": "face_too_small", "message": "No.", "hint": "Come closer."}), "Come closer."),
+        (job_error({"code": "worker_lost", "message": "No.", "hint": ERROR_FACTS[ErrorCode.WORKER_LOST].hint}), None),
+        (job_error({"code": "of_a_later_version", "message": "No.", "hint": "Do it."}), "Do it."),
+        (job_error({"code": "worker_lost", "message": "No."}), None),
+    ],
+)
+def test_a_hint_is_a_second_line(error: Exception, hint: str | None) -> None:
+    status, told, _ = run(error)
+    first, *others = told.splitlines()
+    assert status == 2 and first.startswith("error: ") and others == ([] if hint is None else [f"hint: {hint}"])
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), ModuleNotFoundError("", name="app.nothing"), KeyError("x")])

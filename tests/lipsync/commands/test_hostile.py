@@ -55,7 +55,8 @@ CASES = [
     "sync --video ok.wav --audio none --output o.mp4",
     "sync --video ok.wav --audio ok.wav --audio-mix folder --output o.mp4",
     "sync --video ok.wav --audio ok.wav --output o.mp4 --strength x",
-    'sync --video ok.wav --audio ok.wav --output o.mp4 --metadata {"a":1e999}',
+    'sync --video ok.wav --audio ok.wav --output o.mp4 --metadata {"a":1}',
+    'submit --video ok.wav --audio ok.wav --url http://127.0.0.1:9 --metadata {"a":1e999}',
     "sync --video ok.wav --audio ok.wav",
     "submit --video none --audio ok.wav",
     "submit --video folder --audio ok.wav",
@@ -161,6 +162,50 @@ def test_hostile_arguments_end_as_one_line(place: Path, words: str, monkeypatch:
     arguments = ["" if word == "''" else word.replace("{recipe}", str(recipe)) for word in words.split(" ")]
     ended = CliRunner().invoke(main, arguments)
     ends_well(ended.exit_code, ended.stderr)
+
+
+NAMED = [
+    # arguments of `sync`, how the error begins
+    ("--video none --audio ok.wav", "video_unreadable: video none: There is no such file"),
+    ("--video zero --audio ok.wav", "video_unreadable: video zero: The file is empty"),
+    ("--video face.png --audio zero", "audio_unreadable: audio zero: The file is empty"),
+    ("--video face.png --audio ok.wav --audio-mix folder", "audio_unreadable: audio_mix folder: This is a folder"),
+    ("--video face.png --segments dubs.json", "audio_unreadable: segments[0].audio none.wav: There is no such file"),
+    ("--video face.png --audio ok.wav --priority high", "option_invalid: No such option '--priority'"),
+    ("--video face.png --audio ok.wav --webhook-url http://x/", "option_invalid: No such option '--webhook-url'"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), NAMED)
+def test_an_error_of_a_file_names_option_and_file(
+    words: str, said: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    portrait().save("face.png")
+    Path("dubs.json").write_text('[{"start_s": 0, "end_s": 1, "audio": "none.wav"}]')
+    ended = CliRunner().invoke(main, ["sync", *words.split(" "), "--output", "o.mp4"])
+    assert ends_well(ended.exit_code, ended.stderr).startswith(f"error: {said}")
+
+
+def test_a_client_without_a_service_says_what_to_do() -> None:
+    ended = CliRunner().invoke(main, ["status", ID, "--url", "http://127.0.0.1:9"])
+    assert ended.stderr.splitlines()[1:] == [
+        "hint: Start a service with `lipsync serve`, or name one with --url or LIPSYNC_URL."
+    ]
+
+
+def test_a_bucket_that_does_not_answer_is_no_missing_service(place: Path) -> None:
+    upload = b'{"id": "u", "method": "PUT", "url": "http://127.0.0.1:9/bucket", "headers": {}}'
+    words = ["submit", "--video", str(place / "file"), "--audio", str(place / "ok.wav"), "--via-storage"]
+    with serving(answering(upload, b"application/json", b"201 Created")) as url:
+        told = CliRunner().invoke(main, [*words, "--url", url]).stderr
+    assert told == "error: internal: video: the storage of the service does not answer.\n"
+
+
+@pytest.mark.parametrize("command", ["submit", "status", "wait", "cancel", "retry", "download"])
+def test_the_help_of_a_client_names_its_variables(command: str) -> None:
+    told = CliRunner().invoke(main, [command, "--help"]).stdout
+    assert "LIPSYNC_URL" in told and "LIPSYNC_API_KEY" in told
 
 
 SETTINGS = [

@@ -15,7 +15,7 @@ from app.core.locks import sole_use
 from app.core.private_redis import publish_socket
 from app.core.settings import Settings
 from lipsync.__main__ import main
-from lipsync.record_redis import record_redis
+from lipsync.record_redis import record_redis, store_name
 from tests.service import running_redis
 
 
@@ -39,7 +39,8 @@ def test_a_key_is_made_listed_rotated_and_revoked(keys, tmp_path):
         store = KeyStore(client)
         assert store.find(rotated) is not None and store.find(token) is None
     assert keys("revoke", key_id).exit_code == 0
-    assert keys("list").stdout == ""
+    listed = keys("list")
+    assert (listed.stdout, listed.stderr) == ("", f"There is no key in the data folder {tmp_path}.\n")
 
 
 def test_a_service_that_starts_is_waited_for(keys, tmp_path):
@@ -95,3 +96,28 @@ def test_the_webhook_secret_of_a_key_stays_until_it_is_renewed(keys):
     second = keys("webhook-secret", key_id, "--new").stdout
     assert second.startswith("whsec_") and second != first
     assert keys("webhook-secret", key_id).stdout == second
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"data_dir": "/srv/lipsync"}, "the data folder /srv/lipsync"),
+        ({"redis_url": "redis://user:secret@keys.example/3"}, "the Redis at keys.example:6379, database 3"),
+        ({"redis_url": "rediss://:secret@[::1]:7000"}, "the Redis at ::1:7000, database 0"),
+        ({"redis_url": "unix://:secret@/run/redis.sock?db=2"}, "the Redis at /run/redis.sock, database 2"),
+    ],
+)
+def test_the_store_has_a_name_without_a_password(settings, name):
+    assert store_name(Settings(**settings)) == name
+
+
+def test_only_create_makes_a_data_folder_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIPSYNC_DATA_DIR", raising=False)
+    for arguments in (["list"], ["revoke", "x"], ["rotate", "x"], ["webhook-secret", "x"]):
+        ended = CliRunner().invoke(main, ["keys", *arguments])
+        assert ended.exit_code == 2 and f"There is no data folder {tmp_path / 'data'}." in ended.stderr
+    assert not (tmp_path / "data").exists()
+    for is_new in (True, False):
+        told = CliRunner().invoke(main, ["keys", "create", "--name", "x"]).stderr
+        assert f"The key is in the data folder {tmp_path / 'data'}" in told and ("which is new" in told) is is_new

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from model.evaluation.evaluate import ROWS, evaluate, without_film
+from model.evaluation.evaluate import OWN, ROWS, evaluate, without_film
 from model.evaluation.learned_metrics import LearnedMetrics
-from model.evaluation.tables import rows
+from model.evaluation.tables import rows, table
 from model.evaluation.thresholds import (
     ALONE_THRESHOLDS,
     FINISHED_THRESHOLDS,
@@ -37,7 +37,7 @@ def test_lips_that_follow_the_voice_meet_every_threshold() -> None:
     found = judged("follow")
     found[1]["psnr"] = found[1]["psnr"] or 99.0  # nothing differs
     assert failures(found, PUPPET_THRESHOLDS) == failures(found, VIDEO_THRESHOLDS) == []
-    assert one_line_summary(found).startswith("2 clips: aperture r 1 at lag 0, width r 1, lip-voice match 0.4,")
+    assert one_line_summary(found).startswith("2 clips: aperture r 1, lag 0, width r 1, lip-voice match 0.4,")
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,12 @@ def test_rows_without_anything_fail_everything() -> None:
     failed = failures(empty, PUPPET_THRESHOLDS)
     assert len(failed) == len(PUPPET_THRESHOLDS) + 1
     assert failed[-1] == "with another voice nothing is known: judge at least two clips with voices"
-    assert "unknown" in one_line_summary(empty)
+    assert one_line_summary(empty) == "0 clips: none of the most important figures is known"
+
+
+def test_the_summary_has_what_is_known() -> None:
+    found = {"clips": 1, "lip_voice": 0.41}
+    alone = [row | found if row["name"] == OWN else row for row in rows([], LearnedMetrics())]
+    assert one_line_summary(alone) == "1 clip: lip-voice match 0.41"
+    told = table({"rows": alone, "lpips_backbone": None}, {OWN: "result"})
+    assert told.split() == ["result", "clips", "1", "lip_voice", "0.41"]

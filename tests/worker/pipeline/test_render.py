@@ -168,8 +168,9 @@ def test_the_network_gets_silence_when_nobody_speaks(tmp_path: Path, short_clip:
     hiss.write_bytes(hiss.read_bytes()[:44] + quiet.astype("<i2").tobytes())
     for gate, silent in ((True, True), (False, False)):
         synthesizer = FakeSynthesizer()
-        run_in(tmp_path, sources_of(short_clip, hiss), synthesizer, silence_gate=gate)
+        outcome, _ = run_in(tmp_path, sources_of(short_clip, hiss), synthesizer, silence_gate=gate)
         assert (max(synthesizer.loudness) == -4.0) is silent
+        assert ("The voice holds no speech, so the lips stay closed." in outcome.warnings) is silent
 
 
 def test_a_still_picture_speaks_at_25_frames(tmp_path: Path, voice: Path, shared_dir: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from app.core.errors import ErrorCode, InputError, LipSyncError, ServiceError
 from app.core.jobs import AudioFacts, VideoFacts
 from app.core.probing.answer import READY
+from app.core.probing.demux import too_long
 from app.core.probing.probe import Limits, ProbeBrokenError, facts_of, find_ffmpeg, probe_audio, probe_video
 from tests.conftest import ROOT
 from tests.processes import children_of, name_of
@@ -133,6 +134,19 @@ def test_sound_that_is_too_long_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         probe_audio(path, Limits(max_duration_s=2.0))
     assert caught.value.code == ErrorCode.DURATION_EXCEEDED
+    assert caught.value.message == "The sound lasts longer than 2 s, the most that is allowed."
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "message"),
+    [
+        (7.5, "The video lasts 8 s; at most 3 s are allowed."),
+        (3.02, "The video lasts longer than 3 s, the most that is allowed."),
+        (None, "The video lasts longer than 3 s, the most that is allowed."),
+    ],
+)
+def test_what_is_too_long_never_reads_like_what_is_allowed(duration_s: float | None, message: str) -> None:
+    assert too_long("video", duration_s, Limits(max_duration_s=3.0)).message == message
 
 
 def test_a_name_like_a_protocol_or_an_option_is_only_a_name(tmp_path: Path, shared_dir: Path) -> None:
