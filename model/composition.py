@@ -28,8 +28,9 @@ from model.smoothstep import ramp
 VISIBLE: Final = 1 / 128  # a mask below this changes no pixel by more than a level or two; it is left out
 PAD: Final = 2  # network pixels around a spot that belong to it, so that enlarging needs nothing outside
 # Height of the opening in a column, in network pixels at 96, up to which its inside is the network's own, and from
-# which on it is the interior. Closed lips have a thin mask too: it draws the line between them.
-THIN, OPEN = 1.5, 5.5
+# which on it is the interior. Closed lips have a thin mask too: it draws the line between them. What the network draws
+# into a narrow opening is a grey bar, so the interior begins soon.
+THIN, OPEN = 1.5, 3.5
 EDGE_PX: Final = 5.0  # width of the edge of the opening, in pixels of the crop
 NETWORK_EDGE: Final = 2.6  # width of the edge of the network's mask, in network pixels
 LIP_SHADOW: Final = 0.2  # how much darker the interior is right under the upper lip
