@@ -13,6 +13,8 @@ from redis.retry import Retry
 
 SOCKET_TIMEOUT_S: Final = 3.0
 CONNECT_TIMEOUT_S: Final = 2.0
+# The same of an event loop, whose clock goes on while it is busy with others: a thousand may connect at once.
+LOOP_TIMEOUT_S: Final = 8.0
 # First words of answers with which Redis refuses work because of its own state: a disk that cannot be written, a full
 # memory, a replica, a script that runs too long, an access list. A script's error carries the word behind a minus sign.
 _REFUSALS: Final = re.compile(
@@ -68,23 +70,21 @@ def connect(url: str) -> redis.Redis:
 
 def connect_listener(url: str, block_s: float, max_connections: int) -> redis.asyncio.Redis:
     """Return a client for an event loop, whose reads may block for `block_s`; at most `max_connections` at once."""
-    return redis.asyncio.Redis.from_url(
-        url,
-        decode_responses=True,
-        max_connections=max_connections,
-        socket_timeout=block_s + SOCKET_TIMEOUT_S,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        # A broken connection is made again. A read that got no answer in all that time is not repeated.
-        retry=AsyncRetry(ExponentialBackoff(cap=0.2, base=0.02), 1, supported_errors=(redis.ConnectionError,)),
-    )
+    return _loop_client(url, block_s, max_connections)
 
 
 def connect_reader(url: str) -> redis.asyncio.Redis:
     """Return a client for an event loop whose calls are short."""
+    return _loop_client(url, 0, None)
+
+
+def _loop_client(url: str, block_s: float, max_connections: int | None) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_url(
         url,
         decode_responses=True,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        retry=AsyncRetry(ExponentialBackoff(cap=0.2, base=0.02), 1),
+        max_connections=max_connections,
+        socket_timeout=block_s + LOOP_TIMEOUT_S,
+        socket_connect_timeout=LOOP_TIMEOUT_S,
+        # A broken connection is made again. A call that got no answer in all that time is not repeated.
+        retry=AsyncRetry(ExponentialBackoff(cap=0.2, base=0.02), 1, supported_errors=(redis.ConnectionError,)),
     )
