@@ -29,9 +29,10 @@ from app.core.dub_voices import (
     voice_paths,
     voices_elsewhere,
 )
-from app.core.file_names import UPLOAD_START
+from app.core.file_names import UPLOAD_START, is_upload
 from app.core.jobs import JobInput, JobOptions, new_job_id
 from app.core.options import check_options_fit, option_error, options_from_text
+from app.core.outgoing.guarded_url import blocked
 from app.core.queue import send_job
 from app.core.records.records import Created
 from app.core.storage.disk_space import output_bytes
@@ -82,7 +83,7 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
     job_id = new_job_id()
     async with received_form(request, services, job_id, JobForm()) as received:
         texts = received.form.texts
-        elsewhere = {field: _name_of(field, text) for field, text in texts.items() if field in PART_OF_FIELD}
+        elsewhere = {field: _file_name(field, text) for field, text in texts.items() if field in PART_OF_FIELD}
         options = options_from_text({name: text for name, text in texts.items() if name not in PART_OF_FIELD})
         options = await run_in_threadpool(with_webhook, services, caller, options)
         sent = received.form.files
@@ -104,22 +105,26 @@ async def received_upload(request: Request, services: Services, caller: Caller) 
                 await run_in_threadpool(intake.discard_unless_kept, services)
 
 
-def _name_of(field: str, text: str) -> str:
-    """Return how the code names the file of a field: by its address, or by its upload."""
-    return UPLOAD_START + text if field in UPLOAD_FIELDS else text
+def _file_name(field: str, text: str) -> str:
+    """Return what names the file of a field: its address, or `upload:ID`; raises InputError(url_blocked)."""
+    if field in UPLOAD_FIELDS:
+        return UPLOAD_START + text
+    if is_upload(text):
+        raise blocked(f"{field}: this is no address; send the id as {field.replace('_url', '_upload')}.")
+    return text
 
 
 def with_webhook(services: Services, caller: Caller, options: JobOptions) -> JobOptions:
     """Return the options with the address of the webhook, which may be the key's; may raise `redis.RedisError`.
 
-    Raises InputError: url_blocked for an address that may not be called, option_invalid if no secret can sign.
+    Raises InputError: url_blocked for an address of the request that can never be called, option_invalid if no secret
+    can sign.
     """
-    url, place = options.webhook_url, "webhook_url"
-    if not url and caller.key is not None:
-        url, place = caller.key.webhook_url, "webhook_url of the API key"
+    url = options.webhook_url or (caller.key.webhook_url if caller.key is not None else None)
     if not url:
         return options
-    check_webhook_url(url, services.webhook_sender.policy, place)
+    if options.webhook_url:  # the key's own was checked when the key was made, and its user cannot change it
+        check_webhook_url(url, services.webhook_sender.policy, "webhook_url")
     if not services.webhook_secrets.of(caller.owner):
         raise option_error("webhook_url: this service has no LIPSYNC_WEBHOOK_SECRET to sign with.")
     return options.model_copy(update={"webhook_url": url})

@@ -2,7 +2,8 @@
 
 What a start needs is checked before anything runs. A Redis of somebody else is waited for a few seconds only. A child
 that dies is started again, after a pause that grows with each death. A child that refuses its settings (exit status 2)
-ends the whole service, and so does one that dies again and again before the service was ever ready. Ready means that a
+ends the whole service, and so does one that dies again and again, both only before the service was ever ready: later
+the same settings have worked, and what is missing now can come back. Ready means that a
 worker of this very service waits for jobs: Redis may still hold the announcement of one that ended a moment ago.
 
 The private Redis listens on a unix socket only and appends every change to a file in the data folder, so a restart
@@ -35,7 +36,14 @@ from app.core.private_redis import publish_socket, redis_command, redis_folder
 from app.core.records.connection import connect
 from app.core.records.records import RecordLimits, Records, pid_of_worker
 from app.core.settings import PREFIX, Settings
-from app.core.start_checks import REDIS_ANSWERS, check_data_dir, check_ffmpeg, check_redis_login, check_storage
+from app.core.start_checks import (
+    REDIS_ANSWERS,
+    REDIS_AWAY,
+    check_data_dir,
+    check_ffmpeg,
+    check_redis_login,
+    check_storage,
+)
 from lipsync.supervised_process import SupervisedProcess
 
 REFUSED_STATUS: Final = 2
@@ -138,9 +146,10 @@ class Supervisor:
     def _check_redis(self) -> None:
         """Wait a few seconds for a Redis of somebody else; raises InputError if it does not answer or refuses."""
         deadline = time.monotonic() + self._redis_away_s
-        while self._settings.redis_url is not None and check_redis_login(self._settings) != REDIS_ANSWERS:
+        while self._settings.redis_url is not None and (found := check_redis_login(self._settings)) != REDIS_ANSWERS:
             if time.monotonic() > deadline:
-                message = "LIPSYNC_REDIS_URL: Redis does not answer. Start it first, or unset this for a private one."
+                start = "Start it first, or unset this for a private one."
+                message = f"LIPSYNC_REDIS_URL: Redis {found}. {start if found == REDIS_AWAY else 'Its log says why.'}"
                 raise InputError(ErrorCode.OPTION_INVALID, message)
             if self._stop.wait(_POLL_S):
                 return
@@ -166,7 +175,7 @@ class Supervisor:
         while not self._stop.wait(_POLL_S):
             for child in children:
                 status = child.restart_if_dead()
-                if status == REFUSED_STATUS:
+                if status == REFUSED_STATUS and not is_announced:
                     message = f"The process {child.name!r} refused its settings; its line `error:` above says why."
                     raise ServiceError(ErrorCode.INTERNAL, message)
                 if status is not None and not is_announced and child.deaths >= self._max_early_deaths:

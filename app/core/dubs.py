@@ -19,7 +19,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.core.face_choice import FACE_PATTERN, SPEAKING, parse_face
-from app.core.file_names import is_address
+from app.core.file_names import UPLOAD_START, is_address, is_elsewhere
 
 MAX_DUBS: Final = 100
 MAX_AT_ONCE: Final = 8  # dubs that overlap in time
@@ -50,8 +50,8 @@ class Dub(BaseModel):
         min_length=1,
         max_length=MAX_NAME_CHARACTERS,
         description=(
-            "The voice: the name of a file of the form, an address, or `upload:ID`. In answers, `url:N` stands for an "
-            "address that the entry N was the first to name."
+            "The voice: the name of a file of the form, an address, or `upload:ID`. In answers, `url:N` and "
+            "`upload:N` stand for an address and an upload that the entry N was the first to name."
         ),
     )
     face: Annotated[str, AfterValidator(parse_face)] | None = Field(
@@ -108,9 +108,13 @@ def voice_names(dubs: Sequence[Dub]) -> list[str]:
 
 
 def without_addresses(dubs: Sequence[Dub]) -> tuple[Dub, ...]:
-    """Return the dubs with `url:N` in place of addresses; `voice_names` stays the same."""
+    """Return the dubs with `url:N` in place of addresses and `upload:N` of uploads; `voice_names` stays the same.
+
+    So the same request with the same files is the same, wherever its files came from.
+    """
     texts = [dub.audio for dub in dubs]
-    return tuple(
-        dub.model_copy(update={"audio": f"url:{texts.index(dub.audio)}"}) if is_address(dub.audio) else dub
-        for dub in dubs
-    )
+
+    def kept(text: str) -> str:
+        return f"{'url:' if is_address(text) else UPLOAD_START}{texts.index(text)}" if is_elsewhere(text) else text
+
+    return tuple(dub.model_copy(update={"audio": kept(dub.audio)}) for dub in dubs)

@@ -159,8 +159,9 @@ class Settings(BaseSettings):
     @field_validator(*_FORMS)
     @classmethod
     def _check_form(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None:
-            _refuse_others((value,), *_FORMS[info.field_name or ""])
+        pattern, wanted = _FORMS[info.field_name or ""]
+        if value is not None and not pattern.fullmatch(value):  # not shown: an address may hold a password
+            raise PydanticCustomError("form", "must be {wanted}", {"wanted": wanted})
         return value
 
     @field_validator("cors_origins")

@@ -28,6 +28,7 @@ from app.core.storage.open import check_credentials, open_storage
 ENCODERS: Final = ("libx264", "aac")
 REDIS_TIMEOUT_S: Final = 3.0
 REDIS_ANSWERS: Final = "answers"
+REDIS_AWAY: Final = "does not answer now"
 _TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _FOLDERS: Final = ("incoming", "inputs", "work", "jobs", "redis")
 
@@ -107,7 +108,7 @@ def check_redis_login(settings: Settings) -> str:
         except redis.RedisError as error:
             if isinstance(error.__cause__ or error.__context__, ssl.SSLCertVerificationError):
                 raise option_error("LIPSYNC_REDIS_URL: the certificate of Redis cannot be verified.") from None
-            return "does not answer now"
+            return REDIS_AWAY
     return REDIS_ANSWERS
 
 

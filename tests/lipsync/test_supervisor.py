@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from click.testing import CliRunner
@@ -199,6 +200,9 @@ class Ready(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         open("asked", "a").write(".")
+        if os.path.exists("missing"):
+            os.remove("missing")
+            os._exit(2)
 
 http.server.HTTPServer(("127.0.0.1", int(os.environ["LIPSYNC_PORT"])), Ready).serve_forever()
 """
@@ -225,17 +229,23 @@ def test_only_a_worker_of_its_own_makes_a_service_ready(tmp_path, monkeypatch):
     announced: list[str] = []
     with running_redis(tmp_path) as url, ThreadPoolExecutor(1) as pool:
         settings = Settings(data_dir=tmp_path / "data", port=0, redis_url=url)
-        for name in (worker_name(os.getpid()), "another-host-1"):  # workers of another service
-            facts = WorkerFacts(
-                name=name, pid=1, device="cpu", precision="fp32", checkpoint="c", checkpoint_sha256="0", version="1"
-            )
-            Records(connect(url), RecordLimits.of(settings)).announce(facts)
+        others = Records(connect(url), RecordLimits.of(settings))
+
+        def announce_others():
+            for name in (worker_name(os.getpid()), "another-host-1"):  # workers of another service
+                facts = dict.fromkeys(("device", "precision", "checkpoint", "checkpoint_sha256", "version"), "x")
+                others.announce(WorkerFacts(name=name, pid=1, **facts))
+
+        announce_others()
         commands = {"api": [sys.executable, "-c", API], "worker": [sys.executable, "-c", WORKER]}
         supervisor = Supervisor(settings, announced.append, commands)
         ended = pool.submit(supervisor.run)
         try:
             asked = tmp_path / "asked"
             wait_until(lambda: asked.exists() and asked.stat().st_size >= 3, 60)
+            announce_others()  # also since the start of this service
+            so_often = asked.stat().st_size
+            wait_until(lambda: asked.stat().st_size >= so_often + 3, 60)
             assert announced == []
             (tmp_path / "loaded").touch()
             wait_until(lambda: announced, 60)
@@ -261,6 +271,34 @@ def test_a_child_that_refuses_its_settings_ends_the_service(tmp_path):
     commands = {"api": [sys.executable, "-c", "raise SystemExit(2)"]}
     with pytest.raises(ServiceError, match="'api' refused its settings"):
         Supervisor(Settings(data_dir=tmp_path, port=0), print, commands).run()
+
+
+def test_a_child_that_refuses_its_settings_later_is_started_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    announced: list[str] = []
+    supervisor = Supervisor(
+        Settings(data_dir=tmp_path / "data", port=0), announced.append, {"api": [sys.executable, "-c", API]}
+    )
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(supervisor.run)
+        try:
+            wait_until(lambda: announced, 60)
+            url, asked = announced[0].split()[-1], tmp_path / "asked"
+            (tmp_path / "missing").touch()
+            wait_until(lambda: answers(url) and not (tmp_path / "missing").exists(), 60)
+            so_often = asked.stat().st_size
+            wait_until(lambda: answers(url) and asked.stat().st_size > so_often, 60)
+            assert not ended.done()
+        finally:
+            supervisor.stop()
+        assert ended.result(60) == 0
+
+
+def answers(url):
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ NEW_POSE: Final = 10.0  # degrees from all other references of a person from whi
 APERTURE_DEGREES: Final = 250.0  # what opening costs when a reference is chosen: degrees for one face height
 BLUR_DEGREES: Final = 8.0  # the same for half of the sharpness
 BLOTCH_DEGREES: Final = 30.0  # the same for twice the roughness of colour
+UNSEEN_ROUGHNESS: Final = 0.3  # of colour: nobody sees less, as in a grey film
 EVEN: Final = 0.5  # doublings of the usual roughness of colour that count as none
 
 
@@ -111,13 +112,14 @@ def blotches(faces: Sequence[Candidate]) -> F64:
     Some encoders give key frames patches of red and green that the frames beside them do not have. What is rougher
     because the whole face is sharper does not count.
     """
-    colour, luma = _doublings([face.roughness for face in faces]), _doublings([face.sharpness for face in faces])
+    colour = _doublings([face.roughness for face in faces], UNSEEN_ROUGHNESS)
+    luma = _doublings([face.sharpness for face in faces])
     return np.clip(colour - np.clip(luma, 0.0, None) - EVEN, 0.0, None)
 
 
-def _doublings(values: Sequence[float]) -> F64:
-    """Return how often the median must be doubled to give each value; 0 counts as very little, not as nothing."""
-    positive = np.maximum(values, 1e-6)  # a face of one colour has neither edges nor patches
+def _doublings(values: Sequence[float], least: float = 1e-6) -> F64:
+    """Return how often the median must be doubled to give each value; what is below `least` counts as `least`."""
+    positive = np.maximum(values, least)  # a face of one colour has no edges at all
     return np.asarray(np.log2(positive / np.median(positive)))
 
 

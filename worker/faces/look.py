@@ -17,13 +17,16 @@ from worker.faces.people import find_people
 from worker.faces.subject import find_sparse_faces
 from worker.media.decode import open_source
 from worker.media.timeline import plan_timeline
+from worker.media.video_codecs import VideoCodecs
+from worker.process_share import cores_of
 
 FoundFace = dict[str, float]  # index, x, y, width and height of the box in pixels, score 0..1, time of the frame
 
 
 def find_faces_in(settings: Settings, video: Path, facts: JobInput, options: JobOptions) -> list[FoundFace]:
     """Return a typical face of each person in the shown part of a video, from left to right; raises InputError."""
-    source = open_source(video, facts.video, find_ffmpeg(settings.ffmpeg), never_stop)
+    codecs = VideoCodecs(cores=cores_of(settings))
+    source = open_source(video, facts.video, find_ffmpeg(settings.ffmpeg), never_stop, codecs=codecs)
     shown = plan_timeline(options, source, voices_end_s(facts, options))
     with FaceDetector() as detector:
         sparse = find_sparse_faces(source, shown, detector, never_stop)

@@ -113,13 +113,15 @@ FORMS = [
     # name, value, what the refusal says; None if it is allowed
     ("storage", "/srv/lipsync", None),
     ("storage", "s3://bucket/a/b", None),
-    ("storage", "data", "'data' is not an absolute path like /srv/lipsync, or s3://bucket or s3://bucket/prefix"),
-    ("storage", "s3://b", "'s3://b' is not an absolute path"),
+    ("storage", "data", "must be an absolute path like /srv/lipsync, or s3://bucket or s3://bucket/prefix"),
+    ("storage", "s3://b", "must be an absolute path"),
+    ("storage", "s3://AKIAX:SECRET@bucket", "must be an absolute path"),
     ("device", "cuda:3", None),
-    ("device", "gpu", "'gpu' is not auto, cpu, cuda, or a GPU by number like cuda:1"),
-    ("device", "cpu\n", "is not auto"),
+    ("device", "gpu", "must be auto, cpu, cuda, or a GPU by number like cuda:1"),
+    ("device", "cpu\n", "must be auto"),
     ("public_url", "https://dub.example/lips", None),
-    ("public_url", "dub.example", "'dub.example' is not an address like https://dub.example"),
+    ("public_url", "dub.example", "must be an address like https://dub.example"),
+    ("public_url", "https://user:SECRET@dub.example/", "without a slash at its end"),
     ("public_url", "https://dub.example/", "without a slash at its end"),
 ]
 
@@ -132,4 +134,5 @@ def test_a_refusal_says_in_words_what_is_expected(name, value, said):
     with pytest.raises(ValidationError) as refusal:
         Settings(**{name: value})
     (error,) = refusal.value.errors()
-    assert error["loc"] == (name,) and said in error["msg"] and "pattern" not in error["msg"]
+    assert error["loc"] == (name,) and said in error["msg"]
+    assert "pattern" not in error["msg"] and "SECRET" not in error["msg"]

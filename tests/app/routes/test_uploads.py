@@ -89,7 +89,7 @@ def test_jobs_of_a_batch_can_name_uploads(stored, caller):
 
 
 def test_segments_can_name_uploads(stored, caller):
-    headers = caller()
+    headers = caller() | {"Idempotency-Key": "segments"}
     film, voice = send(stored, headers, FILM), f"upload:{send(stored, headers, VOICE)}"
     segments = [{"start_s": k, "end_s": k + 1, "audio": name} for k, name in enumerate([voice, "anna", voice])]
     files = {"video_upload": (None, film), "anna": ("anna", b"a voice"), "segments": (None, json.dumps(segments))}
@@ -97,7 +97,11 @@ def test_segments_can_name_uploads(stored, caller):
     assert made.status_code == 202, made.text
     job = made.json()
     assert [one["bytes"] for one in job["input"]["segments"]] == [len(VOICE), 7, len(VOICE)]
-    assert [one["audio"] for one in job["options"]["segments"]] == [voice, "anna", voice]
+    assert [one["audio"] for one in job["options"]["segments"]] == ["upload:0", "anna", "upload:0"]
+    again = json.dumps(segments).replace(voice, f"upload:{send(stored, headers, VOICE)}")  # the same bytes
+    same = stored.http.post("/jobs", files=files | {"segments": (None, again)}, headers=headers)
+    assert (same.status_code, same.json()["id"]) == (202, job["id"])
+    del headers["Idempotency-Key"]
     assert stored.services.storage.names(job["id"]) == ["video", "voice-0", "voice-1"]
     jobs = [{"video": f"upload:{film}", "options": {"segments": segments}}]
     in_batch = {"anna": files["anna"], "jobs": (None, json.dumps(jobs))}
@@ -166,6 +170,13 @@ def test_two_sources_of_one_part_are_too_much(stored, caller):
     upload = send(stored, headers, FILM)
     files = {"video_upload": (None, upload), "video": ("film.mp4", FILM), "audio_upload": (None, upload)}
     assert_problem(stored.http.post("/jobs", files=files, headers=headers), 422, "option_invalid")
+
+
+def test_an_upload_is_no_address(stored, caller):
+    headers = caller()
+    upload = send(stored, headers, FILM)
+    refused = post(stored, headers, video_url=f"upload:{upload}", audio_upload=upload)
+    assert "video_upload" in assert_problem(refused, 422, "url_blocked")["detail"]
 
 
 def test_an_owner_has_a_limited_number_of_bytes_in_uploads(stored, caller):

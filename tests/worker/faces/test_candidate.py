@@ -95,6 +95,13 @@ def test_what_is_sharper_has_no_patches(face: Face) -> None:
     assert not blotches([sharp, sharp, soft]).any()
 
 
+def test_a_grey_film_has_no_patches(face: Face) -> None:
+    grey = np.repeat(cv2.cvtColor(portrait(), cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    faces = [candidate(picture, face) for picture in (grey, grey, grey, patchy(grey, 0.8))]
+    assert faces[0].roughness == 0 < faces[-1].roughness
+    assert not blotches(faces).any()
+
+
 def test_faces_that_look_alike_are_grouped_and_the_largest_group_comes_first(face: Face) -> None:
     blue = np.asarray(portrait() * np.array([0.4, 0.9, 0.9]), np.uint8)
     faces = [candidate(picture, face) for picture in (blue, portrait(), portrait())]

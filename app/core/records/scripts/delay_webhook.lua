@@ -22,5 +22,6 @@ webhooks.leave(args.event_id)
 redis.call('PEXPIRE', key, numbers.whole(args.kept_ms))
 local failed = keys.failed_webhooks .. redis.call('HGET', key, 'owner')
 redis.call('ZADD', failed, numbers.whole(now), args.event_id)
-redis.call('PEXPIRE', failed, numbers.whole(args.kept_ms)) -- this one is the last of them to end
+-- Lasts as long as the longest of them: webhooks that were put aside when they were kept for longer end later.
+if redis.call('PTTL', failed) < args.kept_ms then redis.call('PEXPIRE', failed, numbers.whole(args.kept_ms)) end
 return 0
