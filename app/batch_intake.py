@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app.caller import Caller
-from app.core.dub_voices import check_voices, options_to_keep, voice_paths, voices_elsewhere
+from app.core.dub_voices import check_is_there, check_voices, options_to_keep, voice_paths, voices_elsewhere
 from app.core.dubs import voice_names
 from app.core.errors import naming
 from app.core.file_names import is_elsewhere
@@ -166,8 +166,7 @@ def _checked_options(number: int, item: BatchItem, received: ReceivedForm) -> Jo
         raise option_error(f"jobs[{number}].audio: {reason}.")
     with naming(f"jobs[{number}]"):
         for part, source in item.sources.items():
-            if not is_elsewhere(source) and source not in received.form.files:
-                raise option_error(f"{part}: the form has no file of this name.")
+            check_is_there(part, source, received.form.files)
         check_voices(options, received.form.files, item.sources)
         return options
 

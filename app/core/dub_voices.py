@@ -28,10 +28,18 @@ def check_voices(options: JobOptions, files: Collection[str], parts: Collection[
             raise option_error("audio: this file is required.")
         return
     for number, dub in enumerate(options.segments):
-        if not is_elsewhere(dub.audio) and dub.audio not in files:
-            raise option_error(f"{voice_place(number)}: the form has no file of this name.")
+        check_is_there(voice_place(number), dub.audio, files)
     if "audio" in parts and "audio" not in files:
         raise option_error("audio: with segments, each of them names its own voice.")
+
+
+def check_is_there(place: str, name: str, files: Collection[str]) -> None:
+    """Raise InputError(option_invalid) if a place of a request names a file of the form that the form does not have.
+
+    files: names of the files of the form.
+    """
+    if not is_elsewhere(name) and name not in files:
+        raise option_error(f"{place}: the form has no file of this name.")
 
 
 def check_all_used(options: JobOptions, files: Collection[str]) -> None:

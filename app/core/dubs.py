@@ -115,6 +115,8 @@ def without_addresses(dubs: Sequence[Dub]) -> tuple[Dub, ...]:
     texts = [dub.audio for dub in dubs]
 
     def kept(text: str) -> str:
-        return f"{'url:' if is_address(text) else UPLOAD_START}{texts.index(text)}" if is_elsewhere(text) else text
+        if not is_elsewhere(text):
+            return text
+        return f"{'url:' if is_address(text) else UPLOAD_START}{texts.index(text)}"
 
     return tuple(dub.model_copy(update={"audio": kept(dub.audio)}) for dub in dubs)

@@ -25,6 +25,7 @@ from lipsync.__main__ import main
 from lipsync.supervised_process import SupervisedProcess
 from lipsync.supervisor import Supervisor, free_port
 from tests.conftest import ROOT
+from tests.error_line import error_line
 from tests.processes import command_of, is_gone
 from tests.s3 import BUCKET
 from tests.service import running_redis, wait_until
@@ -135,9 +136,7 @@ def test_a_wrong_start_is_one_line_and_status_2(arguments, environment, said, tm
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    error, *hint = done.stderr.splitlines()
-    assert error.startswith("error: ") and said in error
-    assert len(hint) <= 1 and all(line.startswith("hint: ") for line in hint)
+    assert said in error_line(done.stderr)
 
 
 REFUSED_BY_ALL = [
